@@ -1,0 +1,46 @@
+"""What PhoneGLM is made of, in numbers."""
+
+from __future__ import annotations
+
+from huggingface_hub.dataclasses import strict
+from transformers import GlmConfig
+
+
+@strict
+class PhoneGLMConfig(GlmConfig):
+    """The sizes of a PhoneGLM: a GLM decoder, an image and a speech encoder, and the gates between them.
+
+    `hidden_size` is also the width of the space that pictures, sound and text share.
+    """
+
+    model_type = "phone_glm"
+
+    vocab_size: int = 3000
+    hidden_size: int = 512
+    intermediate_size: int = 768
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 8
+    num_key_value_heads: int | None = 2
+    head_dim: int | None = 64
+    max_position_embeddings: int = 1024
+    rms_norm_eps: float = 1e-6
+    tie_word_embeddings: bool = True
+    attention_bias: bool = False
+    pad_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 1
+    gated_layers: tuple[int, ...] | list[int] = (0, 2)  # decoder layers that are followed by gated cross-attention
+    shared_start: bool = True  # start the gated layers in the shared space (False only to see what that is worth)
+    image_size: int = 224  # pixels a side
+    image_grid: int = 14  # cells a side that the image encoder gives
+    image_channels: tuple[int, ...] | list[int] = (32, 48, 96, 192)  # one for each halving of the picture
+    image_blocks: tuple[int, ...] | list[int] = (0, 0, 1, 1)  # residual blocks at each of these sizes
+    mel_bins: int = 80
+    audio_channels: int = 256
+    audio_blocks: int = 4  # dilated residual blocks at 25 frames a second
+    first_number_id: int = 8  # token id of "0"; 0..999 follow in order
+    number_tokens: int = 1000
+
+    @property
+    def image_cells(self) -> int:
+        """How many places of the picture the decoder can look at."""
+        return self.image_grid**2

@@ -1,0 +1,26 @@
+"""How a request is written for the model: one template, used in training, by every engine and by the server."""
+
+from __future__ import annotations
+
+IMAGE, AUDIO = "<|image|>", "<|audio|>"
+USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|endoftext|>", "<|pad|>"
+THINK, END_THINK = "<think>", "</think>"
+SPECIAL_TOKENS = (PAD, END, USER, ASSISTANT, IMAGE, AUDIO, THINK, END_THINK)
+
+# Pieces of the template and of the action grammar that always stand together are one token each.
+FRAGMENTS = (
+    '\n{"current_app": "', '"}\nlast: ', 'do(action="', '", element=[', '", start=[', "], end=[", '", text="', '", app="',
+    '", duration="', "])", '")', 'finish(message="',
+)  # fmt: skip
+
+
+def write_prompt(task: str, current_app: str, last: str = "", *, image: bool = True, audio: bool = False, think: bool = False) -> str:
+    """The text of one request. `last` is the name of the agent's previous action, "" at the start of a task."""
+    marks = IMAGE * image + AUDIO * audio
+    screen = f'\n{{"current_app": "{current_app}"}}\nlast: {last or "none"}'
+    return f"{USER}{marks}{task}{screen}{ASSISTANT}{THINK}{'' if think else END_THINK}"
+
+
+def write_answer(thinking: str, action: str, *, think: bool = False) -> str:
+    """The text that the model should answer with."""
+    return (f"{thinking}{END_THINK}" if think else "") + action + END

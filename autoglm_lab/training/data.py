@@ -1,0 +1,188 @@
+"""Batches: scenes and clips become tensors. The batch of step s depends on (seed, s, rank) alone, so training resumes anywhere."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, LANGS, MESSAGES, QUERIES, SETTINGS
+from autoglm_lab.phone.phrasing import utterances
+from autoglm_lab.phone.speech import add_noise
+from autoglm_lab.phone.tasks import REPEAT
+from autoglm_lab.runtime.features import log_mel
+from autoglm_lab.runtime.prompt import write_answer, write_prompt
+
+UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE = 0.06, 0.03, 0.3
+LOST_IN_NOISE_DB = (-15.0, 1.0)  # speech-to-noise ratios at which a clip counts as unintelligible
+
+
+class Concepts:
+    """The things that pictures show and clips name, each with its names in the languages it has."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        named = {t.id: {lang: t.name(lang) for lang in LANGS} for t in (*APPS, *SETTINGS, *CONTACTS, *CONTROLS)}
+        phrases = {text: {lang: text} for lang in LANGS for text in (*MESSAGES[lang], *QUERIES[lang])}
+        self.index = {id: i for i, id in enumerate([*named, *phrases])}
+        rows = [(self.index[id], LANGS.index(lang), name) for id, names in (named | phrases).items() for lang, name in names.items()]
+        self.concept = torch.tensor([row[0] for row in rows])
+        self.lang = torch.tensor([row[1] for row in rows])
+        ids = [tokenizer.encode(" " * (LANGS[row[1]] == "en") + row[2]) for row in rows]
+        longest = max(map(len, ids))
+        self.ids = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
+        self.weights = torch.tensor([[1 / len(row)] * len(row) + [0.0] * (longest - len(row)) for row in ids])
+
+    def embed(self, table: torch.Tensor) -> torch.Tensor:
+        """[names, D] unit vectors: the mean of each name's token embeddings."""
+        return torch.nn.functional.normalize((table[self.ids] * self.weights[..., None]).sum(1), dim=-1)
+
+
+@dataclass
+class Batch:
+    """Tensors of one step. N pictures, B samples; each sample points at its picture, each spoken one at its sound."""
+
+    pixels: torch.Tensor  # [N, 3, 224, 224] uint8
+    image_of: torch.Tensor  # [B]
+    image_present: torch.Tensor  # [B]
+    ids: torch.Tensor  # [B, T]
+    attention_mask: torch.Tensor  # [B, T]
+    answer: torch.Tensor  # [B, T] true where the token is to be predicted
+    place: torch.Tensor  # [B, T] true where that token is a coordinate
+    mel: torch.Tensor  # [A, M, 80]
+    mel_mask: torch.Tensor  # [A, M]
+    audio_of: torch.Tensor  # [B] index into the sounds, 0 where there is none
+    audio_present: torch.Tensor  # [B]
+    cells: torch.Tensor  # [C, 3] picture, cell, concept
+    words: torch.Tensor  # [W, 3] sound, concept, language
+
+
+class Scenes:
+    """Pictures and samples made by `scenes.make_scenes`, and clips with their log-mel frames."""
+
+    def __init__(self, scenes: Path, speech: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.pictures = np.load(scenes / "pictures.npy", mmap_mode="r")
+        self.facts: list[dict[str, Any]] = json.loads((scenes / "scenes.json").read_text("utf-8"))
+        self.tokenizer = tokenizer
+        self.concepts = Concepts(tokenizer)
+        self.utterances = {lang: list(utterances(lang)) for lang in LANGS}
+        self.mels, self.starts, self.lengths, by_utterance = mel_bank(speech)
+        self.by_utterance = {key: np.array(places) for key, places in by_utterance.items()}
+        self.repeat = format_action(Action("finish", message=REPEAT))
+        self.coordinate_openers = set(tokenizer.convert_tokens_to_ids(['", element=[', '", start=[', "], end=[", ","]))
+        self.numbers = range(tokenizer.convert_tokens_to_ids("0"), tokenizer.convert_tokens_to_ids("999") + 1)
+
+    def batch(self, seed: int, step: int, rank: int, pictures: int, samples: int) -> Batch:
+        """The batch of one step: `pictures` scenes and up to `samples` samples of each."""
+        rng = np.random.default_rng([seed, step, rank])
+        chosen = rng.integers(len(self.facts), size=pictures)
+        rows: list[dict[str, Any]] = []
+        cells: list[tuple[int, int, int]] = []
+        for picture, scene in enumerate(chosen):
+            fact = self.facts[scene]
+            for (x, y), concept in fact["concepts"]:
+                if concept in self.concepts.index:
+                    cells.append((picture, y * 14 // 1000 * 14 + x * 14 // 1000, self.concepts.index[concept]))
+            for which in rng.permutation(len(fact["samples"]))[:samples]:
+                rows.append(self._row(fact, fact["samples"][which], picture, rng))
+        return self._tensors(np.asarray(self.pictures[chosen]), rows, cells)
+
+    def _row(self, fact: dict[str, Any], sample: dict[str, Any], picture: int, rng: np.random.Generator) -> dict[str, Any]:
+        spoken, think, blind = "utterance" in sample, rng.random() < THINK_SHARE, rng.random() < BLIND_SHARE
+        thinking, action = sample["blind"] if blind else (sample["thinking"], sample["action"])
+        row: dict[str, Any] = {"picture": picture, "seen": not blind}
+        if spoken:
+            heard = rng.random() >= UNHEARD_SHARE
+            key = (sample["lang"], sample["utterance"]) if heard else ("", -1)
+            row["clip"] = int(rng.choice(self.by_utterance[key]))
+            if heard:
+                row["utterance"] = key
+            else:
+                thinking, action = "听不清 / unclear speech", self.repeat
+        text = "" if spoken else sample["text"]
+        prompt = write_prompt(text, fact["app"], sample["last"], image=not blind, audio=spoken, think=think)
+        row["prompt"] = self.tokenizer.encode(prompt)
+        row["answer"] = self.tokenizer.encode(write_answer(thinking, action, think=think))
+        return row
+
+    def _tensors(self, pixels: np.ndarray, rows: list[dict[str, Any]], cells: list[tuple[int, int, int]]) -> Batch:
+        longest = max(len(r["prompt"]) + len(r["answer"]) for r in rows)
+        shape = (len(rows), longest)
+        ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        answer, place = np.zeros(shape, bool), np.zeros(shape, bool)
+        clips, words, audio_of = [], [], np.zeros(len(rows), np.int64)
+        for i, row in enumerate(rows):
+            tokens = row["prompt"] + row["answer"]
+            start = len(row["prompt"])
+            ids[i, : len(tokens)], mask[i, : len(tokens)] = tokens, 1
+            answer[i, start : len(tokens)] = True
+            for t in range(start, len(tokens)):
+                place[i, t] = tokens[t] in self.numbers and tokens[t - 1] in self.coordinate_openers
+            if "clip" in row:
+                audio_of[i] = len(clips)
+                words += [(len(clips), c, lang) for c, lang in self._spoken_concepts(row)]
+                clips.append(row["clip"])
+        mel, mel_mask = self._sounds(clips)
+        return Batch(
+            pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2), image_of=torch.tensor([r["picture"] for r in rows]),
+            image_present=torch.tensor([float(r["seen"]) for r in rows]), ids=torch.from_numpy(ids),
+            attention_mask=torch.from_numpy(mask), answer=torch.from_numpy(answer), place=torch.from_numpy(place),
+            mel=mel, mel_mask=mel_mask, audio_of=torch.from_numpy(audio_of),
+            audio_present=torch.tensor([float("clip" in r) for r in rows]),
+            cells=torch.tensor(cells, dtype=torch.long).reshape(-1, 3), words=torch.tensor(words, dtype=torch.long).reshape(-1, 3),
+        )  # fmt: skip
+
+    def _spoken_concepts(self, row: dict[str, Any]) -> list[tuple[int, int]]:
+        if "utterance" not in row:
+            return []
+        lang, number = row["utterance"]
+        slots = self.utterances[lang][number].slots
+        return [(self.concepts.index[value], LANGS.index(lang)) for _, value in slots if value in self.concepts.index]
+
+    def _sounds(self, clips: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        longest = max([4, *(int(self.lengths[c]) for c in clips)])
+        mel = np.zeros((max(1, len(clips)), longest, 80), np.float32)
+        mask = np.zeros(mel.shape[:2], bool)
+        for i, clip in enumerate(clips):
+            start, length = self.starts[clip], self.lengths[clip]
+            mel[i, :length], mask[i, :length] = self.mels[start : start + length], True
+        if not clips:
+            mask[:, :1] = True
+        return torch.from_numpy(mel), torch.from_numpy(mask)
+
+
+def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tuple[str, int], list[int]]]:
+    """Log-mel frames of every training clip and of clips lost in noise (key ("", -1)), made once and kept in `folder`."""
+    clips = np.load(folder / "clips.npz")
+    waves = np.load(folder / "waves.npy", mmap_mode="r")
+    keys = [(LANGS[int(lang)], int(u)) for lang, u in zip(clips["lang"], clips["utterance"], strict=True)]
+    cache = folder / "mels.npz"
+    if not cache.exists():
+        rng = np.random.default_rng(5)
+        sounds = [(s, n, None) for s, n in zip(clips["start"], clips["length"], strict=True)]
+        sounds += [(*sounds[int(i)][:2], rng.uniform(*LOST_IN_NOISE_DB)) for i in rng.integers(len(keys), size=800)]
+
+        def frames(sound: tuple[int, int, float | None]) -> np.ndarray:
+            wave = waves[sound[0] : sound[0] + sound[1]].astype(np.float32) / 32768
+            if sound[2] is not None:
+                wave = add_noise(wave, float(sound[2]), np.random.default_rng(int(sound[0])))
+            return log_mel(wave).astype(np.float16)
+
+        with ThreadPoolExecutor(2) as pool:
+            mels = list(pool.map(frames, sounds))
+        lengths = np.array([len(m) for m in mels])
+        np.savez(cache.with_suffix(".part.npz"), mels=np.concatenate(mels), lengths=lengths)
+        cache.with_suffix(".part.npz").rename(cache)
+    stored = np.load(cache)
+    lengths = stored["lengths"]
+    keys += [("", -1)] * (len(lengths) - len(keys))
+    by_utterance: dict[tuple[str, int], list[int]] = {}
+    for place, key in enumerate(keys):
+        by_utterance.setdefault(key, []).append(place)
+    return stored["mels"], np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths, by_utterance

@@ -1,0 +1,116 @@
+"""What PhoneGLM is trained for: the alignment of pictures and words with text, then the answers themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
+from autoglm_lab.training.data import Batch, Concepts
+
+TEMPERATURE = 0.07
+PLACE_SIGMA = 8.0  # coordinates: how far (in thousandths) a prediction may be off and still earn most of the credit
+
+
+@dataclass
+class Losses:
+    """The parts of one step's loss, and the shares that were right."""
+
+    image: Tensor
+    audio: Tensor
+    answer: Tensor
+    gate: Tensor
+    image_right: float = 0.0
+    audio_right: float = 0.0
+    token_right: float = 0.0
+    answer_right: float = 0.0
+
+
+def align_image(
+    cells: Float[Tensor, "N P D"], labels: Int[Tensor, "C 3"], names: Float[Tensor, "V D"], concept: Int[Tensor, " V"]
+) -> tuple[Tensor, float]:
+    """Contrast each labelled cell with the names of all things (InfoNCE; van den Oord et al. 2018). Either language will do."""
+    if not len(labels):
+        return cells.sum() * 0, 0.0
+    picked = F.normalize(cells[labels[:, 0], labels[:, 1]].float(), dim=-1)
+    scores = picked @ names.T / TEMPERATURE
+    right = concept[None] == labels[:, 2:]
+    loss = scores.logsumexp(1) - scores.masked_fill(~right, float("-inf")).logsumexp(1)
+    return loss.mean(), float((concept[scores.argmax(1)] == labels[:, 2]).float().mean())
+
+
+def align_audio(
+    frames: Float[Tensor, "A F D"], mask: Tensor, labels: Int[Tensor, "W 3"], names: Float[Tensor, "V D"],
+    concept: Int[Tensor, " V"], lang: Int[Tensor, " V"],
+) -> tuple[Tensor, float]:  # fmt: skip
+    """Some moment of a clip has to resemble each thing it names, more than any moment resembles what it does not name."""
+    if not len(labels):
+        return frames.sum() * 0, 0.0
+    similar = F.normalize(frames.float(), dim=-1) @ names.T / TEMPERATURE  # [A, F, V]
+    best = similar.masked_fill(~mask[..., None], float("-inf")).logsumexp(1) - mask.sum(1, keepdim=True).log()  # [A, V]
+    named = torch.zeros_like(best, dtype=torch.bool)
+    column = (concept[None] == labels[:, 1:2]) & (lang[None] == labels[:, 2:])  # [W, V] one true in each row
+    named.index_put_((labels[:, 0], column.int().argmax(1)), torch.tensor(True))
+    others = best.masked_fill(named, float("-inf"))[labels[:, 0]]
+    positive = best[labels[:, 0]][column]
+    loss = torch.logaddexp(others.logsumexp(1), positive) - positive
+    return loss.mean(), float((positive > others.amax(1)).float().mean())
+
+
+def answer_loss(
+    model: PhoneGLMForConditionalGeneration, hidden: Float[Tensor, "B T D"], batch: Batch
+) -> tuple[Tensor, float, float]:
+    """Cross-entropy of every answer token; coordinates earn credit for being near. Also the share of right tokens and answers."""
+    wanted = batch.answer[:, 1:]
+    logits = model.head(hidden[:, :-1][wanted]).float()
+    target, place = batch.ids[:, 1:][wanted], batch.place[:, 1:][wanted]
+    losses = F.cross_entropy(logits, target, reduction="none")
+    first, count = model.config.first_number_id, model.config.number_tokens
+    if place.any():
+        spread = torch.arange(count)[None] - (target[place] - first)[:, None]
+        credit = torch.exp(-0.5 * (spread / PLACE_SIGMA) ** 2)
+        credit = credit / credit.sum(1, keepdim=True)
+        log_probability = logits[place].log_softmax(-1)[:, first : first + count]
+        entropy = -(credit * credit.clamp_min(1e-12).log()).sum(1)
+        losses = losses.masked_scatter(place, -(credit * log_probability).sum(1) - entropy)
+    with torch.no_grad():
+        guess = logits.argmax(-1)
+        near = place & ((guess - target).abs() <= 2 * PLACE_SIGMA)
+        right = (guess == target) | near
+        all_right = torch.ones(wanted.shape, dtype=torch.bool).masked_scatter(wanted, right).all(1)
+    return losses.mean(), float(right.float().mean()), float(all_right.float().mean())
+
+
+def step_losses(model: PhoneGLMForConditionalGeneration, batch: Batch, concepts: Concepts, *, align_only: bool) -> Losses:
+    """All losses of one batch. Pictures and clips are encoded once and used by every sample that refers to them."""
+    pixels = batch.pixels.float() / 255
+    names = concepts.embed(model.embed_tokens.weight)
+    cells = model.encode_image(pixels)
+    frames, mask = model.encode_audio(batch.mel, batch.mel_mask)
+    image, image_right = align_image(cells, batch.cells, names, concepts.concept)
+    audio, audio_right = align_audio(frames, mask, batch.words, names, concepts.concept, concepts.lang)
+    zero = torch.zeros(())
+    if align_only:
+        return Losses(image, audio, zero, zero, image_right, audio_right)
+    memories = spread_memories(model.remember(cells, (frames, mask), len(batch.ids)), batch)
+    states, gated = model.decode(batch.ids, memories, batch.attention_mask)
+    answer, token_right, answer_right = answer_loss(model, states[-1], batch)
+    gate = sum(
+        ((fused[m].gate * batch.answer).sum() / (batch.answer * fused[m].gate.gt(0)).sum().clamp_min(1) for fused in gated for m in fused),
+        start=zero,
+    )  # fmt: skip
+    return Losses(image, audio, answer, gate, image_right, audio_right, token_right, answer_right)
+
+
+def spread_memories(memories: Memories, batch: Batch) -> Memories:
+    """Give each sample the keys and values of its own picture and clip."""
+    owner = {"image": (batch.image_of, batch.image_present), "audio": (batch.audio_of, batch.audio_present)}
+    return [
+        {m: memory._replace(key=memory.key[owner[m][0]], value=memory.value[owner[m][0]], mask=memory.mask[owner[m][0]],
+                            present=owner[m][1]) for m, memory in layer.items()}
+        for layer in memories
+    ]  # fmt: skip

@@ -1,0 +1,173 @@
+"""Training scenes: screens met on the way through tasks, with what the oracle would do there.
+
+Each scene is one picture with several samples (a wish and the right next step), so that a batch encodes a picture once and
+learns from it several times. Scenes are made once, by several processes, into one folder.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from autoglm_lab.phone.actions import format_action
+from autoglm_lab.phone.catalog import LANGS, Lang
+from autoglm_lab.phone.oracle import next_step
+from autoglm_lab.phone.phrasing import utterances
+from autoglm_lab.phone.screens import elements
+from autoglm_lab.phone.simulator import SimulatedPhone, perform
+from autoglm_lab.phone.state import Look, State
+from autoglm_lab.phone.tasks import WEIGHTS, Task, sample
+from autoglm_lab.runtime.features import IMAGE_SIDE, gaussian_blur
+
+EVALUATION_SEEDS = 2**31  # phones below are for training, from here on for evaluation
+SIZES = ((540, 1200), (540, 1200), (540, 960), (480, 1040), (720, 1600), (540, 1080))
+UNREADABLE_SHARE = 0.08
+_UTTERANCES = {(u.lang, u.kind, u.slots, u.text): i for lang in LANGS for i, u in enumerate(utterances(lang))}
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """How many scenes, how many samples in each, and which world: `mini` has typed and spoken app tasks on one page only."""
+
+    scenes: int = 30_000
+    typed: int = 3
+    spoken: int = 3
+    seed: int = 0
+    mini: bool = False
+
+
+def utterance_index(task: Task) -> int:
+    """The place of a spoken task in `list(utterances(lang))`."""
+    return _UTTERANCES[(task.lang, task.kind, task.slots, task.text)]
+
+
+def compatible(task: Task, state: State) -> bool:
+    """Whether a task may start on this screen without its outcome already half there (text typed by somebody else, say)."""
+    view = state.view
+    if view is None or task.app != view.app:
+        return True
+    if state.typed or state.notice:
+        return False
+    if view.name == "results":
+        return task.kind != "search"
+    if task.kind == "send" and view.name == "chat" and view.arg == task.slot("contact"):
+        return not state.chats[view.arg][-1][0]
+    return not (task.kind == "alarm" and task.slot("time") in state.alarms)
+
+
+def walk(state: State, task: Task, steps: int) -> tuple[State, str]:
+    """The phone after up to `steps` right steps of a task (never past its end), and the name of the last action."""
+    last = ""
+    for _ in range(steps):
+        action = next_step(task, state, last=last).action
+        if action.name == "finish":
+            break
+        state.notice = ""
+        perform(state, action)
+        last = action.name
+    return state, last
+
+
+def make_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str, Any]]:
+    """One scene: a [224, 224, 3] uint8 picture, and its concepts and samples as plain data."""
+    rng = np.random.default_rng([seed, 10, spec.seed])
+    look = Look.random(seed)
+    state = State.fresh(look)
+    if spec.mini or rng.random() < 0.4:
+        state.page = int(rng.integers(len(look.pages)))
+    spoken_first = bool(rng.random() < 0.5)
+    first = _sample(state, rng, spoken_first, spec.mini)
+    steps = 0 if spec.mini else int(rng.integers(0, 6))
+    state, last = walk(state, first, steps)
+    readable = bool(rng.random() >= UNREADABLE_SHARE)
+    samples = []
+    for number in range(spec.typed + spec.spoken):
+        spoken = number >= spec.typed
+        if number == (spec.typed if spoken_first else 0):
+            task, before = first, last
+        else:
+            task, before = _sample(state, rng, spoken, spec.mini), ""
+            if not compatible(task, state):
+                continue
+        samples.append(_record(task, state, before, readable, spoken))
+    phone = SimulatedPhone(look=look, size=SIZES[int(rng.integers(len(SIZES)))])
+    phone.state = state
+    pixels = degrade(phone.screenshot(), rng, readable)
+    concepts = [(item.centre, item.concept) for item in elements(state) if item.concept and item.kind != "button"]
+    return pixels, {"concepts": concepts if readable else [], "samples": samples, "app": phone.current_app()}
+
+
+MINI_KINDS = ("open_app", "open_app", "open_app", "has_app", "describe")
+
+
+def _sample(state: State, rng: np.random.Generator, spoken: bool, mini: bool) -> Task:
+    """A task for this screen; those whose first step is only to leave it are drawn less often."""
+    here = {"chat": "send", "search": "search", "editor": "alarm"}.get(state.view.name, "") if state.view else ""
+    for _ in range(8):
+        kind = str(rng.choice(MINI_KINDS)) if mini else here if rng.random() < 0.7 else ""
+        task = sample(state, rng, kind=kind, spoken=spoken)
+        if mini and task.kind == "open_app" and task.slot("app") not in state.look.pages[state.page]:
+            continue
+        if next_step(task, state).action.name not in ("Home", "Back") or rng.random() < 0.15:
+            break
+    return task
+
+
+def _record(task: Task, state: State, last: str, readable: bool, spoken: bool) -> dict[str, Any]:
+    heard = next_step(task, state, last=last, sees=readable)
+    blind = next_step(task, state, last=last, sees=False)
+    record = {
+        "kind": task.kind, "lang": task.lang, "last": last, "text": task.text,
+        "thinking": heard.thinking, "action": format_action(heard.action),
+        "blind": [blind.thinking, format_action(blind.action)],
+    }  # fmt: skip
+    return record | ({"utterance": utterance_index(task)} if spoken else {})
+
+
+def degrade(image: Image.Image, rng: np.random.Generator, readable: bool) -> np.ndarray:
+    """The screen as a camera or a bad line would deliver it, [224, 224, 3] uint8: slightly spoilt, or past reading."""
+    pixels = np.asarray(image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR), np.float32) / 255
+    if readable and rng.random() < 0.7:
+        return np.asarray(pixels * 255 + 0.5, np.uint8)
+    sigma = rng.uniform(0.2, 1.2) if readable else rng.uniform(3.5, 14)
+    noise = rng.uniform(0, 0.06)
+    if not readable and rng.random() < 0.25:  # snow, or a black screen
+        noise, pixels = rng.uniform(0.5, 1.5), pixels * (rng.random() < 0.5)
+    soft = gaussian_blur(np.moveaxis(pixels, 2, 0), float(sigma))
+    gain, shift = rng.uniform(0.8, 1.2), rng.uniform(-0.1, 0.1)
+    spoilt = np.moveaxis(soft, 0, 2) * gain + shift + rng.normal(0, noise, pixels.shape)
+    return np.asarray(np.clip(spoilt, 0, 1) * 255 + 0.5, np.uint8)
+
+
+def _chunk(job: tuple[str, int, int, SceneSpec]) -> list[dict[str, Any]]:
+    path, start, stop, spec = job
+    pictures = np.load(path, mmap_mode="r+")
+    facts = []
+    for place in range(start, stop):
+        pictures[place], fact = make_scene(place, spec)
+        facts.append(fact)
+    return facts
+
+
+def make_scenes(folder: Path, spec: SceneSpec = SceneSpec(), processes: int = 2) -> None:
+    """Write `spec.scenes` scenes into `folder` (pictures.npy, scenes.json); nothing happens if they are there already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = folder / "scenes.json"
+    if done.exists():
+        return
+    path = str(folder / "pictures.npy")
+    np.lib.format.open_memmap(path, "w+", np.uint8, (spec.scenes, IMAGE_SIDE, IMAGE_SIDE, 3))
+    jobs = [(path, i, min(i + 250, spec.scenes), spec) for i in range(0, spec.scenes, 250)]
+    with ProcessPoolExecutor(processes) as pool:
+        facts = list(tqdm(pool.map(_chunk, jobs), total=len(jobs), desc="drawing scenes", unit="x250"))
+    part = done.with_suffix(".part")
+    part.write_text(json.dumps([f for chunk in facts for f in chunk], ensure_ascii=False), "utf-8")
+    part.rename(done)

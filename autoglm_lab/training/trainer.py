@@ -1,0 +1,237 @@
+"""Trains PhoneGLM from nothing in two stages: alignment, then instruction. A killed run goes on from its last checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from autoglm_lab.model.configuration import PhoneGLMConfig
+from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
+from autoglm_lab.training.data import Scenes
+from autoglm_lab.training.objective import Losses, step_losses
+from autoglm_lab.training.scenes import SceneSpec
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a training run goes."""
+
+    align_steps: int = 500  # stage one
+    steps: int = 8000  # both stages together
+    pictures: int = 24  # scenes in a batch
+    samples: int = 3  # samples of each scene in a batch
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 0.02
+    align_weight: float = 0.3  # of the alignment loss in stage two
+    gate_cost: float = 0.02  # of open gates, once answers come; makes a gate close on what does not help
+    gate_from: int = 2000
+    average: float = 0.998  # decay of the averaged weights that are saved
+    seed: int = 0
+    checkpoint_every: int = 250
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named size: the model, the recipe and the scenes."""
+
+    model: PhoneGLMConfig
+    recipe: Recipe
+    scenes: SceneSpec
+
+
+def preset(name: str) -> Preset:
+    """`full` makes the shipped checkpoint; `mini` is small enough to watch. ValueError for other names."""
+    if name == "full":
+        return Preset(PhoneGLMConfig(), Recipe(), SceneSpec())
+    if name == "mini":
+        small = PhoneGLMConfig(hidden_size=256, intermediate_size=512, num_attention_heads=4, num_key_value_heads=2,
+                               audio_channels=192, image_channels=(24, 48, 96, 160))  # fmt: skip
+        recipe = Recipe(align_steps=200, steps=1500, pictures=20, samples=2, learning_rate=1.5e-3, warmup=50,
+                        gate_from=1000, average=0.99)  # fmt: skip
+        return Preset(small, recipe, SceneSpec(scenes=3000, mini=True))
+    raise ValueError(f"preset {name!r} is unknown; there are 'full' and 'mini'")
+
+
+class Training:
+    """One run: a model, its optimizer and its place in the recipe, with everything needed to go on after a kill."""
+
+    def __init__(self, model: PhoneGLMForConditionalGeneration, data: Scenes, recipe: Recipe, folder: Path) -> None:
+        self.model, self.data, self.recipe, self.folder = model, data, recipe, folder
+        self.step = 0
+        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.gather = _gradient_mean() if self.world > 1 else None
+        matrices = [p for p in model.parameters() if p.ndim >= 2]
+        others = [p for p in model.parameters() if p.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.averaged = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine down to a hundredth."""
+        recipe = self.recipe
+        if step < recipe.warmup:
+            return recipe.learning_rate * (step + 1) / recipe.warmup
+        progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+        return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+    def run(self, until: int | None = None, on_step: Callable[[dict[str, float]], None] | None = None) -> None:
+        """Train up to step `until` (default: the recipe's end), logging to `log.csv`. `on_step` sees each row of the log."""
+        stop = min(until or self.recipe.steps, self.recipe.steps)
+        bar = tqdm(total=self.recipe.steps, initial=self.step, desc="training", unit="step", disable=self.rank > 0)
+        with ThreadPoolExecutor(1) as worker:
+            coming = worker.submit(self._batch, self.step)
+            while self.step < stop:
+                batch, coming = coming.result(), worker.submit(self._batch, self.step + 1)
+                began = time.perf_counter()
+                losses = self._learn(batch)
+                self.step += 1
+                row = {"step": self.step, **{k: round(float(v), 5) for k, v in asdict_tensors(losses).items()},
+                       "rate": round(self.learning_rate(self.step), 7), "seconds": round(time.perf_counter() - began, 3)}  # fmt: skip
+                if self.rank == 0:
+                    self._log(row)
+                    if on_step is not None:
+                        on_step(row)
+                    if self.step % self.recipe.checkpoint_every == 0 or self.step == stop:
+                        self.save()
+                bar.update()
+                bar.set_postfix(answer=f"{row['answer']:.3f}", right=f"{row['answer_right']:.2f}", refresh=False)
+        bar.close()
+
+    def _batch(self, step: int) -> Any:
+        return self.data.batch(self.recipe.seed, step, self.rank, self.recipe.pictures, self.recipe.samples)
+
+    def _learn(self, batch: Any) -> Losses:
+        recipe = self.recipe
+        aligning = self.step < recipe.align_steps
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        with torch.autocast("cpu", torch.bfloat16) if has_fast_bf16() else nullcontext():
+            losses = step_losses(self.model, batch, self.data.concepts, align_only=aligning)
+        weight = 1.0 if aligning else recipe.align_weight
+        loss = weight * (losses.image + losses.audio) + losses.answer
+        if self.step >= recipe.gate_from:
+            loss = loss + recipe.gate_cost * losses.gate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.gather is not None:
+            self.gather(self.model)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self._average()
+        return losses
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        keep = min(self.recipe.average, (self.step + 1) / (self.step + 10))
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.averaged[name].lerp_(value, 1 - keep)
+            else:
+                self.averaged[name].copy_(value)
+
+    def _log(self, row: dict[str, float]) -> None:
+        path = self.folder / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def save(self) -> None:
+        """Write a checkpoint; a kill at any moment leaves the old one or the new one."""
+        part = self.folder / "checkpoint.part"
+        torch.save({"model": self.model.state_dict(), "averaged": self.averaged, "optimizer": self.optimizer.state_dict(),
+                    "step": self.step, "recipe": asdict(self.recipe)}, part)  # fmt: skip
+        part.replace(self.folder / "checkpoint.pt")
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint; False if there is none. ValueError if it was made with another seed or batch."""
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return False
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        for name in ("seed", "pictures", "samples"):
+            if stored["recipe"][name] != getattr(self.recipe, name):
+                raise ValueError(f"{path} was trained with {name}={stored['recipe'][name]}, not {getattr(self.recipe, name)}; "
+                                 "continue with the same value or choose another folder")  # fmt: skip
+        self.model.load_state_dict(stored["model"])
+        self.averaged = stored["averaged"]
+        self.optimizer.load_state_dict(stored["optimizer"])
+        self.step = stored["step"]
+        self._trim_log()
+        return True
+
+    def _trim_log(self) -> None:
+        """Forget what was logged after the checkpoint: it will be done again."""
+        path = self.folder / "log.csv"
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)
+            kept = [line for line in lines[1:] if int(line.split(",")[0]) <= self.step]
+            path.write_text("".join(lines[:1] + kept))
+
+    def averaged_model(self) -> PhoneGLMForConditionalGeneration:
+        """A copy of the model with the averaged weights, ready to be used and saved."""
+        copy = PhoneGLMForConditionalGeneration(self.model.config)
+        copy.load_state_dict(self.averaged)
+        return copy.eval()
+
+
+def asdict_tensors(losses: Losses) -> dict[str, float]:
+    """The losses as plain numbers."""
+    return {k: float(v) for k, v in vars(losses).items()}
+
+
+def has_fast_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX); elsewhere float32 is faster."""
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _flag("avx512_bf16", "amx_bf16"))
+
+
+def _flag(*names: str) -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return any(name in flags for name in names)
+
+
+def _gradient_mean() -> Callable[[torch.nn.Module], None]:
+    """Averages gradients over the processes that `accelerate launch` started."""
+    from accelerate import PartialState
+    from accelerate.utils import reduce
+
+    PartialState(cpu=True)
+
+    def gather(model: torch.nn.Module) -> None:
+        for parameter in model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad.copy_(reduce(parameter.grad, "mean"))
+
+    return gather
+
+
+def start(name: str, data: Scenes, folder: Path, **changes: Any) -> Training:
+    """A run of a preset (resumed if `folder` has a checkpoint); `changes` replace fields of its recipe."""
+    chosen = preset(name)
+    recipe = replace(chosen.recipe, **changes)
+    torch.manual_seed(recipe.seed)
+    config = chosen.model
+    config.vocab_size = len(data.tokenizer)
+    training = Training(PhoneGLMForConditionalGeneration(config), data, recipe, folder)
+    training.resume()
+    return training
