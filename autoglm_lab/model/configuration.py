@@ -29,6 +29,7 @@ class PhoneGLMConfig(GlmConfig):
     pad_token_id: int | None = 0
     eos_token_id: int | list[int] | None = 1
     gated_layers: tuple[int, ...] | list[int] = (0, 2)  # decoder layers that are followed by gated cross-attention
+    gated_heads: int = 2  # few and wide: a match has to stand out among 196 cells from the first step
     shared_start: bool = True  # start the gated layers in the shared space (False only to see what that is worth)
     image_size: int = 224  # pixels a side
     image_grid: int = 14  # cells a side that the image encoder gives

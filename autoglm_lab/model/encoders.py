@@ -27,6 +27,7 @@ class Residual(nn.Module):
         self.second = conv(channels, channels)[:2]
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """The same shape as `x`."""
         return F.relu(x + self.second(self.first(x)))
 
 
@@ -46,8 +47,9 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "B 3 224 224"]) -> Float[Tensor, "B P D"]:
         """Cells in reading order, each of unit root mean square."""
-        cells = self.stages((pixels - 0.5) * 4)
-        return self.norm(self.project(cells.flatten(2).transpose(1, 2)))
+        maps: Tensor = self.stages((pixels - 0.5) * 4)
+        cells: Tensor = self.norm(self.project(maps.flatten(2).transpose(1, 2)))
+        return cells
 
 
 class DilatedBlock(nn.Module):
@@ -61,8 +63,10 @@ class DilatedBlock(nn.Module):
         self.down = nn.Linear(2 * channels, channels)
 
     def forward(self, x: Float[Tensor, "B F C"], mask: Float[Tensor, "B F 1"]) -> Float[Tensor, "B F C"]:
-        reached = self.depthwise((self.norm(x) * mask).transpose(1, 2)).transpose(1, 2)
-        return x + self.down(F.gelu(self.up(reached)))
+        """The same shape as `x`; nothing flows in from places where `mask` is 0."""
+        reached: Tensor = self.depthwise((self.norm(x) * mask).transpose(1, 2)).transpose(1, 2)
+        added: Tensor = self.down(F.gelu(self.up(reached)))
+        return x + added
 
 
 class AudioEncoder(nn.Module):

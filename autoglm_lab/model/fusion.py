@@ -63,7 +63,8 @@ class GatedCrossAttention(nn.Module):
         return Memory(self._split(self.k_proj(states)), self._split(self.v_proj(states)), mask, present)
 
     def _split(self, x: Float[Tensor, "B S D"]) -> Float[Tensor, "B H S E"]:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.heads, -1))
+        return heads.transpose(1, 2)
 
     def forward(self, hidden: Float[Tensor, "B T D"], memory: Memory, *, weights: bool = False) -> Fused:
         """Mix what `memory` holds into `hidden`. `weights` also gives the attention, which costs time."""

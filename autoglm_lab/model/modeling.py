@@ -13,13 +13,16 @@ from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.masking_utils import create_causal_mask
 from transformers.models.glm.modeling_glm import GlmDecoderLayer, GlmRMSNorm, GlmRotaryEmbedding
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.encoders import AudioEncoder, ImageEncoder, fourier, grid_positions, number_embeddings
 from autoglm_lab.model.fusion import Fused, GatedCrossAttention, Memory
 
-MODALITIES = ("audio", "image")  # the order in which a gated layer consults them: first what is wanted, then where it is
+MODALITIES = (
+    "audio",
+    "image",
+)  # the order in which a gated layer consults them: first what is wanted, then where it is
 Memories = list[dict[str, Memory]]  # one entry per gated layer
 
 
@@ -41,8 +44,14 @@ class GatedLayer(nn.ModuleDict):
     """One gated cross-attention for each modality."""
 
     def __init__(self, config: PhoneGLMConfig) -> None:
-        parts = {m: GatedCrossAttention(config.hidden_size, config.num_attention_heads, config.rms_norm_eps) for m in MODALITIES}
+        parts = {m: GatedCrossAttention(config.hidden_size, config.gated_heads, config.rms_norm_eps) for m in MODALITIES}
         super().__init__(parts)
+
+    def of(self, modality: str) -> GatedCrossAttention:
+        """The gated cross-attention of "image" or "audio"."""
+        part = self[modality]
+        assert isinstance(part, GatedCrossAttention)
+        return part
 
 
 class PhoneGLMPreTrainedModel(PreTrainedModel):
@@ -96,26 +105,36 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         self.post_init()
 
     def start_in_shared_space(self) -> None:
-        """Start the gates so that like finds like, and the numbers 0..999 as the places they name (`encoders.number_embeddings`)."""
-        for layer in self.gated.values():
-            for part in layer.values():
-                if self.config.shared_start:
-                    part.start_in_shared_space()
+        """Start the gates so that like finds like, and the numbers 0..999 as the places they name."""
+        if self.config.shared_start:
+            for gated in self.gated_layers():
+                for modality in MODALITIES:
+                    gated.of(modality).start_in_shared_space()
+            for layer in self.layers:
+                if isinstance(layer, GlmDecoderLayer):
+                    start_copying(layer, self.config)
         first, count = self.config.first_number_id, self.config.number_tokens
         if first + count <= self.config.vocab_size:
             places = number_embeddings(count, self.config.hidden_size) * self.config.hidden_size**-0.5
             self.embed_tokens.weight[first : first + count] = places.to(self.embed_tokens.weight)
 
+    def gated_layers(self) -> list[GatedLayer]:
+        """The gated layers in the order in which they are passed."""
+        return [layer for layer in self.gated.values() if isinstance(layer, GatedLayer)]
+
     def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings, for the library."""
         return self.embed_tokens
 
     def embed(self, ids: Int[Tensor, "*B T"]) -> Float[Tensor, "*B T D"]:
         """Token embeddings with unit root mean square, the scale of everything in the shared space."""
-        return self.embed_tokens(ids) * self.config.hidden_size**0.5
+        vectors: Tensor = self.embed_tokens(ids)
+        return vectors * self.config.hidden_size**0.5
 
     def encode_image(self, pixel_values: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B P D"]:
         """What each cell of the screen shows, in the shared space, without where it is."""
-        return self.image_encoder(pixel_values)
+        cells: Tensor = self.image_encoder(pixel_values)
+        return cells
 
     def encode_audio(
         self, input_features: Float[Tensor, "B M 80"], mask: Bool[Tensor, "B M"] | None = None
@@ -123,7 +142,8 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         """What is said at each moment, in the shared space, and which moments are not padding."""
         if mask is None:
             mask = torch.ones(input_features.shape[:2], dtype=torch.bool, device=input_features.device)
-        return self.audio_encoder(input_features, mask.bool())
+        frames, kept = self.audio_encoder(input_features, mask.bool())
+        return frames, kept
 
     def remember(
         self,
@@ -140,13 +160,17 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         states = {"image": empty, "audio": empty}
         if image is not None:
             everywhere = torch.ones(image.shape[:2], dtype=torch.bool, device=weight.device)
-            states["image"] = (image + self.image_position, everywhere, ones if image_present is None else image_present)
+            states["image"] = (
+                image + self.image_position,
+                everywhere,
+                ones if image_present is None else image_present,
+            )
         if audio is not None:
             frames, mask = audio
             moments = torch.arange(frames.shape[1], device=weight.device) / 100
             when = fourier(moments, weight.shape[-1], 0.05).to(frames) * 0.5
             states["audio"] = (frames + when, mask, ones if audio_present is None else audio_present)
-        return [{m: layer[m].remember(*states[m]) for m in MODALITIES} for layer in self.gated.values()]
+        return [{m: layer.of(m).remember(*states[m]) for m in MODALITIES} for layer in self.gated_layers()]
 
     def decode(
         self,
@@ -174,7 +198,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
             if str(number) in self.gated:
                 fused = {}
                 for modality in MODALITIES:
-                    part = self.gated[str(number)][modality]
+                    part = self.gated_layers()[len(gated)].of(modality)
                     fused[modality] = part(hidden, memories[len(gated)][modality], weights=output_attentions)
                     hidden = fused[modality].hidden
                 gated.append(fused)
@@ -183,7 +207,8 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
 
     def head(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
         """Scores of every token, from hidden states after the last layer."""
-        return self.lm_head(self.norm(hidden))
+        scores: Tensor = self.lm_head(self.norm(hidden))
+        return scores
 
     def forward(
         self,
@@ -228,17 +253,36 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
             hidden_states=tuple(states) if output_hidden_states else None,
         )
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
         """As in every decoder, but pictures and sound are encoded for the first token only."""
-        inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]
         if inputs.get("memories") is not None:
             for name in ("pixel_values", "input_features", "feature_attention_mask"):
                 inputs.pop(name, None)
-        return dict(inputs)
+        return inputs
 
-    def _update_model_kwargs_for_generation(self, outputs: Any, model_kwargs: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
+    def _update_model_kwargs_for_generation(
+        self, outputs: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
         return model_kwargs | {"memories": outputs.memories}
+
+
+@torch.no_grad()
+def start_copying(layer: GlmDecoderLayer, config: PhoneGLMConfig) -> None:
+    """Let self-attention begin as a copier: each group keeps some directions of the shared space and hands them on unchanged.
+
+    With random value and output projections a name that is copied to another token no longer resembles itself, and finding
+    its icon has to wait until that is learned. The feed-forward layer starts quietly for the same reason.
+    """
+    attention, width = layer.self_attn, config.head_dim or config.hidden_size // config.num_attention_heads
+    groups = config.num_key_value_heads or config.num_attention_heads
+    shared_by = config.num_attention_heads // groups
+    kept = nn.init.orthogonal_(torch.empty(groups * width, config.hidden_size))
+    attention.v_proj.weight.copy_(kept)
+    back = kept.unflatten(0, (groups, width)).repeat_interleave(shared_by, 0).flatten(0, 1)  # [heads * width, D]
+    attention.o_proj.weight.copy_(back.T * (2 / shared_by))
+    layer.mlp.down_proj.weight.mul_(0.3)
 
 
 def _next_token_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"]) -> Float[Tensor, ""]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -17,60 +19,69 @@ NUMBERS = tuple(str(n) for n in range(1000))
 # words keep the space before them; punctuation stays together; digits that are not numbers of ours stand alone
 SPLIT = r" ?\p{L}+| ?[^\s\p{L}\p{N}]+|\p{N}|\s+"
 THOUGHTS = (
-    "在第二页，先向左滑", "在第一页，先向右滑", " is on the second page, swipe left", " is on the first page, swipe right",
-    "要用", "，先回桌面", " is another app, go home first", "往下翻找", "往上翻找", "scroll down to ", "scroll up to ",
-    "看", "的开关", "look at the ", " switch", "点", "tap ", "输入", "type ", "完成了", "done", "返回上一页", "go back one page",
-    "回到桌面", "go to the home screen", "看屏幕回答", "answer from the screen", "看不清屏幕，直接启动", "the screen is unreadable, launch ",
-    "看不清，等一下", "unreadable, wait a moment", "不是这个聊天，返回", "this is another chat, go back", "看不清屏幕",
-    "the screen is unreadable", "听不清 / unclear speech", "桌面第", "页，有", "、", "等应用。", "Home page ", ", with ", " and ", " and more.",
-    "和", "的聊天。", "A chat with ", "的搜索页。", "的搜索结果。", "的新闹钟。", " search page.", " search results.", " new alarm.", "The ",
-    "应用。", " app.", "开着。", "关着。", "Yes, ", "No, ", " is on.", " is off.", "有", "没有", " is here.", " is not here.",
-    "System Home", "Tap", "Double Tap", "Long Press", "Swipe", "Type", "Launch", "Wait", "Back", "Home", "none", "2 seconds",
+    "在第二页，先向左滑", "在第一页，先向右滑", " is on the second page, swipe left",
+    " is on the first page, swipe right", "要用", "，先回桌面", " is another app, go home first",
+    "往下翻找", "往上翻找", "scroll down to ", "scroll up to ", "看", "的开关", "look at the ",
+    " switch", "点", "tap ", "输入", "type ", "完成了", "done", "返回上一页", "go back one page",
+    "回到桌面", "go to the home screen", "看屏幕回答", "answer from the screen", "看不清屏幕，直接启动",
+    "the screen is unreadable, launch ", "看不清，等一下", "unreadable, wait a moment",
+    "不是这个聊天，返回", "this is another chat, go back", "看不清屏幕", "the screen is unreadable",
+    "听不清 / unclear speech", "桌面第", "页，有", "、", "等应用。", "Home page ", ", with ", " and ",
+    " and more.", "和", "的聊天。", "A chat with ", "的搜索页。", "的搜索结果。", "的新闹钟。",
+    " search page.", " search results.", " new alarm.", "The ", "应用。", " app.", "开着。", "关着。",
+    "Yes, ", "No, ", " is on.", " is off.", "有", "没有", " is here.", " is not here.", "System Home",
+    "Tap", "Double Tap", "Long Press", "Swipe", "Type", "Launch", "Wait", "Back", "Home", "none",
+    "2 seconds",
 )  # fmt: skip
 
 
 def pieces() -> Iterator[str]:
     """Every word and turn of phrase of the world, apart, so that merges never run across two of them."""
     for thing in (*APPS, *SETTINGS, *CONTACTS, *CONTROLS):
-        yield from (thing.zh, thing.en, f" {thing.en}", *([thing.key_zh, thing.key_en] if hasattr(thing, "key_zh") else ()))
+        yield from (
+            thing.zh,
+            thing.en,
+            f" {thing.en}",
+            *([thing.key_zh, thing.key_en] if hasattr(thing, "key_zh") else ()),
+        )
     for lang in LANGS:
         for text in (*MESSAGES[lang], *QUERIES[lang], *FREE_WORDS[lang]):
             yield from (text, f" {text}")
         for phrasings in PHRASINGS.values():
             for phrasing in phrasings[lang]:
-                for part in Regexes.slot_split(phrasing):
+                for part in _around(r"\{\w+\}", phrasing):
                     yield from (part, part[:1].upper() + part[1:])
         yield from (WHO[lang], CANNOT_SEE[lang])
         yield from (say_time(hour, minute, lang) for hour in range(5, 12) for minute in (0, 30))
-        slots = (("app", "clock"), ("setting", "wifi"), ("contact", "mum"), ("query", ""), ("message", ""), ("time", ""))
+        slots = (
+            ("app", "clock"),
+            ("setting", "wifi"),
+            ("contact", "mum"),
+            ("query", ""),
+            ("message", ""),
+            ("time", ""),
+        )
         for kind in ("open_app", "toggle_on", "toggle_off", "search", "send", "alarm", "back", "home"):
-            yield from Regexes.name_split(report(Task(kind, lang, slots)), lang)
+            yield from _around("时钟|无线网络|妈妈|Clock|Wi-Fi|Mum", report(Task(kind, lang, slots)))
     yield from (REPEAT, *THOUGHTS, ".", ",", "?", "。", "，", "？", ":", "：")
 
 
-class Regexes:
-    """Cuts that keep names and phrasings apart."""
-
-    @staticmethod
-    def slot_split(phrasing: str) -> list[str]:
-        """The parts of a phrasing around its {slots}."""
-        import re
-
-        return [part for part in re.split(r"\{\w+\}", phrasing) if part]
-
-    @staticmethod
-    def name_split(text: str, lang: str) -> list[str]:
-        """The parts of a report around the names in it."""
-        import re
-
-        return [part for part in re.split("时钟|无线网络|妈妈|Clock|Wi-Fi|Mum", text) if part]
+def _around(pattern: str, text: str) -> list[str]:
+    """The parts of a text between the matches of `pattern`."""
+    return [part for part in re.split(pattern, text) if part]
 
 
 def train_tokenizer(texts: Iterable[str] | None = None, vocab_size: int = 3000) -> PreTrainedTokenizerFast:
-    """Learn the merges from `texts` (by default the pieces of the phone world). Ids: 0..7 special, 8..1007 numbers, 1008.. fragments."""
+    """Learn the merges from `texts` (by default the pieces of the phone world).
+
+    Ids 0..7 are special, 8..1007 the numbers, from 1008 on fragments, bytes and merges.
+    """
     tokenizer = Tokenizer(models.BPE(fuse_unk=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(SPLIT), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     reserved = [*SPECIAL_TOKENS, *NUMBERS, *FRAGMENTS]
@@ -89,9 +100,7 @@ def train_tokenizer(texts: Iterable[str] | None = None, vocab_size: int = 3000) 
 
 
 def _without_added(serialised: str, special: int) -> str:
-    """Numbers and fragments were trained as special so that they keep their ids; they are ordinary text, so add them again as that."""
-    import json
-
+    """Numbers and fragments were trained as special so that they keep their ids; they are ordinary text, to be added as that."""
     data = json.loads(serialised)
     data["added_tokens"] = data["added_tokens"][:special]
     return json.dumps(data)

@@ -1,0 +1,1 @@
+"""The phone world: apps, screens, actions, simulator, tasks, oracle, speech. Numpy and Pillow only."""

@@ -59,7 +59,12 @@ class Canvas:
         """The element's box in pixels, shrunk by `inset` pixels on each side."""
         left, top, right, bottom = item.box
         wide, high = self.width / 1000, self.height / 1000
-        return round(left * wide + inset), round(top * high + inset), round(right * wide - inset), round(bottom * high - inset)
+        return (
+            round(left * wide + inset),
+            round(top * high + inset),
+            round(right * wide - inset),
+            round(bottom * high - inset),
+        )
 
     def panel(self, box: tuple[int, int, int, int], fill: Colour, radius: float) -> None:
         """A filled rectangle with round corners; nothing when it has no area."""
@@ -87,7 +92,11 @@ def _wallpaper(canvas: Canvas, item: Element) -> None:
                          for _ in range(2)] for _ in range(2)], np.uint8)  # fmt: skip
     canvas.image.paste(Image.fromarray(corners).resize(canvas.image.size, Image.Resampling.BICUBIC))
     for _ in range(int(rng.integers(0, 4))):
-        x, y, r = rng.uniform(0, 1) * canvas.width, rng.uniform(0, 1) * canvas.height, rng.uniform(0.1, 0.5) * canvas.width
+        x, y, r = (
+            rng.uniform(0, 1) * canvas.width,
+            rng.uniform(0, 1) * canvas.height,
+            rng.uniform(0.1, 0.5) * canvas.width,
+        )
         canvas.pen.ellipse((x - r, y - r, x + r, y + r), hsv(canvas.look.hue + rng.uniform(-90, 90), 0.3, value * 0.9))
 
 
@@ -198,7 +207,9 @@ def _field(canvas: Canvas, item: Element) -> None:
         x += canvas.width * 0.08
     canvas.text(x, (top + bottom) / 2, item.text, 52, canvas.ink, room=right - x - canvas.width * 0.02)
     if item.on and not item.text:
-        canvas.pen.rectangle((x, top + (bottom - top) * 0.2, x + canvas.width * 0.006, bottom - (bottom - top) * 0.2), canvas.accent)
+        canvas.pen.rectangle(
+            (x, top + (bottom - top) * 0.2, x + canvas.width * 0.006, bottom - (bottom - top) * 0.2), canvas.accent
+        )
 
 
 def _big_field(canvas: Canvas, item: Element) -> None:

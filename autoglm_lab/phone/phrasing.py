@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autoglm_lab.phone.catalog import (
-    APPS, CONTACTS, MESSAGES, QUERIES, SETTINGS, SPOKEN_TIMES, App, Lang, Named,
+    APPS,
+    CONTACTS,
+    MESSAGES,
+    QUERIES,
+    SETTINGS,
+    SPOKEN_TIMES,
+    App,
+    Lang,
+    Named,
 )  # fmt: skip
 
 # kind -> language -> phrasings; the first `SPOKEN[kind]` of each are also spoken.
@@ -32,7 +40,10 @@ PHRASINGS: dict[str, dict[Lang, tuple[str, ...]]] = {
     },
     "send": {
         "zh": ("给{contact}发消息说{message}", "告诉{contact}{message}", "发微信给{contact}：{message}", "跟{contact}说{message}"),
-        "en": ("tell {contact} {message}", "message {contact} {message}", "send {contact} the message {message}", "text {contact}: {message}"),
+        "en": (
+            "tell {contact} {message}", "message {contact} {message}", "send {contact} the message {message}",
+            "text {contact}: {message}",
+        ),
     },
     "alarm": {
         "zh": ("定一个{time}的闹钟", "{time}叫我起床", "设置{time}的闹钟", "帮我设{time}闹钟"),

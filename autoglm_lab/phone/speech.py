@@ -139,9 +139,7 @@ def babble(samples: int, rng: np.random.Generator) -> Float[np.ndarray, " sample
     return noise / max(float(np.sqrt(np.mean(noise**2))), 1e-12)
 
 
-def add_noise(
-    wave: Float[np.ndarray, " samples"], snr_db: float, rng: np.random.Generator
-) -> Float[np.ndarray, " samples"]:
+def add_noise(wave: Float[np.ndarray, " samples"], snr_db: float, rng: np.random.Generator) -> Float[np.ndarray, " samples"]:
     """Mix `wave` with babble at `snr_db`, the ratio of mean powers over the whole clip; infinity adds nothing."""
     power = float(np.mean(wave.astype(np.float64) ** 2)) if wave.size else 0.0
     if power == 0:
@@ -162,9 +160,7 @@ def set_level(wave: Float[np.ndarray, " samples"], dbfs: float) -> Float[np.ndar
     return (wave * gain).astype(np.float32)
 
 
-def pad_silence(
-    wave: Float[np.ndarray, " samples"], before_s: float = 0.1, after_s: float = 0.1
-) -> Float[np.ndarray, " padded"]:
+def pad_silence(wave: Float[np.ndarray, " samples"], before_s: float = 0.1, after_s: float = 0.1) -> Float[np.ndarray, " padded"]:
     """Put silence before and after `wave`, in seconds."""
     if before_s < 0 or after_s < 0:
         raise ValueError(f"before_s and after_s must not be negative, got {before_s} and {after_s}")

@@ -36,28 +36,27 @@ class Look:
 
     @classmethod
     def random(cls, seed: int, *, lang: Lang | None = None, family: str | None = None, labels: bool | None = None) -> Look:
-        """A phone drawn from `seed`; `lang`, `family` and `labels` fix what they name. Held-out icon families never come by chance."""
+        """A phone drawn from `seed`; `lang`, `family` and `labels` fix what they name. No held-out icon family comes by chance."""
         rng = np.random.default_rng([seed, 1])
         needed = ("settings", "clock", "wechat")  # every phone can be set, woken and talked to
         others = [a.id for a in APPS if a.id not in needed]
         some = [others[i] for i in rng.permutation(len(others))[: rng.integers(13, len(others) + 1)]]
         installed = [str(id) for id in rng.permutation([*needed, *some])]
         first = int(rng.integers(len(installed) // 2 - 1, len(installed) // 2 + 2))
-        chosen = {
-            "lang": "zh" if rng.random() < 0.5 else "en",
-            "family": str(rng.choice(families(held_out=False))),
-            "labels": bool(rng.random() < 0.85),
-        }
+        # all three are always drawn, so that fixing one of them leaves the rest of the phone as it was
+        drawn_lang: Lang = "zh" if rng.random() < 0.5 else "en"
+        drawn_family = str(rng.choice(families(held_out=False)))
+        drawn_labels = bool(rng.random() < 0.85)
         return cls(
             seed=seed,
-            lang=lang or chosen["lang"],
-            family=family or chosen["family"],
+            lang=lang or drawn_lang,
+            family=family or drawn_family,
             pages=(tuple(installed[:first]), tuple(installed[first:])),
             columns=int(rng.integers(3, 5)),
             icon_size=float(rng.uniform(0.62, 0.84)),
             icon_shape=str(rng.choice(["circle", "squircle", "square", "bare"])),  # type: ignore[arg-type]
             icon_colour=str(rng.choice(["brand", "mono", "free"], p=[0.4, 0.2, 0.4])),  # type: ignore[arg-type]
-            labels=chosen["labels"] if labels is None else labels,
+            labels=drawn_labels if labels is None else labels,
             big_clock=bool(rng.random() < 0.4),
             hue=int(rng.integers(360)),
             settings_order=tuple(SETTINGS[i].id for i in rng.permutation(len(SETTINGS))),

@@ -53,9 +53,7 @@ class _Engine:
         self._library.espeak_SetParameter(_PITCH, pitch, 0)
         self._chunks.clear()
         spoken = text.encode()
-        failed = self._library.espeak_Synth(
-            spoken, ctypes.c_size_t(len(spoken) + 1), 0, _CHARACTER_POSITIONS, 0, _UTF8, None, None
-        )
+        failed = self._library.espeak_Synth(spoken, ctypes.c_size_t(len(spoken) + 1), 0, _CHARACTER_POSITIONS, 0, _UTF8, None, None)
         self._library.espeak_Synchronize()
         if failed or not self._chunks:
             raise ValueError(f"text {text!r} gave no sound with voice {voice!r}")
@@ -67,9 +65,7 @@ def _engine() -> _Engine:
     return _Engine()
 
 
-def resample(
-    wave: Float[np.ndarray, " samples"], from_hz: int, to_hz: int = SAMPLE_RATE_HZ
-) -> Float[np.ndarray, " resampled"]:
+def resample(wave: Float[np.ndarray, " samples"], from_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> Float[np.ndarray, " resampled"]:
     """Change the sampling rate by cutting or padding the spectrum: exact below both Nyquist frequencies."""
     if from_hz == to_hz:
         return wave.astype(np.float32)

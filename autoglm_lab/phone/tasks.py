@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -63,9 +64,16 @@ class Task:
             case "open_app":
                 return now.app == self.slot("app")
             case "search":
-                return view is not None and (view.app, view.name, view.arg) == (self.slot("app"), "results", self.slot("query"))
+                return view is not None and (view.app, view.name, view.arg) == (
+                    self.slot("app"),
+                    "results",
+                    self.slot("query"),
+                )
             case "send":
-                return now.chats[self.slot("contact")] == [*start.chats[self.slot("contact")], (True, self.slot("message"))]
+                return now.chats[self.slot("contact")] == [
+                    *start.chats[self.slot("contact")],
+                    (True, self.slot("message")),
+                ]
             case "alarm":
                 return now.alarms == sorted({*start.alarms, self.slot("time")})
             case "back":
@@ -172,3 +180,45 @@ def _phrase(known: tuple[str, ...], lang: Lang, rng: np.random.Generator, spoken
         return known[int(rng.integers(len(known)))]
     words = [FREE_WORDS[lang][i] for i in rng.choice(len(FREE_WORDS[lang]), int(rng.integers(1, 4)), replace=False)]
     return ("" if lang == "zh" else " ").join(words)
+
+
+def recognise(text: str) -> Task | None:
+    """The task that a sentence in one of our phrasings asks for, or None. Lets a demo check its own success."""
+    for kind, by_lang in PHRASINGS.items():
+        for lang, phrasings in by_lang.items():
+            for phrasing in phrasings:
+                slots = _match(phrasing, text.strip(), lang)
+                if slots is not None:
+                    return Task(kind, lang, tuple(slots.items()), text)
+    return None
+
+
+_THINGS = {"app": APPS, "setting": SETTINGS, "contact": CONTACTS}
+
+
+def _match(phrasing: str, text: str, lang: Lang) -> dict[str, str] | None:
+    def group(slot: str) -> str:
+        names = "|".join(re.escape(thing.name(lang)) for thing in _THINGS.get(slot, ()))
+        return f"(?P<{slot}>{names or '.+'})"
+
+    pattern = re.sub(r"\\\{(\w+)\\\}", lambda found: group(found[1]), re.escape(phrasing))
+    found = re.fullmatch(pattern, text, flags=re.IGNORECASE)
+    if not found:
+        return None
+    slots = {}
+    for slot, words in found.groupdict().items():
+        if slot in _THINGS:
+            ids = [thing.id for thing in _THINGS[slot] if thing.name(lang).casefold() == words.casefold()]
+        else:
+            ids = _clock_time(words, lang) if slot == "time" else [words]
+        if not ids:
+            return None
+        slots[slot] = ids[0]
+    return slots
+
+
+def _clock_time(words: str, lang: Lang) -> list[str]:
+    figures = re.fullmatch(r"(\d{1,2}):(\d\d)", words)
+    if figures:
+        return [f"{int(figures[1]):02d}:{figures[2]}"]
+    return [f"{h:02d}:{m:02d}" for h in range(5, 12) for m in (0, 30) if say_time(h, m, lang) == words]

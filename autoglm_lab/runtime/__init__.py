@@ -1,0 +1,1 @@
+"""What runs on the phone: features, prompts, the engine protocol. No PyTorch."""

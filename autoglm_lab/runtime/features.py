@@ -119,7 +119,7 @@ def _resample(wave: Array, rate_hz: int) -> Array:
     cutoff = min(1.0, 1 / ratio)
     reach = int(np.ceil(16 / cutoff))
     padded = np.pad(wave, reach + 1)
-    count = max(1, int(round(len(wave) / ratio)))
+    count = max(1, round(len(wave) / ratio))
     out = np.empty(count, np.float32)
     for start in range(0, count, 8192):
         places = np.arange(start, min(count, start + 8192)) * ratio

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
 IMAGE, AUDIO = "<|image|>", "<|audio|>"
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|endoftext|>", "<|pad|>"
 THINK, END_THINK = "<think>", "</think>"
@@ -14,7 +18,9 @@ FRAGMENTS = (
 )  # fmt: skip
 
 
-def write_prompt(task: str, current_app: str, last: str = "", *, image: bool = True, audio: bool = False, think: bool = False) -> str:
+def write_prompt(
+    task: str, current_app: str, last: str = "", *, image: bool = True, audio: bool = False, think: bool = False
+) -> str:
     """The text of one request. `last` is the name of the agent's previous action, "" at the start of a task."""
     marks = IMAGE * image + AUDIO * audio
     screen = f'\n{{"current_app": "{current_app}"}}\nlast: {last or "none"}'
@@ -24,3 +30,16 @@ def write_prompt(task: str, current_app: str, last: str = "", *, image: bool = T
 def write_answer(thinking: str, action: str, *, think: bool = False) -> str:
     """The text that the model should answer with."""
     return (f"{thinking}{END_THINK}" if think else "") + action + END
+
+
+MAX_TOKENS = 512
+
+
+def check_length(task: str, model_folder: Path) -> None:
+    """ValueError when a task does not fit into the model's 512 tokens. Fast: only the tokenizer is read."""
+    path = model_folder / "tokenizer.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{model_folder.name} holds no tokenizer.json; give a folder written by save_pretrained")
+    count = len(Tokenizer.from_file(str(path)).encode(write_prompt(task, "System Home"), add_special_tokens=False))
+    if count > MAX_TOKENS:
+        raise ValueError(f"the task has {count} tokens; at most {MAX_TOKENS} fit")

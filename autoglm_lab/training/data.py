@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,10 @@ from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.phone.tasks import REPEAT
 from autoglm_lab.runtime.features import log_mel
 from autoglm_lab.runtime.prompt import write_answer, write_prompt
+from autoglm_lab.training.scenes import load_scenes
 
 UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE = 0.06, 0.03, 0.3
+LONGEST_FRAMES = 360
 LOST_IN_NOISE_DB = (-15.0, 1.0)  # speech-to-noise ratios at which a clip counts as unintelligible
 
 
@@ -31,7 +33,9 @@ class Concepts:
         named = {t.id: {lang: t.name(lang) for lang in LANGS} for t in (*APPS, *SETTINGS, *CONTACTS, *CONTROLS)}
         phrases = {text: {lang: text} for lang in LANGS for text in (*MESSAGES[lang], *QUERIES[lang])}
         self.index = {id: i for i, id in enumerate([*named, *phrases])}
-        rows = [(self.index[id], LANGS.index(lang), name) for id, names in (named | phrases).items() for lang, name in names.items()]
+        rows = [
+            (self.index[id], LANGS.index(lang), name) for id, names in (named | phrases).items() for lang, name in names.items()
+        ]
         self.concept = torch.tensor([row[0] for row in rows])
         self.lang = torch.tensor([row[1] for row in rows])
         ids = [tokenizer.encode(" " * (LANGS[row[1]] == "en") + row[2]) for row in rows]
@@ -55,6 +59,7 @@ class Batch:
     attention_mask: torch.Tensor  # [B, T]
     answer: torch.Tensor  # [B, T] true where the token is to be predicted
     place: torch.Tensor  # [B, T] true where that token is a coordinate
+    cell: torch.Tensor  # [B, T] the image cell to look at while this coordinate is chosen, -1 elsewhere
     mel: torch.Tensor  # [A, M, 80]
     mel_mask: torch.Tensor  # [A, M]
     audio_of: torch.Tensor  # [B] index into the sounds, 0 where there is none
@@ -67,13 +72,14 @@ class Scenes:
     """Pictures and samples made by `scenes.make_scenes`, and clips with their log-mel frames."""
 
     def __init__(self, scenes: Path, speech: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.pictures = np.load(scenes / "pictures.npy", mmap_mode="r")
-        self.facts: list[dict[str, Any]] = json.loads((scenes / "scenes.json").read_text("utf-8"))
+        self.pictures, self.facts = load_scenes(scenes)
         self.tokenizer = tokenizer
         self.concepts = Concepts(tokenizer)
         self.utterances = {lang: list(utterances(lang)) for lang in LANGS}
         self.mels, self.starts, self.lengths, by_utterance = mel_bank(speech)
-        self.by_utterance = {key: np.array(places) for key, places in by_utterance.items()}
+        # the slowest few clips would pad every other clip of their batch
+        brief = {key: [p for p in places if self.lengths[p] <= LONGEST_FRAMES] for key, places in by_utterance.items()}
+        self.by_utterance = {key: np.array(brief[key] or places) for key, places in by_utterance.items()}
         self.repeat = format_action(Action("finish", message=REPEAT))
         self.coordinate_openers = set(tokenizer.convert_tokens_to_ids(['", element=[', '", start=[', "], end=[", ","]))
         self.numbers = range(tokenizer.convert_tokens_to_ids("0"), tokenizer.convert_tokens_to_ids("999") + 1)
@@ -82,6 +88,7 @@ class Scenes:
         """The batch of one step: `pictures` scenes and up to `samples` samples of each."""
         rng = np.random.default_rng([seed, step, rank])
         chosen = rng.integers(len(self.facts), size=pictures)
+        think = bool(rng.random() < THINK_SHARE)  # for the whole batch: answers with and without a thought differ much in length
         rows: list[dict[str, Any]] = []
         cells: list[tuple[int, int, int]] = []
         for picture, scene in enumerate(chosen):
@@ -89,12 +96,14 @@ class Scenes:
             for (x, y), concept in fact["concepts"]:
                 if concept in self.concepts.index:
                     cells.append((picture, y * 14 // 1000 * 14 + x * 14 // 1000, self.concepts.index[concept]))
-            for which in rng.permutation(len(fact["samples"]))[:samples]:
-                rows.append(self._row(fact, fact["samples"][which], picture, rng))
+            picked = rng.permutation(len(fact["samples"]))[:samples]
+            rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in picked]
         return self._tensors(np.asarray(self.pictures[chosen]), rows, cells)
 
-    def _row(self, fact: dict[str, Any], sample: dict[str, Any], picture: int, rng: np.random.Generator) -> dict[str, Any]:
-        spoken, think, blind = "utterance" in sample, rng.random() < THINK_SHARE, rng.random() < BLIND_SHARE
+    def _row(
+        self, fact: dict[str, Any], sample: dict[str, Any], picture: int, think: bool, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        spoken, blind = "utterance" in sample, rng.random() < BLIND_SHARE
         thinking, action = sample["blind"] if blind else (sample["thinking"], sample["action"])
         row: dict[str, Any] = {"picture": picture, "seen": not blind}
         if spoken:
@@ -107,6 +116,7 @@ class Scenes:
                 thinking, action = "听不清 / unclear speech", self.repeat
         text = "" if spoken else sample["text"]
         prompt = write_prompt(text, fact["app"], sample["last"], image=not blind, audio=spoken, think=think)
+        row["target"] = _target_cell(action)
         row["prompt"] = self.tokenizer.encode(prompt)
         row["answer"] = self.tokenizer.encode(write_answer(thinking, action, think=think))
         return row
@@ -115,7 +125,7 @@ class Scenes:
         longest = max(len(r["prompt"]) + len(r["answer"]) for r in rows)
         shape = (len(rows), longest)
         ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        answer, place = np.zeros(shape, bool), np.zeros(shape, bool)
+        answer, place, cell = np.zeros(shape, bool), np.zeros(shape, bool), np.full(shape, -1)
         clips, words, audio_of = [], [], np.zeros(len(rows), np.int64)
         for i, row in enumerate(rows):
             tokens = row["prompt"] + row["answer"]
@@ -124,6 +134,7 @@ class Scenes:
             answer[i, start : len(tokens)] = True
             for t in range(start, len(tokens)):
                 place[i, t] = tokens[t] in self.numbers and tokens[t - 1] in self.coordinate_openers
+                cell[i, t] = row["target"] if place[i, t] else -1
             if "clip" in row:
                 audio_of[i] = len(clips)
                 words += [(len(clips), c, lang) for c, lang in self._spoken_concepts(row)]
@@ -133,6 +144,7 @@ class Scenes:
             pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2), image_of=torch.tensor([r["picture"] for r in rows]),
             image_present=torch.tensor([float(r["seen"]) for r in rows]), ids=torch.from_numpy(ids),
             attention_mask=torch.from_numpy(mask), answer=torch.from_numpy(answer), place=torch.from_numpy(place),
+            cell=torch.from_numpy(cell),
             mel=mel, mel_mask=mel_mask, audio_of=torch.from_numpy(audio_of),
             audio_present=torch.tensor([float("clip" in r) for r in rows]),
             cells=torch.tensor(cells, dtype=torch.long).reshape(-1, 3), words=torch.tensor(words, dtype=torch.long).reshape(-1, 3),
@@ -155,6 +167,12 @@ class Scenes:
         if not clips:
             mask[:, :1] = True
         return torch.from_numpy(mel), torch.from_numpy(mask)
+
+
+def _target_cell(action: str) -> int:
+    """The image cell under a tap, -1 for other actions."""
+    tapped = re.match(r'do\(action="Tap", element=\[(\d+),(\d+)\]', action)
+    return -1 if tapped is None else int(tapped[2]) * 14 // 1000 * 14 + int(tapped[1]) * 14 // 1000
 
 
 def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tuple[str, int], list[int]]]:

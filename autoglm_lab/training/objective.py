@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
+from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.training.data import Batch, Concepts
 
 TEMPERATURE = 0.07
@@ -24,23 +25,33 @@ class Losses:
     audio: Tensor
     answer: Tensor
     gate: Tensor
+    point: Tensor
     image_right: float = 0.0
     audio_right: float = 0.0
     token_right: float = 0.0
     answer_right: float = 0.0
+    point_right: float = 0.0
 
 
 def align_image(
-    cells: Float[Tensor, "N P D"], labels: Int[Tensor, "C 3"], names: Float[Tensor, "V D"], concept: Int[Tensor, " V"]
-) -> tuple[Tensor, float]:
-    """Contrast each labelled cell with the names of all things (InfoNCE; van den Oord et al. 2018). Either language will do."""
+    cells: Float[Tensor, "N P D"], labels: Int[Tensor, "C 3"], names: Float[Tensor, "V D"], concept: Int[Tensor, " V"],
+    lang: Int[Tensor, " V"],
+) -> tuple[Tensor, float]:  # fmt: skip
+    """Contrast each labelled cell with the names of all things (InfoNCE; van den Oord et al. 2018), in each language apart.
+
+    If either language would do, a cell would settle for one of its two names and never be found by the other.
+    """
     if not len(labels):
         return cells.sum() * 0, 0.0
     picked = F.normalize(cells[labels[:, 0], labels[:, 1]].float(), dim=-1)
-    scores = picked @ names.T / TEMPERATURE
-    right = concept[None] == labels[:, 2:]
-    loss = scores.logsumexp(1) - scores.masked_fill(~right, float("-inf")).logsumexp(1)
-    return loss.mean(), float((concept[scores.argmax(1)] == labels[:, 2]).float().mean())
+    losses, rights = [], []
+    for number in range(len(LANGS)):
+        mine = lang == number
+        scores = picked @ names[mine].T / TEMPERATURE
+        target = (concept[mine][None] == labels[:, 2:]).int().argmax(1)
+        losses.append(F.cross_entropy(scores.float(), target))
+        rights.append(float((scores.argmax(1) == target).float().mean()))
+    return sum(losses, start=torch.zeros(())) / len(LANGS), sum(rights) / len(LANGS)
 
 
 def align_audio(
@@ -91,19 +102,34 @@ def step_losses(model: PhoneGLMForConditionalGeneration, batch: Batch, concepts:
     names = concepts.embed(model.embed_tokens.weight)
     cells = model.encode_image(pixels)
     frames, mask = model.encode_audio(batch.mel, batch.mel_mask)
-    image, image_right = align_image(cells, batch.cells, names, concepts.concept)
+    image, image_right = align_image(cells, batch.cells, names, concepts.concept, concepts.lang)
     audio, audio_right = align_audio(frames, mask, batch.words, names, concepts.concept, concepts.lang)
     zero = torch.zeros(())
     if align_only:
-        return Losses(image, audio, zero, zero, image_right, audio_right)
+        return Losses(image, audio, zero, zero, zero, image_right, audio_right)
     memories = spread_memories(model.remember(cells, (frames, mask), len(batch.ids)), batch)
-    states, gated = model.decode(batch.ids, memories, batch.attention_mask)
+    states, gated = model.decode(batch.ids, memories, batch.attention_mask, output_attentions=True)
     answer, token_right, answer_right = answer_loss(model, states[-1], batch)
-    gate = sum(
-        ((fused[m].gate * batch.answer).sum() / (batch.answer * fused[m].gate.gt(0)).sum().clamp_min(1) for fused in gated for m in fused),
-        start=zero,
-    )  # fmt: skip
-    return Losses(image, audio, answer, gate, image_right, audio_right, token_right, answer_right)
+    gate = sum((_mean_open(part.gate, batch.answer) for fused in gated for part in fused.values()), start=zero)
+    point, point_right = point_loss(gated[-1]["image"].weights, batch)
+    return Losses(image, audio, answer, gate, point, image_right, audio_right, token_right, answer_right, point_right)
+
+
+def _mean_open(gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"]) -> Tensor:
+    """The mean gate over answer tokens of the requests that have the modality (elsewhere it is exactly 0)."""
+    return (gate * answer).sum() / (answer * gate.gt(0)).sum().clamp_min(1)
+
+
+def point_loss(weights: Float[Tensor, "B H T P"] | None, batch: Batch) -> tuple[Tensor, float]:
+    """While a coordinate is chosen, the last gated layer should look at the cell that is going to be tapped."""
+    wanted = batch.cell[:, 1:]
+    chosen = wanted >= 0
+    if weights is None or not chosen.any():
+        return torch.zeros(()), 0.0
+    looks = weights.float().mean(1)[:, :-1][chosen]  # [taps, P]
+    target = wanted[chosen]
+    on_target = looks.gather(1, target[:, None]).squeeze(1)
+    return -on_target.clamp_min(1e-6).log().mean(), float((looks.argmax(1) == target).float().mean())
 
 
 def spread_memories(memories: Memories, batch: Batch) -> Memories:

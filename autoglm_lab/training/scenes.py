@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ProcessPoolExecutor
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from autoglm_lab.phone.actions import format_action
-from autoglm_lab.phone.catalog import LANGS, Lang
+from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.phrasing import utterances
 from autoglm_lab.phone.screens import elements
 from autoglm_lab.phone.simulator import SimulatedPhone, perform
 from autoglm_lab.phone.state import Look, State
-from autoglm_lab.phone.tasks import WEIGHTS, Task, sample
+from autoglm_lab.phone.tasks import Task, sample
 from autoglm_lab.runtime.features import IMAGE_SIDE, gaussian_blur
 
 EVALUATION_SEEDS = 2**31  # phones below are for training, from here on for evaluation
@@ -41,6 +40,7 @@ class SceneSpec:
     typed: int = 3
     spoken: int = 3
     seed: int = 0
+    first: int = 0  # phone seed of the first scene
     mini: bool = False
 
 
@@ -147,27 +147,29 @@ def degrade(image: Image.Image, rng: np.random.Generator, readable: bool) -> np.
     return np.asarray(np.clip(spoilt, 0, 1) * 255 + 0.5, np.uint8)
 
 
-def _chunk(job: tuple[str, int, int, SceneSpec]) -> list[dict[str, Any]]:
-    path, start, stop, spec = job
-    pictures = np.load(path, mmap_mode="r+")
-    facts = []
-    for place in range(start, stop):
-        pictures[place], fact = make_scene(place, spec)
-        facts.append(fact)
-    return facts
+def _chunk(job: tuple[Path, int, int, SceneSpec]) -> list[dict[str, Any]]:
+    folder, start, stop, spec = job
+    made = [make_scene(seed, spec) for seed in range(start, stop)]
+    np.save(folder / f"pictures-{start:06d}.npy", np.stack([pixels for pixels, _ in made]))
+    return [facts for _, facts in made]
 
 
 def make_scenes(folder: Path, spec: SceneSpec = SceneSpec(), processes: int = 2) -> None:
-    """Write `spec.scenes` scenes into `folder` (pictures.npy, scenes.json); nothing happens if they are there already."""
+    """Write `spec.scenes` scenes into `folder` (pictures-*.npy, scenes.json); nothing happens if they are there already."""
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "scenes.json"
     if done.exists():
         return
-    path = str(folder / "pictures.npy")
-    np.lib.format.open_memmap(path, "w+", np.uint8, (spec.scenes, IMAGE_SIDE, IMAGE_SIDE, 3))
-    jobs = [(path, i, min(i + 250, spec.scenes), spec) for i in range(0, spec.scenes, 250)]
+    stop = spec.first + spec.scenes
+    jobs = [(folder, i, min(i + 250, stop), spec) for i in range(spec.first, stop, 250)]
     with ProcessPoolExecutor(processes) as pool:
         facts = list(tqdm(pool.map(_chunk, jobs), total=len(jobs), desc="drawing scenes", unit="x250"))
     part = done.with_suffix(".part")
     part.write_text(json.dumps([f for chunk in facts for f in chunk], ensure_ascii=False), "utf-8")
     part.rename(done)
+
+
+def load_scenes(folder: Path) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """All pictures [N, 224, 224, 3] uint8 in memory (150 kB each), and what is known of each."""
+    pictures = np.concatenate([np.load(path) for path in sorted(folder.glob("pictures-*.npy"))])
+    return pictures, json.loads((folder / "scenes.json").read_text("utf-8"))

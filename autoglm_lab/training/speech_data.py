@@ -42,9 +42,7 @@ class Take:
     wave: Int16[np.ndarray, " samples"]
 
 
-def through_the_air(
-    wave: Float[np.ndarray, " samples"], rng: np.random.Generator
-) -> tuple[Int16[np.ndarray, " out"], float]:
+def through_the_air(wave: Float[np.ndarray, " samples"], rng: np.random.Generator) -> tuple[Int16[np.ndarray, " out"], float]:
     """Add silence around the clip, noise in half of all cases, and a random level; also returns the SNR in dB."""
     wave = pad_silence(wave, *rng.uniform(0.05, 0.3, size=2))
     snr_db = float(rng.uniform(3, 30)) if rng.random() < 0.5 else float("inf")

@@ -35,6 +35,9 @@ class Recipe:
     warmup: int = 200
     weight_decay: float = 0.02
     align_weight: float = 0.3  # of the alignment loss in stage two
+    point_weight: float = 0.2  # of looking at what is about to be tapped
+    gated_rate: float = 0.3  # learning rate of the gated layers, as a share: what they start with is worth keeping
+    gate_hold: int = 500  # for this many steps of stage two the gates stay at one half, or they close before they can help
     gate_cost: float = 0.02  # of open gates, once answers come; makes a gate close on what does not help
     gate_from: int = 2000
     average: float = 0.998  # decay of the averaged weights that are saved
@@ -70,12 +73,9 @@ class Training:
     def __init__(self, model: PhoneGLMForConditionalGeneration, data: Scenes, recipe: Recipe, folder: Path) -> None:
         self.model, self.data, self.recipe, self.folder = model, data, recipe, folder
         self.step = 0
-        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.gather = _gradient_mean() if self.world > 1 else None
-        matrices = [p for p in model.parameters() if p.ndim >= 2]
-        others = [p for p in model.parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.optimizer = torch.optim.AdamW(_groups(model, recipe), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
         self.averaged = {k: v.detach().clone() for k, v in model.state_dict().items()}
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -98,8 +98,8 @@ class Training:
                 began = time.perf_counter()
                 losses = self._learn(batch)
                 self.step += 1
-                row = {"step": self.step, **{k: round(float(v), 5) for k, v in asdict_tensors(losses).items()},
-                       "rate": round(self.learning_rate(self.step), 7), "seconds": round(time.perf_counter() - began, 3)}  # fmt: skip
+                row = {"step": self.step, **{k: round(v, 5) for k, v in numbers(losses).items()}}
+                row |= {"rate": round(self.learning_rate(self.step), 7), "seconds": round(time.perf_counter() - began, 3)}
                 if self.rank == 0:
                     self._log(row)
                     if on_step is not None:
@@ -118,11 +118,12 @@ class Training:
         aligning = self.step < recipe.align_steps
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+            held = group["part"] == "gates" and self.step < recipe.align_steps + recipe.gate_hold
+            group["lr"] = 0.0 if held else group["share"] * self.learning_rate(self.step)
         with torch.autocast("cpu", torch.bfloat16) if has_fast_bf16() else nullcontext():
             losses = step_losses(self.model, batch, self.data.concepts, align_only=aligning)
         weight = 1.0 if aligning else recipe.align_weight
-        loss = weight * (losses.image + losses.audio) + losses.answer
+        loss = weight * (losses.image + losses.audio) + losses.answer + recipe.point_weight * losses.point
         if self.step >= recipe.gate_from:
             loss = loss + recipe.gate_cost * losses.gate
         self.optimizer.zero_grad(set_to_none=True)
@@ -188,17 +189,42 @@ class Training:
         """A copy of the model with the averaged weights, ready to be used and saved."""
         copy = PhoneGLMForConditionalGeneration(self.model.config)
         copy.load_state_dict(self.averaged)
-        return copy.eval()
+        copy.eval()
+        return copy
 
 
-def asdict_tensors(losses: Losses) -> dict[str, float]:
+def _groups(model: PhoneGLMForConditionalGeneration, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters by what they need: gates, other parts of gated layers, matrices, and the rest, which never decays."""
+    groups: dict[str, dict[str, Any]] = {
+        "gates": {"share": 1.0, "weight_decay": 0.0},
+        "gated": {"share": recipe.gated_rate, "weight_decay": 0.0},
+        "matrices": {"share": 1.0, "weight_decay": recipe.weight_decay},
+        "vectors": {"share": 1.0, "weight_decay": 0.0},
+    }
+    for name, parameter in model.named_parameters():
+        part = (
+            "gates"
+            if name.endswith(("gate_proj.weight", "gate_proj.bias"))
+            else "gated"
+            if name.startswith("gated")
+            else "matrices"
+            if parameter.ndim >= 2
+            else "vectors"
+        )
+        groups[part].setdefault("params", []).append(parameter)
+    return [{"part": part, **group} for part, group in groups.items()]
+
+
+def numbers(losses: Losses) -> dict[str, float]:
     """The losses as plain numbers."""
-    return {k: float(v) for k, v in vars(losses).items()}
+    return {k: float(v.detach()) if isinstance(v, torch.Tensor) else v for k, v in vars(losses).items()}
 
 
 def has_fast_bf16() -> bool:
     """Whether this processor multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX); elsewhere float32 is faster."""
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _flag("avx512_bf16", "amx_bf16"))
+    return bool(
+        torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _flag("avx512_bf16", "amx_bf16")
+    )
 
 
 def _flag(*names: str) -> bool:

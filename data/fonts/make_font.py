@@ -28,9 +28,7 @@ def gb2312_level_1() -> set[str]:
 def characters() -> set[str]:
     """Every character the world may have to draw."""
     ascii_printable = {chr(code) for code in range(0x20, 0x7F)}
-    punctuation = set("·—–‘’“”…•→←↑↓°×÷±€£¥©®✓、。〈〉《》「」『』【】〔〕〜￥　") | {
-        chr(code) for code in range(0xFF01, 0xFF5F)
-    }
+    punctuation = set("·—–‘’“”…•→←↑↓°×÷±€£¥©®✓、。〈〉《》「」『』【】〔〕〜￥　") | {chr(code) for code in range(0xFF01, 0xFF5F)}
     vocabulary = {
         character
         for name in ("catalog.py", "phrasing.py")

@@ -1,8 +1,8 @@
 """A pytest plugin beside nbval: how long each notebook took, how much memory its kernel needed, and the limits.
 
-`pytest -p tests.notebooks.budget --nbval-lax NOTEBOOKS` adds one test, `budget`, after the last cell of each notebook and
-writes `build/notebooks.json`. The peak is the larger of two readings: what the kernel says of itself (`VmHWM`, Linux)
-and the sum over the kernel and its children, sampled every 100 ms.
+`pytest -p tests.notebooks.budget --nbval-lax NOTEBOOKS` adds one test, `budget`, after the last cell of each notebook
+and writes `build/notebooks.json`. The peak is the larger of two readings: what Linux keeps for the kernel (VmHWM), and
+the sum over the kernel and its children, sampled every 100 ms.
 """
 
 from __future__ import annotations

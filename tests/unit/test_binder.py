@@ -32,7 +32,11 @@ def pip_section(path):
 def test_both_environments_say_the_same():
     top = yaml.safe_load((ROOT / "environment.yml").read_text())
     binder = yaml.safe_load((BINDER / "environment.yml").read_text())
-    from_binder = {"binder/constraints.txt": "constraints.txt", "binder/requirements.txt": "requirements.txt", "-e .": "-e .."}
+    from_binder = {
+        "binder/constraints.txt": "constraints.txt",
+        "binder/requirements.txt": "requirements.txt",
+        "-e .": "-e ..",
+    }
     text = json.dumps(top)
     for here, there in from_binder.items():
         text = text.replace(here, there)
@@ -121,9 +125,7 @@ def write_cpu_torch(folder):
 def resolve(requirements, *options):
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--only-binary=:all:"]
     quick = ["--quiet", "--no-build-isolation", "--retries", "1", "--report", "-"]
-    return subprocess.run(
-        [*command, *quick, *options, "-r", requirements], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([*command, *quick, *options, "-r", requirements], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow

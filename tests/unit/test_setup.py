@@ -1,5 +1,6 @@
 """The set-up never waits for an index that hangs and never takes a CUDA build of PyTorch."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -99,11 +100,7 @@ def test_second_setup_does_nothing_until_a_requirement_changes(checkout):
     assert (checkout / "ran").read_text() == "x"
     later = time.time() + 5
     for name in ("requirements.txt", "constraints.txt"):
-        path = checkout / "binder" / name
-        path.touch()
-        import os
-
-        os.utime(path, (later, later))
+        os.utime(checkout / "binder" / name, (later, later))
     make(checkout, "setup")
     assert (checkout / "ran").read_text() == "xx"
 

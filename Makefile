@@ -1,0 +1,90 @@
+# The two commands of a newcomer are `make lab` and `make test`. Works with GNU make 3.81 (macOS) and later.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+PINS := binder/requirements.txt binder/requirements-dev.txt binder/constraints.txt pyproject.toml .ci/setup.py
+
+# The first Python 3.11 or newer; `make setup PYTHON=/path/to/python` overrules it.
+PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.14; do \
+	if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then command -v "$$name"; break; fi; done)
+
+# Notebooks are run one after the other, so that their times and memory are their own; 2 runs two at once.
+NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb)
+NOTEBOOK_WORKERS ?= 0
+UNIT_WORKERS ?= 2
+
+STAGE = @printf '\n== %s\n'
+PYTEST := $(BIN)/python -m pytest
+ALLOW_ROOT = $(shell test "$$(id -u)" = 0 && echo --allow-root)
+
+.PHONY: help setup lab demo test lint types unit nbval readme figures browser notebooks clean
+.NOTPARALLEL:
+
+help:
+	@echo 'make lab        open the course in JupyterLab (sets up .venv the first time)'
+	@echo 'make demo       the agent in the terminal'
+	@echo 'make test       every check: lint, types, unit tests, notebooks, browser'
+	@echo 'make notebooks  build and execute the notebooks from notebooks/source (ONLY=00_start_here for one)'
+	@echo 'make setup      only set up .venv'
+	@echo 'make clean      remove caches and build/, keep .venv'
+
+setup: $(STAMP)
+
+$(STAMP): $(PINS)
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "setup: Python 3.11 or newer is needed; python3 here is: $$(python3 --version 2>&1 || true)" >&2; \
+		echo "setup: Debian, Ubuntu: sudo apt install python3 python3-venv    macOS: brew install python@3.12" >&2; \
+		echo "setup: one that is not on the path: make setup PYTHON=/path/to/python3" >&2; \
+		exit 1; fi
+	@"$(PYTHON)" .ci/setup.py
+	@touch $(STAMP)
+
+lab: setup
+	$(BIN)/jupyter lab $(ALLOW_ROOT) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+
+demo: setup
+	$(BIN)/autoglm-lab demo
+
+test: lint types unit nbval readme browser
+
+lint: setup
+	$(STAGE) 'ruff'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(STAGE) 'mypy, strict, on autoglm_lab'
+	$(BIN)/mypy autoglm_lab
+
+unit: setup
+	$(STAGE) 'unit tests, the examples in docstrings, the shapes in signatures of the model'
+	$(PYTEST) tests/unit autoglm_lab notebooks/build.py notebooks/readme.py --doctest-modules \
+		--jaxtyping-packages=autoglm_lab.model,beartype.beartype -n $(UNIT_WORKERS)
+
+nbval: setup
+	$(STAGE) 'every notebook, run from top to bottom'
+	@test -n "$(NOTEBOOKS)" || { echo 'no notebooks: make notebooks builds them' >&2; exit 1; }
+	$(PYTEST) -p tests.notebooks.budget --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
+		--nbval-sanitize-with tests/notebooks/sanitize.cfg \
+		-n $(NOTEBOOK_WORKERS) --dist loadfile $(NOTEBOOKS)
+
+readme: setup
+	$(STAGE) 'the figures in README.md'
+	$(BIN)/python -m notebooks.build --readme --check
+
+# Times and memory of the notebooks as measured here, results as in data/model, into README.md.
+figures: nbval
+	$(BIN)/python -m notebooks.build --readme
+
+browser: setup
+	$(STAGE) 'notebooks in a real browser, offline'
+	$(PYTEST) tests/browser
+
+notebooks: setup
+	$(BIN)/python -m notebooks.build $(ONLY)
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find autoglm_lab notebooks tests -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

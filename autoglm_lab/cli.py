@@ -1,0 +1,227 @@
+"""The command line: `autoglm-lab demo | ask | train | evaluate`. Input is checked before anything slow is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+DEFAULT_WORK = Path("build")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 when it worked, 1 when the agent failed, 2 when the input was wrong (one line on stderr says how)."""
+    options = parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except (ValueError, FileNotFoundError, ImportError) as problem:
+        print(f"autoglm-lab: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("autoglm-lab: stopped", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(prog="autoglm-lab", description="A tiny phone agent that sees, hears and acts.")
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    demo = commands.add_parser("demo", help="watch the agent do a task on a simulated phone")
+    demo.add_argument("--task", help="what it should do (default: a task drawn from the seed)")
+    demo.add_argument("--seed", type=_seed, default=7, help="which phone (default 7)")
+    demo.add_argument("--out", type=Path, default=DEFAULT_WORK, help="folder for filmstrip.png (default build/)")
+    demo.add_argument("--think", action="store_true", help="let it write its thought before each action")
+    demo.set_defaults(command=_demo)
+
+    ask = commands.add_parser("ask", help="one answer about your own screenshot and command")
+    ask.add_argument("text", nargs="?", default=None, metavar="TEXT", help="the command or question")
+    ask.add_argument("--image", type=Path, help="a screenshot (PNG, JPEG, ...)")
+    ask.add_argument("--audio", type=Path, help="a spoken command (WAV, FLAC, ...)")
+    ask.add_argument("--app", default="System Home", help='the app in front (default "System Home")')
+    ask.add_argument("--think", action="store_true", help="let it write its thought first")
+    ask.set_defaults(command=_ask)
+
+    train = commands.add_parser("train", help="train a model from nothing; a killed run goes on where it was")
+    train.add_argument("--preset", choices=("mini", "full"), default="mini")
+    train.add_argument("--out", type=Path, help="folder for checkpoints and the model (default build/PRESET)")
+    train.add_argument("--steps", type=_positive, help="stop after this many steps")
+    train.add_argument("--seed", type=_seed, default=0)
+    train.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="success rates on phones, icons and voices never trained on")
+    evaluate.add_argument("--seed", type=_seed, default=0)
+    evaluate.add_argument("--tasks", type=_positive, default=500)
+    evaluate.add_argument("--engine", choices=("torch",), default="torch")
+    evaluate.set_defaults(command=_evaluate)
+
+    for command in (demo, ask, evaluate):
+        command.add_argument("--model", type=Path, help="model folder (default: the shipped one)")
+    for command in (demo, ask, train, evaluate):
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    return top
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit() or int(text) >= 2**24:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed; give a whole number from 0 to {2**24 - 1}")
+    return int(text)
+
+
+def _engine(options: argparse.Namespace) -> Any:
+    from transformers.utils import logging
+
+    from autoglm_lab.model import TorchEngine
+
+    logging.disable_progress_bar()
+    return TorchEngine.load(options.model)
+
+
+def _ask(options: argparse.Namespace) -> int:
+    from autoglm_lab.runtime.files import read_audio, read_image
+    from autoglm_lab.runtime.prompt import check_length
+
+    if options.text is not None and not options.text.strip():
+        raise ValueError("the text is empty; write a command, or leave it out and give --audio")
+    if options.text is None and options.audio is None:
+        raise ValueError("nothing was asked; give a TEXT, or a spoken one with --audio FILE")
+    image = None if options.image is None else read_image(options.image)
+    audio = None if options.audio is None else read_audio(options.audio)
+    check_length(options.text or "", _model_folder(options))
+    answer = _engine(options).answer(options.text or "", image, audio, current_app=options.app, think=options.think).answer
+    told = {
+        "thinking": answer.thinking,
+        "action": _action_text(answer.action),
+        "text": answer.text,
+        "ms": _rounded(answer.ms),
+    }
+    if options.json:
+        print(json.dumps(told, ensure_ascii=False))
+    else:
+        print(*filter(None, (told["thinking"], answer.text if answer.action is None else told["action"])), sep="\n")
+        print(f"({told['ms']['total']:.0f} ms)", file=sys.stderr)
+    return 0 if answer.action is not None else 1
+
+
+def _model_folder(options: argparse.Namespace) -> Path:
+    from autoglm_lab.paths import data_dir
+
+    return options.model if options.model is not None else data_dir() / "model"
+
+
+def _demo(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from autoglm_lab.phone.simulator import SimulatedPhone
+    from autoglm_lab.phone.tasks import sample
+    from autoglm_lab.runtime.prompt import check_length
+
+    if options.task is not None and not options.task.strip():
+        raise ValueError("the task is empty; say what the agent should do")
+    phone = SimulatedPhone(options.seed)
+    drawn = sample(phone.state, np.random.default_rng(options.seed))
+    task = options.task or drawn.text
+    check_length(task, _model_folder(options))
+    from copy import deepcopy
+
+    from autoglm_lab import agent
+    from autoglm_lab.phone.tasks import recognise
+
+    before = deepcopy(phone.state)
+    wish = recognise(task)
+    engine, done = _engine(options), []
+    if not options.json:
+        print(f"{task}")
+    for step in agent.steps(task, phone, engine, think=options.think):
+        done.append(step)
+        if not options.json:
+            print(f"{step.index + 1}. {step.thinking + '  ' if step.thinking else ''}{_action_text(step.action) or step.error}"
+                  f"  [{step.ms['total']:.0f} ms]", flush=True)  # fmt: skip
+    last = done[-1]
+    message = last.action.message if last.error is None and last.action is not None and last.action.name == "finish" else None
+    finished = message is not None
+    success = message is not None and wish is not None and wish.done(before, phone.state, message)
+    film = _film(done, phone, options.out)
+    if options.json:
+        told = [{"thinking": s.thinking, "action": _action_text(s.action) or s.answer_text, "ms": _rounded(s.ms)} for s in done]
+        print(json.dumps({"task": task, "success": success if wish is not None else None, "steps": told}, ensure_ascii=False))
+    else:
+        verdict = (
+            "done"
+            if success
+            else "not done"
+            if wish is not None
+            else "finished (a task I cannot check)"
+            if finished
+            else "not done"
+        )
+        print(f"{verdict}; the film is in {film}")
+    return 0 if success or (finished and wish is None) else 1
+
+
+def _film(steps: list[Any], phone: Any, folder: Path) -> Path:
+    from autoglm_lab.phone.filmstrip import Frame, filmstrip
+
+    frames = [Frame(s.screenshot, s.action, s.thinking) for s in steps if s.action is not None]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "filmstrip.png"
+    if frames:
+        filmstrip(frames).save(path)
+    return path
+
+
+def _action_text(action: Any) -> str:
+    from autoglm_lab.phone.actions import format_action
+
+    return "" if action is None else format_action(action)
+
+
+def _rounded(ms: dict[str, float]) -> dict[str, float]:
+    return {stage: round(value, 2) for stage, value in ms.items()}
+
+
+def _train(options: argparse.Namespace) -> int:
+    from autoglm_lab.training.build import train
+
+    folder = options.out or DEFAULT_WORK / options.preset
+    result = train(options.preset, folder, seed=options.seed, until=options.steps, threads=options.threads)
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print(f"step {result['step']} of {result['steps']}; the model is in {result['model']}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from autoglm_lab.training.batch import BatchEngine, gate_response
+    from autoglm_lab.training.evaluation import evaluate
+
+    engine = _engine(options)
+    many = BatchEngine(engine.model, engine.processor)
+    rates = evaluate(many, options.seed, options.tasks)
+    report: dict[str, Any] = {name: asdict(rate) for name, rate in rates.items()}
+    report["gates"] = gate_response(many, options.seed, min(128, options.tasks))
+    if options.json:
+        print(json.dumps(report))
+        return 0
+    for name, rate in rates.items():
+        print(f"{name:13} {rate.rate:7.1%}   95 % interval {rate.ci95[0]:.1%} to {rate.ci95[1]:.1%}   n = {rate.n}")
+    for modality, gates in report["gates"].items():
+        print(f"{modality} gate  " + "  ".join(f"{name} {value:.3f}" for name, value in gates.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The reference engine: PyTorch, one request at a time, every stage timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
+from autoglm_lab.model.processing import PhoneGLMProcessor
+from autoglm_lab.paths import data_dir
+from autoglm_lab.runtime.engine import Answer, Stopwatch, Stream
+
+
+class TorchEngine:
+    """Answers with a PhoneGLM in PyTorch, greedily, with the key-value cache."""
+
+    def __init__(self, model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor) -> None:
+        self.model, self.processor = model.eval(), processor
+
+    @classmethod
+    def load(cls, folder: Path | str | None = None) -> TorchEngine:
+        """Open a model folder (default: the shipped one). FileNotFoundError names what is missing."""
+        path = Path(folder) if folder is not None else data_dir() / "model"
+        for needed in ("config.json", "model.safetensors", "tokenizer.json"):
+            if not (path / needed).exists():
+                raise FileNotFoundError(f"{path.name} holds no {needed}; give a folder written by save_pretrained")
+        model = PhoneGLMForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
+        return cls(model, PhoneGLMProcessor.from_pretrained(path))
+
+    def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
+               think: bool = False, max_new_tokens: int = 96) -> Stream:  # fmt: skip
+        """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens."""
+        watch = Stopwatch()
+        inputs = self.processor(text=task, images=image, audio=audio, current_app=current_app, last=last, think=think)
+        watch.lap("features")
+        return Stream(self._pieces(dict(inputs), max_new_tokens, watch))
+
+    @torch.inference_mode()
+    def _pieces(self, inputs: dict[str, Any], max_new_tokens: int, watch: Stopwatch) -> Iterator[str | Answer]:
+        tokenizer = self.processor.tokenizer
+        memories = self._memories(inputs, watch)
+        step, past, shown = inputs["input_ids"], None, ""
+        said: list[int] = []
+        while len(said) < max_new_tokens:
+            out = self.model(step, memories=memories, past_key_values=past, use_cache=True, logits_to_keep=1)
+            past, token = out.past_key_values, int(out.logits[0, -1].argmax())
+            watch.lap("decode" if said else "prefill")
+            if token == tokenizer.eos_token_id:
+                break
+            said.append(token)
+            text = tokenizer.decode(said)
+            if not text.endswith("\ufffd"):  # never hand out half a character
+                yield text[len(shown) :]
+                shown = text
+            step = torch.tensor([[token]])
+        answer = Answer.read(tokenizer.decode(said), len(said), watch.total())
+        yield answer
+
+    def _memories(self, inputs: dict[str, Any], watch: Stopwatch) -> Memories:
+        image = audio = None
+        if "pixel_values" in inputs:
+            image = self.model.encode_image(inputs["pixel_values"])
+            watch.lap("image")
+        if "input_features" in inputs:
+            audio = self.model.encode_audio(inputs["input_features"])
+            watch.lap("audio")
+        memories = self.model.remember(image, audio, 1)
+        watch.lap("image" if image is not None else "audio")
+        return memories

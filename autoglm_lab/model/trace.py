@@ -1,0 +1,73 @@
+"""One answer taken apart: each token with its alternatives, its gates, and where on the screen and in the sound it looked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.model.modeling import MODALITIES, PhoneGLMOutput
+from autoglm_lab.runtime.engine import Answer
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the model did for each token of its answer. L gated layers, H heads, T tokens, P image cells, F audio frames."""
+
+    answer: Answer
+    tokens: list[str]
+    alternatives: list[list[tuple[str, float]]]  # for each token the likeliest three, with probabilities
+    gates: dict[str, Array]  # by modality [L, T]
+    image_attention: Array  # [L, H, T, P]
+    audio_attention: Array  # [L, H, T, F]
+
+    @property
+    def mean_gates(self) -> dict[str, float]:
+        """The mean gate of each modality over layers and tokens."""
+        return {modality: float(values.mean()) for modality, values in self.gates.items()}
+
+
+@torch.inference_mode()
+def trace(
+    engine: TorchEngine,
+    task: str = "",
+    image: Any = None,
+    audio: Any = None,
+    *,
+    text: str | None = None,
+    **request: Any,
+) -> Trace:
+    """Answer a request and look inside. `text` traces this answer instead of the model's own. See `TorchEngine.answer`."""
+    model, tokenizer = engine.model, engine.processor.tokenizer
+    answer = engine.answer(task, image, audio, **request).answer if text is None else Answer.read(text, 0, {})
+    request.pop("max_new_tokens", None)
+    inputs = dict(engine.processor(text=task, images=image, audio=audio, **request))
+    prompt = inputs["input_ids"]
+    ids = torch.tensor([tokenizer.encode(answer.text)])
+    inputs["input_ids"] = torch.cat((prompt, ids), 1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    out = model(**inputs, output_attentions=True)
+    # a token is chosen one place before it stands
+    chosen = slice(prompt.shape[1] - 1, prompt.shape[1] - 1 + ids.shape[1])
+    best = out.logits[0, chosen].softmax(-1).topk(3)
+    return Trace(
+        answer=answer,
+        tokens=[tokenizer.decode([i]) for i in ids[0].tolist()],
+        alternatives=[
+            [(tokenizer.decode([i]), p) for i, p in zip(places, shares, strict=True)]
+            for places, shares in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ],
+        gates={m: np.stack([layer[m][0, chosen].numpy() for layer in out.gates]) for m in MODALITIES},
+        image_attention=_attention(out, "image", chosen),
+        audio_attention=_attention(out, "audio", chosen),
+    )
+
+
+def _attention(out: PhoneGLMOutput, modality: str, chosen: slice) -> Array:
+    return np.stack([layer[modality][0, :, chosen].numpy() for layer in out.cross_attentions])

@@ -1,0 +1,84 @@
+"""The engine protocol: whatever answers about a screen, a command and a sound - PyTorch, ONNX, or a server far away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from autoglm_lab.phone.actions import Action, parse_answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an engine said. `action` is None when the text holds no valid action; `error` then says why."""
+
+    text: str
+    thinking: str = ""
+    action: Action | None = None
+    error: str | None = None
+    tokens: int = 0
+    ms: dict[str, float] = field(default_factory=dict)  # per stage: features, image, audio, prefill, decode, total
+
+    @classmethod
+    def read(cls, text: str, tokens: int, ms: dict[str, float]) -> Answer:
+        """Parse a model's text; a text without a valid action gives an answer with an error, never a success."""
+        try:
+            thinking, action = parse_answer(text)
+        except ValueError as problem:
+            return cls(text, error=str(problem), tokens=tokens, ms=ms)
+        return cls(text, thinking, action, None, tokens, ms)
+
+
+class Stream:
+    """An answer as it comes: iterate for pieces of text; afterwards `answer` holds the whole."""
+
+    def __init__(self, pieces: Iterator[str | Answer]) -> None:
+        self._pieces = pieces
+        self._answer: Answer | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        for piece in self._pieces:
+            if isinstance(piece, Answer):
+                self._answer = piece
+            else:
+                yield piece
+
+    @property
+    def answer(self) -> Answer:
+        """The finished answer; what has not been read of the stream yet is read first."""
+        for _ in self:
+            pass
+        if self._answer is None:
+            raise RuntimeError("the engine ended without an answer")
+        return self._answer
+
+
+class Engine(Protocol):
+    """Anything that answers requests."""
+
+    def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
+               think: bool = False, max_new_tokens: int = 96) -> Stream:  # fmt: skip
+        """Answer a typed task or a spoken one (16 kHz waveform) about a screen (any picture).
+
+        `current_app` and `last` (name of the previous action) are what an agent knows besides the picture.
+        """
+
+
+class Stopwatch:
+    """Milliseconds per named stage."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+        self._began = self._mark = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap under `stage`."""
+        now = time.perf_counter()
+        self.ms[stage] = self.ms.get(stage, 0.0) + (now - self._mark) * 1000
+        self._mark = now
+
+    def total(self) -> dict[str, float]:
+        """All laps and their `total`."""
+        return {**self.ms, "total": (time.perf_counter() - self._began) * 1000}

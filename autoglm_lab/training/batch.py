@@ -1,0 +1,113 @@
+"""PhoneGLM answering many requests at once, for evaluation, and the gates it opens while it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
+from autoglm_lab.model.processing import PhoneGLMProcessor
+from autoglm_lab.phone.speech import add_noise
+from autoglm_lab.runtime.engine import Answer
+from autoglm_lab.runtime.features import gaussian_blur
+from autoglm_lab.training.evaluation import Request, World, spoken_requests, typed_requests
+
+BLURS = {"clean": 0.0, "blur_2": 2.0, "blur_4": 4.0, "blur_8": 8.0}  # pixels of the 224-pixel input
+NOISES = {"clean": float("inf"), "snr_10": 10.0, "snr_0": 0.0}  # dB
+
+
+class BatchEngine:
+    """Greedy answers for batches of requests."""
+
+    def __init__(self, model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor, think: bool = False) -> None:
+        self.model, self.processor, self.think = model.eval(), processor, think
+
+    def inputs(self, requests: Sequence[Request]) -> Any:
+        """Tensors of a batch; spoken requests show the model no text."""
+        return self.processor(
+            text=["" if r.audio is not None else r.task.text for r in requests],
+            images=[r.image for r in requests],
+            audio=[r.audio for r in requests],
+            current_app=[r.app for r in requests],
+            last=[r.last for r in requests],
+            think=self.think,
+        )
+
+    @torch.inference_mode()
+    def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
+        """One greedy answer for each request."""
+        texts = self.texts(self.inputs(requests))
+        return [Answer.read(text, 0, {}) for text in texts]
+
+    @torch.inference_mode()
+    def texts(self, inputs: Any, max_new_tokens: int = 64) -> list[str]:
+        """The model's texts for a batch of tensors."""
+        tokenizer = self.processor.tokenizer
+        ids = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
+                                  eos_token_id=tokenizer.eos_token_id)  # fmt: skip
+        said = ids[:, inputs["input_ids"].shape[1] :].tolist()
+        ends = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in said]
+        return [tokenizer.decode(row[:end]) for row, end in zip(said, ends, strict=True)]
+
+    @torch.inference_mode()
+    def gates(self, inputs: Any) -> dict[str, float]:
+        """Mean gate of each modality over the tokens of the model's own answers and over the gated layers."""
+        texts = self.texts(inputs)
+        tokenizer = self.processor.tokenizer
+        answers = [tokenizer.encode(text) for text in texts]
+        longest = max(map(len, answers))
+        tail = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in answers])
+        said = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in answers])
+        full = dict(inputs) | {
+            "input_ids": torch.cat((inputs["input_ids"], tail), 1),
+            "attention_mask": torch.cat((inputs["attention_mask"], said), 1),
+        }
+        positions = (full["attention_mask"].cumsum(1) - 1).clamp_min(0)
+        gates = self.model(**full, position_ids=positions).gates
+        # the gate of an answer token is the one that was open when it was chosen: one place before it
+        spoken = said.bool()
+        prompt = inputs["input_ids"].shape[1]
+        return {
+            m: float(torch.stack([layer[m][:, prompt - 1 : prompt - 1 + longest][spoken].mean() for layer in gates]).mean())
+            for m in MODALITIES
+        }
+
+
+def gate_response(engine: BatchEngine, seed: int = 0, count: int = 128) -> dict[str, dict[str, float]]:
+    """Mean image gate as the screen is blurred, mean speech gate as noise is added to the command."""
+    world = World(seed)
+    typed = typed_requests(world, count, stream=6, kind="open_app")
+    spoken = spoken_requests(world, count, held_out=False, stream=7)
+    report: dict[str, dict[str, float]] = {"image": {}, "speech": {}}
+    for name, sigma in BLURS.items():
+        values = []
+        for first in range(0, count, 32):
+            inputs = engine.inputs(typed[first : first + 32])
+            pixels = inputs["pixel_values"].numpy()
+            inputs["pixel_values"] = torch.from_numpy(np.stack([gaussian_blur(p, sigma) for p in pixels]))
+            values.append(engine.gates(inputs)["image"])
+        report["image"][name] = round(float(np.mean(values)), 4)
+    clean = [_clean(world, request, number) for number, request in enumerate(spoken)]
+    for name, snr in NOISES.items():
+        values = []
+        for first in range(0, count, 32):
+            part = spoken[first : first + 32]
+            for number, request in enumerate(part):
+                rng = np.random.default_rng([seed, first + number])
+                request.audio = add_noise(clean[first + number], snr, rng)
+            values.append(engine.gates(engine.inputs(part))["audio"])
+        report["speech"][name] = round(float(np.mean(values)), 4)
+    return report
+
+
+def _clean(world: World, request: Request, number: int) -> np.ndarray:
+    """The request spoken without any noise."""
+    from autoglm_lab.phone.synthesis import synthesise
+    from autoglm_lab.training.speech_data import ACCENTS, VARIANTS
+
+    rng = np.random.default_rng([world.seed, number, 3])
+    voice = f"{rng.choice(ACCENTS[request.task.lang])}+{rng.choice(VARIANTS)}"
+    return np.asarray(synthesise(request.task.text, voice, rate_wpm=170, pitch=50), np.float32)

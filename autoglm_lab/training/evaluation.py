@@ -1,0 +1,279 @@
+"""Measures an agent on phones, icons and voices that training never saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.icons import families
+from autoglm_lab.phone.oracle import next_step
+from autoglm_lab.phone.screens import elements
+from autoglm_lab.phone.simulator import SimulatedPhone
+from autoglm_lab.phone.speech import SpeechBank
+from autoglm_lab.phone.state import Look, State
+from autoglm_lab.phone.tasks import Task, sample
+from autoglm_lab.runtime.engine import Answer
+from autoglm_lab.training.scenes import EVALUATION_SEEDS, SIZES, compatible, walk
+
+BATCH = 32
+MAX_STEPS = 9
+MEASURES = ("typed_step", "spoken_step", "task", "unseen_icons", "unseen_voice", "screen_qa")
+
+
+@dataclass
+class Request:
+    """One question to an engine, and what a right answer is."""
+
+    task: Task
+    state: State
+    start: State
+    image: Any
+    audio: np.ndarray | None = None
+    last: str = ""
+    app: str = ""
+    wanted: Action | None = None
+
+
+class Answers(Protocol):
+    """An engine that answers many requests at once (see `batch.BatchEngine`)."""
+
+    def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer for each request."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of successes with its 95 % interval."""
+
+    n: int
+    rate: float
+    ci95: tuple[float, float]
+
+    @classmethod
+    def of(cls, successes: int, n: int) -> Rate:
+        """The Wilson score interval (Wilson 1927): honest also near 0 and 1.
+
+        >>> Rate.of(98, 100)
+        Rate(n=100, rate=0.98, ci95=(0.93, 0.9945))
+        """
+        if n == 0:
+            return cls(0, math.nan, (0.0, 1.0))
+        p, z = successes / n, 1.96
+        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return cls(n, round(p, 4), (round(max(0.0, middle - half), 4), round(min(1.0, middle + half), 4)))
+
+
+@dataclass
+class World:
+    """Where the evaluation's phones, tasks and voices come from. No seed here can meet a training seed."""
+
+    seed: int = 0
+    mini: bool = False
+    voices: Callable[[Task, np.random.Generator], np.ndarray] | None = None
+    bank: SpeechBank = field(default_factory=SpeechBank.load)
+
+    def phone(self, number: int, stream: int, **look: Any) -> tuple[SimulatedPhone, np.random.Generator]:
+        """A phone no training run has seen, and the generator for what happens on it."""
+        key = EVALUATION_SEEDS + ((self.seed * 16 + stream) << 20) + number
+        rng = np.random.default_rng([key, 77])
+        phone = SimulatedPhone(look=Look.random(key, **look), size=SIZES[int(rng.integers(len(SIZES)))])
+        if rng.random() < 0.4:
+            phone.state.page = int(rng.integers(2))
+        return phone, rng
+
+    def speak(self, task: Task, rng: np.random.Generator) -> np.ndarray:
+        """A fresh recording of a spoken task: a training voice at a rate and pitch of its own, half of the time in noise."""
+        from autoglm_lab.phone.synthesis import synthesise
+        from autoglm_lab.training.speech_data import ACCENTS, VARIANTS, through_the_air
+
+        voice = f"{rng.choice(ACCENTS[task.lang])}+{rng.choice(VARIANTS)}"
+        wave = synthesise(task.text, voice, rate_wpm=int(rng.integers(120, 221)), pitch=int(rng.integers(25, 76)))
+        return through_the_air(wave, rng)[0].astype(np.float32) / 32768
+
+    def unseen(self, rng: np.random.Generator) -> tuple[Task, np.ndarray]:
+        """A spoken task in a voice that training never heard."""
+        clips = self.bank.clips(held_out=True)
+        clip = clips[int(rng.integers(len(clips)))]
+        return Task.of(clip.utterance), self.bank.waveform(clip)
+
+
+def right(request: Request, answer: Answer) -> bool:
+    """Whether an answer does what the oracle would: taps may land anywhere on the same thing, swipes go the same way."""
+    wanted, given = request.wanted, answer.action
+    if wanted is None or given is None or given.name != wanted.name:
+        return False
+    if wanted.name == "Tap":
+        return _effect(request.state, given) == _effect(request.state, wanted) != ""
+    if wanted.name == "Swipe":
+        return _way(given) == _way(wanted)
+    return given == wanted
+
+
+def _effect(state: State, action: Action) -> str:
+    x, y = action.element or (0, 0)
+    hit = [item.effect for item in elements(state) if item.effect and item.covers(x + 0.5, y + 0.5)]
+    return hit[-1] if hit else ""
+
+
+def _way(action: Action) -> tuple[bool, bool]:
+    (x0, y0), (x1, y1) = action.start or (0, 0), action.end or (0, 0)
+    across = abs(x1 - x0) > abs(y1 - y0)
+    return across, (x1 > x0) if across else (y1 > y0)
+
+
+def typed_requests(world: World, count: int, *, stream: int = 0, family: str | None = None, kind: str = "") -> list[Request]:
+    """One step of each of `count` typed tasks, somewhere on the oracle's way through it."""
+    found = []
+    number = 0
+    while len(found) < count:
+        phone, rng = world.phone(number, stream, family=family)
+        number += 1
+        task = sample(phone.state, rng, kind=kind)
+        start = deepcopy(phone.state)
+        phone.state, last = walk(phone.state, task, int(rng.integers(0, 6)))
+        request = _request(phone, task, start, last)
+        if family is None or _taps_icon(request):
+            found.append(request)
+    return found
+
+
+def _taps_icon(request: Request) -> bool:
+    wanted = request.wanted
+    return wanted is not None and wanted.name == "Tap" and _effect(request.state, wanted).startswith("open:")
+
+
+def spoken_requests(world: World, count: int, *, held_out: bool, stream: int = 1) -> list[Request]:
+    """One step of each of `count` spoken tasks."""
+    found = []
+    number = 0
+    while len(found) < count:
+        phone, rng = world.phone(number, stream)
+        number += 1
+        task, audio = world.unseen(rng) if held_out else (sample(phone.state, rng, spoken=True), None)
+        if not _possible(task, phone.state):
+            continue
+        start = deepcopy(phone.state)
+        phone.state, last = walk(phone.state, task, int(rng.integers(0, 6)))
+        request = _request(phone, task, start, last)
+        request.audio = world.speak(task, rng) if audio is None else audio
+        found.append(request)
+    return found
+
+
+def _possible(task: Task, state: State) -> bool:
+    if task.kind in ("open_app", "search") and task.slot("app") not in state.look.installed:
+        return False
+    return compatible(task, state) and not (task.kind == "back" and not state.route)
+
+
+def _request(phone: SimulatedPhone, task: Task, start: State, last: str) -> Request:
+    state = deepcopy(phone.state)
+    wanted = next_step(task, state, last=last).action
+    return Request(task, state, start, phone.screenshot(), None, last, phone.current_app(), wanted)
+
+
+def question_requests(world: World, count: int) -> list[Request]:
+    """Questions about what is on the screen, in both languages."""
+    found = []
+    number = 0
+    while len(found) < count:
+        phone, rng = world.phone(number, 4)
+        number += 1
+        kind = ("describe", "is_on", "has_app", "who")[int(rng.choice(4, p=[0.35, 0.35, 0.25, 0.05]))]
+        route = sample(phone.state, rng, kind="is_on") if kind == "is_on" else sample(phone.state, rng)
+        start = deepcopy(phone.state)
+        if kind != "has_app":
+            phone.state, _ = walk(phone.state, route, int(rng.integers(0, 6)))
+        task = route if kind == "is_on" else sample(phone.state, rng, kind=kind)
+        request = _request(phone, task, start, "")
+        if request.wanted is not None and request.wanted.name == "finish":
+            found.append(request)
+    return found
+
+
+def answer_rate(engine: Answers, requests: list[Request], name: str) -> Rate:
+    """The share of requests that the engine answers rightly."""
+    hits = 0
+    for first in tqdm(range(0, len(requests), BATCH), desc=name, unit="batch", leave=False):
+        batch = requests[first : first + BATCH]
+        hits += sum(right(r, a) for r, a in zip(batch, engine.answer_many(batch), strict=True))
+    return Rate.of(hits, len(requests))
+
+
+@dataclass
+class Episode:
+    """One whole task on one phone."""
+
+    phone: SimulatedPhone
+    task: Task
+    start: State
+    audio: np.ndarray | None
+    last: str = ""
+    over: bool = False
+    success: bool = False
+
+
+def episodes(world: World, count: int) -> list[Episode]:
+    """Whole tasks from the home screen or from inside an app, half of them spoken."""
+    made: list[Episode] = []
+    number = 0
+    while len(made) < count:
+        phone, rng = world.phone(number, 2)
+        number += 1
+        spoken = len(made) % 2 == 1
+        if rng.random() < 0.2:
+            phone.state, _ = walk(phone.state, sample(phone.state, rng), 2)
+        task = sample(phone.state, rng, spoken=spoken)
+        if not _possible(task, phone.state):
+            continue
+        made.append(Episode(phone, task, deepcopy(phone.state), world.speak(task, rng) if spoken else None))
+    return made
+
+
+def task_rate(engine: Answers, runs: list[Episode]) -> Rate:
+    """The share of tasks that the engine, left alone with the phone, finishes as wished."""
+    for _ in tqdm(range(MAX_STEPS), desc="task", unit="round", leave=False):
+        going = [run for run in runs if not run.over]
+        for first in range(0, len(going), BATCH):
+            part = going[first : first + BATCH]
+            requests = [
+                Request(r.task, r.phone.state, r.start, r.phone.screenshot(), r.audio, r.last, r.phone.current_app()) for r in part
+            ]
+            for run, answer in zip(part, engine.answer_many(requests), strict=True):
+                _advance(run, answer.action)
+    return Rate.of(sum(run.success for run in runs), len(runs))
+
+
+def _advance(run: Episode, action: Action | None) -> None:
+    if action is None or action.name == "Take_over":
+        run.over = True
+    elif action.name == "finish":
+        run.over, run.success = True, run.task.done(run.start, run.phone.state, action.message or "")
+    else:
+        run.phone.perform(action)
+        run.last = action.name
+
+
+def evaluate(engine: Answers, seed: int = 0, tasks: int = 500, measures: Sequence[str] = MEASURES) -> dict[str, Rate]:
+    """Every measure on `tasks` requests each. The oracle itself scores 1.0 on all of them."""
+    world = World(seed)
+    held_out = families(held_out=True)[0]
+    requests: dict[str, Callable[[], list[Request]]] = {
+        "typed_step": lambda: typed_requests(world, tasks),
+        "spoken_step": lambda: spoken_requests(world, tasks, held_out=False),
+        "unseen_icons": lambda: typed_requests(world, tasks, stream=3, family=held_out),
+        "unseen_voice": lambda: spoken_requests(world, tasks, held_out=True, stream=5),
+        "screen_qa": lambda: question_requests(world, tasks),
+    }
+    results = {}
+    for name in measures:
+        results[name] = task_rate(engine, episodes(world, tasks)) if name == "task" else answer_rate(engine, requests[name](), name)
+    return results

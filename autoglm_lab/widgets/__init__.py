@@ -1,0 +1,74 @@
+"""Live pictures for the notebooks: the phone, attention over the screen, and the gates.
+
+Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
+Importing this package loads no widget library; the first call does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from autoglm_lab.widgets.gates_view import GateView
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from autoglm_lab.phone.simulator import Phone
+    from autoglm_lab.widgets.attention_view import Names
+    from autoglm_lab.widgets.attention_widget import AttentionWidget
+    from autoglm_lab.widgets.gates_widget import GatesWidget
+    from autoglm_lab.widgets.phone_view import Runner
+    from autoglm_lab.widgets.phone_widget import PhoneWidget
+
+__all__ = ["GateView", "attention", "gates", "phone"]
+
+
+def phone(
+    phone: Phone,
+    engine: Any = None,
+    *,
+    clips: Sequence[tuple[str, NDArray[np.float32]]] | None = None,
+    runner: Runner | None = None,
+) -> PhoneWidget:
+    """A phone to tap, swipe and type on; with an engine also to command, in writing or by one of the spoken `clips`.
+
+    `clips` are (label, waveform at 16 kHz). `runner(text, phone, engine, audio=..., max_steps=...)` yields the
+    agent's steps and is `autoglm_lab.agent.steps` unless given. `run`, `tap`, `swipe`, ... of the widget do the same
+    from Python.
+    """
+    from autoglm_lab.widgets.phone_widget import PhoneWidget
+
+    return PhoneWidget(phone, engine, clips=clips or (), runner=runner)
+
+
+def attention(
+    screenshot: Image.Image, tokens: Sequence[str], weights: NDArray[np.floating[Any]], *, names: Names | None = None
+) -> AttentionWidget:
+    """Where each head looks on the screen, token by token, laid over the screenshot.
+
+    `weights` is [layers, heads, tokens, cells] in [0, 1]; the cells are a square grid over the screenshot, row by row,
+    for example 196 for 14 x 14. `names` says what lies at a point: a callable (x, y) -> str or pairs (box, name), in
+    thousandths of the screen. Layers and heads count from 0. Raises ValueError for other shapes or values.
+    """
+    from autoglm_lab.widgets.attention_widget import AttentionWidget
+
+    return AttentionWidget(screenshot, tokens, weights, names=names)
+
+
+def gates(
+    compute: Callable[[float, float], GateView],
+    *,
+    blur: tuple[float, float] = (0, 8),
+    snr: tuple[float, float] = (30, 0),
+) -> GatesWidget:
+    """How far each modality's gate opens as the screen blurs and the speech drowns, computed anew at each move.
+
+    `compute(blur, snr_db)` is called with a blur in pixels and a speech-to-noise ratio in dB; `blur` and `snr` are the
+    (clean, worst) ends of the two sliders. The clean view is computed at once, to compare with.
+    """
+    from autoglm_lab.widgets.gates_widget import GatesWidget
+
+    return GatesWidget(compute, blur=blur, snr=snr)

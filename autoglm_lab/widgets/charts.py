@@ -1,0 +1,118 @@
+"""Bars and lines that live three times: in plotly where the notebook runs, as a PNG elsewhere, and as a sentence."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+
+COLOURS = ("#3b6fd4", "#d9822b", "#3c9d6b", "#a05bb5", "#c94f4f", "#5b8a99")
+PAPER, INK = "#ffffff", "#24292f"
+
+
+class Chart:
+    """One chart; `figure` is the plotly figure, `png` the picture, `sentence` what it says in words."""
+
+    def __init__(self, figure: go.Figure, picture: Figure, sentence: str) -> None:
+        self.figure, self.sentence = figure, sentence
+        buffer = io.BytesIO()
+        picture.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+        self.png = buffer.getvalue()
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        plotly = json.loads(self.figure.to_json())
+        plotly["config"] = {"displayModeBar": False, "responsive": True}
+        bundle = {
+            "application/vnd.plotly.v1+json": plotly,
+            "image/png": base64.b64encode(self.png).decode(),
+            "text/plain": self.sentence,
+        }
+        return bundle, {"image/png": {"alt": self.sentence}}
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+
+def bars(title: str, series: Mapping[str, Mapping[str, float]], unit: str, sentence: str = "", *, digits: int = 1) -> Chart:
+    """Grouped horizontal bars: `series` maps a legend name to values by label. Without a `sentence` the largest bar is named.
+
+    Raises ValueError when there is nothing to draw.
+    """
+    if not series or not all(series.values()):
+        raise ValueError("bars needs at least one series with at least one value")
+    labels = list(dict.fromkeys(label for values in series.values() for label in values))
+    figure = _plotly(title, unit, height=120 + 34 * len(labels) * len(series))
+    picture, axes = _matplotlib(title, unit, height=1.1 + 0.34 * len(labels) * len(series))
+    thick = 0.8 / len(series)
+    for number, (name, values) in enumerate(series.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        numbers = [values.get(label, 0.0) for label in labels]
+        figure.add_bar(y=labels, x=numbers, name=name, orientation="h", marker_color=colour,
+                       text=[f"{v:.{digits}f}" for v in numbers], textposition="auto")  # fmt: skip
+        places = [place + (number - (len(series) - 1) / 2) * thick for place in range(len(labels))]
+        drawn = axes.barh(places, numbers, thick, color=colour, label=name)
+        axes.bar_label(drawn, fmt=f"%.{digits}f", padding=3, fontsize=9)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.margins(x=0.12)
+    axes.invert_yaxis()
+    figure.update_yaxes(autorange="reversed")
+    _legend(figure, axes, len(series))
+    first = next(iter(series.values()))
+    top = max(first, key=lambda label: first[label])
+    return Chart(figure, picture, sentence or f"{title}: the largest is {top} with {first[top]:.{digits}f} {unit}.")
+
+
+def lines(
+    title: str,
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    x_name: str,
+    y_name: str,
+    sentence: str = "",
+) -> Chart:
+    """Lines with markers: `series` maps a legend name to x and y values. Without a `sentence` first and last values are told."""
+    if not series:
+        raise ValueError("lines needs at least one series")
+    figure = _plotly(title, x_name, height=340)
+    figure.update_yaxes(title=y_name)
+    picture, axes = _matplotlib(title, x_name, height=3.4)
+    axes.set_ylabel(y_name)
+    told = []
+    for number, (name, (x, y)) in enumerate(series.items()):
+        colour, mode = COLOURS[number % len(COLOURS)], "lines+markers" if len(x) < 30 else "lines"
+        figure.add_scatter(x=list(x), y=list(y), name=name, mode=mode, line_color=colour)
+        axes.plot(x, y, color=colour, label=name, marker="o" if len(x) < 30 else None, markersize=4)
+        told.append(f"{name} goes from {y[0]:.3g} to {y[-1]:.3g}")
+    _legend(figure, axes, len(series))
+    return Chart(figure, picture, sentence or f"{title}: {'; '.join(told)}.")
+
+
+def _plotly(title: str, x_name: str, height: int) -> go.Figure:
+    layout = {
+        "title": {"text": title, "font": {"size": 15}}, "height": height, "margin": {"l": 10, "r": 20, "t": 50, "b": 45},
+        "xaxis": {"title": {"text": x_name}, "automargin": True}, "yaxis": {"automargin": True},
+        "paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "font": {"color": INK}, "template": "none",
+    }  # fmt: skip
+    return go.Figure(layout=layout)
+
+
+def _matplotlib(title: str, x_name: str, height: float) -> tuple[Figure, Any]:
+    with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        picture = Figure(figsize=(7.2, height), layout="constrained", facecolor=PAPER)
+        axes = picture.subplots()
+    axes.set_title(title, loc="left", color=INK)
+    axes.set_xlabel(x_name)
+    return picture, axes
+
+
+def _legend(figure: go.Figure, axes: Any, count: int) -> None:
+    figure.update_layout(
+        showlegend=count > 1, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"}
+    )
+    if count > 1:
+        axes.legend(frameon=False, fontsize=9)

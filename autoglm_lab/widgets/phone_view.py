@@ -1,0 +1,106 @@
+"""What the phone widget shows, computed from phones, steps and sounds: no browser, no torch."""
+
+from __future__ import annotations
+
+import base64
+import io
+import wave
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.filmstrip import caption
+from autoglm_lab.phone.screens import Element, elements
+from autoglm_lab.phone.simulator import Phone, SimulatedPhone
+
+SAMPLE_RATE_HZ = 16_000
+Entry = dict[str, Any]
+
+
+class Step(Protocol):
+    """What the agent tells about one step: an attribute each."""
+
+    @property
+    def index(self) -> int:
+        """Which step this is, from 0."""
+
+    @property
+    def thinking(self) -> str:
+        """The thought before the action."""
+
+    @property
+    def action(self) -> Action | None:
+        """What it did; None where the answer did not parse."""
+
+    @property
+    def answer_text(self) -> str:
+        """The answer as the model wrote it."""
+
+    @property
+    def ms(self) -> Mapping[str, float]:
+        """Milliseconds per stage, and "total"."""
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, or None."""
+
+
+Runner = Callable[..., Iterator[Step]]
+
+
+def entry(step: Step) -> Entry:
+    """One step as the page draws it: plain JSON values. Stages that took no time are left out."""
+    action = step.action
+    stages = {name: round(ms, 1) for name, ms in step.ms.items() if name != "total" and ms > 0}
+    total = step.ms.get("total", sum(stages.values()))
+    return {
+        "thinking": step.thinking,
+        "action": step.answer_text if action is None else format_action(action),
+        "name": "" if action is None else action.name,
+        "points": [list(p) for p in (action.element, action.start, action.end) if p] if action else [],
+        "stages": stages,
+        "total_ms": round(total, 1),
+        "error": step.error or "",
+    }
+
+
+def said_of(step: Step) -> str:
+    """One step in a sentence."""
+    parts = [f"Step {step.index + 1}: {caption(step.action)} after {entry(step)['total_ms']:.0f} ms."]
+    parts += [f"Thought: {step.thinking}"] if step.thinking else []
+    parts += [f"Error: {step.error}"] if step.error else []
+    return " ".join(parts)
+
+
+def targets(phone: Phone) -> list[dict[str, Any]]:
+    """What can be tapped on a simulated phone, back to front, as {"name", "box"}; nothing for other phones."""
+    if not isinstance(phone, SimulatedPhone):
+        return []
+    return [{"name": _name(item), "box": list(item.box)} for item in elements(phone.state) if item.effect]
+
+
+def target_at(found: Sequence[Mapping[str, Any]], x: int, y: int) -> str:
+    """The name of the last target that covers the point, or ""."""
+    hits = [t["name"] for t in found if t["box"][0] <= x + 0.5 < t["box"][2] and t["box"][1] <= y + 0.5 < t["box"][3]]
+    return str(hits[-1]) if hits else ""
+
+
+def _name(item: Element) -> str:
+    return item.text or item.concept or item.effect.partition(":")[0]
+
+
+def wav_url(sound: NDArray[np.float32]) -> str:
+    """A waveform of 16 kHz in [-1, 1] as an address that an audio element plays. ValueError for other shapes."""
+    samples = np.asarray(sound)
+    if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
+        raise ValueError(f"a clip is [samples] of finite numbers at 16 kHz, got shape {list(samples.shape)}")
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(SAMPLE_RATE_HZ)
+        out.writeframes(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,64 @@
+// What the widgets share; base.py puts this file before each of theirs.
+
+// An element with attributes (a function is a listener, true and false set and leave out), classes and children.
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "path", "circle", "line", "g"].includes(tag);
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") node.addEventListener(name, value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  // JupyterLab takes keys in command mode from whatever has the focus, unless that very element carries this mark.
+  if (["input", "button"].includes(tag) || "tabindex" in attributes) node.dataset.lmSuppressShortcuts = "true";
+  node.append(...children);
+  return node;
+}
+
+function button(label, icon, onclick, kind = "") {
+  const sign = icon ? [make("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, make("path", { d: icon }))] : [];
+  return make(
+    "button",
+    { type: "button", class: `lab-button ${kind}`, click: onclick },
+    ...sign,
+    make("span", {}, label),
+  );
+}
+
+const ICONS = {
+  play: "M4 2.5v11l9-5.5z",
+  stop: "M3.5 3.5h9v9h-9z",
+  step: "M3 2.5v11l7-5.5zM11 2.5h2v11h-2z",
+  back: "M11 2.5v11L3.5 8z",
+  home: "M8 2.2 14 7.6V13.5H9.7V9.6H6.3v3.9H2V7.6z",
+  voice:
+    "M8 1.5a2.2 2.2 0 0 1 2.2 2.2v4a2.2 2.2 0 0 1-4.4 0v-4A2.2 2.2 0 0 1 8 1.5zM3.6 7.4H5a3 3 0 0 0 6 0h1.4A4.4 4.4 0 0 1 8.7 11.7v2.8H7.3v-2.8A4.4 4.4 0 0 1 3.6 7.4z",
+};
+
+// ask(content) sends a wish to Python and resolves once Python has answered it and its changes have arrived.
+function asker(model) {
+  const waiting = new Map();
+  const answered = () => {
+    waiting.get(model.get("answered"))?.();
+    waiting.delete(model.get("answered"));
+  };
+  model.on("change:answered", answered);
+  const ask = (content) =>
+    new Promise((resolve) => {
+      const id = Math.random().toString(36).slice(2);
+      waiting.set(id, resolve);
+      model.send({ ...content, id });
+    });
+  return { ask, close: () => model.off("change:answered", answered) };
+}
+
+// Shows PNG bytes in an image and lets go of the ones before.
+function showPng(image, bytes) {
+  const old = image.src;
+  image.src = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+  if (old.startsWith("blob:")) URL.revokeObjectURL(old);
+  return image.decode().catch(() => {}); // a newer picture took its place
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));

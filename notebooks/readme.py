@@ -1,0 +1,138 @@
+"""The figures in README.md: taken from what was measured, never typed in.
+
+Chapters come from the notebooks and `build/notebooks.json` (written by `make nbval`), results from
+`data/model/results.json` (written by `autoglm-lab evaluate`). Each block stands between two comments.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Iterator
+
+import nbformat
+
+MEASURED = "build/notebooks.json"
+RESULTS = "data/model/results.json"
+NOT_YET = "not measured yet"
+DRIFT = 0.5
+HOW = "make figures writes it anew"
+
+
+def update(root: pathlib.Path) -> list[str]:
+    """Write both blocks of the README anew; what is still missing."""
+    path = root / "README.md"
+    text = path.read_text(encoding="utf-8")
+    for name, block in blocks(root).items():
+        text = put(text, name, block)
+    path.write_text(text, encoding="utf-8")
+    return unmeasured(text)
+
+
+def check(root: pathlib.Path) -> list[str]:
+    """Where the README does not show what was measured.
+
+    Times and memory differ between machines: a drift of more than half is only said, on the standard error.
+    Anything else is a problem: a chapter without its row, another goal, missing figures, stale results.
+    """
+    text = (root / "README.md").read_text(encoding="utf-8")
+    problems = unmeasured(text)
+    wanted = blocks(root)
+    if get(text, "results") != wanted["results"]:
+        problems.append(f"README.md: the results are not those of {RESULTS}; {HOW}")
+    shown, measured = rows(get(text, "chapters")), rows(wanted["chapters"])
+    if [row[:2] for row in shown] != [row[:2] for row in measured]:
+        problems.append(f"README.md: the table of chapters is not what the notebooks say; {HOW}")
+    for old, new in zip(shown, measured, strict=False):
+        for before, now in zip(numbers(old[2:]), numbers(new[2:]), strict=False):
+            if abs(now - before) > DRIFT * before:
+                print(f"README.md: {old[0]} says {before:g}, this run measured {now:g}", file=sys.stderr)
+    return problems
+
+
+def blocks(root: pathlib.Path) -> dict[str, str]:
+    """The generated blocks by name."""
+    return {"chapters": chapters(root), "results": results(root)}
+
+
+def chapters(root: pathlib.Path) -> str:
+    """The table of chapters: link, goal, measured time of Run All and peak memory of the kernel."""
+    path = root / MEASURED
+    measured = json.loads(path.read_text(encoding="utf-8"))["notebooks"] if path.exists() else {}
+    lines = ["| Chapter | Afterwards you can | Run All | Peak RAM |", "| --- | --- | --- | --- |"]
+    for notebook in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        content = nbformat.read(notebook, as_version=4)
+        figures = measured.get(f"notebooks/{notebook.name}")
+        cost = [f"{figures['seconds'] / 60:.1f} min", f"{figures['peak_rss_mb']:.0f} MB"] if figures else [NOT_YET] * 2
+        goal = content.metadata.get("lab", {}).get("goal", NOT_YET)
+        lines.append(f"| [{title(content)}](notebooks/{notebook.name}) | {goal} | {' | '.join(cost)} |")
+    return "\n".join(lines)
+
+
+def title(notebook: nbformat.NotebookNode) -> str:
+    """The first heading."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (found := re.search(r"^# (.+)$", cell.source, re.MULTILINE)):
+            return found[1].strip()
+    return "untitled"
+
+
+def results(root: pathlib.Path) -> str:
+    """Success rates with their intervals, and how far each gate closes."""
+    path = root / RESULTS
+    if not path.exists():
+        return f"The model is {NOT_YET}."
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| Held-out tasks | Success | 95 % interval | n |", "| --- | --- | --- | --- |"]
+    for name, entry in measured.items():
+        if isinstance(entry, dict) and "rate" in entry:
+            low, high = entry["ci95"]
+            label = name.replace("_", " ")
+            lines.append(f"| {label} | {entry['rate']:.1%} | {low:.1%} to {high:.1%} | {entry['n']} |")
+    gates = measured.get("gates", {})
+    if gates:
+        flat = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in gate_values(gates)]
+        lines += ["", f"Mean gates: {', '.join(flat)}."]
+    return "\n".join(lines)
+
+
+def gate_values(gates: dict[str, float | dict[str, float]]) -> Iterator[tuple[str, float]]:
+    """Name and mean of each gate, whether the record keeps them flat or by modality."""
+    for name, entry in gates.items():
+        if isinstance(entry, dict):
+            yield from ((f"{name} {noise}", value) for noise, value in entry.items())
+        else:
+            yield name, entry
+
+
+def put(text: str, name: str, block: str) -> str:
+    r"""The text with one block replaced.
+
+    >>> put("a <!-- x:begin -->old<!-- x:end --> b", "x", "new")
+    'a <!-- x:begin -->\nnew\n<!-- x:end --> b'
+    """
+    before, rest = text.split(f"<!-- {name}:begin -->")
+    return f"{before}<!-- {name}:begin -->\n{block}\n<!-- {name}:end -->{rest.split(f'<!-- {name}:end -->')[1]}"
+
+
+def get(text: str, name: str) -> str:
+    """What stands in one block."""
+    return text.split(f"<!-- {name}:begin -->")[1].split(f"<!-- {name}:end -->")[0].strip("\n")
+
+
+def rows(table: str) -> list[list[str]]:
+    """The cells of a markdown table, without its head."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def numbers(cells: list[str]) -> list[float]:
+    """The first number of each cell that has one."""
+    return [float(found[0]) for cell in cells if (found := re.search(r"\d+(\.\d+)?", cell))]
+
+
+def unmeasured(text: str) -> list[str]:
+    """A problem for each block that still lacks a figure."""
+    names = ("chapters", "results")
+    return [f"README.md: the {name} lack figures; {HOW}" for name in names if NOT_YET in get(text, name)]

@@ -1,0 +1,284 @@
+"""The widgets in JupyterLab: what hands and keyboards do on the page reaches Python, and what Python says is seen."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from playwright.sync_api import expect
+
+from notebooks.build import KERNEL
+
+PHONE = """
+from types import SimpleNamespace
+import numpy as np
+from autoglm_lab import widgets
+from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.screens import find
+from autoglm_lab.phone.simulator import SimulatedPhone
+
+phone = SimulatedPhone(seed=7, lang="en")
+heard = []
+
+def runner(text, phone, engine, *, audio=None, max_steps=10):
+    heard.append((text, audio))
+    actions = [Action("Home"), Action("Swipe", start=(800, 500), end=(200, 500)), Action("Tap", element=(5, 5))]
+    if text == "break":
+        raise OSError("the model file is gone")
+    for index, action in enumerate([*actions * (20 if text == "long" else 1), Action("finish", message="done")]):
+        phone.perform(action)
+        ms = {"image": 12.0, "audio": 0.0, "decode": 80.0, "total": 92.0}
+        words = {"thinking": f"thought {index}", "answer_text": "", "error": None}
+        yield SimpleNamespace(index=index, action=action, ms=ms, **words)
+
+sound = (0.1 * np.sin(np.arange(8000) / 9)).astype(np.float32)
+widget = widgets.phone(phone, runner=runner, clips=[("打开设置", sound)])
+widget
+"""
+
+ATTENTION = """
+import numpy as np
+from autoglm_lab import widgets
+from autoglm_lab.phone.simulator import SimulatedPhone
+
+logits = np.random.default_rng(3).normal(0, 3, (3, 2, 4, 196))
+weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+tokens = ["do", "(", "\\n", "430"]
+widget = widgets.attention(SimulatedPhone(7).screenshot(), tokens, weights, names=lambda x, y: f"x{x}")
+widget
+"""
+
+GATES = """
+from PIL import ImageFilter
+from autoglm_lab import widgets
+from autoglm_lab.phone.simulator import SimulatedPhone
+
+calls = []
+def compute(blur, snr_db):
+    calls.append((blur, snr_db))
+    if snr_db < 1:
+        raise ValueError("nothing to hear")
+    shot = SimulatedPhone(7).screenshot().filter(ImageFilter.GaussianBlur(blur))
+    gates = {"image": [0.6 - 0.05 * blur] * 2, "speech": [0.3 + snr_db / 100] * 2}
+    return widgets.GateView(["do", "Tap"], gates, shot, "ok")
+
+widget = widgets.gates(compute)
+widget
+"""
+
+
+@pytest.fixture
+def lab(notebook_page, server):
+    """`lab(name, source)`: the page of a notebook with this one cell, run."""
+
+    def run(name, source):
+        notebook = new_notebook(cells=[new_code_cell(source.strip())], metadata={"kernelspec": KERNEL})
+        nbformat.write(notebook, server.folder / f"{name}.ipynb")
+        page = notebook_page(name)
+        page.page.set_viewport_size({"width": 1280, "height": 1600})  # no widget reaches below it
+        return page
+
+    return run
+
+
+def test_phone_by_hand(lab):
+    lab = lab("phone-hand", PHONE)
+    root = lab.page.locator(".lab-phone")
+    screen, app, said = root.locator(".lab-screen"), root.locator(".lab-app"), root.locator(".lab-said")
+    picture = screen.locator("img")
+
+    def tap(concept):
+        x, y = eval(lab.python(f"print(find(phone.state, concept={concept!r}).centre)"))
+        box = screen.bounding_box()
+        screen.click(position={"x": (x + 0.5) / 1000 * box["width"], "y": (y + 0.5) / 1000 * box["height"]})
+
+    expect(app).to_have_text("System Home")
+    home = picture.get_attribute("src")
+    tap("settings")
+    expect(app).to_have_text("Settings")
+    expect(said).to_contain_text("on Settings: the phone shows Settings")
+    expect(picture).to_have_attribute("alt", "The phone shows Settings.")
+    assert picture.get_attribute("src") != home
+    assert lab.python("print(phone.state.app)") == "settings\n"
+
+    was_on = lab.python("print(phone.state.toggles['wifi'])")
+    tap("wifi")
+    expect(said).to_contain_text("on Wi-Fi")
+    assert lab.python("print(phone.state.toggles['wifi'])") != was_on
+
+    root.get_by_role("button", name="Back").click()
+    expect(app).to_have_text("System Home")
+    screen.scroll_into_view_if_needed()
+    box = screen.bounding_box()
+    lab.page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 300)
+    lab.page.mouse.down()
+    lab.page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 300, steps=4)
+    lab.page.mouse.up()
+    expect(said).to_contain_text("Swipe (8")
+    assert lab.python("print(phone.state.page)") == "1\n"
+
+
+def test_phone_by_keyboard(lab):
+    lab = lab("phone-keys", PHONE)
+    root = lab.page.locator(".lab-phone")
+    keyboard, place, said = lab.page.keyboard, root.locator(".lab-screen__place"), root.locator(".lab-said")
+    lab.command("notebook:enter-command-mode", wait=True)
+    root.locator(".lab-screen").focus()
+    expect(place).to_contain_text("(500, 500)")
+    x, y = eval(lab.python("print(find(phone.state, concept='settings').centre)"))
+    for key, away in (
+        ("Right", (x - 500) // 20),
+        ("Left", (500 - x) // 20),
+        ("Down", (y - 500) // 20),
+        ("Up", (500 - y) // 20),
+    ):
+        for _ in range(away):
+            keyboard.press(f"Arrow{key}")
+    expect(place).to_contain_text("Settings")
+    keyboard.press("Enter")
+    expect(root.locator(".lab-app")).to_have_text("Settings")
+    keyboard.press("Backspace")
+    expect(root.locator(".lab-app")).to_have_text("System Home")
+    keyboard.press("Shift+ArrowLeft")
+    expect(said).to_contain_text("Swipe")
+    assert lab.python("print(phone.state.page)") == "1\n"
+    keyboard.press("h")
+    expect(said).to_have_text("Home: the phone shows System Home.")
+    assert lab.python("print(phone.state.page)") == "0\n"
+    assert len(lab.cells()) == 1, "a key went to the notebook"
+
+
+def test_phone_by_the_agent(lab):
+    lab = lab("phone-agent", PHONE)
+    root = lab.page.locator(".lab-phone")
+    steps, command = root.locator(".lab-step"), root.get_by_label("Command", exact=True)
+    run, step, stop = (root.get_by_role("button", name=name, exact=True) for name in ("Run", "Step", "Stop"))
+    expect(run).to_be_disabled()
+
+    command.fill("short")
+    command.press("Enter")
+    expect(steps).to_have_count(4)
+    expect(steps.nth(1)).to_contain_text('do(action="Swipe", start=[800,500], end=[200,500])')
+    expect(steps.nth(1)).to_contain_text("thought 1")
+    expect(steps.nth(1)).to_contain_text("92 ms")
+    expect(root.locator(".lab-task")).to_have_text("“short”")
+    expect(run).to_be_enabled()
+    assert lab.python("print(widget.busy, len(widget.history))") == "False 4\n"
+
+    command.fill("long")
+    step.click()
+    expect(steps).to_have_count(1)
+    expect(stop).to_be_disabled()
+    root.get_by_role("button", name="Go on").click()
+    expect(steps.nth(3)).to_be_attached()
+    stop.click()
+    expect(stop).to_be_disabled()
+    expect(root.get_by_role("button", name="Go on")).to_be_enabled()
+    count = steps.count()
+    lab.page.wait_for_timeout(800)
+    assert steps.count() == count < 60
+    assert lab.python("print(widget.busy, len(widget.history))") == f"True {count}\n"
+
+    root.get_by_role("button", name="Say “打开设置” to the agent").click()
+    expect(steps).to_have_count(4)
+    assert lab.python("print(heard[-1][0] == '', np.array_equal(heard[-1][1], sound))") == "True True\n"
+    assert root.locator("audio").evaluate("a => a.duration") == pytest.approx(0.5)
+
+    command.fill("break")
+    run.click()
+    expect(root.get_by_role("alert")).to_have_text("OSError: the model file is gone")
+    expect(run).to_be_enabled()
+
+
+def test_attention_reads_other_values(lab):
+    lab = lab("attention", ATTENTION)
+    root = lab.page.locator(".lab-attention")
+    sentence, cell = root.locator(".lab-sentence"), root.locator(".lab-cell")
+    expect(sentence).to_have_text(lab.python("print(widget.sentence())").strip())
+
+    lab.command("notebook:enter-command-mode", wait=True)
+    root.get_by_label("Attention over the screen").focus()
+    expected = "*_, w = widget.maps.cells(widget.layer, widget.head, widget.token), ; at = int(w.argmax()){}; "
+    expected += "from autoglm_lab.widgets.attention_view import percent, cell_centre; "
+    expected += "print(f'{{percent(w[at])}} at {{cell_centre(at, 14)}}, x{{cell_centre(at, 14)[0]}}')"
+    expect(cell).to_have_text(lab.python(expected.format("")).strip())
+    first = cell.inner_text()
+    column = int(lab.python("print(int(w.argmax()) % 14)"))
+    key, away = ("ArrowRight", " + 1") if column < 13 else ("ArrowLeft", " - 1")
+    lab.page.keyboard.press(key)
+    expect(cell).to_have_text(lab.python(expected.format(away)).strip())
+    assert cell.inner_text() != first
+    lab.page.keyboard.press("Home")
+    expect(cell).to_have_text(first)
+
+    root.get_by_role("group", name="Layer").locator("input").nth(0).focus()
+    lab.page.keyboard.press("ArrowRight")
+    expect(sentence).to_contain_text("layer 1")
+    root.get_by_role("radio", name="mean").check()
+    root.get_by_role("radio", name="↵").check()
+    expect(sentence).to_contain_text("layer 1, mean of heads, token '\\n' puts")
+    expect(sentence).to_have_text(lab.python("print(widget.sentence())").strip())
+    assert lab.python("print(widget.layer, widget.head, widget.token)") == "1 -1 2\n"
+
+    root.locator("canvas").scroll_into_view_if_needed()
+    box = root.locator("canvas").bounding_box()
+    lab.page.mouse.move(box["x"] + box["width"] / 28, box["y"] + box["height"] / 28)
+    expect(cell).to_contain_text("at (35, 35), x35")
+    lab.python("widget.layer = 2")
+    expect(sentence).to_contain_text("layer 2")
+
+
+def test_gates_follow_the_sliders(lab):
+    lab = lab("gates", GATES)
+    root = lab.page.locator(".lab-gates")
+    image = root.locator(".lab-mean[data-modality=image] .lab-number")
+    speech = root.locator(".lab-mean[data-modality=speech] .lab-number")
+    said, picture = root.locator(".lab-said"), root.locator("img")
+    expect(image).to_have_text("0.60")
+    expect(speech).to_have_text("0.60")
+    clear = picture.get_attribute("src")
+
+    lab.command("notebook:enter-command-mode", wait=True)
+    root.get_by_label("Blur").focus()
+    for _ in range(4):
+        lab.page.keyboard.press("ArrowRight")
+    expect(root.get_by_label("Blur")).to_have_attribute("aria-valuetext", "2 px")
+    expect(image).to_have_text("0.50")
+    expect(speech).to_have_text("0.60")
+    expect(said).to_have_text("At blur 2 px and 30 dB speech to noise: image gate 0.60 → 0.50, speech gate 0.60.")
+    expect(root.locator("tbody td").first).to_have_text("0.50")
+    assert picture.get_attribute("src") != clear
+    assert lab.python("print(calls[-1])") == "(2.0, 30.0)\n"
+    assert int(lab.python("print(len(calls))")) < 6, "every key asked Python, instead of the last"
+
+    root.get_by_label("Speech to noise").focus()
+    lab.page.keyboard.press("ArrowRight")
+    expect(speech).to_have_text("0.59")
+    lab.page.keyboard.press("End")
+    expect(root.get_by_role("alert")).to_have_text("ValueError: nothing to hear")
+    lab.page.keyboard.press("ArrowLeft")
+    expect(speech).to_have_text("0.31")
+    expect(root.get_by_role("alert")).to_have_text("")
+
+    lab.python("widget.set(4, 15)")
+    expect(root.get_by_label("Blur")).to_have_attribute("aria-valuetext", "4 px")
+
+
+def test_widgets_fit_narrow_windows_and_both_themes(lab):
+    lab = lab("looks", PHONE + "\ndisplay(widget)\n" + ATTENTION + "\ndisplay(widget)\n" + GATES)
+    for theme in ("light", "dark"):
+        lab.theme(theme)
+        for width in (1280, 480):
+            lab.page.set_viewport_size({"width": width, "height": 2400})
+            for name in ("phone", "attention", "gates"):
+                root = lab.page.locator(f".lab-{name}").first
+                root.scroll_into_view_if_needed()
+                wide, room = root.evaluate("e => [e.scrollWidth, e.clientWidth]")
+                assert wide <= room, f"{name} is {wide} px wide in {room} px"
+                paper, ink = root.evaluate("e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).color]")
+                assert (luminance(paper) > luminance(ink)) == (theme == "light")
+                lab.screenshot(f"widget-{name}-{theme}-{width}", of=root)
+
+
+def luminance(colour):
+    """Of `rgb(r, g, b)` or `rgba(r, g, b, a)`: 0 to 255, alpha left out."""
+    red, green, blue = [float(part) for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]
+    return 0.2 * red + 0.7 * green + 0.1 * blue

@@ -1,0 +1,194 @@
+"""From one source file to the learner's notebook and the solution."""
+
+import json
+import textwrap
+
+import nbformat
+import pytest
+
+from notebooks import build, readme
+
+SOURCE = '''
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lab:
+#     goal: add two numbers
+# ---
+
+# %% [markdown]
+# # Adding
+#
+# ![two and two](sum.png)
+
+# %%
+import pathlib
+
+import ipywidgets
+from IPython.display import display
+
+print(pathlib.Path.cwd())
+display(ipywidgets.IntSlider())
+
+# %% tags=["exercise"]
+def add(a, b):
+    """The sum of two numbers."""
+    # <solution>
+    total = a + b
+    return total
+    # </solution>
+    # <stub> return None  # your turn
+
+
+# %% tags=["check"]
+"right" if add(2, 2) == 4 else "Hint: use +"
+'''
+
+
+@pytest.fixture
+def chapter(tmp_path, monkeypatch):
+    """A repository with one chapter."""
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    source = tmp_path / "notebooks" / "source" / "00_adding.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(SOURCE.lstrip())
+    (source.parent.parent / "sum.png").touch()
+    return source
+
+
+def test_exercise_is_open_for_the_learner_and_filled_in_the_solution(chapter):
+    learner, solution = build.derive(chapter)
+    head = 'def add(a, b):\n    """The sum of two numbers."""\n'
+    assert learner.cells[2].source == f"{head}    return None  # your turn"
+    assert solution.cells[2].source == f"{head}    total = a + b\n    return total"
+    assert learner.cells[2].metadata == solution.cells[2].metadata == {"tags": ["exercise"]}
+
+
+def test_ids_are_the_same_in_both_and_stay_when_a_cell_is_added(chapter):
+    learner, solution = build.derive(chapter)
+    ids = [cell.id for cell in learner.cells]
+    assert ids == [cell.id for cell in solution.cells]
+    chapter.write_text(chapter.read_text().replace("# %%\nimport", "# %%\n1\n\n# %%\n1\n\n# %%\nimport", 1))
+    more = [cell.id for cell in build.derive(chapter)[0].cells]
+    assert len(more) == len(set(more)) == len(ids) + 2
+    assert set(ids) < set(more)
+
+
+def test_pictures_of_the_solution_are_one_folder_up(chapter):
+    learner, solution = build.derive(chapter)
+    assert "(sum.png)" in learner.cells[0].source
+    assert "(../sum.png)" in solution.cells[0].source
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("# <solution>\na = 1\n# <stub> a = 0", "without"),
+        ("a = 1\n# </solution>\n# <stub> a = 0", "does not match"),
+        ("# <solution>\n# <solution>\na = 1\n# </solution>", "does not match"),
+        ("# <solution>\na = 1\n# </solution>", "needs"),
+        ("a = 1", "needs"),
+        ("def f():\n    # <solution>\n    return 1\n    # </solution>\n# <stub> return 0 )", "not Python"),
+    ],
+)
+def test_wrong_marks_are_refused(cell, said):
+    with pytest.raises(ValueError, match=said):
+        build.resolve_marks(cell, solved=False, exercise=True, place="cell 1")
+
+
+def test_marks_outside_an_exercise_are_refused():
+    with pytest.raises(build.SourceError, match="not tagged"):
+        build.resolve_marks("# <stub> a = 1", solved=False, exercise=False, place="cell 1")
+
+
+def test_built_notebooks_are_executed_portable_and_stable(chapter, capsys):
+    build.build(chapter)
+    assert build.lint_chapter(chapter) == []
+    assert build.differences(chapter) == []
+    learner, solution = (nbformat.read(target, as_version=4) for target in build.targets(chapter))
+    printed, slider = learner.cells[1].outputs
+    assert printed.text == "notebooks\n"
+    assert list(slider.data) == ["text/plain"]
+    assert learner.cells[3].outputs[0].data["text/plain"] == "'Hint: use +'"
+    assert not any(cell.outputs for cell in solution.cells if cell.cell_type == "code")
+    assert "widgets" not in learner.metadata
+    first = [target.read_bytes() for target in build.targets(chapter)]
+    build.build(chapter)
+    assert [target.read_bytes() for target in build.targets(chapter)] == first
+
+
+def test_a_solution_that_fails_stops_the_build(chapter):
+    chapter.write_text(chapter.read_text().replace("total = a + b", "total = a + nothing"))
+    with pytest.raises(Exception, match="NameError"):
+        build.build(chapter)
+
+
+def test_an_edited_notebook_and_an_orphan_are_found(chapter):
+    for target, notebook in zip(build.targets(chapter), build.derive(chapter), strict=True):
+        target.parent.mkdir(exist_ok=True)
+        nbformat.write(notebook, target)
+    assert build.differences(chapter) == []
+    target = build.targets(chapter)[0]
+    edited = nbformat.read(target, as_version=4)
+    edited.cells[1].source += "\n# mine"
+    edited.cells[2].metadata["tags"] = []
+    nbformat.write(edited, target)
+    said = build.differences(chapter)
+    assert [line.split(";")[0] for line in said] == [
+        "00_adding.ipynb: cell 2: another source than the source gives",
+        "00_adding.ipynb: cell 3: another metadata than the source gives",
+    ]
+    target.rename(target.with_name("01_lost.ipynb"))
+    assert build.orphans(chapter.parent.parent) == ["01_lost.ipynb: has no source"]
+    assert "missing" in build.differences(chapter)[0]
+
+
+def test_unknown_chapter_is_named(chapter):
+    with pytest.raises(SystemExit, match=r"no chapter 07_x; there are: 00_adding"):
+        build.sources(chapter.parent.parent, ["07_x"])
+
+
+README = textwrap.dedent(
+    """\
+    # Lab
+    <!-- chapters:begin -->
+    <!-- chapters:end -->
+    <!-- results:begin -->
+    <!-- results:end -->
+    """
+)
+
+
+def test_readme_shows_what_was_measured(chapter, capsys):
+    root = chapter.parents[2]
+    (root / "README.md").write_text(README)
+    target, notebook = build.targets(chapter)[0], build.derive(chapter)[0]
+    nbformat.write(notebook, target)
+    assert len(readme.update(root)) == 2
+    (root / "build").mkdir()
+    figures = {"notebooks": {"notebooks/00_adding.ipynb": {"seconds": 30, "peak_rss_mb": 400}}}
+    (root / "build/notebooks.json").write_text(json.dumps(figures))
+    results = {
+        "typed_step": {"n": 500, "rate": 0.986, "ci95": [0.972, 0.994]},
+        "gates": {"image": {"clean": 0.5, "blur_8": 0.1}},
+    }
+    (root / "data/model").mkdir(parents=True)
+    (root / "data/model/results.json").write_text(json.dumps(results))
+    assert readme.update(root) == []
+    text = (root / "README.md").read_text()
+    assert "| [Adding](notebooks/00_adding.ipynb) | add two numbers | 0.5 min | 400 MB |" in text
+    assert "| typed step | 98.6% | 97.2% to 99.4% | 500 |" in text
+    assert "image clean 0.50, image blur 8 0.10" in text
+    assert readme.check(root) == []
+
+    figures["notebooks"]["notebooks/00_adding.ipynb"]["peak_rss_mb"] = 900
+    (root / "build/notebooks.json").write_text(json.dumps(figures))
+    assert readme.check(root) == []
+    assert "this run measured 900" in capsys.readouterr().err
+
+    results["typed_step"]["rate"] = 0.5
+    (root / "data/model/results.json").write_text(json.dumps(results))
+    assert ["results" in problem for problem in readme.check(root)] == [True]

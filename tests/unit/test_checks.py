@@ -1,0 +1,128 @@
+"""Exercise checks: the solution passes, every planted mistake gets the hint that helps, a stub is no failure and no success."""
+
+import numpy as np
+import pytest
+
+from autoglm_lab.checks import check
+from autoglm_lab.checks.exercise import CHAPTERS, exercises, same
+from autoglm_lab.phone.actions import parse
+
+
+def soft(x, axis=-1):
+    e = np.exp(x)
+    return e / e.sum(axis, keepdims=True)
+
+
+def gate_of(q, a, w, b):
+    return 1 / (1 + np.exp(-(np.hstack([q, a]) @ w + b)))[:, None]
+
+
+def tap_text(x, y):
+    return f'do(action="Tap", element=[{x},{y}])'
+
+
+def mixed(g, q, a):
+    return g * a + (1 - g) * q
+
+
+def eat_total(ms):
+    total = ms.pop("total")
+    return {k: v / total for k, v in ms.items()}
+
+
+# what learners write, in their own words, and a word of the hint they must get
+PLANTED = {
+    "00.tap": [
+        (lambda x, y, w, h: tap_text(x, y), "pixels"),
+        (lambda x, y, w, h: tap_text(1000 * x / w, 1000 * y / h), "whole numbers"),
+        (lambda x, y, w, h: tap_text(y * 1000 // h, x * 1000 // w), "changed places"),
+        (lambda x, y, w, h: tap_text(x * 1000 // w, y * 1000 // w), "by the height"),
+        (lambda x, y, w, h: tap_text(x * 1000 // w, f" {y * 1000 // h}"), "no space"),
+        (lambda x, y, w, h: tap_text(100 * x // w, 100 * y // h), "hundredths"),
+    ],
+    "00.shares": [
+        (lambda ms: {k: v / ms["total"] for k, v in ms.items()}, "not a stage"),
+        (lambda ms: {k: v / sum(ms.values()) for k, v in ms.items()}, "before you sum"),
+        (lambda ms: {k: v / sum(ms.values()) for k, v in ms.items() if k != "total"}, "one half"),
+        (lambda ms: {k: 100 * v / ms["total"] for k, v in ms.items() if k != "total"}, "per cent"),
+        (lambda ms: max((k for k in ms if k != "total"), key=ms.get), "every stage"),
+        (eat_total, "changed its own input"),
+    ],
+    "01.attention": [
+        (lambda w, h, g, d: 4 * w * h * d, "kv_heads"),
+        (lambda w, h, g, d: w * h * d + 2 * w * g * d, "output projection"),
+        (lambda w, h, g, d: 2 * w * h * d + w * g * d, "two projections"),
+        (lambda w, h, g, d: 2 * (w * h * d + w * g * d) + h * d + 2 * g * d + w, "biases"),
+        (lambda w, h, g, d: 4 * w * d, "number of heads"),
+    ],
+    "01.conv": [
+        (lambda i, o, k, h, w, s: i * o * k * k * h * w, "divided by the stride"),
+        (lambda i, o, k, h, w, s: i * o * k * k * h * w // s, "square"),
+        (lambda i, o, k, h, w, s: i * o * k * (h // s) * (w // s), "square it"),
+        (lambda i, o, k, h, w, s: 2 * i * o * k * k * (h // s) * (w // s), "one of each"),
+        (lambda i, o, k, h, w, s: o * k * k * (h // s) * (w // s), "every input channel"),
+        (lambda i, o, k, h, w, s: i * o * k * k, "every output pixel"),
+    ],
+    "02.attend": [
+        (lambda q, k, v: soft(q @ k.T) @ v, "square root of the key width"),
+        (lambda q, k, v: soft(q @ k.T / q.shape[1] ** 0.5, 0) @ v, "last axis"),
+        (lambda q, k, v: soft(q @ k.T / len(k) ** 0.5) @ v, "number of places"),
+        (lambda q, k, v: soft(q @ k.T / q.shape[1]) @ v, "its square root"),
+        (lambda q, k, v: q @ k.T / q.shape[1] ** 0.5 @ v, "softmax over the places is missing"),
+        (lambda q, k, v: soft(q @ k.T / q.shape[1] ** 0.5) @ k, "keys say where"),
+    ],
+    "02.gate": [
+        (lambda q, a, w, b: gate_of(q, a, w, b) * q + (1 - gate_of(q, a, w, b)) * a, "g = 0"),
+        (lambda q, a, w, b: mixed((np.hstack([q, a]) @ w + b)[:, None], q, a), "sigmoid is missing"),
+        (lambda q, a, w, b: mixed(np.tanh(np.hstack([q, a]) @ w + b)[:, None], q, a), "tanh"),
+        (lambda q, a, w, b: q + gate_of(q, a, w, b) * a, "adds to the query"),
+        (lambda q, a, w, b: mixed(gate_of(a, q, w, b), q, a), "in this order"),
+        (lambda q, a, w, b: mixed(gate_of(q, a, w, 0), q, a), "bias"),
+    ],
+}  # fmt: skip
+EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}
+
+
+def test_every_exercise_has_at_least_four_planted_mistakes():
+    assert set(PLANTED) == set(EVERY)
+    assert all(len(mistakes) >= 4 for mistakes in PLANTED.values())
+    assert all(len([e for e in EVERY if e.startswith(chapter)]) >= 2 for chapter in CHAPTERS)
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_the_reference_passes(name):
+    assert check(name, EVERY[name].reference).passed
+
+
+@pytest.mark.parametrize(("name", "place"), [(name, i) for name, mistakes in PLANTED.items() for i in range(len(mistakes))])
+def test_a_planted_mistake_gets_its_hint(name, place):
+    wrong, word = PLANTED[name][place]
+    verdict = check(name, wrong)
+    assert not verdict.passed
+    assert word in verdict.message
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_stubs_errors_and_other_objects_get_a_plain_word(name):
+    assert "waits to be written" in check(name, lambda *_: None).message
+    assert "ZeroDivisionError" in check(name, lambda *_: 1 / 0).message
+    assert "give the function itself" in check(name, 5).message
+    assert "is right" in check(name, lambda *_: 12345).message
+    assert not any(check(name, f).passed for f in (lambda *_: None, lambda *_: 12345, 5))
+
+
+def test_unknown_exercises_are_named():
+    with pytest.raises(ValueError, match=r"02\.gate"):
+        check("02.nothing", len)
+    with pytest.raises(ValueError, match="no chapter"):
+        check("99.x", len)
+
+
+def test_the_reference_taps_are_actions_the_strict_parser_reads():
+    exercise = EVERY["00.tap"]
+    assert all(parse(exercise.reference(*values)).name == "Tap" for values in exercise.inputs)
+
+
+def test_same_is_neither_too_kind_nor_too_strict():
+    assert same([1.0, 2], np.array([1, 2.0000001])) and same({"a": 1}, {"a": 1.0})
+    assert not same("1", 1) and not same([1], [1, 2]) and not same({"a": 1}, {"b": 1}) and not same(None, 0)

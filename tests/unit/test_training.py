@@ -1,0 +1,185 @@
+"""Training resumes exactly, and the evaluation can tell a good agent from a bad one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from autoglm_lab.model import PhoneGLMConfig, PhoneGLMForConditionalGeneration
+from autoglm_lab.model.tokenizer import train_tokenizer
+from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.catalog import LANGS
+from autoglm_lab.phone.icons import families
+from autoglm_lab.phone.oracle import next_step
+from autoglm_lab.phone.phrasing import utterances
+from autoglm_lab.runtime.engine import Answer
+from autoglm_lab.training.build import save_model
+from autoglm_lab.training.data import Scenes
+from autoglm_lab.training.evaluation import (
+    EVALUATION_SEEDS,
+    MEASURES,
+    Rate,
+    World,
+    answer_rate,
+    episodes,
+    evaluate,
+    question_requests,
+    right,
+    spoken_requests,
+    task_rate,
+    typed_requests,
+)  # fmt: skip
+from autoglm_lab.training.scenes import SceneSpec, make_scene, make_scenes
+from autoglm_lab.training.trainer import Recipe, Training, preset
+
+TINY = PhoneGLMConfig(
+    hidden_size=64,
+    intermediate_size=96,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=16,
+    gated_layers=(0,),
+    image_channels=(4, 6, 8, 12),
+    audio_channels=16,
+    audio_blocks=1,
+)
+SHORT = Recipe(align_steps=2, steps=6, pictures=3, samples=2, warmup=2, gate_from=4, gate_hold=1, checkpoint_every=3)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A dozen scenes, and a short murmur for every sentence."""
+    folder = tmp_path_factory.mktemp("data")
+    make_scenes(folder / "scenes", SceneSpec(scenes=12), processes=1)
+    rng = np.random.default_rng(0)
+    keys = [(LANGS.index(lang), number) for lang in LANGS for number, _ in enumerate(utterances(lang))]
+    (folder / "speech").mkdir()
+    np.save(folder / "speech" / "waves.npy", rng.integers(-3000, 3000, 1600 * len(keys)).astype(np.int16))
+    np.savez(folder / "speech" / "clips.npz", start=np.arange(len(keys)) * 1600, length=np.full(len(keys), 1600),
+             lang=[k[0] for k in keys], utterance=[k[1] for k in keys])  # fmt: skip
+    return Scenes(folder / "scenes", folder / "speech", train_tokenizer())
+
+
+def training(data, folder, recipe=SHORT):
+    torch.manual_seed(0)
+    return Training(PhoneGLMForConditionalGeneration(TINY), data, recipe, folder)
+
+
+def test_a_killed_run_ends_where_an_unbroken_one_does(data, tmp_path):
+    whole = training(data, tmp_path / "whole")
+    whole.run()
+    broken = training(data, tmp_path / "broken")
+    broken.run(until=4)
+    broken = training(data, tmp_path / "broken")
+    assert broken.resume() and broken.step == 4
+    broken.run()
+    for name, value in whole.averaged.items():
+        assert torch.equal(value, broken.averaged[name]), name
+    logs = [(tmp_path / run / "log.csv").read_text().splitlines() for run in ("whole", "broken")]
+    assert len(logs[0]) == 7 and [line.rsplit(",", 1)[0] for line in logs[0]] == [line.rsplit(",", 1)[0] for line in logs[1]]
+
+
+def test_a_run_killed_after_its_checkpoint_forgets_the_rest(data, tmp_path):
+    run = training(data, tmp_path)
+    run.run(until=3)
+    with (tmp_path / "log.csv").open("a") as log:
+        log.write("4,9,9,9,9,9,9,9,9,9,9\n")
+    (tmp_path / "checkpoint.part").write_bytes(b"half written")
+    again = training(data, tmp_path)
+    assert again.resume() and again.step == 3
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
+
+
+def test_another_seed_does_not_continue_a_run(data, tmp_path):
+    training(data, tmp_path).save()
+    with pytest.raises(ValueError, match="seed=0"):
+        training(data, tmp_path, replace(SHORT, seed=5)).resume()
+
+
+def test_gates_are_held_and_then_learn(data, tmp_path):
+    run = training(data, tmp_path)
+    bias = lambda: float(run.model.gated["0"]["image"].gate_proj.bias)  # noqa: E731
+    run.run(until=3)
+    assert bias() == 0
+    run.run()
+    assert bias() != 0
+
+
+def test_batches_depend_on_seed_step_and_rank_alone(data):
+    one, same, other = (data.batch(0, step, rank, 3, 2) for step, rank in ((5, 0), (5, 0), (5, 1)))
+    assert torch.equal(one.ids, same.ids) and torch.equal(one.pixels, same.pixels)
+    assert one.ids.shape != other.ids.shape or not torch.equal(one.ids, other.ids)
+    assert not one.place[~one.answer].any()
+
+
+def test_presets():
+    small = PhoneGLMForConditionalGeneration(preset("mini").model)
+    assert 4e6 < sum(p.numel() for p in small.parameters()) < 7e6
+    with pytest.raises(ValueError, match="'full' and 'mini'"):
+        preset("large")
+
+
+def test_a_saved_model_is_sixteen_bit_safetensors(tmp_path):
+    model = PhoneGLMForConditionalGeneration(TINY)
+    save_model(model, train_tokenizer(), tmp_path / "model")
+    save_model(model, train_tokenizer(), tmp_path / "model")  # twice: the old folder is replaced
+    assert {p.name for p in tmp_path.iterdir()} == {"model"}
+    size = (tmp_path / "model" / "model.safetensors").stat().st_size
+    assert size < 2.2 * sum(p.numel() for p in model.parameters())
+
+
+def test_scenes_are_made_from_their_seed():
+    pixels, facts = make_scene(41, SceneSpec())
+    again, same = make_scene(41, SceneSpec())
+    assert (pixels == again).all() and facts == same
+    assert len(facts["samples"]) >= 4 and pixels.shape == (224, 224, 3)
+
+
+class Oracle:
+    def answer_many(self, requests):
+        return [Answer.read(format_action(next_step(r.task, r.state, last=r.last).action), 0, {}) for r in requests]
+
+
+class Sleeper:
+    def answer_many(self, requests):
+        return [Answer.read('finish(message="done")', 0, {}) for _ in requests]
+
+
+class Babbler:
+    def answer_many(self, requests):
+        return [Answer.read("do(action=", 0, {}) for _ in requests]
+
+
+def test_the_oracle_is_the_upper_bound_and_nothing_is_free():
+    for name, rate in evaluate(Oracle(), seed=1, tasks=12).items():
+        assert rate.rate == 1.0, name
+    assert set(evaluate(Babbler(), tasks=2)) == set(MEASURES)
+    world = World(0)
+    assert task_rate(Sleeper(), episodes(world, 30)).rate < 0.2
+    assert answer_rate(Babbler(), typed_requests(world, 8), "x").rate == 0
+
+
+def test_a_tap_beside_the_thing_is_wrong():
+    request = typed_requests(World(0), 1, family=families(held_out=True)[0])[0]
+    x, y = request.wanted.element
+    assert right(request, Answer.read(format_action(Action("Tap", element=(x, y - 5))), 0, {}))
+    assert not right(request, Answer.read(format_action(Action("Tap", element=(x, 15))), 0, {}))
+    assert request.state.look.family in families(held_out=True)
+
+
+def test_evaluation_never_meets_training():
+    world = World(0)
+    assert all(r.state.look.seed >= EVALUATION_SEEDS > 10**9 for r in typed_requests(world, 5) + question_requests(world, 5))
+    clips = world.bank.clips(held_out=True)
+    voices = {clip.voice for clip in clips}
+    assert len(voices) >= 2
+    assert not voices & {clip.voice for clip in world.bank.clips(held_out=False)}
+    assert all(r.audio is not None and len(r.audio) > 4000 for r in spoken_requests(world, 3, held_out=True))
+
+
+def test_wilson_intervals():
+    assert Rate.of(500, 500).ci95[0] == pytest.approx(0.9924, abs=1e-3)
+    low, high = Rate.of(50, 100).ci95
+    assert (low, high) == (pytest.approx(0.4038, abs=1e-3), pytest.approx(0.5962, abs=1e-3))

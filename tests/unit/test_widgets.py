@@ -1,0 +1,439 @@
+"""The widgets without a browser: what they compute, what they do to a phone, what a static page gets of them."""
+
+import base64
+import io
+import subprocess
+import sys
+import wave
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from autoglm_lab import widgets
+from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.filmstrip import Frame, caption, filmstrip, marked
+from autoglm_lab.phone.screens import find
+from autoglm_lab.phone.simulator import SimulatedPhone
+from autoglm_lab.widgets.attention_view import AttentionMaps, cell_centre
+from autoglm_lab.widgets.phone_view import entry, target_at, targets, wav_url
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def bundle(widget):
+    """The static picture and the sentence of a widget."""
+    data, metadata = widget._repr_mimebundle_()
+    assert data[WIDGET_VIEW]["model_id"] == widget.model_id
+    assert metadata["image/png"]["alt"] == data["text/plain"]
+    return Image.open(io.BytesIO(base64.b64decode(data["image/png"]))), data["text/plain"]
+
+
+def says(widget, **content):
+    """What arrives when the page sends a message."""
+    widget._handle_custom_msg({"id": "7", **content}, [])
+    assert widget.answered == "7"
+    return widget.message
+
+
+def step(index, action, *, thinking="", answer_text="", error=None, **ms):
+    total = {"total": sum(ms.values())} if ms else {}
+    return SimpleNamespace(index=index, action=action, thinking=thinking, answer_text=answer_text, error=error, ms=ms | total)
+
+
+def scripted(*actions, error=None):
+    """A runner that performs these actions and remembers what it was asked."""
+
+    def runner(text, phone, engine, *, audio=None, max_steps=0):
+        runner.asked.append((text, audio, max_steps))
+        for index, action in enumerate(actions):
+            if action is not None:
+                phone.perform(action)
+            last = index == len(actions) - 1
+            yield step(index, action, thinking=f"thought {index}", answer_text="?!", error=error if last else None, decode=5)
+
+    runner.asked = []
+    return runner
+
+
+@pytest.fixture
+def phone():
+    return SimulatedPhone(seed=7, lang="en", size=(270, 600))
+
+
+def settings_at(phone):
+    return find(phone.state, concept="settings", effect="open:settings").centre
+
+
+LEFT = Action("Swipe", start=(800, 500), end=(200, 500))
+RIGHT = Action("Swipe", start=(200, 500), end=(800, 500))
+DONE = Action("finish", message="done")
+
+
+def test_importing_the_package_brings_no_widget_library():
+    heavy = ("torch", "transformers", "anywidget", "ipywidgets", "matplotlib")
+    code = f"import sys, autoglm_lab.widgets as w; w.phone; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+# The phone, by hand
+
+
+def test_tap_opens_what_lies_under_it(phone):
+    widget = widgets.phone(phone)
+    before = widget.screen
+    assert widget.tap(*settings_at(phone))
+    assert phone.state.app == "settings"
+    assert widget.app == phone.current_app()
+    assert widget.screen != before
+    assert f"on Settings: the phone shows {phone.current_app()}" in widget.said
+
+
+def test_tap_on_nothing_says_so(phone):
+    widget = widgets.phone(phone)
+    before = widget.screen
+    assert not widget.tap(500, 5)
+    assert widget.screen == before
+    assert widget.said == "Tap (500,5): nothing changed."
+
+
+def test_swipe_type_back_and_home(phone):
+    widget = widgets.phone(phone)
+    assert widget.swipe(800, 500, 200, 500)
+    assert phone.state.page == 1
+    widget.swipe(200, 500, 800, 500)
+    widget.tap(*settings_at(phone))
+    assert widget.back()
+    assert phone.state.app is None
+    widget.tap(*settings_at(phone))
+    assert widget.home()
+    assert widget.app == "System Home"
+    phone.perform(Action("Launch", app="Clock"))
+    widget.tap(*find(phone.state, effect="add").centre)
+    assert widget.type_text("07:30")
+    assert phone.state.typed == "07:30"
+
+
+def test_a_tap_off_the_screen_raises_and_shows_on_the_page(phone):
+    widget = widgets.phone(phone)
+    with pytest.raises(ValueError, match="0 to 999"):
+        widget.tap(1000, 0)
+    assert says(widget, kind="tap", points=[1000, 0]).startswith("ValueError: element of Tap is (1000, 0)")
+    assert says(widget, kind="tap", points=list(settings_at(phone))) == ""
+    assert phone.state.app == "settings"
+
+
+@pytest.mark.parametrize("content", [{"kind": "jump"}, {"kind": "tap", "points": [1]}, {}])
+def test_unknown_messages_show_on_the_page(phone, content):
+    assert "asks for nothing known" in says(widgets.phone(phone), **content)
+
+
+def test_messages_of_the_page_reach_the_phone(phone):
+    widget = widgets.phone(phone)
+    says(widget, kind="swipe", points=[800, 500, 200, 500])
+    assert phone.state.page == 1
+    says(widget, kind="home")
+    assert phone.state.page == 0
+    says(widget, kind="tap", points=list(settings_at(phone)))
+    says(widget, kind="back")
+    assert phone.state.app is None
+    phone.perform(Action("Launch", app="Clock"))
+    widget.tap(*find(phone.state, effect="add").centre)
+    says(widget, kind="type", text="06:00")
+    assert phone.state.typed == "06:00"
+
+
+def test_targets_name_what_a_tap_hits(phone):
+    x, y = settings_at(phone)
+    assert target_at(targets(phone), x, y) == "Settings"
+    assert target_at(targets(phone), 500, 5) == ""
+    assert targets(SimpleNamespace()) == []
+
+
+# The phone, by the agent
+
+
+def test_a_run_step_by_step(phone):
+    runner = scripted(LEFT, RIGHT, DONE)
+    widget = widgets.phone(phone, runner=runner)
+    widget.start("  open settings ")
+    assert (widget.task, widget.busy, widget.history) == ("open settings", True, [])
+    assert widget.step()
+    assert phone.state.page == 1
+    assert [e["action"] for e in widget.history] == ['do(action="Swipe", start=[800,500], end=[200,500])']
+    assert widget.history[0]["points"] == [[800, 500], [200, 500]]
+    assert widget.said == "Step 1: Swipe (800,500) → (200,500) after 5 ms. Thought: thought 0"
+    assert widget.step()
+    assert not widget.step()
+    assert not widget.busy
+    assert len(widget.history) == 3
+    assert runner.asked == [("open settings", None, 10)]
+    with pytest.raises(RuntimeError, match="start"):
+        widget.step()
+
+
+def test_the_page_runs_the_same_steps(phone):
+    widget = widgets.phone(phone, runner=scripted(LEFT, DONE))
+    says(widget, kind="start", task="go")
+    says(widget, kind="step")
+    assert widget.busy
+    says(widget, kind="step")
+    assert not widget.busy
+    assert len(widget.history) == 2
+
+
+def test_a_new_command_forgets_the_old_run(phone):
+    widget = widgets.phone(phone, runner=scripted(LEFT, DONE))
+    widget.start("one")
+    widget.step()
+    widget.run("two")
+    assert widget.task == "two"
+    assert len(widget.history) == 2
+    assert widget.sentence().startswith("Command: two. The agent's steps: Swipe (800,500) → (200,500), then finish")
+
+
+def test_a_spoken_clip_goes_to_the_agent(phone):
+    runner = scripted(DONE)
+    sound = np.sin(np.arange(1600) / 9).astype(np.float32)
+    widget = widgets.phone(phone, runner=runner, clips=[("打开设置", sound)])
+    widget.run(clip=0)
+    ((text, audio, _),) = runner.asked
+    assert text == ""
+    np.testing.assert_array_equal(audio, sound)
+    assert widget.task == "打开设置"
+    with pytest.raises(ValueError, match="there are 1 clips"):
+        widget.start(clip=1)
+
+
+def test_a_run_that_just_ends(phone):
+    widget = widgets.phone(phone, runner=scripted(LEFT))
+    widget.run("go")
+    assert not widget.busy
+    assert widget.said == "The run ended after 1 steps."
+
+
+def test_an_answer_that_is_no_action_ends_the_run_and_shows(phone):
+    widget = widgets.phone(phone, runner=scripted(None, error="no action in '?!'"))
+    widget.start("go")
+    assert says(widget, kind="step") == "no action in '?!'"
+    assert not widget.busy
+    assert widget.history[0]["action"] == "?!"
+    assert "no action" in widget.sentence()
+
+
+def test_a_runner_that_raises_shows_on_the_page(phone):
+    def broken(*_, **__):
+        raise OSError("the model file is gone")
+        yield
+
+    widget = widgets.phone(phone, runner=broken)
+    says(widget, kind="start", task="go")
+    assert says(widget, kind="step") == "OSError: the model file is gone"
+    assert not widget.busy
+
+
+def test_starting_needs_an_engine_and_a_command(phone):
+    assert says(widgets.phone(phone), kind="start", task="go").startswith("RuntimeError: there is no engine")
+    with pytest.raises(ValueError, match="empty"):
+        widgets.phone(phone, runner=scripted(DONE)).start("  ")
+
+
+def test_entry_leaves_out_stages_without_time():
+    made = entry(step(0, Action("Tap", element=(1, 2)), image=3.14159, audio=0.0, decode=6.0))
+    assert made["stages"] == {"image": 3.1, "decode": 6.0}
+    assert made["total_ms"] == 9.1
+    assert made["points"] == [[1, 2]]
+    assert entry(step(0, DONE, decode=2.0))["points"] == []
+
+
+def test_wav_url_holds_the_sound():
+    sound = np.array([0, 1, -1, 0.5, 2], np.float32)
+    head, _, data = wav_url(sound).partition(",")
+    assert head == "data:audio/wav;base64"
+    with wave.open(io.BytesIO(base64.b64decode(data))) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
+        assert np.frombuffer(file.readframes(9), "<i2").tolist() == [0, 32767, -32767, 16384, 32767]
+
+
+@pytest.mark.parametrize("sound", [np.zeros((2, 8)), np.zeros(0), np.full(4, np.nan)])
+def test_wav_url_refuses(sound):
+    with pytest.raises(ValueError, match=r"\[samples\]"):
+        wav_url(sound)
+
+
+def test_static_phone_is_the_screen_then_a_filmstrip(phone):
+    widget = widgets.phone(phone, runner=scripted(LEFT, RIGHT, DONE))
+    picture, words = bundle(widget)
+    assert picture.size == (216, 480)
+    assert words == "The phone shows System Home."
+    widget.run("go")
+    picture, words = bundle(widget)
+    assert picture.width == 2 * 24 + 3 * 162 + 2 * 26
+    assert words.count("Swipe") == 2
+
+
+# The filmstrip
+
+
+def test_filmstrip_marks_where_the_agent_tapped(phone):
+    plain = phone.screenshot()
+    tapped = np.asarray(marked(plain, Action("Tap", element=(250, 750))), int)
+    moved = np.abs(tapped - np.asarray(plain, int)).sum(-1) > 0
+    rows, columns = np.nonzero(moved)
+    assert abs(columns.mean() - 0.25 * plain.width) < 2
+    assert abs(rows.mean() - 0.75 * plain.height) < 2
+    assert not (np.asarray(marked(plain, DONE)) != np.asarray(plain)).any()
+    swept = np.nonzero((np.asarray(marked(plain, LEFT)) != np.asarray(plain)).any(-1))[1]
+    assert swept.min() < 0.21 * plain.width
+    assert swept.max() > 0.79 * plain.width
+
+
+def test_filmstrip_size_and_refusals(phone):
+    frames = [Frame(phone.screenshot(), LEFT, "设置在第二页，先向左滑"), Frame(phone.screenshot(), None)]
+    strip = filmstrip(frames, 300)
+    assert strip.width == 2 * 24 + 2 * 135 + 26
+    assert strip.height > 300 + 2 * 24
+    with pytest.raises(ValueError, match="frames is empty"):
+        filmstrip([])
+    with pytest.raises(ValueError, match="height is 50"):
+        filmstrip(frames, 50)
+    assert caption(None) == "no action"
+
+
+# Attention
+
+
+@pytest.fixture
+def weights():
+    """[2 layers, 3 heads, 2 tokens, 4 x 4 cells], each row a distribution."""
+    logits = np.random.default_rng(5).normal(0, 2, (2, 3, 2, 16))
+    return (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
+
+
+def test_attention_says_the_datas_argmax(phone, weights):
+    shot = phone.screenshot()
+    widget = widgets.attention(shot, ["do", "430"], weights, names=lambda x, y: f"at {x}")
+    layer, head, token, cell = np.unravel_index(weights.argmax(), weights.shape)
+    x, y = cell_centre(int(cell), 4)
+    share = f"{100 * weights.max():.0f} %"
+    expected = f"layer {layer}, head {head}, token '{['do', '430'][token]}' puts {share} on the cell at ({x}, {y}), at {x}"
+    assert widget.sentence() == expected
+
+    widget.layer, widget.head, widget.token = 1, -1, 0
+    mean = weights[1, :, 0].mean(0)
+    x, y = cell_centre(int(mean.argmax()), 4)
+    assert widget.sentence().startswith("layer 1, mean of heads, token 'do' puts ")
+    assert f"{100 * mean.max():.0f} % on the cell at ({x}, {y})" in widget.sentence()
+    picture, words = bundle(widget)
+    assert words == widget.sentence()
+    assert picture.size == (2 * 20 + 2 * 144 + 18, 48 + 320 + 48)
+
+
+def test_attention_travels_as_16_bit(phone, weights):
+    widget = widgets.attention(phone.screenshot(), ["a", "b"], weights)
+    assert widget.shape == [2, 3, 2, 16]
+    assert len(widget.weights) == 2 * weights.size
+    back = np.frombuffer(widget.weights, "<u2").reshape(weights.shape) / 65535
+    np.testing.assert_allclose(back, weights, atol=1e-5)
+
+
+def test_attention_names_cells_from_boxes(weights):
+    maps = AttentionMaps.of(["a", "b"], weights, [((0, 0, 1000, 500), "top"), ((0, 0, 250, 250), "corner")])
+    assert maps.names[:4] == ["corner", "top", "top", "top"]
+    assert maps.names[8:] == [""] * 8
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((3, 2, 16), r"shape \[3, 2, 16\]"),
+        ((2, 3, 5, 16), r"shape \[2, 3, 5, 16\] have 5 tokens, but 2"),
+        ((2, 3, 2, 15), r"shape \[2, 3, 2, 15\] have 15 cells, which is no square"),
+        ((2, 0, 2, 16), r"shape \[2, 0, 2, 16\]"),
+    ],
+)
+def test_attention_refuses_shapes(phone, shape, words):
+    with pytest.raises(ValueError, match=words):
+        widgets.attention(phone.screenshot(), ["a", "b"], np.zeros(shape))
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.1, 1.5])
+def test_attention_refuses_values(phone, weights, value):
+    weights[0, 0, 0, 0] = value
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        widgets.attention(phone.screenshot(), ["a", "b"], weights)
+
+
+def test_attention_refuses_heads_that_are_not_there(phone, weights):
+    widget = widgets.attention(phone.screenshot(), ["a", "b"], weights)
+    with pytest.raises(ValueError, match=r"head 3, token . is not among 2 layers"):
+        widget.head = 3
+    assert widget.head < 3
+
+
+# The gates
+
+
+def view(image, speech, answer=""):
+    return widgets.GateView(["do", "Tap"], {"image": image, "speech": speech}, Image.new("RGB", (90, 200)), answer)
+
+
+@pytest.fixture
+def gates():
+    asked = []
+
+    def compute(blur, snr_db):
+        asked.append((blur, snr_db))
+        if blur > 7:
+            raise OverflowError("too blurred")
+        return view([0.61 - 0.05 * blur, 0.71 - 0.05 * blur], [0.58, 0.58], f"blur {blur}")
+
+    widget = widgets.gates(compute)
+    widget.asked = asked
+    return widget
+
+
+def test_gates_say_the_means_before_and_after(gates):
+    assert gates.asked == [(0, 30)]
+    assert gates.sentence() == "At blur 0 px and 30 dB speech to noise: image gate 0.66, speech gate 0.58."
+    gates.set(4, 12)
+    assert gates.asked[-1] == (4, 12)
+    assert gates.said == "At blur 4 px and 12 dB speech to noise: image gate 0.66 → 0.46, speech gate 0.58."
+    assert gates.shown["answer"] == "blur 4"
+    assert gates.shown["gates"]["image"] == [0.41, 0.51]
+    picture, words = bundle(gates)
+    assert words == gates.said
+    assert picture.size == (2 * 24 + 162 + 32 + 320, 2 * 24 + 360)
+
+
+def test_gates_picture_draws_the_mean(gates):
+    def blue(widget):
+        picture = np.asarray(widget.picture(), int)
+        return (np.abs(picture - (59, 130, 196)).sum(-1) == 0).sum()
+
+    clean = blue(gates)
+    gates.set(6, 30)
+    assert blue(gates) / clean == pytest.approx(0.36 / 0.66, abs=0.03)
+
+
+def test_gates_of_the_page(gates):
+    assert says(gates, kind="set", blur=2, snr_db=0) == ""
+    assert (gates.blur, gates.snr_db) == (2, 0)
+    assert says(gates, kind="set", blur=8, snr_db=0) == "OverflowError: too blurred"
+    assert gates.blur == 2
+    assert "blur is 9" in says(gates, kind="set", blur=9, snr_db=0)
+
+
+def test_gates_refuse_bad_views_and_ranges():
+    with pytest.raises(ValueError, match=r"gates\['speech'\] has shape \[3\]; 2 tokens need \[2\]"):
+        view([0.1, 0.2], [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        view([0.1, 1.2], [0.1, 0.2])
+    with pytest.raises(ValueError, match="0 tokens"):
+        widgets.GateView([], {}, Image.new("RGB", (9, 9)))
+    with pytest.raises(ValueError, match="blur is"):
+        widgets.gates(lambda blur, snr_db: view([0.1, 0.2], [0.1, 0.2]), blur=(3, 3))
