@@ -81,11 +81,8 @@ def _seed(text: str) -> int:
 
 
 def _engine(options: argparse.Namespace) -> Any:
-    from transformers.utils import logging
-
     from autoglm_lab.model import TorchEngine
 
-    logging.disable_progress_bar()
     return TorchEngine.load(options.model)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
@@ -18,7 +19,8 @@ class TorchEngine:
     """Answers with a PhoneGLM in PyTorch, greedily, with the key-value cache."""
 
     def __init__(self, model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor) -> None:
-        self.model, self.processor = model.eval(), processor
+        self.model, self.processor = model, processor
+        self.model.train(False)
 
     @classmethod
     def load(cls, folder: Path | str | None = None) -> TorchEngine:
@@ -27,6 +29,7 @@ class TorchEngine:
         for needed in ("config.json", "model.safetensors", "tokenizer.json"):
             if not (path / needed).exists():
                 raise FileNotFoundError(f"{path.name} holds no {needed}; give a folder written by save_pretrained")
+        logging.disable_progress_bar()  # a second of loading needs no bar, and its output would stay in the notebook
         model = PhoneGLMForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
         return cls(model, PhoneGLMProcessor.from_pretrained(path))
 
@@ -67,6 +70,6 @@ class TorchEngine:
         if "input_features" in inputs:
             audio = self.model.encode_audio(inputs["input_features"])
             watch.lap("audio")
-        memories = self.model.remember(image, audio, 1)
+        memories: Memories = self.model.remember(image, audio, 1)
         watch.lap("image" if image is not None else "audio")
         return memories

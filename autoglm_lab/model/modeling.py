@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +79,7 @@ class PhoneGLMPreTrainedModel(PreTrainedModel):
             # the library visits the outermost module last, and only modules that own parameters
             module.start_in_shared_space()
         else:
-            super()._init_weights(module)
+            super()._init_weights(module)  # type: ignore[no-untyped-call]
 
 
 class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin):
@@ -102,7 +103,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         self.norm = GlmRMSNorm(width, config.rms_norm_eps)
         self.rotary_emb = GlmRotaryEmbedding(config)
         self.lm_head = nn.Linear(width, config.vocab_size, bias=False)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def start_in_shared_space(self) -> None:
         """Start the gates so that like finds like, and the numbers 0..999 as the places they name."""
@@ -129,7 +130,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
     def embed(self, ids: Int[Tensor, "*B T"]) -> Float[Tensor, "*B T D"]:
         """Token embeddings with unit root mean square, the scale of everything in the shared space."""
         vectors: Tensor = self.embed_tokens(ids)
-        return vectors * self.config.hidden_size**0.5
+        return vectors * math.sqrt(self.config.hidden_size)
 
     def encode_image(self, pixel_values: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B P D"]:
         """What each cell of the screen shows, in the shared space, without where it is."""

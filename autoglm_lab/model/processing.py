@@ -25,12 +25,13 @@ class PhoneGLMProcessor(ProcessorMixin):
     tokenizer_class = "PreTrainedTokenizerFast"
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, **kwargs: Any) -> None:
-        super().__init__(tokenizer, **kwargs)
+        super().__init__(tokenizer, **kwargs)  # type: ignore[no-untyped-call]
 
     @classmethod
-    def from_pretrained(cls, folder: Any, **kwargs: Any) -> PhoneGLMProcessor:
+    def from_pretrained(cls, folder: Any, *args: Any, **kwargs: Any) -> PhoneGLMProcessor:  # type: ignore[override]
         """Read the tokenizer of a model folder; features need no settings of their own."""
-        return cls(AutoTokenizer.from_pretrained(folder, **kwargs))
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, *args, **kwargs)
+        return cls(tokenizer)
 
     def __call__(
         self,

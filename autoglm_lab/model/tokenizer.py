@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, FREE_WORDS, LANGS, MESSAGES, QUERIES, SETTINGS
+from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, FREE_WORDS, LANGS, MESSAGES, QUERIES, SETTINGS, App
 from autoglm_lab.phone.oracle import report
 from autoglm_lab.phone.phrasing import PHRASINGS, say_time
 from autoglm_lab.phone.tasks import CANNOT_SEE, REPEAT, WHO, Task
@@ -42,7 +42,7 @@ def pieces() -> Iterator[str]:
             thing.zh,
             thing.en,
             f" {thing.en}",
-            *([thing.key_zh, thing.key_en] if hasattr(thing, "key_zh") else ()),
+            *([thing.key_zh, thing.key_en] if isinstance(thing, App) else ()),
         )
     for lang in LANGS:
         for text in (*MESSAGES[lang], *QUERIES[lang], *FREE_WORDS[lang]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Protocol
 
@@ -163,7 +164,7 @@ def _send(state: State, _: str) -> None:
     state.typed = ""
 
 
-_EFFECTS = {
+_EFFECTS: dict[str, Callable[[State, str], None]] = {
     "open": _open, "toggle": _toggle, "chat": _chat, "focus": _focus, "submit": _submit, "add": _add, "save": _save,
     "send": _send, "back": lambda state, _: _back(state),
 }  # fmt: skip

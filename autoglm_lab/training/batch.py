@@ -23,7 +23,8 @@ class BatchEngine:
     """Greedy answers for batches of requests."""
 
     def __init__(self, model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor, think: bool = False) -> None:
-        self.model, self.processor, self.think = model.eval(), processor, think
+        self.model, self.processor, self.think = model, processor, think
+        self.model.train(False)
 
     def inputs(self, requests: Sequence[Request]) -> Any:
         """Tensors of a batch; spoken requests show the model no text."""
@@ -46,7 +47,8 @@ class BatchEngine:
     def texts(self, inputs: Any, max_new_tokens: int = 64) -> list[str]:
         """The model's texts for a batch of tensors."""
         tokenizer = self.processor.tokenizer
-        ids = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
+        model: Any = self.model  # the library's typing of generate excludes models that are not its own
+        ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
                                   eos_token_id=tokenizer.eos_token_id)  # fmt: skip
         said = ids[:, inputs["input_ids"].shape[1] :].tolist()
         ends = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in said]

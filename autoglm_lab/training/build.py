@@ -49,7 +49,7 @@ def save_model(model: PhoneGLMForConditionalGeneration, tokenizer: Any, folder: 
     shutil.rmtree(part, ignore_errors=True)
     half = PhoneGLMForConditionalGeneration(model.config)
     half.load_state_dict(model.state_dict())
-    half.to(torch.bfloat16).save_pretrained(part, safe_serialization=True)
+    half.bfloat16().save_pretrained(part)
     tokenizer.save_pretrained(part)
     (part / "processor_config.json").write_text(json.dumps({"processor_class": "PhoneGLMProcessor"}, indent=1) + "\n")
     old = folder.with_name(folder.name + ".old")

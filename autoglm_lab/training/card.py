@@ -21,17 +21,20 @@ MEANING = {
 
 def write_card(folder: Path) -> None:
     """Write `README.md` of a model folder from its results.json, training.json and config.json."""
-    results, training, config = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("results", "training", "config"))
+    results, training, config = (
+        json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("results", "training", "config")
+    )
     (folder / "README.md").write_text(card(results, training, config), "utf-8")
 
 
 def card(results: dict[str, Any], training: dict[str, Any], config: dict[str, Any]) -> str:
     """The card as Markdown."""
-    rows = [
-        f"| {name} | {MEANING[name]} | {ASKED[name]:.0%} | {results[name]['rate']:.1%} | {results[name]['ci95'][0]:.1%} to "
-        f"{results[name]['ci95'][1]:.1%} | {results[name]['n']} | {'reached' if results[name]['rate'] >= ASKED[name] else 'missed'} |"
-        for name in ASKED
-    ]
+    rows = []
+    for name, asked in ASKED.items():
+        rate, (low, high), n = (results[name][key] for key in ("rate", "ci95", "n"))
+        verdict = "reached" if rate >= asked else "missed"
+        rows.append(f"| {name} | {MEANING[name]} | {asked:.0%} | {rate:.1%} | {low:.1%} to {high:.1%} | {n} | {verdict} |")
+    command = f"autoglm-lab evaluate --seed {training['evaluation_seed']} --tasks {training['evaluation_tasks']}"
     gates = [f"| {m} | {', '.join(f'{k} {v:.3f}' for k, v in values.items())} |" for m, values in results["gates"].items()]
     return f"""---
 license: apache-2.0
@@ -49,8 +52,8 @@ cross-attention after layers {", ".join(map(str, config["gated_layers"]))}. Stor
 
 ## Results
 
-Measured by `autoglm-lab evaluate --seed {training["evaluation_seed"]} --tasks {training["evaluation_tasks"]}`. Phones, tasks and recordings
-come from seeds that training cannot reach; the oracle scores 100 % on every row.
+Measured by `{command}`. Phones, tasks and recordings come from seeds that training cannot
+reach; the oracle scores 100 % on every row.
 
 | measure | what counts as right | asked | measured | 95 % interval | n | |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -65,10 +68,10 @@ and noise is added to the command (speech-to-noise ratio, dB):
 
 ## Training data
 
-- {training["scenes"]:,} drawn screens of the simulated phone with {training["samples"]:,} labelled requests; the labels come from the
-  oracle in `autoglm_lab/phone/oracle.py`. Icons of seven families; the family `tabler` is held out.
-- {training["clips"]:,} synthetic recordings (eSpeak NG and flite) of the sentences in `autoglm_lab/phone/phrasing.py`, half of them in
-  noise. The voices marked `held_out` in `data/speech/index.json` are kept out.
+- {training["scenes"]:,} drawn screens of the simulated phone with {training["samples"]:,} labelled requests, labelled by
+  the oracle in `autoglm_lab/phone/oracle.py`. Icons of seven families; the family `tabler` is held out.
+- {training["clips"]:,} synthetic recordings (eSpeak NG and flite) of the sentences in `autoglm_lab/phone/phrasing.py`,
+  half of them in noise. The voices marked `held_out` in `data/speech/index.json` are kept out.
 
 ## Training
 

@@ -81,8 +81,9 @@ class Scenes:
         brief = {key: [p for p in places if self.lengths[p] <= LONGEST_FRAMES] for key, places in by_utterance.items()}
         self.by_utterance = {key: np.array(brief[key] or places) for key, places in by_utterance.items()}
         self.repeat = format_action(Action("finish", message=REPEAT))
-        self.coordinate_openers = set(tokenizer.convert_tokens_to_ids(['", element=[', '", start=[', "], end=[", ","]))
-        self.numbers = range(tokenizer.convert_tokens_to_ids("0"), tokenizer.convert_tokens_to_ids("999") + 1)
+        vocabulary = tokenizer.get_vocab()
+        self.coordinate_openers = {vocabulary[t] for t in ('", element=[', '", start=[', "], end=[", ",")}
+        self.numbers = range(vocabulary["0"], vocabulary["999"] + 1)
 
     def batch(self, seed: int, step: int, rank: int, pictures: int, samples: int) -> Batch:
         """The batch of one step: `pictures` scenes and up to `samples` samples of each."""
@@ -126,7 +127,9 @@ class Scenes:
         shape = (len(rows), longest)
         ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         answer, place, cell = np.zeros(shape, bool), np.zeros(shape, bool), np.full(shape, -1)
-        clips, words, audio_of = [], [], np.zeros(len(rows), np.int64)
+        clips: list[int] = []
+        words: list[tuple[int, int, int]] = []
+        audio_of = np.zeros(len(rows), np.int64)
         for i, row in enumerate(rows):
             tokens = row["prompt"] + row["answer"]
             start = len(row["prompt"])
@@ -179,11 +182,11 @@ def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tup
     """Log-mel frames of every training clip and of clips lost in noise (key ("", -1)), made once and kept in `folder`."""
     clips = np.load(folder / "clips.npz")
     waves = np.load(folder / "waves.npy", mmap_mode="r")
-    keys = [(LANGS[int(lang)], int(u)) for lang, u in zip(clips["lang"], clips["utterance"], strict=True)]
+    keys: list[tuple[str, int]] = [(LANGS[int(lang)], int(u)) for lang, u in zip(clips["lang"], clips["utterance"], strict=True)]
     cache = folder / "mels.npz"
     if not cache.exists():
         rng = np.random.default_rng(5)
-        sounds = [(s, n, None) for s, n in zip(clips["start"], clips["length"], strict=True)]
+        sounds: list[tuple[int, int, float | None]] = [(s, n, None) for s, n in zip(clips["start"], clips["length"], strict=True)]
         sounds += [(*sounds[int(i)][:2], rng.uniform(*LOST_IN_NOISE_DB)) for i in rng.integers(len(keys), size=800)]
 
         def frames(sound: tuple[int, int, float | None]) -> np.ndarray:

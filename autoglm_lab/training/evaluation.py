@@ -131,7 +131,7 @@ def _way(action: Action) -> tuple[bool, bool]:
 
 def typed_requests(world: World, count: int, *, stream: int = 0, family: str | None = None, kind: str = "") -> list[Request]:
     """One step of each of `count` typed tasks, somewhere on the oracle's way through it."""
-    found = []
+    found: list[Request] = []
     number = 0
     while len(found) < count:
         phone, rng = world.phone(number, stream, family=family)
@@ -152,7 +152,7 @@ def _taps_icon(request: Request) -> bool:
 
 def spoken_requests(world: World, count: int, *, held_out: bool, stream: int = 1) -> list[Request]:
     """One step of each of `count` spoken tasks."""
-    found = []
+    found: list[Request] = []
     number = 0
     while len(found) < count:
         phone, rng = world.phone(number, stream)
@@ -182,7 +182,7 @@ def _request(phone: SimulatedPhone, task: Task, start: State, last: str) -> Requ
 
 def question_requests(world: World, count: int) -> list[Request]:
     """Questions about what is on the screen, in both languages."""
-    found = []
+    found: list[Request] = []
     number = 0
     while len(found) < count:
         phone, rng = world.phone(number, 4)

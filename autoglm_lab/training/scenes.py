@@ -141,7 +141,7 @@ def degrade(image: Image.Image, rng: np.random.Generator, readable: bool) -> np.
     noise = rng.uniform(0, 0.06)
     if not readable and rng.random() < 0.25:  # snow, or a black screen
         noise, pixels = rng.uniform(0.5, 1.5), pixels * (rng.random() < 0.5)
-    soft = gaussian_blur(np.moveaxis(pixels, 2, 0), float(sigma))
+    soft = gaussian_blur(np.moveaxis(pixels, 2, 0).astype(np.float32), float(sigma))
     gain, shift = rng.uniform(0.8, 1.2), rng.uniform(-0.1, 0.1)
     spoilt = np.moveaxis(soft, 0, 2) * gain + shift + rng.normal(0, noise, pixels.shape)
     return np.asarray(np.clip(spoilt, 0, 1) * 255 + 0.5, np.uint8)

@@ -1,5 +1,7 @@
 """The widgets in JupyterLab: what hands and keyboards do on the page reaches Python, and what Python says is seen."""
 
+import re
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
@@ -112,7 +114,7 @@ def test_phone_by_hand(lab):
     lab.page.mouse.down()
     lab.page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 300, steps=4)
     lab.page.mouse.up()
-    expect(said).to_contain_text("Swipe (8")
+    expect(said).to_have_text(re.compile(r"^Swipe \((79|80)\d,\d+\) → \((19|20)\d,"))
     assert lab.python("print(phone.state.page)") == "1\n"
 
 
@@ -256,7 +258,7 @@ def test_gates_follow_the_sliders(lab):
     expect(root.get_by_role("alert")).to_have_text("ValueError: nothing to hear")
     lab.page.keyboard.press("ArrowLeft")
     expect(speech).to_have_text("0.31")
-    expect(root.get_by_role("alert")).to_have_text("")
+    expect(root.get_by_role("alert")).to_have_count(0)
 
     lab.python("widget.set(4, 15)")
     expect(root.get_by_label("Blur")).to_have_attribute("aria-valuetext", "4 px")

@@ -152,10 +152,10 @@ function render({ model, el }) {
     { class: "lab-main" },
     make("div", { class: "lab-sliders" }, blur.root, snr.root),
     means,
+    said,
+    message,
     answer,
     scroll,
-    message,
-    said,
   );
   const root = make("div", { class: "lab lab-gates" }, left, right);
   el.append(root);

@@ -1,0 +1,52 @@
+"""Chapters as a learner meets them: Run All in JupyterLab, then hands on the widgets, with the real model."""
+
+from playwright.sync_api import expect
+
+
+def test_start_here(notebook_page):
+    lab = notebook_page("00_start_here")
+    lab.page.set_viewport_size({"width": 1280, "height": 1600})
+    root = lab.page.locator(".lab-phone").first
+    root.scroll_into_view_if_needed()
+    lab.python("live = lab.SimulatedPhone(seed=7)")
+    screen, app = root.locator(".lab-screen"), root.locator(".lab-app")
+    before = screen.locator("img").get_attribute("src")
+    box = screen.bounding_box()
+    # the icon in the first row and column, wherever this phone has put it
+    screen.click(position={"x": box["width"] * 0.17, "y": box["height"] * 0.24})
+    expect(app).not_to_have_text("System Home")
+    assert screen.locator("img").get_attribute("src") != before
+    root.get_by_role("button", name="Home").click()
+    expect(app).to_have_text("System Home")
+
+    root.get_by_role("textbox").first.fill("open WeChat")
+    root.get_by_role("button", name="Run").first.click()
+    expect(root).to_contain_text("do(action=", timeout=60_000)
+    expect(app).to_have_text("WeChat", timeout=60_000)
+    lab.screenshot("chapter-00-light", of=root)
+    lab.theme("dark")
+    lab.screenshot("chapter-00-dark", of=root)
+    lab.page.set_viewport_size({"width": 520, "height": 1600})
+    lab.screenshot("chapter-00-narrow", of=root)
+
+
+def test_gates_answer_to_the_sliders(notebook_page):
+    lab = notebook_page("02_gated_cross_attention")
+    lab.page.set_viewport_size({"width": 1280, "height": 1600})
+    root = lab.page.locator(".lab-gates").first
+    root.scroll_into_view_if_needed()
+    said = root.locator(".lab-said")
+    expect(said).to_contain_text("image gate")
+    clean = said.text_content()
+    slider = root.locator("input[type=range]").first
+    slider.focus()
+    for _ in range(20):
+        lab.page.keyboard.press("ArrowRight")
+    expect(said).not_to_have_text(clean, timeout=30_000)
+    assert float(slider.input_value()) > 0
+    lab.screenshot("chapter-02-light", of=root)
+    lab.theme("dark")
+    lab.screenshot("chapter-02-dark", of=root)
+    attention = lab.page.locator(".lab-attention").first
+    attention.scroll_into_view_if_needed()
+    lab.screenshot("chapter-02-attention-dark", of=attention)
