@@ -202,7 +202,8 @@ def question_requests(world: World, count: int) -> list[Request]:
 def answer_rate(engine: Answers, requests: list[Request], name: str) -> Rate:
     """The share of requests that the engine answers rightly."""
     hits = 0
-    for first in tqdm(range(0, len(requests), BATCH), desc=name, unit="batch", leave=False):
+    # a short run needs no bar, whose text would stay in a notebook
+    for first in tqdm(range(0, len(requests), BATCH), desc=name, unit="batch", leave=False, disable=len(requests) <= 4 * BATCH):
         batch = requests[first : first + BATCH]
         hits += sum(right(r, a) for r, a in zip(batch, engine.answer_many(batch), strict=True))
     return Rate.of(hits, len(requests))

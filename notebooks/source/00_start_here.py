@@ -54,8 +54,8 @@ lab.widgets.phone(phone, engine, clips=clips)
 # thought before it acts.
 
 # %%
-phone = lab.SimulatedPhone(seed=11)
-done = lab.agent.run("turn on Bluetooth", phone, engine, think=True)
+phone = lab.SimulatedPhone(seed=7)
+done = lab.agent.run("tell Mum happy birthday", phone, engine, think=True)
 for step in done:
     print(f"{step.index + 1}. {step.thinking:45} {step.answer_text.split('</think>')[-1]}")
 
@@ -71,8 +71,8 @@ filmstrip([Frame(step.screenshot, step.action, step.thinking) for step in done],
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.tasks import recognise
 
-wish = recognise("turn on Bluetooth")
-fresh = lab.SimulatedPhone(seed=11).state
+wish = recognise("tell Mum happy birthday")
+fresh = lab.SimulatedPhone(seed=7).state
 print("done as wished:", wish.done(fresh, phone.state, done[-1].action.message or ""))
 print("an oracle that knows the phone would have started with:", next_step(wish, fresh).action)
 

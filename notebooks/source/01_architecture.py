@@ -122,60 +122,32 @@ for name, count in millions.items():
     print(f"{name:15} {count:5.2f} M")
 
 # %% [markdown]
-# Work is counted while the model runs: PyTorch's counter sees every convolution and matrix product. A MAC is one
-# multiplication and one addition.
+# Work is counted while the model runs: PyTorch's counter sees every convolution and matrix product and knows in which
+# module it happened. A MAC is one multiplication and one addition. The head uses the embedding table once more, so its
+# work is listed under embeddings.
 
 # %%
+import re
+
 from torch.utils.flop_counter import FlopCounterMode
 
+where = {"embeddings": "lm_head", "image encoder": "image_encoder", "speech encoder": "audio_encoder",
+         "decoder layers": r"layers\.\d+", "gates": r"gated\.\d+\.\w+(\.[kv]_proj)?"}  # fmt: skip
 
-def work(audio=None, task="open Settings"):
+
+def work(audio=None):
     counter = FlopCounterMode(display=False)
-    with counter, torch.inference_mode():
-        inputs = processor(text="" if audio is not None else task, images=screen, audio=audio)
-        model(**inputs)
-    counts = counter.get_flop_counts()
-    return {key.split(".")[-1]: sum(ops.values()) / 2e6 for key, ops in counts.items() if key.count(".") == 1}
-
-
-# %%
-def by_part(counts):
-    kinds = {"embeddings": "lm_head", "image encoder": "image_encoder", "speech encoder": "audio_encoder"}
-    found = {name: counts.get(module, 0.0) for name, module in kinds.items()}
-    return found
-
-
-macs_spoken, macs_typed = work(clip), work()
-print({name: round(value, 1) for name, value in macs_spoken.items()})
-
-# %% [markdown]
-# The counter names modules; the decoder layers and the gates are lists, so their parts are summed by name.
-
-
-# %%
-def totals(audio=None):
-    counter = FlopCounterMode(display=False, depth=8)
-    with counter, torch.inference_mode():
+    with counter, torch.no_grad():
         model(**processor(text="" if audio is not None else "open Settings", images=screen, audio=audio))
-    found = dict.fromkeys(parts, 0.0)
-    prefix = {
-        "layers": "decoder layers",
-        "gated": "gates",
-        "image_encoder": "image encoder",
-        "audio_encoder": "speech encoder",
-        "lm_head": "embeddings",
-    }
-    for key, ops in counter.get_flop_counts().items():
-        path = key.split(".")
-        if len(path) == 2 + (path[1:2] in (["layers"], ["gated"])) and path[1] in prefix:
-            found[prefix[path[1]]] += sum(ops.values()) / 2e6
-    return found
+    counts = {key.partition(".")[2]: sum(ops.values()) / 2e6 for key, ops in counter.get_flop_counts().items()}
+    return {part: sum(n for key, n in counts.items() if re.fullmatch(pattern, key)) for part, pattern in where.items()}
 
+
+macs = {"typed": work(), "spoken": work(clip)}
 
 # %%
 from autoglm_lab.widgets.charts import bars
 
-macs = {"typed": totals(), "spoken": totals(clip)}
 bars("Work to read one request", macs, "million MACs", digits=0)
 
 # %%

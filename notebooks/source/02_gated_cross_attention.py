@@ -261,14 +261,23 @@ lines(
     "training step", "share right (mean of 20 steps)",
 )  # fmt: skip
 
+
 # %%
-print(f"after {axis[-1]} steps: shared start {shared[-1]:.0%}, random start {random_start[-1]:.0%}, chance {1 / PLACES:.0%}")
+def steps_to(level, curve):
+    return int(axis[np.argmax(curve >= level)]) if (curve >= level).any() else None
+
+
+print(
+    f"steps until half are right: shared start {steps_to(0.5, shared)}, random start {steps_to(0.5, random_start)}; chance is {1 / PLACES:.0%}"
+)
 
 # %% [markdown]
-# With a random start the query lands in one space and the keys in another: all scores are noise, the attention is nearly
-# even, and its mean over all places says nothing about any of them, so there is hardly a gradient to follow. In the shared
-# space the right place already stands out; what remains is to read it off. PhoneGLM starts the same way, after a stage
-# that aligns its encoders with the token embeddings.
+# Look at the flat beginning of the random start. The query lands in one space and the keys in another: the attention is
+# nearly even, its mean over all places says nothing about any of them, and there is hardly a gradient to follow until the
+# two spaces happen to meet. In the shared space the right place already stands out; what remains is to read it off. A
+# miniature gets over its plateau in seconds. A whole model that has other things to learn meanwhile may close its gates
+# first, because what comes through them is noise, and then the plateau has no end. PhoneGLM therefore starts in the shared
+# space, after a stage that aligns its encoders with the token embeddings, and keeps its gates at one half for a while.
 #
 # ## Exercise 1: attend
 #
