@@ -61,7 +61,7 @@ types: setup
 unit: setup
 	$(STAGE) 'unit tests, the examples in docstrings, the shapes in signatures of the model'
 	$(PYTEST) tests/unit autoglm_lab notebooks/build.py notebooks/readme.py --doctest-modules \
-		--jaxtyping-packages=autoglm_lab.model,beartype.beartype -n $(UNIT_WORKERS)
+		--jaxtyping-packages=autoglm_lab.model.encoders,autoglm_lab.model.fusion,autoglm_lab.model.modeling,beartype.beartype -n $(UNIT_WORKERS)
 
 nbval: setup
 	$(STAGE) 'every notebook, run from top to bottom'

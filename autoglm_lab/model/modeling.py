@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
@@ -138,7 +138,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         return cells
 
     def encode_audio(
-        self, input_features: Float[Tensor, "B M 80"], mask: Bool[Tensor, "B M"] | None = None
+        self, input_features: Float[Tensor, "B M 80"], mask: Shaped[Tensor, "B M"] | None = None
     ) -> tuple[Float[Tensor, "B F D"], Bool[Tensor, "B F"]]:
         """What is said at each moment, in the shared space, and which moments are not padding."""
         if mask is None:
@@ -148,29 +148,29 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
 
     def remember(
         self,
-        image: Float[Tensor, "B P D"] | None,
-        audio: tuple[Float[Tensor, "B F D"], Bool[Tensor, "B F"]] | None,
+        image: Float[Tensor, "N P D"] | None,
+        audio: tuple[Float[Tensor, "A F D"], Bool[Tensor, "A F"]] | None,
         batch: int,
         image_present: Tensor | None = None,
         audio_present: Tensor | None = None,
     ) -> Memories:
         """Keys and values of both modalities for every gated layer, from what the encoders gave (None where absent)."""
         weight = self.image_position
-        ones, nothing = weight.new_ones(batch), weight.new_zeros(batch, 1, weight.shape[-1])
-        empty = (nothing, torch.zeros(batch, 1, dtype=torch.bool, device=weight.device), ones * 0)
+        nothing = weight.new_zeros(batch, 1, weight.shape[-1])
+        empty = (nothing, torch.zeros(batch, 1, dtype=torch.bool, device=weight.device), weight.new_zeros(batch))
         states = {"image": empty, "audio": empty}
         if image is not None:
             everywhere = torch.ones(image.shape[:2], dtype=torch.bool, device=weight.device)
             states["image"] = (
                 image + self.image_position,
                 everywhere,
-                ones if image_present is None else image_present,
+                weight.new_ones(len(image)) if image_present is None else image_present,
             )
         if audio is not None:
             frames, mask = audio
             moments = torch.arange(frames.shape[1], device=weight.device) / 100
             when = fourier(moments, weight.shape[-1], 0.05).to(frames) * 0.5
-            states["audio"] = (frames + when, mask, ones if audio_present is None else audio_present)
+            states["audio"] = (frames + when, mask, weight.new_ones(len(frames)) if audio_present is None else audio_present)
         return [{m: layer.of(m).remember(*states[m]) for m in MODALITIES} for layer in self.gated_layers()]
 
     def decode(

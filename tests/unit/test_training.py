@@ -100,7 +100,7 @@ def test_another_seed_does_not_continue_a_run(data, tmp_path):
 
 def test_gates_are_held_and_then_learn(data, tmp_path):
     run = training(data, tmp_path)
-    bias = lambda: float(run.model.gated["0"]["image"].gate_proj.bias)  # noqa: E731
+    bias = lambda: run.model.gated["0"]["image"].gate_proj.bias.item()  # noqa: E731
     run.run(until=3)
     assert bias() == 0
     run.run()
