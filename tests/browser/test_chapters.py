@@ -8,7 +8,6 @@ def test_start_here(notebook_page):
     lab.page.set_viewport_size({"width": 1280, "height": 1600})
     root = lab.page.locator(".lab-phone").first
     root.scroll_into_view_if_needed()
-    lab.python("live = lab.SimulatedPhone(seed=7)")
     screen, app = root.locator(".lab-screen"), root.locator(".lab-app")
     before = screen.locator("img").get_attribute("src")
     box = screen.bounding_box()
@@ -19,8 +18,8 @@ def test_start_here(notebook_page):
     root.get_by_role("button", name="Home").click()
     expect(app).to_have_text("System Home")
 
-    root.get_by_role("textbox").first.fill("open WeChat")
-    root.get_by_role("button", name="Run").first.click()
+    root.get_by_label("Command", exact=True).fill("open WeChat")
+    root.get_by_role("button", name="Run", exact=True).click()
     expect(root).to_contain_text("do(action=", timeout=60_000)
     expect(app).to_have_text("WeChat", timeout=60_000)
     lab.screenshot("chapter-00-light", of=root)
