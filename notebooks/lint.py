@@ -30,7 +30,7 @@ LINK = re.compile(r"\]\(<?([^)\s>]+)")
 IMG_TAG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 ALT = re.compile(r"""\balt\s*=\s*(?:"\s*[^"\s][^"]*"|'\s*[^'\s][^']*')""", re.IGNORECASE)
 MACHINE_PATH = re.compile(
-    r"""(?<![\w.])(?:/home/|/root/|/Users/|/tmp/|/var/folders/|/opt/|/usr/(?:lib|local)/|/mnt/|/workspace)
+    r"""(?<![\w.])/(?:(?:home|root|Users|tmp|var/folders|opt|usr/(?:lib|local)|mnt)/|workspace)
       | \b[A-Z]:\\(?:Users|Windows|Program)
       | site-packages/""",
     re.VERBOSE,
