@@ -35,6 +35,7 @@ class PhoneGLMConfig(GlmConfig):
     image_grid: int = 14  # cells a side that the image encoder gives
     image_channels: tuple[int, ...] | list[int] = (32, 48, 96, 192)  # one for each halving of the picture
     image_blocks: tuple[int, ...] | list[int] = (0, 0, 1, 1)  # residual blocks at each of these sizes
+    image_wide_blocks: int = 2  # residual blocks of far reach after the last halving
     mel_bins: int = 80
     audio_channels: int = 256
     audio_blocks: int = 4  # dilated residual blocks at 25 frames a second

@@ -31,6 +31,23 @@ class Residual(nn.Module):
         return F.relu(x + self.second(self.first(x)))
 
 
+class WideResidual(nn.Module):
+    """A 9 x 9 depthwise and a 1 x 1 convolution beside a straight path: a far look for little arithmetic (as in ConvNeXt).
+
+    Two of them let a cell see its whole row: a label on the left together with its switch on the right.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        depthwise = nn.Conv2d(channels, channels, 9, padding=4, groups=channels, bias=False)
+        self.reach = nn.Sequential(depthwise, nn.BatchNorm2d(channels), nn.ReLU())
+        self.mix = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """The same shape as `x`."""
+        return F.relu(x + self.mix(self.reach(x)))
+
+
 class ImageEncoder(nn.Module):
     """224 x 224 pixels to 14 x 14 cells in the shared space: each layer halves the sides and sees more at once."""
 
@@ -41,6 +58,7 @@ class ImageEncoder(nn.Module):
         for width, blocks in zip(config.image_channels, config.image_blocks, strict=True):
             stages += [conv(channels, width, stride=2), *(Residual(width) for _ in range(blocks))]
             channels = width
+        stages += [WideResidual(channels) for _ in range(config.image_wide_blocks)]
         self.stages = nn.Sequential(*stages)
         self.project = nn.Linear(channels, config.hidden_size)
         self.norm = GlmRMSNorm(config.hidden_size, config.rms_norm_eps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ class Batch:
     attention_mask: torch.Tensor  # [B, T]
     answer: torch.Tensor  # [B, T] true where the token is to be predicted
     place: torch.Tensor  # [B, T] true where that token is a coordinate
-    cell: torch.Tensor  # [B, T] the image cell to look at while this coordinate is chosen, -1 elsewhere
+    cell: torch.Tensor  # [B, T] the image cell that decides this step, -1 where none does
     mel: torch.Tensor  # [A, M, 80]
     mel_mask: torch.Tensor  # [A, M]
     audio_of: torch.Tensor  # [B] index into the sounds, 0 where there is none
@@ -96,7 +95,7 @@ class Scenes:
             fact = self.facts[scene]
             for (x, y), concept in fact["concepts"]:
                 if concept in self.concepts.index:
-                    cells.append((picture, y * 14 // 1000 * 14 + x * 14 // 1000, self.concepts.index[concept]))
+                    cells.append((picture, cell_of(x, y), self.concepts.index[concept]))
             picked = rng.permutation(len(fact["samples"]))[:samples]
             rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in picked]
         return self._tensors(np.asarray(self.pictures[chosen]), rows, cells)
@@ -117,7 +116,8 @@ class Scenes:
                 thinking, action = "听不清 / unclear speech", self.repeat
         text = "" if spoken else sample["text"]
         prompt = write_prompt(text, fact["app"], sample["last"], image=not blind, audio=spoken, think=think)
-        row["target"] = _target_cell(action)
+        look = None if blind or action == self.repeat else sample["look"]
+        row["look"] = -1 if look is None else cell_of(*look)
         row["prompt"] = self.tokenizer.encode(prompt)
         row["answer"] = self.tokenizer.encode(write_answer(thinking, action, think=think))
         return row
@@ -137,7 +137,7 @@ class Scenes:
             answer[i, start : len(tokens)] = True
             for t in range(start, len(tokens)):
                 place[i, t] = tokens[t] in self.numbers and tokens[t - 1] in self.coordinate_openers
-                cell[i, t] = row["target"] if place[i, t] else -1
+            cell[i, start : len(tokens)] = row["look"]
             if "clip" in row:
                 audio_of[i] = len(clips)
                 words += [(len(clips), c, lang) for c, lang in self._spoken_concepts(row)]
@@ -172,10 +172,9 @@ class Scenes:
         return torch.from_numpy(mel), torch.from_numpy(mask)
 
 
-def _target_cell(action: str) -> int:
-    """The image cell under a tap, -1 for other actions."""
-    tapped = re.match(r'do\(action="Tap", element=\[(\d+),(\d+)\]', action)
-    return -1 if tapped is None else int(tapped[2]) * 14 // 1000 * 14 + int(tapped[1]) * 14 // 1000
+def cell_of(x: int, y: int) -> int:
+    """The image cell, in reading order, that holds a point in agent coordinates."""
+    return y * 14 // 1000 * 14 + x * 14 // 1000
 
 
 def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tuple[str, int], list[int]]]:

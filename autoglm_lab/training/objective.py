@@ -121,12 +121,12 @@ def _mean_open(gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"]) -> Tenso
 
 
 def point_loss(weights: Float[Tensor, "B H T P"] | None, batch: Batch) -> tuple[Tensor, float]:
-    """While a coordinate is chosen, the last gated layer should look at the cell that is going to be tapped."""
+    """While an answer is written, the last gated layer should look at the cell that decides it (`scenes.evidence`)."""
     wanted = batch.cell[:, 1:]
     chosen = wanted >= 0
     if weights is None or not chosen.any():
         return torch.zeros(()), 0.0
-    looks = weights.float().mean(1)[:, :-1][chosen]  # [taps, P]
+    looks = weights.float().mean(1)[:, :-1][chosen]  # [tokens, P]
     target = wanted[chosen]
     on_target = looks.gather(1, target[:, None]).squeeze(1)
     return -on_target.clamp_min(1e-6).log().mean(), float((looks.argmax(1) == target).float().mean())

@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from autoglm_lab.phone.actions import format_action
-from autoglm_lab.phone.catalog import LANGS
+from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.catalog import LANGS, app
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.phrasing import utterances
-from autoglm_lab.phone.screens import elements
+from autoglm_lab.phone.screens import Element, elements
 from autoglm_lab.phone.simulator import SimulatedPhone, perform
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import Task, sample
@@ -106,19 +106,48 @@ def make_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 MINI_KINDS = ("open_app", "open_app", "open_app", "has_app", "describe")
+_HERE = {"settings": ("toggle_on", "toggle_off", "is_on"), "wechat": ("send",), "clock": ("alarm",)}
 
 
 def _sample(state: State, rng: np.random.Generator, spoken: bool, mini: bool) -> Task:
-    """A task for this screen; those whose first step is only to leave it are drawn less often."""
-    here = {"chat": "send", "search": "search", "editor": "alarm"}.get(state.view.name, "") if state.view else ""
+    """A task for this screen, mostly of the open app; those whose first step is only to leave it are drawn rarely."""
+    here = _HERE.get(state.view.app, ("search",) if app(state.view.app).searchable else ()) if state.view else ()
     for _ in range(8):
-        kind = str(rng.choice(MINI_KINDS)) if mini else here if rng.random() < 0.7 else ""
+        kind = str(rng.choice(MINI_KINDS)) if mini else str(rng.choice(here)) if here and rng.random() < 0.6 else ""
         task = sample(state, rng, kind=kind, spoken=spoken)
         if mini and task.kind == "open_app" and task.slot("app") not in state.look.pages[state.page]:
             continue
-        if next_step(task, state).action.name not in ("Home", "Back") or rng.random() < 0.15:
+        if next_step(task, state).action.name not in ("Home", "Back") or rng.random() < 0.04:
             break
     return task
+
+
+def evidence(task: Task, state: State, action: Action) -> tuple[int, int] | None:
+    """The place on the screen that decides a step, in agent coordinates: what is tapped, or what shows that it is done."""
+    if action.element is not None:
+        return action.element
+    items = elements(state)
+
+    def first(**facts: object) -> Element | None:
+        return next((item for item in items if all(getattr(item, k) == v for k, v in facts.items())), None)
+
+    page = first(kind="dot", on=True)
+    found = None
+    if task.kind == "has_app":
+        found = first(kind="icon", concept=task.slot("app")) or page
+    elif action.name == "Swipe":
+        found = page or first(kind="scrollbar")
+    elif action.name == "Type":
+        found = first(effect="focus")
+    elif task.kind in ("toggle_on", "toggle_off", "is_on"):
+        found = first(kind="toggle", concept=task.slot("setting"))
+    elif task.kind == "alarm":
+        found = first(kind="alarm", text=task.slot("time"))
+    elif task.kind == "send":
+        found = next((item for item in reversed(items) if item.kind == "bubble"), None)
+    if found is None and task.kind in ("open_app", "describe") or action.name in ("Home", "Back"):
+        found = first(kind="header")
+    return found.centre if found else None
 
 
 def _record(task: Task, state: State, last: str, readable: bool, spoken: bool) -> dict[str, Any]:
@@ -127,6 +156,7 @@ def _record(task: Task, state: State, last: str, readable: bool, spoken: bool) -
     record = {
         "kind": task.kind, "lang": task.lang, "last": last, "text": task.text,
         "thinking": heard.thinking, "action": format_action(heard.action),
+        "look": evidence(task, state, heard.action) if readable else None,
         "blind": [blind.thinking, format_action(blind.action)],
     }  # fmt: skip
     return record | ({"utterance": utterance_index(task)} if spoken else {})

@@ -27,19 +27,19 @@ from autoglm_lab.training.scenes import SceneSpec
 class Recipe:
     """Everything that decides how a training run goes."""
 
-    align_steps: int = 1000  # stage one
-    steps: int = 5000  # both stages together
+    align_steps: int = 800  # stage one
+    steps: int = 8000  # both stages together
     pictures: int = 16  # scenes in a batch
     samples: int = 3  # samples of each scene in a batch
     learning_rate: float = 1e-3
     warmup: int = 200
     weight_decay: float = 0.02
     align_weight: float = 0.3  # of the alignment loss in stage two
-    point_weight: float = 0.2  # of looking at what is about to be tapped
+    point_weight: float = 0.3  # of looking at what decides the answer
     gated_rate: float = 0.3  # learning rate of the gated layers, as a share: what they start with is worth keeping
     gate_hold: int = 300  # for this many steps of stage two the gates stay at one half, or they close before they can help
     gate_cost: float = 0.02  # of open gates, once answers come; makes a gate close on what does not help
-    gate_from: int = 2400
+    gate_from: int = 4000
     average: float = 0.998  # decay of the averaged weights that are saved
     seed: int = 0
     checkpoint_every: int = 250

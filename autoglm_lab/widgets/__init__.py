@@ -1,4 +1,4 @@
-"""Live pictures for the notebooks: the phone, attention over the screen, and the gates.
+"""Live pictures for the notebooks: the phone, attention over the screen, the gates, and a training run.
 
 Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
 Importing this package loads no widget library; the first call does.
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.gates_widget import GatesWidget
     from autoglm_lab.widgets.phone_view import Runner
     from autoglm_lab.widgets.phone_widget import PhoneWidget
+    from autoglm_lab.widgets.training_widget import TrainingWidget
 
-__all__ = ["GateView", "attention", "gates", "phone"]
+__all__ = ["GateView", "attention", "gates", "phone", "training"]
 
 
 def phone(
@@ -72,3 +73,13 @@ def gates(
     from autoglm_lab.widgets.gates_widget import GatesWidget
 
     return GatesWidget(compute, blur=blur, snr=snr)
+
+
+def training(steps: int, align_steps: int = 0) -> TrainingWidget:
+    """The curves of a training run while it runs: give it as `on_step` to `training.build.train`.
+
+    `steps` are those of the whole run, of which the first `align_steps` only align. ValueError if that cannot be.
+    """
+    from autoglm_lab.widgets.training_widget import TrainingWidget
+
+    return TrainingWidget(steps, align_steps)

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from autoglm_lab.model import PhoneGLMConfig, PhoneGLMForConditionalGeneration, PhoneGLMProcessor
-from autoglm_lab.model.encoders import grid_positions, number_embeddings
+from autoglm_lab.model.encoders import ImageEncoder, grid_positions, number_embeddings
 from autoglm_lab.model.fusion import GatedCrossAttention
 from autoglm_lab.model.tokenizer import train_tokenizer
 from autoglm_lab.runtime.prompt import write_answer, write_prompt
@@ -56,6 +56,16 @@ def test_the_full_model_has_the_size_it_claims():
     assert 10e6 < count < 16.1e6
     assert model.config.hidden_size == 512 and model.config.num_hidden_layers >= 4
     assert model.config.num_key_value_heads < model.config.num_attention_heads
+
+
+@pytest.mark.parametrize(("blocks", "whole"), [(2, True), (0, False)])
+def test_wide_blocks_let_a_cell_see_its_whole_row(blocks, whole):
+    torch.manual_seed(0)
+    encoder = ImageEncoder(PhoneGLMConfig(image_wide_blocks=blocks)).eval()
+    pixels = torch.rand(1, 3, 224, 224, requires_grad=True)
+    encoder(pixels)[0, 7 * 14 + 1].square().sum().backward()  # a cell at the left; the switch is at the right
+    reached = pixels.grad[0, :, 112:128].abs().amax((0, 1)) > 0
+    assert bool(reached[:200].all()) is whole
 
 
 def test_the_gate_follows_its_formula():

@@ -13,6 +13,9 @@ from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.phone.icons import families
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.phrasing import utterances
+from autoglm_lab.phone.screens import elements, find
+from autoglm_lab.phone.state import Look, State, View
+from autoglm_lab.phone.tasks import Task
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.training.build import save_model
 from autoglm_lab.training.data import Scenes
@@ -30,7 +33,7 @@ from autoglm_lab.training.evaluation import (
     task_rate,
     typed_requests,
 )  # fmt: skip
-from autoglm_lab.training.scenes import SceneSpec, make_scene, make_scenes
+from autoglm_lab.training.scenes import SceneSpec, evidence, make_scene, make_scenes
 from autoglm_lab.training.trainer import Recipe, Training, preset
 
 TINY = PhoneGLMConfig(
@@ -135,6 +138,37 @@ def test_scenes_are_made_from_their_seed():
     again, same = make_scene(41, SceneSpec())
     assert (pixels == again).all() and facts == same
     assert len(facts["samples"]) >= 4 and pixels.shape == (224, 224, 3)
+
+
+def test_evidence_lies_on_what_decides():
+    state = State.fresh(Look.random(3, lang="en"))
+    here, there = state.look.pages[0][0], state.look.pages[1][0]
+    icon = find(state, concept=here).centre
+    dots = next(item for item in elements(state) if item.kind == "dot" and item.on).centre
+    shown, hidden = (Task("has_app", "en", (("app", app),), "?") for app in (here, there))
+    assert evidence(shown, state, next_step(shown, state).action) == icon
+    assert evidence(hidden, state, next_step(hidden, state).action) == dots
+    far = Task("open_app", "en", (("app", there),), "?")
+    assert evidence(far, state, next_step(far, state).action) == dots  # a swipe
+    near = Task("open_app", "en", (("app", here),), "?")
+    assert evidence(near, state, next_step(near, state).action) == icon  # a tap
+    state.route = [View("settings", "main")]
+    setting = state.look.settings_order[0]
+    row = find(state, concept=setting).centre
+    for kind in ("is_on", "toggle_on", "toggle_off"):  # answered, done or tapped: it is in the setting's row
+        task = Task(kind, "en", (("setting", setting),), "?")
+        assert evidence(task, state, next_step(task, state).action) == row
+    who = Task("who", "en", (), "?")
+    assert evidence(who, state, next_step(who, state).action) is None
+
+
+def test_every_answer_token_knows_where_to_look(data):
+    batch = data.batch(0, 3, 0, 6, 3)
+    assert (batch.cell[~batch.answer] == -1).all()
+    for row, answer in zip(batch.cell, batch.answer, strict=True):
+        assert len(set(row[answer].tolist())) == 1
+    taps = batch.place.any(1)
+    assert (batch.cell[taps].amax(1) >= 0).all() and batch.cell.max() < 196
 
 
 class Oracle:

@@ -437,3 +437,37 @@ def test_gates_refuse_bad_views_and_ranges():
         widgets.GateView([], {}, Image.new("RGB", (9, 9)))
     with pytest.raises(ValueError, match="blur is"):
         widgets.gates(lambda blur, snr_db: view([0.1, 0.2], [0.1, 0.2]), blur=(3, 3))
+
+
+def row(step, **values):
+    names = ("image", "audio", "answer", "image_right", "audio_right", "answer_right")
+    return {"step": step, "seconds": 0.5} | dict.fromkeys(names, 0.0) | values
+
+
+def test_a_training_curve_averages_what_lies_close():
+    widget = widgets.training(steps=600, align_steps=100)
+    assert widget.said == "A run of 600 steps, not yet begun."
+    for step in range(1, 301):
+        widget(row(step, image=2.0, audio=1.0, answer=0.5, image_right=step / 600, answer_right=0.25))
+    assert widget.curve.points("alignment loss")[0] == (2.0, 3.0)  # four steps to a point
+    assert widget.curve.points("things found in pictures")[0] == (2.0, pytest.approx(2.5 / 600))
+    assert widget.curve.points("answer loss")[0][0] == 102.0  # none before there are answers
+    assert "Step 300 of 600 (instruction)" in widget.sentence() and "answers right 25%" in widget.sentence()
+    assert "about 2 min left" in widget.sentence()
+    picture, words = bundle(widget)
+    assert words == widget.sentence() and picture.width > 300
+
+
+def test_the_page_hears_of_the_last_step():
+    widget = widgets.training(steps=3)
+    for step in range(1, 4):
+        widget(row(step, answer_right=1.0))
+    assert widget.shown["step"] == 3 and widget.said.endswith("done.")
+    assert widget.shown["panels"][1]["lines"][2]["points"][-1] == [2.5, 1.0]
+    assert "only looked at" in says(widget, kind="press")
+
+
+def test_a_training_curve_refuses_impossible_runs():
+    for steps, align in ((0, 0), (5, 6), (5, -1)):
+        with pytest.raises(ValueError, match="at least one step"):
+            widgets.training(steps, align)
