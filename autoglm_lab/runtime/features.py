@@ -34,8 +34,9 @@ def image_features(image: Any) -> Array:
     pixels = _rgb(image)
     height, width, _ = pixels.shape
     rows, columns = resize_matrix(height, IMAGE_SIDE), resize_matrix(width, IMAGE_SIDE)
-    narrow = np.einsum("hwc,xw->chx", pixels, columns, optimize=True)
-    return np.ascontiguousarray(np.clip(rows @ narrow, 0, 1), dtype=np.float32)
+    short = rows @ pixels.reshape(height, -1)  # first the long side, all channels in one matrix product
+    channels = np.ascontiguousarray(np.moveaxis(short.reshape(IMAGE_SIDE, width, 3), 2, 0))
+    return np.ascontiguousarray(np.clip(channels @ columns.T, 0, 1), dtype=np.float32)
 
 
 def _rgb(image: Any) -> Array:
@@ -54,8 +55,10 @@ def _rgb(image: Any) -> Array:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
         raise ValueError(f"an image has shape [height, width] or [height, width, 1 to 4 channels], got {list(pixels.shape)}")
-    scaled = pixels.astype(np.float32) / (255 if pixels.dtype == np.uint8 else 1)
-    if not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1.0001:
+    scaled = pixels.astype(np.float32)
+    if pixels.dtype == np.uint8:
+        scaled *= np.float32(1 / 255)
+    elif not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1.0001:
         raise ValueError("pixel values have to be uint8, or floats between 0 and 1")
     if scaled.shape[2] in (2, 4):
         scaled = scaled[..., :-1] * scaled[..., -1:] + 1 - scaled[..., -1:]

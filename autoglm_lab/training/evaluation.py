@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -20,7 +21,7 @@ from autoglm_lab.phone.speech import SpeechBank
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import Task, sample
 from autoglm_lab.runtime.engine import Answer
-from autoglm_lab.training.scenes import EVALUATION_SEEDS, SIZES, compatible, walk
+from autoglm_lab.training.scenes import EVALUATION_SEEDS, SIZES, compatible, mini_task, walk
 
 BATCH = 32
 MAX_STEPS = 9
@@ -76,8 +77,6 @@ class World:
     """Where the evaluation's phones, tasks and voices come from. No seed here can meet a training seed."""
 
     seed: int = 0
-    mini: bool = False
-    voices: Callable[[Task, np.random.Generator], np.ndarray] | None = None
     bank: SpeechBank = field(default_factory=SpeechBank.load)
 
     def phone(self, number: int, stream: int, **look: Any) -> tuple[SimulatedPhone, np.random.Generator]:
@@ -129,20 +128,22 @@ def _way(action: Action) -> tuple[bool, bool]:
     return across, (x1 > x0) if across else (y1 > y0)
 
 
+def collect(
+    world: World, count: int, stream: int, draw: Callable[[SimulatedPhone, np.random.Generator], Request | None], **look: Any
+) -> list[Request]:
+    """What `draw` makes of phone after phone, until there are `count` requests; None passes a phone over."""
+    drawn = (draw(*world.phone(number, stream, **look)) for number in itertools.count())
+    return list(itertools.islice((request for request in drawn if request is not None), count))
+
+
 def typed_requests(world: World, count: int, *, stream: int = 0, family: str | None = None, kind: str = "") -> list[Request]:
     """One step of each of `count` typed tasks, somewhere on the oracle's way through it."""
-    found: list[Request] = []
-    number = 0
-    while len(found) < count:
-        phone, rng = world.phone(number, stream, family=family)
-        number += 1
-        task = sample(phone.state, rng, kind=kind)
-        start = deepcopy(phone.state)
-        phone.state, last = walk(phone.state, task, int(rng.integers(0, 6)))
-        request = _request(phone, task, start, last)
-        if family is None or _taps_icon(request):
-            found.append(request)
-    return found
+
+    def draw(phone: SimulatedPhone, rng: np.random.Generator) -> Request | None:
+        request = _underway(phone, sample(phone.state, rng, kind=kind), rng)
+        return request if family is None or _taps_icon(request) else None
+
+    return collect(world, count, stream, draw, family=family)
 
 
 def _taps_icon(request: Request) -> bool:
@@ -152,20 +153,35 @@ def _taps_icon(request: Request) -> bool:
 
 def spoken_requests(world: World, count: int, *, held_out: bool, stream: int = 1) -> list[Request]:
     """One step of each of `count` spoken tasks."""
-    found: list[Request] = []
-    number = 0
-    while len(found) < count:
-        phone, rng = world.phone(number, stream)
-        number += 1
+
+    def draw(phone: SimulatedPhone, rng: np.random.Generator) -> Request | None:
         task, audio = world.unseen(rng) if held_out else (sample(phone.state, rng, spoken=True), None)
         if not _possible(task, phone.state):
-            continue
-        start = deepcopy(phone.state)
-        phone.state, last = walk(phone.state, task, int(rng.integers(0, 6)))
-        request = _request(phone, task, start, last)
+            return None
+        request = _underway(phone, task, rng)
         request.audio = world.speak(task, rng) if audio is None else audio
-        found.append(request)
-    return found
+        return request
+
+    return collect(world, count, stream, draw)
+
+
+def mini_requests(world: World, count: int, *, spoken: bool) -> list[Request]:
+    """What the small preset is trained for: questions and wishes about the home page on the screen."""
+
+    def draw(phone: SimulatedPhone, rng: np.random.Generator) -> Request:
+        task = mini_task(phone.state, rng, spoken)
+        request = _request(phone, task, deepcopy(phone.state), "")
+        request.audio = world.speak(task, rng) if spoken else None
+        return request
+
+    return collect(world, count, 7 + spoken, draw)
+
+
+def _underway(phone: SimulatedPhone, task: Task, rng: np.random.Generator) -> Request:
+    """A request after up to five right steps of a task."""
+    start = deepcopy(phone.state)
+    phone.state, last = walk(phone.state, task, int(rng.integers(0, 6)))
+    return _request(phone, task, start, last)
 
 
 def _possible(task: Task, state: State) -> bool:
@@ -182,11 +198,8 @@ def _request(phone: SimulatedPhone, task: Task, start: State, last: str) -> Requ
 
 def question_requests(world: World, count: int) -> list[Request]:
     """Questions about what is on the screen, in both languages."""
-    found: list[Request] = []
-    number = 0
-    while len(found) < count:
-        phone, rng = world.phone(number, 4)
-        number += 1
+
+    def draw(phone: SimulatedPhone, rng: np.random.Generator) -> Request | None:
         kind = ("describe", "is_on", "has_app", "who")[int(rng.choice(4, p=[0.35, 0.35, 0.25, 0.05]))]
         route = sample(phone.state, rng, kind="is_on") if kind == "is_on" else sample(phone.state, rng)
         start = deepcopy(phone.state)
@@ -194,9 +207,9 @@ def question_requests(world: World, count: int) -> list[Request]:
             phone.state, _ = walk(phone.state, route, int(rng.integers(0, 6)))
         task = route if kind == "is_on" else sample(phone.state, rng, kind=kind)
         request = _request(phone, task, start, "")
-        if request.wanted is not None and request.wanted.name == "finish":
-            found.append(request)
-    return found
+        return request if request.wanted is not None and request.wanted.name == "finish" else None
+
+    return collect(world, count, 4, draw)
 
 
 def answer_rate(engine: Answers, requests: list[Request], name: str) -> Rate:
@@ -261,6 +274,15 @@ def _advance(run: Episode, action: Action | None) -> None:
     else:
         run.phone.perform(action)
         run.last = action.name
+
+
+def evaluate_mini(engine: Answers, seed: int = 0, tasks: int = 500) -> dict[str, Rate]:
+    """The two measures of the small preset, on `tasks` requests each."""
+    world = World(seed)
+    return {
+        name: answer_rate(engine, mini_requests(world, tasks, spoken=spoken), name)
+        for name, spoken in (("typed_step", False), ("spoken_step", True))
+    }
 
 
 def evaluate(engine: Answers, seed: int = 0, tasks: int = 500, measures: Sequence[str] = MEASURES) -> dict[str, Rate]:

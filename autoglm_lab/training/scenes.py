@@ -109,14 +109,23 @@ MINI_KINDS = ("open_app", "open_app", "open_app", "has_app", "describe")
 _HERE = {"settings": ("toggle_on", "toggle_off", "is_on"), "wechat": ("send",), "clock": ("alarm",)}
 
 
+def mini_task(state: State, rng: np.random.Generator, spoken: bool) -> Task:
+    """A task that one step on this home page settles."""
+    kind = str(rng.choice(MINI_KINDS))
+    while True:
+        task = sample(state, rng, kind=kind, spoken=spoken)
+        if kind != "open_app" or task.slot("app") in state.look.pages[state.page]:
+            return task
+
+
 def _sample(state: State, rng: np.random.Generator, spoken: bool, mini: bool) -> Task:
     """A task for this screen, mostly of the open app; those whose first step is only to leave it are drawn rarely."""
+    if mini:
+        return mini_task(state, rng, spoken)
     here = _HERE.get(state.view.app, ("search",) if app(state.view.app).searchable else ()) if state.view else ()
     for _ in range(8):
-        kind = str(rng.choice(MINI_KINDS)) if mini else str(rng.choice(here)) if here and rng.random() < 0.6 else ""
+        kind = str(rng.choice(here)) if here and rng.random() < 0.6 else ""
         task = sample(state, rng, kind=kind, spoken=spoken)
-        if mini and task.kind == "open_app" and task.slot("app") not in state.look.pages[state.page]:
-            continue
         if next_step(task, state).action.name not in ("Home", "Back") or rng.random() < 0.04:
             break
     return task

@@ -27,6 +27,8 @@ from autoglm_lab.training.evaluation import (
     answer_rate,
     episodes,
     evaluate,
+    evaluate_mini,
+    mini_requests,
     question_requests,
     right,
     spoken_requests,
@@ -193,6 +195,15 @@ def test_the_oracle_is_the_upper_bound_and_nothing_is_free():
     world = World(0)
     assert task_rate(Sleeper(), episodes(world, 30)).rate < 0.2
     assert answer_rate(Babbler(), typed_requests(world, 8), "x").rate == 0
+
+
+def test_the_small_world_is_one_step_on_a_home_page():
+    world = World(0)
+    typed, spoken = (mini_requests(world, 12, spoken=spoken) for spoken in (False, True))
+    assert all(r.wanted.name in ("Tap", "finish") and r.state.app is None for r in typed + spoken)
+    assert all((r.audio is None) == (r in typed) for r in typed + spoken)
+    assert evaluate_mini(Oracle(), tasks=8)["typed_step"].rate == 1.0
+    assert evaluate_mini(Babbler(), tasks=8)["spoken_step"].rate == 0
 
 
 def test_a_tap_beside_the_thing_is_wrong():

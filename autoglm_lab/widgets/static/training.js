@@ -20,7 +20,7 @@ function plot(panel, shown) {
     svgText(EDGE.left - 6, y(share * top) + 4, "end", String(+(share * top).toFixed(2))),
   ]);
   const border = make("line", {
-    class: "lab-stage",
+    class: "lab-border",
     x1: x(shown.align_steps),
     x2: x(shown.align_steps),
     y1: EDGE.top,
@@ -44,7 +44,7 @@ function plot(panel, shown) {
   const key = panel.lines.map((line, i) => {
     const last = line.points.at(-1);
     const number = make("span", { class: "lab-number" }, last ? last[1].toFixed(2) : "–");
-    return make("li", {}, make("i", { class: `lab-key lab-key-${i}` }), make("span", {}, line.name), number);
+    return make("li", {}, make("i", { class: `lab-mark lab-mark-${i}` }), make("span", {}, line.name), number);
   });
   return make("figure", { class: "lab-plot" }, make("figcaption", {}, panel.title), svg, make("ul", {}, ...key));
 }
