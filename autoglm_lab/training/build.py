@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.tokenizer import train_tokenizer
+from autoglm_lab.phone.catalog import APPS
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.scenes import make_scenes
 from autoglm_lab.training.speech_data import synthesise_training_set
-from autoglm_lab.training.trainer import preset, start
+from autoglm_lab.training.trainer import Training, has_fast_bf16, preset, start
 
 
 def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
@@ -39,8 +43,48 @@ def train(
     data = prepare(name, folder / "data")
     training = start(name, data, folder / "run", seed=seed)
     training.run(until, on_step)
-    save_model(training.averaged_model(), data.tokenizer, folder / "model")
+    finish(training, name, folder / "model")
     return {"preset": name, "step": training.step, "steps": training.recipe.steps, "model": str(folder / "model")}
+
+
+def finish(training: Training, name: str, folder: Path) -> None:
+    """Write the averaged model of a run to `folder`, with the facts of the run and its curve beside it."""
+    save_model(training.averaged_model(), training.data.tokenizer, folder)
+    facts = {"preset": name, **run_facts(training)}
+    (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    thin_log(training.folder / "log.csv", folder / "training.csv")
+
+
+def run_facts(training: Training) -> dict[str, Any]:
+    """What a run was, in numbers: for its model card."""
+    data, recipe = training.data, training.recipe
+    with (training.folder / "log.csv").open(newline="") as file:
+        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+    return {
+        "parameters": sum(p.numel() for p in training.model.parameters()),
+        "scenes": len(data.facts),
+        "samples": sum(len(fact["samples"]) for fact in data.facts),
+        "clips": sum(len(places) for (lang, _), places in data.by_utterance.items() if lang),
+        "apps": len(APPS),
+        "step": training.step,
+        "minutes": round(seconds / 60, 1),
+        "threads": torch.get_num_threads(),
+        "bfloat16": has_fast_bf16(),
+        "recipe": asdict(recipe),
+    }
+
+
+def thin_log(log: Path, out: Path, points: int = 160) -> None:
+    """Write means over equal stretches of a run's log: enough for its curve."""
+    with log.open(newline="") as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    names = ("image", "audio", "answer", "image_right", "audio_right", "point_right", "answer_right")
+    with out.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("step", *names))
+        for stretch in np.array_split(np.arange(len(rows)), min(points, len(rows))):
+            means = (np.mean([rows[i][name] for i in stretch]) for name in names)
+            writer.writerow((int(rows[stretch[-1]]["step"]), *(round(float(mean), 4) for mean in means)))
 
 
 def save_model(model: PhoneGLMForConditionalGeneration, tokenizer: Any, folder: Path) -> None:

@@ -19,6 +19,16 @@ MEANING = {
 }
 
 
+def _story(training: dict[str, Any]) -> str:
+    recipe = training["recipe"]
+    kind = "bfloat16 matrix products" if training["bfloat16"] else "float32"
+    return f"""One run from nothing, {training["minutes"]:.0f} minutes of training steps on {training["threads"]} processor threads
+({kind}): {recipe["align_steps"]:,} steps that align picture cells and spoken words with the embeddings of their names, then
+{training["step"] - recipe["align_steps"]:,} steps of instruction, each with up to {recipe["samples"]} requests about each of
+{recipe["pictures"]} screens. The learning rate rises to {recipe["learning_rate"]:g} and falls along a cosine; the last gated
+layer is shown where the evidence for each answer lies; an average of the weights (decay {recipe["average"]}) is what is saved."""
+
+
 def write_card(folder: Path) -> None:
     """Write `README.md` of a model folder from its results.json, training.json and config.json."""
     results, training, config = (
@@ -34,7 +44,7 @@ def card(results: dict[str, Any], training: dict[str, Any], config: dict[str, An
         rate, (low, high), n = (results[name][key] for key in ("rate", "ci95", "n"))
         verdict = "reached" if rate >= asked else "missed"
         rows.append(f"| {name} | {MEANING[name]} | {asked:.0%} | {rate:.1%} | {low:.1%} to {high:.1%} | {n} | {verdict} |")
-    command = f"autoglm-lab evaluate --seed {training['evaluation_seed']} --tasks {training['evaluation_tasks']}"
+    command = f"autoglm-lab evaluate --seed 0 --tasks {results['typed_step']['n']}"
     gates = [f"| {m} | {', '.join(f'{k} {v:.3f}' for k, v in values.items())} |" for m, values in results["gates"].items()]
     return f"""---
 license: apache-2.0
@@ -75,7 +85,8 @@ and noise is added to the command (speech-to-noise ratio, dB):
 
 ## Training
 
-{training["story"]}
+{_story(training)} Both stages lie in `autoglm_lab/training/`; `training.csv` beside this card holds the curve.
+`autoglm-lab train --preset {training["preset"]}` repeats the run.
 
 ## Limits
 

@@ -154,7 +154,7 @@ def evidence(task: Task, state: State, action: Action) -> tuple[int, int] | None
         found = first(kind="alarm", text=task.slot("time"))
     elif task.kind == "send":
         found = next((item for item in reversed(items) if item.kind == "bubble"), None)
-    if found is None and task.kind in ("open_app", "describe") or action.name in ("Home", "Back"):
+    if (found is None and task.kind in ("open_app", "describe")) or action.name in ("Home", "Back"):
         found = first(kind="header")
     return found.centre if found else None
 

@@ -54,10 +54,14 @@ class Curve:
 
     def data(self) -> dict[str, Any]:
         """Everything the page draws, as plain JSON values."""
+
+        def line(name: str) -> dict[str, Any]:
+            return {"name": name, "points": [[round(x, 1), round(y, 4)] for x, y in self.points(name)]}
+
         panels = [
-            {"title": title, "lines": [{"name": n, "points": [[round(x, 1), round(y, 4)] for x, y in self.points(n)]} for n in names]}
+            {"title": title, "lines": [line(name) for name in names]}
             for title, names in (("loss", LOSSES), ("share right", SHARES))
-        ]  # fmt: skip
+        ]
         return {"step": self.step, "steps": self.steps, "align_steps": self.align_steps, "panels": panels}
 
     def sentence(self) -> str:

@@ -1,5 +1,7 @@
 """Training resumes exactly, and the evaluation can tell a good agent from a bad one."""
 
+import csv
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +19,8 @@ from autoglm_lab.phone.screens import elements, find
 from autoglm_lab.phone.state import Look, State, View
 from autoglm_lab.phone.tasks import Task
 from autoglm_lab.runtime.engine import Answer
-from autoglm_lab.training.build import save_model
+from autoglm_lab.training.build import finish, save_model, thin_log
+from autoglm_lab.training.card import ASKED, write_card
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.evaluation import (
     EVALUATION_SEEDS,
@@ -133,6 +136,36 @@ def test_a_saved_model_is_sixteen_bit_safetensors(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"model"}
     size = (tmp_path / "model" / "model.safetensors").stat().st_size
     assert size < 2.2 * sum(p.numel() for p in model.parameters())
+
+
+def test_a_finished_run_tells_what_it_was(data, tmp_path):
+    run = training(data, tmp_path / "run")
+    run.run()
+    finish(run, "mini", tmp_path / "model")
+    facts = json.loads((tmp_path / "model" / "training.json").read_text())
+    log = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert (facts["step"], facts["scenes"], facts["preset"]) == (6, 12, "mini")
+    assert facts["minutes"] == round(sum(float(row["seconds"]) for row in log) / 60, 1)
+    curve = list(csv.DictReader((tmp_path / "model" / "training.csv").open()))
+    assert [row["step"] for row in curve] == ["1", "2", "3", "4", "5", "6"]
+    assert float(curve[3]["answer"]) == pytest.approx(float(log[3]["answer"]), abs=1e-4)
+    results = {name: {"n": 7, "rate": 0.5, "ci95": [0.2, 0.8]} for name in ASKED}
+    results["gates"] = {"image": {"clean": 0.5, "blur_8": 0.25}}
+    (tmp_path / "model" / "results.json").write_text(json.dumps(results))
+    write_card(tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "12 drawn screens" in card and "--tasks 7" in card and card.count("| missed |") == len(ASKED)
+    assert "2 steps that align" in card and "4 steps of instruction" in card
+
+
+def test_a_long_log_is_thinned(tmp_path):
+    names = ("step", "image", "audio", "answer", "image_right", "audio_right", "point_right", "answer_right")
+    lines = [",".join(names), *(",".join([str(step)] + [str(step)] * 7) for step in range(1, 1001))]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    thin_log(tmp_path / "log.csv", tmp_path / "thin.csv", points=10)
+    rows = list(csv.DictReader((tmp_path / "thin.csv").open()))
+    assert [row["step"] for row in rows] == [str(100 * n) for n in range(1, 11)]
+    assert rows[0]["image"] == "50.5"
 
 
 def test_scenes_are_made_from_their_seed():
