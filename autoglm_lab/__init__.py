@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from autoglm_lab.checks import check
     from autoglm_lab.model.engine import TorchEngine
     from autoglm_lab.phone.simulator import SimulatedPhone
+    from autoglm_lab.training.live import train
 
 __version__ = "0.1.0"
-__all__ = ["SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "load", "phone", "widgets"]
+__all__ = ["SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "load", "phone", "train", "widgets"]
 
 # what is asked for first is loaded then: the package itself imports nothing
 _LAZY = {
     "SimulatedPhone": "autoglm_lab.phone.simulator",
     "TorchEngine": "autoglm_lab.model",
     "check": "autoglm_lab.checks",
+    "train": "autoglm_lab.training.live",
     "agent": "",
     "phone": "",
     "widgets": "",

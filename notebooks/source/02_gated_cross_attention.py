@@ -279,6 +279,44 @@ print(
 # first, because what comes through them is noise, and then the plateau has no end. PhoneGLM therefore starts in the shared
 # space, after a stage that aligns its encoders with the token embeddings, and keeps its gates at one half for a while.
 #
+# ## How the whole model learned
+#
+# The run that made this model left its curve beside it. First comes alignment alone: cells find the names of what they
+# show, moments of speech the names of what is said. Then the decoder begins to answer. Its last gated layer is also shown
+# *where* the evidence for each answer lies: the icon to tap, the switch in question, the dots that tell the page.
+
+# %%
+import csv
+
+from autoglm_lab.paths import data_dir
+
+with (data_dir() / "model" / "training.csv").open(newline="") as file:
+    log = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+answering = [row for row in log if row["answer"] > 0]
+curves = {"things found in pictures": ("image_right", log), "things heard in speech": ("audio_right", log),
+          "looks where the evidence is": ("point_right", answering), "whole answers right": ("answer_right", answering)}  # fmt: skip
+lines(
+    "Training PhoneGLM", {name: ([r["step"] for r in rows], [r[key] for r in rows]) for name, (key, rows) in curves.items()},
+    "training step", "share right",
+)  # fmt: skip
+
+
+# %%
+def first_step(key, level):
+    return next((int(row["step"]) for row in answering if row[key] >= level), None)
+
+
+print(f"half of its looks fall on the evidence from step {first_step('point_right', 0.5)} on, "
+      f"half of its answers are right from step {first_step('answer_right', 0.5)} on")  # fmt: skip
+
+# %% [markdown]
+# Looking comes first, answering long after: what cannot be found cannot be said. The batches of this curve are training
+# data; what counts is held out, and stands in the model's card.
+#
+# To train an agent yourself, in a cell of your own: `lab.train("mini")`. It draws its phones, makes its voices, and shows
+# these curves while they grow; interrupt it and call it again to go on. The small agent knows one home page and needs about
+# ten minutes on two cores with bfloat16 units; `autoglm-lab evaluate --preset mini --model build/mini/model` measures it.
+#
 # ## Exercise 1: attend
 #
 # Scaled dot-product attention in numpy: `query` [T, E], `key` and `value` [S, E], result [T, E].

@@ -1,0 +1,33 @@
+"""Training in a notebook, with the curves drawn while it runs."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from autoglm_lab.training.build import train as train_preset
+from autoglm_lab.training.trainer import preset
+
+WORK = Path("build")
+
+
+def train(name: str = "mini", folder: Path | str | None = None, **options: Any) -> dict[str, Any]:
+    """Train a preset from nothing in `folder` (default build/NAME), showing its curves; interrupt it and call it again to go on.
+
+    `options` are those of `training.build.train` (seed, until, threads). Needs a notebook for the picture. ValueError for
+    an unknown preset.
+    """
+    from IPython.display import display
+
+    from autoglm_lab import widgets
+
+    recipe, folder = preset(name).recipe, Path(folder or WORK / name)
+    curve = widgets.training(recipe.steps, recipe.align_steps)
+    log = folder / "run" / "log.csv"
+    if log.exists():
+        with log.open(newline="") as file:
+            for row in csv.DictReader(file):
+                curve({key: float(value) for key, value in row.items()})
+    display(curve)  # type: ignore[no-untyped-call]
+    return train_preset(name, folder, on_step=curve, **options)
