@@ -116,7 +116,9 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
                     start_copying(layer, self.config)
         first, count = self.config.first_number_id, self.config.number_tokens
         if first + count <= self.config.vocab_size:
-            places = number_embeddings(count, self.config.hidden_size) * self.config.hidden_size**-0.5
+            places = number_embeddings(count, self.config.hidden_size)
+            # neighbours would be all but equal: something of its own lets 5 be told from 6 where a number is not a place
+            places = (places + 0.5 * torch.randn_like(places)) / math.sqrt(1.25 * self.config.hidden_size)
             self.embed_tokens.weight[first : first + count] = places.to(self.embed_tokens.weight)
 
     def gated_layers(self) -> list[GatedLayer]:

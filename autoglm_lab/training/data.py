@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from autoglm_lab.phone.actions import Action, format_action
-from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, LANGS, MESSAGES, QUERIES, SETTINGS
+from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, LANGS, MESSAGES, QUERIES, SETTINGS, SPOKEN_TIMES
 from autoglm_lab.phone.phrasing import utterances
 from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.phone.tasks import REPEAT
@@ -22,7 +22,18 @@ from autoglm_lab.training.scenes import load_scenes
 
 UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE = 0.06, 0.03, 0.3
 LONGEST_FRAMES = 360
+Label = tuple[int, int, int]
 LOST_IN_NOISE_DB = (-15.0, 1.0)  # speech-to-noise ratios at which a clip counts as unintelligible
+
+
+# What a sentence asks for, as something a clip can be aligned with like the things it names.
+INTENTS: dict[str, tuple[str, str]] = {
+    "open_app": ("打开", "open"), "toggle_on": ("开启", "turn on"), "toggle_off": ("关闭", "turn off"),
+    "search": ("搜索", "search"), "send": ("告诉", "tell"), "alarm": ("闹钟", "alarm"), "back": ("返回", "go back"),
+    "home": ("回到桌面", "home screen"), "describe": ("描述", "describe"), "is_on": ("开了吗", "is it on"),
+    "has_app": ("能看到", "do you see"), "who": ("你是谁", "who are you"),
+}  # fmt: skip
+STATES = (("关着", "off"), ("开着", "on"))  # of a switch
 
 
 class Concepts:
@@ -30,17 +41,19 @@ class Concepts:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         named = {t.id: {lang: t.name(lang) for lang in LANGS} for t in (*APPS, *SETTINGS, *CONTACTS, *CONTROLS)}
-        phrases = {text: {lang: text} for lang in LANGS for text in (*MESSAGES[lang], *QUERIES[lang])}
-        self.index = {id: i for i, id in enumerate([*named, *phrases])}
-        rows = [
-            (self.index[id], LANGS.index(lang), name) for id, names in (named | phrases).items() for lang, name in names.items()
-        ]
+        named |= {f"kind:{kind}": dict(zip(LANGS, names, strict=True)) for kind, names in INTENTS.items()}
+        named |= {time: dict.fromkeys(LANGS, time) for time in (f"{hour:02d}:{minute:02d}" for hour, minute in SPOKEN_TIMES)}
+        named |= {text: {lang: text} for lang in LANGS for text in (*MESSAGES[lang], *QUERIES[lang])}
+        self.index = {id: i for i, id in enumerate(named)}
+        rows = [(self.index[id], LANGS.index(lang), name) for id, names in named.items() for lang, name in names.items()]
         self.concept = torch.tensor([row[0] for row in rows])
         self.lang = torch.tensor([row[1] for row in rows])
         ids = [tokenizer.encode(" " * (LANGS[row[1]] == "en") + row[2]) for row in rows]
         longest = max(map(len, ids))
         self.ids = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
         self.weights = torch.tensor([[1 / len(row)] * len(row) + [0.0] * (longest - len(row)) for row in ids])
+        states = [[tokenizer.encode(zh)[0], tokenizer.encode(" " + en)[0]] for zh, en in STATES]
+        self.states = torch.tensor(states)  # [off and on, languages] token ids
 
     def embed(self, table: torch.Tensor) -> torch.Tensor:
         """[names, D] unit vectors: the mean of each name's token embeddings."""
@@ -64,6 +77,7 @@ class Batch:
     audio_of: torch.Tensor  # [B] index into the sounds, 0 where there is none
     audio_present: torch.Tensor  # [B]
     cells: torch.Tensor  # [C, 3] picture, cell, concept
+    switches: torch.Tensor  # [S, 3] picture, cell, 1 if on
     words: torch.Tensor  # [W, 3] sound, concept, language
 
 
@@ -90,15 +104,17 @@ class Scenes:
         chosen = rng.integers(len(self.facts), size=pictures)
         think = bool(rng.random() < THINK_SHARE)  # for the whole batch: answers with and without a thought differ much in length
         rows: list[dict[str, Any]] = []
-        cells: list[tuple[int, int, int]] = []
+        cells: list[Label] = []
+        switches: list[Label] = []
         for picture, scene in enumerate(chosen):
             fact = self.facts[scene]
             for (x, y), concept in fact["concepts"]:
                 if concept in self.concepts.index:
                     cells.append((picture, cell_of(x, y), self.concepts.index[concept]))
+            switches += [(picture, cell_of(x, y), int(on)) for (x, y), on in fact["switches"]]
             picked = rng.permutation(len(fact["samples"]))[:samples]
             rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in picked]
-        return self._tensors(np.asarray(self.pictures[chosen]), rows, cells)
+        return self._tensors(np.asarray(self.pictures[chosen]), rows, cells, switches)
 
     def _row(
         self, fact: dict[str, Any], sample: dict[str, Any], picture: int, think: bool, rng: np.random.Generator
@@ -122,7 +138,7 @@ class Scenes:
         row["answer"] = self.tokenizer.encode(write_answer(thinking, action, think=think))
         return row
 
-    def _tensors(self, pixels: np.ndarray, rows: list[dict[str, Any]], cells: list[tuple[int, int, int]]) -> Batch:
+    def _tensors(self, pixels: np.ndarray, rows: list[dict[str, Any]], cells: list[Label], switches: list[Label]) -> Batch:
         longest = max(len(r["prompt"]) + len(r["answer"]) for r in rows)
         shape = (len(rows), longest)
         ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -150,15 +166,16 @@ class Scenes:
             cell=torch.from_numpy(cell),
             mel=mel, mel_mask=mel_mask, audio_of=torch.from_numpy(audio_of),
             audio_present=torch.tensor([float("clip" in r) for r in rows]),
-            cells=torch.tensor(cells, dtype=torch.long).reshape(-1, 3), words=torch.tensor(words, dtype=torch.long).reshape(-1, 3),
+            cells=_labels(cells), switches=_labels(switches), words=_labels(words),
         )  # fmt: skip
 
     def _spoken_concepts(self, row: dict[str, Any]) -> list[tuple[int, int]]:
         if "utterance" not in row:
             return []
         lang, number = row["utterance"]
-        slots = self.utterances[lang][number].slots
-        return [(self.concepts.index[value], LANGS.index(lang)) for _, value in slots if value in self.concepts.index]
+        said = self.utterances[lang][number]
+        ids = (f"kind:{said.kind}", *(value for _, value in said.slots))
+        return [(self.concepts.index[id], LANGS.index(lang)) for id in ids if id in self.concepts.index]
 
     def _sounds(self, clips: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         longest = max([4, *(int(self.lengths[c]) for c in clips)])
@@ -170,6 +187,10 @@ class Scenes:
         if not clips:
             mask[:, :1] = True
         return torch.from_numpy(mel), torch.from_numpy(mask)
+
+
+def _labels(labels: list[Label]) -> torch.Tensor:
+    return torch.tensor(labels, dtype=torch.long).reshape(-1, 3)
 
 
 def cell_of(x: int, y: int) -> int:

@@ -26,11 +26,13 @@ class Losses:
     answer: Tensor
     gate: Tensor
     point: Tensor
+    switch: Tensor
     image_right: float = 0.0
     audio_right: float = 0.0
     token_right: float = 0.0
     answer_right: float = 0.0
     point_right: float = 0.0
+    switch_right: float = 0.0
 
 
 def align_image(
@@ -52,6 +54,18 @@ def align_image(
         losses.append(F.cross_entropy(scores.float(), target))
         rights.append(float((scores.argmax(1) == target).float().mean()))
     return sum(losses, start=torch.zeros(())) / len(LANGS), sum(rights) / len(LANGS)
+
+
+def align_switches(
+    cells: Float[Tensor, "N P D"], labels: Int[Tensor, "S 3"], states: Float[Tensor, "2 L D"]
+) -> tuple[Tensor, float]:
+    """A switch's cell has to resemble the word for on or the word for off, in each language."""
+    if not len(labels):
+        return cells.sum() * 0, 0.0
+    picked = F.normalize(cells[labels[:, 0], labels[:, 1]].float(), dim=-1)
+    scores = torch.einsum("sd,old->slo", picked, F.normalize(states.float(), dim=-1)) / TEMPERATURE
+    target = labels[:, 2:].expand(scores.shape[:2])
+    return F.cross_entropy(scores.flatten(0, 1), target.flatten()), float((scores.argmax(-1) == target).float().mean())
 
 
 def align_audio(
@@ -104,15 +118,17 @@ def step_losses(model: PhoneGLMForConditionalGeneration, batch: Batch, concepts:
     frames, mask = model.encode_audio(batch.mel, batch.mel_mask)
     image, image_right = align_image(cells, batch.cells, names, concepts.concept, concepts.lang)
     audio, audio_right = align_audio(frames, mask, batch.words, names, concepts.concept, concepts.lang)
+    switch, switch_right = align_switches(cells, batch.switches, model.embed_tokens(concepts.states))
     zero = torch.zeros(())
     if align_only:
-        return Losses(image, audio, zero, zero, zero, image_right, audio_right)
+        return Losses(image, audio, zero, zero, zero, switch, image_right, audio_right, switch_right=switch_right)
     memories = spread_memories(model.remember(cells, (frames, mask), len(batch.ids)), batch)
     states, gated = model.decode(batch.ids, memories, batch.attention_mask, output_attentions=True)
     answer, token_right, answer_right = answer_loss(model, states[-1], batch)
     gate = sum((_mean_open(part.gate, batch.answer) for fused in gated for part in fused.values()), start=zero)
     point, point_right = point_loss(gated[-1]["image"].weights, batch)
-    return Losses(image, audio, answer, gate, point, image_right, audio_right, token_right, answer_right, point_right)
+    return Losses(image, audio, answer, gate, point, switch, image_right, audio_right, token_right, answer_right, point_right,
+                  switch_right)  # fmt: skip
 
 
 def _mean_open(gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"]) -> Tensor:

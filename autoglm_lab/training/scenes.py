@@ -102,7 +102,9 @@ def make_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str, Any]]:
     phone.state = state
     pixels = degrade(phone.screenshot(), rng, readable)
     concepts = [(item.centre, item.concept) for item in elements(state) if item.concept and item.kind != "button"]
-    return pixels, {"concepts": concepts if readable else [], "samples": samples, "app": phone.current_app()}
+    switches = [(item.centre, item.on) for item in elements(state) if item.kind == "toggle"]
+    facts = {"concepts": concepts if readable else [], "switches": switches if readable else []}
+    return pixels, facts | {"samples": samples, "app": phone.current_app()}
 
 
 MINI_KINDS = ("open_app", "open_app", "open_app", "has_app", "describe")

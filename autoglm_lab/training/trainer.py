@@ -27,8 +27,8 @@ from autoglm_lab.training.scenes import SceneSpec
 class Recipe:
     """Everything that decides how a training run goes."""
 
-    align_steps: int = 800  # stage one
-    steps: int = 8000  # both stages together
+    align_steps: int = 1500  # stage one
+    steps: int = 7000  # both stages together
     pictures: int = 16  # scenes in a batch
     samples: int = 3  # samples of each scene in a batch
     learning_rate: float = 1e-3
@@ -39,7 +39,7 @@ class Recipe:
     gated_rate: float = 0.3  # learning rate of the gated layers, as a share: what they start with is worth keeping
     gate_hold: int = 300  # for this many steps of stage two the gates stay at one half, or they close before they can help
     gate_cost: float = 0.02  # of open gates, once answers come; makes a gate close on what does not help
-    gate_from: int = 4000
+    gate_from: int = 3500
     average: float = 0.998  # decay of the averaged weights that are saved
     seed: int = 0
     checkpoint_every: int = 250
@@ -123,7 +123,7 @@ class Training:
         with torch.autocast("cpu", torch.bfloat16) if has_fast_bf16() else nullcontext():
             losses = step_losses(self.model, batch, self.data.concepts, align_only=aligning)
         weight = 1.0 if aligning else recipe.align_weight
-        loss = weight * (losses.image + losses.audio) + losses.answer + recipe.point_weight * losses.point
+        loss = weight * (losses.image + losses.switch + losses.audio) + losses.answer + recipe.point_weight * losses.point
         if self.step >= recipe.gate_from:
             loss = loss + recipe.gate_cost * losses.gate
         self.optimizer.zero_grad(set_to_none=True)

@@ -15,7 +15,7 @@ from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.phone.icons import families
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.phrasing import utterances
-from autoglm_lab.phone.screens import elements, find
+from autoglm_lab.phone.screens import ROWS_VISIBLE, elements, find
 from autoglm_lab.phone.state import Look, State, View
 from autoglm_lab.phone.tasks import Task
 from autoglm_lab.runtime.engine import Answer
@@ -38,6 +38,7 @@ from autoglm_lab.training.evaluation import (
     task_rate,
     typed_requests,
 )  # fmt: skip
+from autoglm_lab.training.objective import align_switches
 from autoglm_lab.training.scenes import SceneSpec, evidence, make_scene, make_scenes
 from autoglm_lab.training.trainer import Recipe, Training, preset
 
@@ -195,6 +196,30 @@ def test_evidence_lies_on_what_decides():
         assert evidence(task, state, next_step(task, state).action) == row
     who = Task("who", "en", (), "?")
     assert evidence(who, state, next_step(who, state).action) is None
+
+
+def test_switches_are_aligned_with_the_words_for_their_state(data):
+    for seed in range(40):
+        _, facts = make_scene(seed, SceneSpec())
+        if facts["switches"]:
+            break
+    assert len(facts["switches"]) == ROWS_VISIBLE and facts["app"] == "Settings"
+    words = torch.nn.functional.normalize(torch.randn(2, 2, 16, generator=torch.Generator().manual_seed(0)), dim=-1)
+    labels = torch.tensor([[0, 3, 1], [0, 5, 0]])
+    cells = torch.zeros(1, 9, 16)
+    cells[0, 3], cells[0, 5] = words[1].sum(0), words[0].sum(0)  # each like its own word in both languages
+    right_loss, share = align_switches(cells, labels, words)
+    wrong_loss, wrong_share = align_switches(cells[:, [0, 1, 2, 5, 4, 3, 6, 7, 8]], labels, words)
+    assert share == 1 and wrong_share == 0 and right_loss < wrong_loss
+    assert align_switches(cells, labels[:0], words) == (0, 0.0)
+
+
+def test_clips_name_what_is_wanted(data):
+    number = next(i for i, u in enumerate(data.utterances["en"]) if u.kind == "alarm" and ("time", "06:30") in u.slots)
+    named = {data.concepts.index["kind:alarm"], data.concepts.index["06:30"]}
+    assert {concept for concept, _ in data._spoken_concepts({"utterance": ("en", number)})} == named
+    said = [tuple(row) for row in data.concepts.ids.tolist()]
+    assert len(set(said)) == len(said), "two things with one name cannot both be found"
 
 
 def test_every_answer_token_knows_where_to_look(data):
