@@ -17,7 +17,7 @@ from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.tokenizer import train_tokenizer
 from autoglm_lab.phone.catalog import APPS
 from autoglm_lab.training.data import Scenes
-from autoglm_lab.training.scenes import make_scenes
+from autoglm_lab.training.scenes import MINI_KINDS, make_scenes
 from autoglm_lab.training.speech_data import synthesise_training_set
 from autoglm_lab.training.trainer import Training, has_fast_bf16, preset, start
 
@@ -28,8 +28,7 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
     make_scenes(folder / "scenes", spec, processes)
     speech = folder / "speech"
     if not (speech / "clips.npz").exists():
-        small = {"clips_per_utterance": 8, "bank_augmentations": 1} if name == "mini" else {}
-        synthesise_training_set(speech, processes=processes, **small)
+        synthesise_training_set(speech, processes=processes, kinds=set(MINI_KINDS) if spec.mini else None)
     return Scenes(folder / "scenes", speech, train_tokenizer())
 
 

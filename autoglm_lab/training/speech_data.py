@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, Int16
+from tqdm.auto import tqdm
 
 from autoglm_lab.phone.catalog import LANGS, Lang
 from autoglm_lab.phone.phrasing import utterances
@@ -64,13 +65,17 @@ def synthesised_takes(job: tuple[Lang, int, int], seed: int) -> list[Take]:
     return takes
 
 
-def bank_takes(voice: str, seed: int, augmentations: int, bank_dir: Path | None = None) -> list[Take]:
+def bank_takes(
+    voice: str, seed: int, augmentations: int, bank_dir: Path | None = None, kinds: Container[str] | None = None
+) -> list[Take]:
     """The bank's clips of one training voice, each heard `augmentations` times at slightly different speeds."""
     bank = SpeechBank.load(bank_dir)
     rng = np.random.default_rng([seed, *voice.encode()])
     numbers = {lang: {u: i for i, u in enumerate(utterances(lang))} for lang in LANGS}
     takes = []
     for clip in (clip for clip in bank.clips(held_out=False) if clip.voice == voice):
+        if kinds is not None and clip.utterance.kind not in kinds:
+            continue
         lang = clip.utterance.lang
         for _ in range(augmentations):
             played_hz = round(SAMPLE_RATE_HZ * float(rng.choice(SPEEDS)))
@@ -83,19 +88,22 @@ def _run(job: Callable[[], list[Take]]) -> list[Take]:
     return job()
 
 
-def training_takes(clips_per_utterance: int, seed: int, processes: int, bank_augmentations: int) -> Iterator[Take]:
-    """Every take of the training set, in an order that does not depend on the number of processes."""
+def training_takes(
+    clips_per_utterance: int, seed: int, processes: int, bank_augmentations: int, kinds: Container[str] | None = None
+) -> Iterator[Take]:
+    """Every take of the training set (of some `kinds` of task), in an order that does not depend on the number of processes."""
     jobs: list[partial[list[Take]]] = [
         partial(synthesised_takes, (lang, number, clips_per_utterance), seed)
         for lang in LANGS
-        for number in range(len(list(utterances(lang))))
+        for number, said in enumerate(utterances(lang))
+        if kinds is None or said.kind in kinds
     ]
     if bank_augmentations:
         bank = SpeechBank.load()
         voices = [voice for lang in LANGS for voice in bank.voices(lang)]
-        jobs += [partial(bank_takes, voice, seed, bank_augmentations) for voice in voices]
+        jobs += [partial(bank_takes, voice, seed, bank_augmentations, kinds=kinds) for voice in voices]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for takes in pool.imap(_run, jobs):
+        for takes in tqdm(pool.imap(_run, jobs), total=len(jobs), desc="making voices", unit="job"):
             yield from takes
 
 
@@ -104,12 +112,14 @@ def _write_header(file: BinaryIO, samples: int) -> None:
 
 
 def synthesise_training_set(
-    out_dir: Path | str, clips_per_utterance: int = 24, seed: int = 0, processes: int = 2, bank_augmentations: int = 3
-) -> int:
+    out_dir: Path | str, clips_per_utterance: int = 24, seed: int = 0, processes: int = 2, bank_augmentations: int = 3,
+    kinds: Container[str] | None = None,
+) -> int:  # fmt: skip
     """Write `waves.npy` (all clips end to end, int16, 16 kHz) and `clips.npz`; returns the number of clips.
 
     `clips.npz` has one row per clip: `start` and `length` in samples, `lang` (index into `LANGS`), `utterance` (index
-    into `list(utterances(lang))`), `snr` in dB (infinite when clean) and `voice`. No held-out voice is ever used.
+    into `list(utterances(lang))`), `snr` in dB (infinite when clean) and `voice`. No held-out voice is ever used. With
+    `kinds` only sentences of these kinds of task are made.
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -118,19 +128,20 @@ def synthesise_training_set(
     with (out / "waves.npy.part").open("wb") as file:
         # NumPy leaves room in the header for the length to grow, so it can be filled in once it is known.
         _write_header(file, 0)
-        for take in training_takes(clips_per_utterance, seed, processes, bank_augmentations):
+        for take in training_takes(clips_per_utterance, seed, processes, bank_augmentations, kinds):
             file.write(take.wave.tobytes())
             rows.append((start, take.wave.size, LANGS.index(take.lang), take.utterance, take.snr_db, take.voice))
             start += take.wave.size
         file.seek(0)
         _write_header(file, start)
+    (out / "waves.npy.part").replace(out / "waves.npy")
     starts, lengths, langs, numbers, snrs, voices = zip(*rows, strict=True)
     np.savez(
-        out / "clips.npz",
+        out / "clips.part.npz",
         start=np.array(starts, np.int64), length=np.array(lengths, np.int32), lang=np.array(langs, np.int8),
         utterance=np.array(numbers, np.int16), snr=np.array(snrs, np.float32), voice=np.array(voices),
     )  # fmt: skip
-    (out / "waves.npy.part").replace(out / "waves.npy")
+    (out / "clips.part.npz").replace(out / "clips.npz")  # last: where it is, all is
     facts = {"clips": len(rows), "seconds": start / SAMPLE_RATE_HZ, "seed": seed, "sample_rate_hz": SAMPLE_RATE_HZ}
     (out / "facts.json").write_text(json.dumps(facts) + "\n", "utf-8")
     return len(rows)

@@ -67,6 +67,24 @@ widget
 """
 
 
+TRAINING = """
+from autoglm_lab import widgets
+
+widget = widgets.training(steps=400, align_steps=100)
+names = ("image", "audio", "answer", "image_right", "audio_right", "answer_right")
+
+def learn(until):
+    for step in range(widget.curve.step + 1, until + 1):
+        done = step / 400
+        values = (3 - 2.8 * done, 4 - 3.5 * done, 2 * (1 - done), done, 0.8 * done, max(0, done - 0.25))
+        widget({"step": step, "seconds": 0.5, **dict(zip(names, values))})
+
+learn(250)
+widget.shown = widget.curve.data()
+widget
+"""
+
+
 @pytest.fixture
 def lab(notebook_page, server):
     """`lab(name, source)`: the page of a notebook with this one cell, run."""
@@ -264,13 +282,27 @@ def test_gates_follow_the_sliders(lab):
     expect(root.get_by_label("Blur")).to_have_attribute("aria-valuetext", "4 px")
 
 
+def test_a_training_curve_grows(lab):
+    lab = lab("training", TRAINING)
+    root = lab.page.locator(".lab-training")
+    bar, answers = root.get_by_label("Steps done"), root.locator(".lab-plot").nth(1).locator(".lab-curve-2")
+    expect(bar).to_have_attribute("value", "250")
+    before = answers.get_attribute("d").count("L")
+    assert root.locator(".lab-curve").count() == 5
+    lab.python("learn(400)")  # in one go: the page hears of the last step at the latest
+    expect(bar).to_have_attribute("value", "400")
+    expect(root.locator(".lab-said")).to_contain_text("Step 400 of 400 (instruction)")
+    expect(root.locator(".lab-plot li").first).to_contain_text("alignment loss")
+    assert answers.get_attribute("d").count("L") > before
+
+
 def test_widgets_fit_narrow_windows_and_both_themes(lab):
-    lab = lab("looks", PHONE + "\ndisplay(widget)\n" + ATTENTION + "\ndisplay(widget)\n" + GATES)
+    lab = lab("looks", PHONE + "\ndisplay(widget)\n" + ATTENTION + "\ndisplay(widget)\n" + GATES + "\ndisplay(widget)\n" + TRAINING)
     for theme in ("light", "dark"):
         lab.theme(theme)
         for width in (1280, 480):
-            lab.page.set_viewport_size({"width": width, "height": 2400})
-            for name in ("phone", "attention", "gates"):
+            lab.page.set_viewport_size({"width": width, "height": 3000})
+            for name in ("phone", "attention", "gates", "training"):
                 root = lab.page.locator(f".lab-{name}").first
                 root.scroll_into_view_if_needed()
                 wide, room = root.evaluate("e => [e.scrollWidth, e.clientWidth]")
