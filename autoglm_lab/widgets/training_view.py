@@ -76,8 +76,8 @@ class Curve:
 
     def picture(self) -> Image.Image:
         """The shares of right answers so far, as a picture."""
-        series = {name: tuple(zip(*self.points(name), strict=True)) for name in SHARES if self._sums[name]}
-        if not series:
-            series = {"not yet begun": ((0.0, float(self.steps)), (0.0, 0.0))}
+        drawn = {name: self.points(name) for name in SHARES if self._sums[name]}
+        drawn = drawn or {"not yet begun": [(0.0, 0.0), (float(self.steps), 0.0)]}
+        series = {name: ([x for x, _ in points], [y for _, y in points]) for name, points in drawn.items()}
         chart = lines("Training", series, "step", "share right")
         return Image.open(io.BytesIO(chart.png)).convert("RGB")
