@@ -80,7 +80,7 @@ def learn(until):
         widget({"step": step, "seconds": 0.5, **dict(zip(names, values))})
 
 learn(250)
-widget.shown = widget.curve.data()
+widget.shown, widget.said = widget.curve.data(), widget.curve.sentence()
 widget
 """
 
