@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autoglm_lab.checks import check
     from autoglm_lab.model.engine import TorchEngine
     from autoglm_lab.phone.simulator import SimulatedPhone
-    from autoglm_lab.training.live import train
+    from autoglm_lab.widgets.live import train
 
 __version__ = "0.1.0"
 __all__ = ["SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "load", "phone", "train", "widgets"]
@@ -25,7 +25,7 @@ _LAZY = {
     "SimulatedPhone": "autoglm_lab.phone.simulator",
     "TorchEngine": "autoglm_lab.model",
     "check": "autoglm_lab.checks",
-    "train": "autoglm_lab.training.live",
+    "train": "autoglm_lab.widgets.live",
     "agent": "",
     "phone": "",
     "widgets": "",

@@ -471,3 +471,26 @@ def test_a_training_curve_refuses_impossible_runs():
     for steps, align in ((0, 0), (5, 6), (5, -1)):
         with pytest.raises(ValueError, match="at least one step"):
             widgets.training(steps, align)
+
+
+def test_training_in_a_notebook_goes_on_where_it_was(tmp_path, monkeypatch):
+    from autoglm_lab.widgets import live
+
+    shown, asked = [], []
+
+    def train(name, folder, *, on_step, **options):
+        asked.append((name, folder, options))
+        on_step(row(3, answer_right=1.0))
+        return {"step": 3}
+
+    monkeypatch.setattr(live, "display", shown.append)
+    monkeypatch.setattr(live, "train_preset", train)
+    (tmp_path / "run").mkdir()
+    rows = [row(1), row(2)]
+    lines = [",".join(rows[0]), *(",".join(map(str, r.values())) for r in rows)]
+    (tmp_path / "run" / "log.csv").write_text("\n".join(lines) + "\n")
+    assert live.train("mini", tmp_path, until=3) == {"step": 3}
+    assert asked == [("mini", tmp_path, {"until": 3})]
+    assert shown[0].curve.step == 3 and len(shown[0].curve.seconds) == 3
+    with pytest.raises(ValueError, match="'full' and 'mini'"):
+        live.train("huge", tmp_path)

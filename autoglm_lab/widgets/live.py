@@ -6,8 +6,11 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from IPython.display import display
+
 from autoglm_lab.training.build import train as train_preset
 from autoglm_lab.training.trainer import preset
+from autoglm_lab.widgets.training_widget import TrainingWidget
 
 WORK = Path("build")
 
@@ -18,12 +21,8 @@ def train(name: str = "mini", folder: Path | str | None = None, **options: Any) 
     `options` are those of `training.build.train` (seed, until, threads). Needs a notebook for the picture. ValueError for
     an unknown preset.
     """
-    from IPython.display import display
-
-    from autoglm_lab import widgets
-
     recipe, folder = preset(name).recipe, Path(folder or WORK / name)
-    curve = widgets.training(recipe.steps, recipe.align_steps)
+    curve = TrainingWidget(recipe.steps, recipe.align_steps)
     log = folder / "run" / "log.csv"
     if log.exists():
         with log.open(newline="") as file:
