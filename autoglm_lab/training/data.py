@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, LANGS, MESSAGES, QUERIES, SETTINGS, SPOKEN_TIMES
-from autoglm_lab.phone.phrasing import utterances
+from autoglm_lab.phone.phrasing import say_time, utterances
 from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.phone.tasks import REPEAT
 from autoglm_lab.runtime.features import log_mel
@@ -42,7 +42,7 @@ class Concepts:
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         named = {t.id: {lang: t.name(lang) for lang in LANGS} for t in (*APPS, *SETTINGS, *CONTACTS, *CONTROLS)}
         named |= {f"kind:{kind}": dict(zip(LANGS, names, strict=True)) for kind, names in INTENTS.items()}
-        named |= {time: dict.fromkeys(LANGS, time) for time in (f"{hour:02d}:{minute:02d}" for hour, minute in SPOKEN_TIMES)}
+        named |= {f"{h:02d}:{m:02d}": {lang: say_time(h, m, lang) for lang in LANGS} for h, m in SPOKEN_TIMES}
         named |= {text: {lang: text} for lang in LANGS for text in (*MESSAGES[lang], *QUERIES[lang])}
         self.index = {id: i for i, id in enumerate(named)}
         rows = [(self.index[id], LANGS.index(lang), name) for id, names in named.items() for lang, name in names.items()]
@@ -93,15 +93,18 @@ class Scenes:
         # the slowest few clips would pad every other clip of their batch
         brief = {key: [p for p in places if self.lengths[p] <= LONGEST_FRAMES] for key, places in by_utterance.items()}
         self.by_utterance = {key: np.array(brief[key] or places) for key, places in by_utterance.items()}
+        self.difficulties = [np.array([difficulty(s, fact["app"]) for s in fact["samples"]]) for fact in self.facts]
+        total = np.array([weights.sum() for weights in self.difficulties])
+        self.shares = total / total.sum()
         self.repeat = format_action(Action("finish", message=REPEAT))
         vocabulary = tokenizer.get_vocab()
         self.coordinate_openers = {vocabulary[t] for t in ('", element=[', '", start=[', "], end=[", ",")}
         self.numbers = range(vocabulary["0"], vocabulary["999"] + 1)
 
-    def batch(self, seed: int, step: int, rank: int, pictures: int, samples: int) -> Batch:
-        """The batch of one step: `pictures` scenes and up to `samples` samples of each."""
+    def batch(self, seed: int, step: int, rank: int, pictures: int, samples: int, *, hard: bool = False) -> Batch:
+        """The batch of one step: `pictures` scenes and up to `samples` samples of each; `hard` draws by `difficulty`."""
         rng = np.random.default_rng([seed, step, rank])
-        chosen = rng.integers(len(self.facts), size=pictures)
+        chosen = rng.choice(len(self.facts), pictures, p=self.shares) if hard else rng.integers(len(self.facts), size=pictures)
         think = bool(rng.random() < THINK_SHARE)  # for the whole batch: answers with and without a thought differ much in length
         rows: list[dict[str, Any]] = []
         cells: list[Label] = []
@@ -112,7 +115,12 @@ class Scenes:
                 if concept in self.concepts.index:
                     cells.append((picture, cell_of(x, y), self.concepts.index[concept]))
             switches += [(picture, cell_of(x, y), int(on)) for (x, y), on in fact["switches"]]
-            picked = rng.permutation(len(fact["samples"]))[:samples]
+            count = len(fact["samples"])
+            if hard:
+                odds = self.difficulties[scene] / self.difficulties[scene].sum()
+                picked = rng.choice(count, min(samples, count), replace=False, p=odds)
+            else:
+                picked = rng.permutation(count)[:samples]
             rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in picked]
         return self._tensors(np.asarray(self.pictures[chosen]), rows, cells, switches)
 
@@ -187,6 +195,21 @@ class Scenes:
         if not clips:
             mask[:, :1] = True
         return torch.from_numpy(mel), torch.from_numpy(mask)
+
+
+def difficulty(sample: dict[str, Any], app: str) -> float:
+    """How often a request is drawn, against others, once the easy ones are learned: those that compare two things come first.
+
+    Is the switch as wished? Is the app in front the one that was asked for? Is the time in the list?
+    """
+    kind, action = sample["kind"], sample["action"]
+    if action in ('do(action="Home")', 'do(action="Back")') or kind in ("describe", "who"):
+        return 0.5
+    if (kind in ("toggle_on", "toggle_off") and app == "Settings") or (kind == "alarm" and app == "Clock"):
+        return 3.0
+    if kind == "open_app" and action.startswith("finish"):
+        return 3.0
+    return 2.0 if action.startswith('do(action="Type"') else 1.0
 
 
 def _labels(labels: list[Label]) -> torch.Tensor:

@@ -40,6 +40,7 @@ class Recipe:
     gate_hold: int = 300  # for this many steps of stage two the gates stay at one half, or they close before they can help
     gate_cost: float = 0.02  # of open gates, once answers come; makes a gate close on what does not help
     gate_from: int = 3500
+    hard_from: int = 4250  # from here on requests that compare two things are drawn more often
     average: float = 0.998  # decay of the averaged weights that are saved
     seed: int = 0
     checkpoint_every: int = 250
@@ -111,7 +112,8 @@ class Training:
         bar.close()
 
     def _batch(self, step: int) -> Any:
-        return self.data.batch(self.recipe.seed, step, self.rank, self.recipe.pictures, self.recipe.samples)
+        recipe = self.recipe
+        return self.data.batch(recipe.seed, step, self.rank, recipe.pictures, recipe.samples, hard=step >= recipe.hard_from)
 
     def _learn(self, batch: Any) -> Losses:
         recipe = self.recipe

@@ -21,7 +21,7 @@ from autoglm_lab.phone.tasks import Task
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.training.build import finish, save_model, thin_log
 from autoglm_lab.training.card import ASKED, write_card
-from autoglm_lab.training.data import Scenes
+from autoglm_lab.training.data import Scenes, difficulty
 from autoglm_lab.training.evaluation import (
     EVALUATION_SEEDS,
     MEASURES,
@@ -121,6 +121,21 @@ def test_batches_depend_on_seed_step_and_rank_alone(data):
     assert torch.equal(one.ids, same.ids) and torch.equal(one.pixels, same.pixels)
     assert one.ids.shape != other.ids.shape or not torch.equal(one.ids, other.ids)
     assert not one.place[~one.answer].any()
+
+
+def test_hard_batches_compare_more(data):
+    def share(hard):
+        rows = [data.batch(0, step, 0, 4, 2, hard=hard) for step in range(40)]
+        repeated = data.batch(0, 7, 0, 4, 2, hard=hard)
+        assert torch.equal(rows[7].ids, repeated.ids)
+        return sum(int(batch.answer.sum()) for batch in rows), [tuple(batch.image_of.tolist()) for batch in rows]
+
+    assert share(True) != share(False)
+    sample = {"kind": "toggle_on", "action": 'do(action="Tap", element=[500,300])'}
+    assert (
+        difficulty(sample, "Settings") > difficulty(sample, "System Home") > difficulty({"kind": "who", "action": ""}, "Settings")
+    )
+    assert sum(data.shares) == pytest.approx(1)
 
 
 def test_presets():

@@ -1,0 +1,100 @@
+"""Unstructured pruning: the smallest weights become zero. Shapes, and with them dense kernels, stay as they were."""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from safetensors.torch import save
+from torch import Tensor, nn
+
+Scope = Literal["global", "layer"]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Which weights stay, by parameter name. Apply them after every optimizer step, or zeros grow back."""
+
+    keep: Mapping[str, Bool[Tensor, "*shape"]]
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module) -> None:
+        """Set what does not stay to zero, in place. KeyError if the model lacks one of the parameters."""
+        parameters = dict(model.named_parameters())
+        for name, keep in self.keep.items():
+            parameters[name].mul_(keep.to(parameters[name].dtype))
+
+    @property
+    def sparsity(self) -> float:
+        """The share of weights that do not stay."""
+        kept = sum(int(keep.sum()) for keep in self.keep.values())
+        total = sum(keep.numel() for keep in self.keep.values())
+        return 1 - kept / total
+
+
+def magnitude_masks(model: nn.Module, sparsity: float, *, scope: Scope = "global", skip: Iterable[str] = ()) -> Masks:
+    """Masks that drop the given share of weights with the least magnitude (LeCun 1990; Han et al. 2015).
+
+    One threshold for the whole model (`global`), or one for each parameter (`layer`). Only matrices and convolutions are
+    pruned; parameters whose name begins with one of `skip` stay whole. ValueError for a share outside (0, 1), weights that
+    are not finite (the parameter is named), or a model without any such parameter.
+    """
+    if not 0 < sparsity < 1:
+        raise ValueError(f"sparsity is {sparsity}; it is a share between 0 and 1")
+    weights = prunable(model, skip)
+    if scope == "layer":
+        return Masks({name: _largest([weight], sparsity)[0] for name, weight in weights.items()})
+    return Masks(dict(zip(weights, _largest(list(weights.values()), sparsity), strict=True)))
+
+
+def prunable(model: nn.Module, skip: Iterable[str] = ()) -> dict[str, Float[Tensor, "*shape"]]:
+    """The weights of matrices and convolutions by name; a shared weight is listed once. ValueError as in `magnitude_masks`."""
+    left_out = tuple(skip)
+    weights = {
+        name: parameter.detach()
+        for name, parameter in model.named_parameters()
+        if parameter.ndim >= 2 and parameter.is_floating_point() and not (left_out and name.startswith(left_out))
+    }
+    if not weights:
+        raise ValueError("there is no weight to prune: the model has no matrices, or all are skipped")
+    for name, weight in weights.items():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"parameter {name!r} holds values that are not finite")
+    return weights
+
+
+def _largest(weights: list[Tensor], sparsity: float) -> list[Tensor]:
+    """Masks of the largest weights of all. Exactly the asked number goes, also among equal weights."""
+    flat = torch.cat([weight.abs().float().flatten() for weight in weights])
+    dropped = flat.argsort(stable=True)[: round(sparsity * len(flat))]
+    keep = torch.ones(len(flat), dtype=torch.bool).index_fill_(0, dropped, False)
+    parts = keep.split([weight.numel() for weight in weights])
+    return [part.reshape(weight.shape) for part, weight in zip(parts, weights, strict=True)]
+
+
+def prune(model: nn.Module, masks: Masks) -> nn.Module:
+    """A copy of the model without the masked weights."""
+    copied = copy.deepcopy(model)
+    masks.apply(copied)
+    return copied
+
+
+def sparsity_of(model: nn.Module) -> dict[str, float]:
+    """The share of exact zeros in each matrix and convolution."""
+    return {name: float((weight == 0).float().mean()) for name, weight in prunable(model).items()}
+
+
+def compressed_bytes(model: nn.Module) -> int:
+    """The size of the model's safetensors file after deflate, as 16-bit floats: where zeros do pay."""
+    seen: set[int] = set()
+    state = {}
+    for name, value in model.state_dict().items():
+        if value.data_ptr() not in seen or value.numel() == 0:
+            seen.add(value.data_ptr())
+            state[name] = value.detach().to(torch.bfloat16).contiguous() if value.is_floating_point() else value
+    return len(zlib.compress(save(state), 6))

@@ -1,0 +1,89 @@
+"""Pruning by magnitude, against torch's own, and what it must never do."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune as reference
+
+from autoglm_lab.compress.sparsity import Masks, compressed_bytes, magnitude_masks, prunable, prune, sparsity_of
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(6, 40), nn.Linear(40, 5))
+
+
+@given(st.floats(0.01, 0.99), st.sampled_from(["global", "layer"]))
+@settings(max_examples=25, deadline=None)
+def test_the_asked_share_goes_and_it_is_the_smallest(share, scope):
+    model = network()
+    masks = magnitude_masks(model, share, scope=scope)
+    small = prune(model, masks)
+    total = sum(weight.numel() for weight in prunable(model).values())
+    assert abs(masks.sparsity - share) <= (len(masks.keep) if scope == "layer" else 1) / total
+    for name, keep in masks.keep.items():
+        weight = dict(model.named_parameters())[name].detach().abs()
+        if keep.any() and not keep.all():
+            assert weight[keep].min() >= weight[~keep].max()
+        assert torch.equal(dict(small.named_parameters())[name] != 0, keep)
+
+
+def test_agrees_with_torch():
+    ours, theirs = network(), network()
+    small = prune(ours, magnitude_masks(ours, 0.6))
+    parts = [(module, "weight") for module in theirs if isinstance(module, nn.Conv2d | nn.Linear)]
+    reference.global_unstructured(parts, pruning_method=reference.L1Unstructured, amount=0.6)
+    for mine, (module, _) in zip([m for m in small if isinstance(m, nn.Conv2d | nn.Linear)], parts, strict=True):
+        assert torch.equal(mine.weight, module.weight)
+
+
+def test_the_model_itself_is_left_alone_and_vectors_stay_whole():
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    small = prune(model, magnitude_masks(model, 0.9, skip=("4",)))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    shares = sparsity_of(small)
+    assert set(shares) == {"0.weight", "3.weight", "4.weight"} and shares["4.weight"] == 0
+    assert torch.equal(small[1].weight, model[1].weight) and torch.equal(small[3].bias, model[3].bias)
+
+
+def test_equal_weights_lose_exactly_the_share():
+    model = nn.Linear(10, 10, bias=False)
+    nn.init.ones_(model.weight)
+    assert magnitude_masks(model, 0.37).sparsity == pytest.approx(0.37)
+
+
+def test_masks_hold_zeros_down_while_training():
+    model = network()
+    masks = magnitude_masks(model, 0.8)
+    masks.apply(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.ones(2, 3, 3, 3)).square().sum().backward()
+        optimizer.step()
+        masks.apply(model)
+    assert sum(s * w.numel() for s, w in zip(sparsity_of(model).values(), prunable(model).values(), strict=True)) >= 0.8 * 100
+    with pytest.raises(KeyError):
+        Masks({"absent": torch.ones(2, dtype=torch.bool)}).apply(model)
+
+
+def test_zeros_pay_in_a_compressed_file_only():
+    model = nn.Linear(200, 200)
+    small = prune(model, magnitude_masks(model, 0.8))
+    assert sum(p.numel() for p in small.parameters()) == sum(p.numel() for p in model.parameters())
+    assert compressed_bytes(small) < 0.5 * compressed_bytes(model)
+
+
+def test_bad_input_is_named():
+    for share in (0, 1, -0.1, 1.5):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            magnitude_masks(network(), share)
+    with pytest.raises(ValueError, match="no weight to prune"):
+        magnitude_masks(nn.LayerNorm(3), 0.5)
+    model = network()
+    model[3].weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"'3\.weight'"):
+        magnitude_masks(model, 0.5)
