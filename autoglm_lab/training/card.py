@@ -26,8 +26,9 @@ def _story(training: dict[str, Any]) -> str:
 ({kind}): {recipe["align_steps"]:,} steps that align picture cells and spoken words with the embeddings of their names, then
 {training["step"] - recipe["align_steps"]:,} steps of instruction, each with up to {recipe["samples"]} requests about each of
 {recipe["pictures"]} screens. The learning rate rises to {recipe["learning_rate"]:g} and falls along a cosine; the last gated
-layer is shown where the evidence for each answer lies; from step {recipe["hard_from"]:,} on, requests that compare two things (is the
-switch as wished?) are drawn more often. Saved is an average of the weights (decay {recipe["average"]}). {training.get("note", "")}""".rstrip()
+layer is shown where the evidence for each answer lies; from step {recipe["hard_from"]:,} on, requests that compare two
+things (is the switch as wished?) are drawn more often. Saved is an average of the weights (decay {recipe["average"]}).
+{training.get("note", "")}""".rstrip()
 
 
 def write_card(folder: Path) -> None:

@@ -62,8 +62,8 @@ def preset(name: str) -> Preset:
     if name == "mini":
         small = PhoneGLMConfig(hidden_size=256, intermediate_size=512, num_attention_heads=4, num_key_value_heads=2,
                                audio_channels=192, image_channels=(24, 48, 96, 160))  # fmt: skip
-        recipe = Recipe(align_steps=200, steps=1500, pictures=20, samples=2, learning_rate=1.5e-3, warmup=50,
-                        gate_from=1000, average=0.99)  # fmt: skip
+        recipe = Recipe(align_steps=500, steps=1900, pictures=12, samples=3, learning_rate=1.5e-3, warmup=50, gate_hold=100,
+                        gate_from=1200, hard_from=1900, average=0.99, checkpoint_every=100)  # fmt: skip
         return Preset(small, recipe, SceneSpec(scenes=3000, mini=True))
     raise ValueError(f"preset {name!r} is unknown; there are 'full' and 'mini'")
 
