@@ -1,0 +1,111 @@
+"""Which layers can bear it: one layer at a time is pruned or rounded, and what that costs decides how the budget is spread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+Change = Callable[[nn.Module, str, float], nn.Module]  # model, layer, setting -> changed copy
+Measure = Callable[[nn.Module], float]  # lower is better
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What each layer costs at each setting: `cost[layer][setting]`, and `base`, the cost of the model as it is."""
+
+    base: float
+    cost: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
+
+    def rises(self) -> dict[str, dict[float, float]]:
+        """By how much each setting raises the cost."""
+        return {layer: {setting: value - self.base for setting, value in row.items()} for layer, row in self.cost.items()}
+
+    def ranking(self) -> list[str]:
+        """The layers from the most to the least sensitive, by the largest rise."""
+        rises = self.rises()
+        return sorted(rises, key=lambda layer: max(rises[layer].values()), reverse=True)
+
+    def budget(self, sizes: Mapping[str, float], saved: float) -> dict[str, float]:
+        """A setting for each layer so that at least the share `saved` of all sizes goes, at the least summed rise found.
+
+        Settings are shares that go (0 leaves a layer whole). Steps are taken greedily, the cheapest rise per saved size
+        first. ValueError when even the strongest settings do not save as much, or a layer has no size.
+        """
+        missing = sorted(set(self.cost) - set(sizes))
+        if missing:
+            raise ValueError(f"sizes lacks {', '.join(missing)}")
+        rises, chosen = self.rises(), dict.fromkeys(self.cost, 0.0)
+        total, gone = sum(sizes[layer] for layer in self.cost), 0.0
+        while gone < saved * total - 1e-9:
+            steps = []
+            for layer in self.cost:
+                before = chosen[layer]
+                for setting in (s for s in rises[layer] if s > before):
+                    rise = rises[layer][setting] - rises[layer].get(before, 0.0)
+                    steps.append((rise / ((setting - before) * sizes[layer]), layer, setting))
+            if not steps:
+                raise ValueError(f"the strongest settings save {gone / total:.0%}; {saved:.0%} was asked for")
+            _, layer, setting = min(steps)
+            gone += (setting - chosen[layer]) * sizes[layer]
+            chosen[layer] = setting
+        return chosen
+
+
+def scan(
+    model: nn.Module,
+    layers: Sequence[str],
+    settings: Sequence[float],
+    change: Change,
+    measure: Measure,
+    *,
+    cache: Path | None = None,
+) -> Sensitivity:
+    """Measure `change(model, layer, setting)` for every layer and setting; what `cache` (a JSON file) holds is not measured again.
+
+    The cache is written after each measurement, so an interrupted scan goes on where it was. It belongs to one model and
+    one measure: use another file for others. ValueError for no layers or no settings.
+    """
+    if not layers or not settings:
+        raise ValueError(f"a scan needs layers and settings, got {len(layers)} and {len(settings)}")
+    known: dict[str, float] = json.loads(cache.read_text("utf-8")) if cache is not None and cache.exists() else {}
+
+    def value(key: str, make: Callable[[], nn.Module]) -> float:
+        if key not in known:
+            known[key] = float(measure(make()))
+            if cache is not None:
+                part = cache.with_suffix(".part")
+                part.write_text(json.dumps(known, indent=1), "utf-8")
+                part.replace(cache)
+        return known[key]
+
+    base = value("as it is", lambda: model)
+    cost: dict[str, dict[float, float]] = {}
+    for layer, setting in tqdm([(n, s) for n in layers for s in settings], desc="sensitivity", unit="variant", leave=False):
+        made = value(f"{layer} at {setting:g}", lambda layer=layer, setting=setting: change(model, layer, setting))  # type: ignore[misc]
+        cost.setdefault(layer, {})[setting] = made
+    return Sensitivity(base, cost)
+
+
+def gradient_sensitivity(
+    model: nn.Module, loss: Callable[[nn.Module], Float[Tensor, ""]], layers: Iterable[str]
+) -> dict[str, Float[Tensor, " O"]]:
+    """The L2 norm of the loss gradient of each output channel's weights, by layer.
+
+    A channel whose gradient is a small share of the layer's largest changes the loss little when its weights move. The
+    model's own gradients are left as they were. ValueError when a layer takes no part in the loss.
+    """
+    weights = {name: model.get_submodule(name).get_parameter("weight") for name in layers}
+    gradients = torch.autograd.grad(loss(model), list(weights.values()), allow_unused=True)
+    norms = {}
+    for name, gradient in zip(weights, gradients, strict=True):
+        if gradient is None:
+            raise ValueError(f"layer {name!r} takes no part in this loss")
+        norms[name] = gradient.flatten(1).norm(dim=1) if gradient.ndim > 1 else gradient.abs()
+    return norms
