@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from autoglm_lab.training.scenes import load_scenes
 
 UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE = 0.06, 0.03, 0.3
 LONGEST_FRAMES = 360
+READ_SIGMA = 4.0  # thousandths by which coordinates are off when they are read back
 Label = tuple[int, int, int]
 LOST_IN_NOISE_DB = (-15.0, 1.0)  # speech-to-noise ratios at which a clip counts as unintelligible
 
@@ -67,7 +68,8 @@ class Batch:
     pixels: torch.Tensor  # [N, 3, 224, 224] uint8
     image_of: torch.Tensor  # [B]
     image_present: torch.Tensor  # [B]
-    ids: torch.Tensor  # [B, T]
+    ids: torch.Tensor  # [B, T] what is to be predicted
+    inputs: torch.Tensor  # [B, T] what is read: the same, but with coordinates a little off, as the model's own will be
     attention_mask: torch.Tensor  # [B, T]
     answer: torch.Tensor  # [B, T] true where the token is to be predicted
     place: torch.Tensor  # [B, T] true where that token is a coordinate
@@ -122,7 +124,10 @@ class Scenes:
             else:
                 picked = rng.permutation(count)[:samples]
             rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in picked]
-        return self._tensors(np.asarray(self.pictures[chosen]), rows, cells, switches)
+        tensors = self._tensors(np.asarray(self.pictures[chosen]), rows, cells, switches)
+        off = np.round(rng.normal(0, READ_SIGMA, tensors.ids.shape)).astype(np.int64)
+        near = np.clip(tensors.ids.numpy() + off, self.numbers[0], self.numbers[-1])
+        return replace(tensors, inputs=torch.where(tensors.place, torch.from_numpy(near), tensors.ids))
 
     def _row(
         self, fact: dict[str, Any], sample: dict[str, Any], picture: int, think: bool, rng: np.random.Generator
@@ -169,7 +174,7 @@ class Scenes:
         mel, mel_mask = self._sounds(clips)
         return Batch(
             pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2), image_of=torch.tensor([r["picture"] for r in rows]),
-            image_present=torch.tensor([float(r["seen"]) for r in rows]), ids=torch.from_numpy(ids),
+            image_present=torch.tensor([float(r["seen"]) for r in rows]), ids=torch.from_numpy(ids), inputs=torch.from_numpy(ids),
             attention_mask=torch.from_numpy(mask), answer=torch.from_numpy(answer), place=torch.from_numpy(place),
             cell=torch.from_numpy(cell),
             mel=mel, mel_mask=mel_mask, audio_of=torch.from_numpy(audio_of),

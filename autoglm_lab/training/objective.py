@@ -123,7 +123,7 @@ def step_losses(model: PhoneGLMForConditionalGeneration, batch: Batch, concepts:
     if align_only:
         return Losses(image, audio, zero, zero, zero, switch, image_right, audio_right, switch_right=switch_right)
     memories = spread_memories(model.remember(cells, (frames, mask), len(batch.ids)), batch)
-    states, gated = model.decode(batch.ids, memories, batch.attention_mask, output_attentions=True)
+    states, gated = model.decode(batch.inputs, memories, batch.attention_mask, output_attentions=True)
     answer, token_right, answer_right = answer_loss(model, states[-1], batch)
     gate = sum((_mean_open(part.gate, batch.answer) for fused in gated for part in fused.values()), start=zero)
     point, point_right = point_loss(gated[-1]["image"].weights, batch)

@@ -21,7 +21,7 @@ from autoglm_lab.phone.tasks import Task
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.training.build import finish, save_model, thin_log
 from autoglm_lab.training.card import ASKED, write_card
-from autoglm_lab.training.data import Scenes, difficulty
+from autoglm_lab.training.data import READ_SIGMA, Scenes, difficulty
 from autoglm_lab.training.evaluation import (
     EVALUATION_SEEDS,
     MEASURES,
@@ -121,6 +121,15 @@ def test_batches_depend_on_seed_step_and_rank_alone(data):
     assert torch.equal(one.ids, same.ids) and torch.equal(one.pixels, same.pixels)
     assert one.ids.shape != other.ids.shape or not torch.equal(one.ids, other.ids)
     assert not one.place[~one.answer].any()
+
+
+def test_coordinates_are_read_a_little_off(data):
+    batch = data.batch(0, 5, 0, 6, 3)
+    assert torch.equal(batch.inputs[~batch.place], batch.ids[~batch.place])
+    off = (batch.inputs - batch.ids)[batch.place]
+    assert (off != 0).float().mean() > 0.5 and off.abs().max() <= 6 * READ_SIGMA
+    read = batch.inputs[batch.place]
+    assert data.numbers[0] <= read.min() and read.max() <= data.numbers[-1]
 
 
 def test_hard_batches_compare_more(data):
