@@ -210,11 +210,13 @@ def difficulty(sample: dict[str, Any], app: str) -> float:
     kind, action = sample["kind"], sample["action"]
     if action in ('do(action="Home")', 'do(action="Back")') or kind in ("describe", "who"):
         return 0.5
+    if action.startswith('do(action="Type"'):  # copying word by word is learned last
+        return 10.0
     if (kind in ("toggle_on", "toggle_off") and app == "Settings") or (kind == "alarm" and app == "Clock"):
         return 3.0
     if kind == "open_app" and action.startswith("finish"):
         return 3.0
-    return 2.0 if action.startswith('do(action="Type"') else 1.0
+    return 1.0
 
 
 def _labels(labels: list[Label]) -> torch.Tensor:

@@ -314,8 +314,8 @@ print(f"half of its looks fall on the evidence from step {first_step('point_righ
 # data; what counts is held out, and stands in the model's card.
 #
 # To train an agent yourself, in a cell of your own: `lab.train("mini")`. It draws its phones, makes its voices, and shows
-# these curves while they grow; interrupt it and call it again to go on. The small agent knows one home page and needs about
-# ten minutes on two cores with bfloat16 units; `autoglm-lab evaluate --preset mini --model build/mini/model` measures it.
+# these curves while they grow; the line above them says how long your machine will need. Interrupt it and call it again to go
+# on. The small agent knows one home page; `autoglm-lab evaluate --preset mini --model build/mini/model` measures it.
 #
 # ## Exercise 1: attend
 #
