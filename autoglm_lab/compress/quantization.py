@@ -117,8 +117,8 @@ def _mse(rows: Tensor, scheme: Scheme) -> Ranges:
         error = (rounded - rows).square().sum(1, keepdim=True)
         better = error < best
         best = torch.where(better, error, best)
-        chosen = tuple(torch.where(better, end * shrink, old) for end, old in zip((low, high), chosen, strict=True))
-    return chosen[0], chosen[1]
+        chosen = torch.where(better, low * shrink, chosen[0]), torch.where(better, high * shrink, chosen[1])
+    return chosen
 
 
 RANGES: dict[str, Callable[[Tensor, Scheme], Ranges]] = {"minmax": _minmax, "percentile": _percentile, "mse": _mse}
@@ -159,14 +159,16 @@ def pack(codes: Int[Tensor, "*shape"], bits: int) -> UInt8[Tensor, " bytes"]:
     flat = codes.reshape(-1)
     flat = F.pad(flat, (0, -len(flat) % each)).reshape(-1, each)
     shifts = torch.arange(each) * bits
-    return (flat << shifts).sum(1).to(torch.uint8)
+    packed: Tensor = (flat << shifts).sum(1).to(torch.uint8)
+    return packed
 
 
 def unpack(packed: UInt8[Tensor, " bytes"], bits: int, count: int) -> Int[Tensor, " count"]:
     """The first `count` codes of `pack`."""
     shifts = torch.arange(8 // bits, device=packed.device) * bits
     codes = (packed.to(torch.int32)[:, None] >> shifts) & (2**bits - 1)
-    return codes.reshape(-1)[:count].to(torch.int32)
+    first: Tensor = codes.reshape(-1)[:count].to(torch.int32)
+    return first
 
 
 class PackedWeight(nn.Module):
@@ -199,7 +201,8 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, scheme: Scheme, method: str = "minmax") -> None:
         super().__init__()
         self.weight_codes = PackedWeight(linear.weight, scheme, method)
-        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().clone())
+        bias: Tensor | None = linear.bias
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product with the unpacked weight, plus the bias."""
