@@ -87,8 +87,10 @@ and noise is added to the command (speech-to-noise ratio, dB):
 
 ## Training
 
-{_story(training)} Both stages lie in `autoglm_lab/training/`; `training.csv` beside this card holds the curve.
-`autoglm-lab train --preset {training["preset"]}` repeats the run.
+{_story(training)}
+
+Both stages lie in `autoglm_lab/training/`; `training.csv` beside this card holds the curve.
+`autoglm-lab train --preset {training["preset"]}` trains anew.
 
 ## Limits
 

@@ -28,7 +28,7 @@ class Recipe:
     """Everything that decides how a training run goes."""
 
     align_steps: int = 1500  # stage one
-    steps: int = 7000  # both stages together
+    steps: int = 8400  # both stages together
     pictures: int = 16  # scenes in a batch
     samples: int = 3  # samples of each scene in a batch
     learning_rate: float = 1e-3
