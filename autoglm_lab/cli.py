@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-DEFAULT_WORK = Path("build")
+from autoglm_lab.paths import WORK
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="watch the agent do a task on a simulated phone")
     demo.add_argument("--task", help="what it should do (default: a task drawn from the seed)")
     demo.add_argument("--seed", type=_seed, default=7, help="which phone (default 7)")
-    demo.add_argument("--out", type=Path, default=DEFAULT_WORK, help="folder for filmstrip.png (default build/)")
+    demo.add_argument("--out", type=Path, default=WORK, help="folder for filmstrip.png (default build/)")
     demo.add_argument("--think", action="store_true", help="let it write its thought before each action")
     demo.set_defaults(command=_demo)
 
@@ -193,7 +193,7 @@ def _rounded(ms: dict[str, float]) -> dict[str, float]:
 def _train(options: argparse.Namespace) -> int:
     from autoglm_lab.training.build import train
 
-    folder = options.out or DEFAULT_WORK / options.preset
+    folder = options.out or WORK / options.preset
     result = train(options.preset, folder, seed=options.seed, until=options.steps, threads=options.threads)
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
@@ -212,15 +212,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     mini = options.preset == "mini"
     rates = (evaluate_mini if mini else evaluate)(many, options.seed, options.tasks)
     report: dict[str, Any] = {name: asdict(rate) for name, rate in rates.items()}
-    gates = {} if mini else gate_response(many, options.seed, min(128, options.tasks))
-    report |= {} if mini else {"gates": gates}
+    if not mini:
+        report["gates"] = gate_response(many, options.seed, min(128, options.tasks))
     if options.json:
         print(json.dumps(report))
         return 0
     for name, rate in rates.items():
         print(f"{name:13} {rate.rate:7.1%}   95 % interval {rate.ci95[0]:.1%} to {rate.ci95[1]:.1%}   n = {rate.n}")
-    for modality, values in gates.items():
-        print(f"{modality} gate  " + "  ".join(f"{name} {value:.3f}" for name, value in values.items()))
+    for modality, gates in report.get("gates", {}).items():
+        print(f"{modality} gate  " + "  ".join(f"{name} {value:.3f}" for name, value in gates.items()))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+WORK = Path("build")  # where runs, films and models go unless a folder is given
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoglm_lab.compress.quantization import linear_layers
+from autoglm_lab.compress.layers import linear_layers, replace_linear
 
 
 class LowRankLinear(nn.Module):
@@ -124,20 +123,12 @@ def factorise_layers(
     `activations` may hold example inputs [N, I] by layer name (see `record_inputs`). ValueError when nothing is selected,
     or for a weight that is not finite (the layer is named).
     """
-    copied = copy.deepcopy(model)
-    names = [name for name, _ in linear_layers(copied) if select(name)]
-    if not names:
-        raise ValueError("no linear layer is selected")
-    for name in names:
-        layer = copied.get_submodule(name)
-        assert isinstance(layer, nn.Linear)
-        holder, _, last = name.rpartition(".")
+
+    def thin(name: str, layer: nn.Linear) -> LowRankLinear:
         rank = rank_for_budget(layer.out_features, layer.in_features, ratio)
-        try:
-            setattr(copied.get_submodule(holder), last, factorise(layer, rank, (activations or {}).get(name)))
-        except ValueError as error:
-            raise ValueError(f"layer {name!r}: {error}") from error
-    return copied
+        return factorise(layer, rank, (activations or {}).get(name))
+
+    return replace_linear(model, thin, select)
 
 
 @torch.no_grad()

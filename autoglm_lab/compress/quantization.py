@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,6 +10,8 @@ import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from autoglm_lab.compress.layers import replace_linear
 
 Granularity = Literal["tensor", "channel", "group"]
 Ranges = tuple[Tensor, Tensor]  # lowest and highest value of each row
@@ -215,28 +216,6 @@ def quantize_weights(model: nn.Module, scheme: Scheme, *, method: str = "minmax"
     A layer whose weight is shared with another module (a tied head) stays as it is. ValueError when nothing is left to
     quantise, or for a weight that is not finite (the layer is named).
     """
-    copied = copy.deepcopy(model)
-    names = [name for name, _ in linear_layers(copied) if not name.startswith(skip or ("\0",))]
-    if not names:
-        raise ValueError("no linear layer is left to quantise: the model has none of its own, or all are skipped")
-    for name in names:
-        parent, _, last = name.rpartition(".")
-        holder = copied.get_submodule(parent)
-        layer = copied.get_submodule(name)
-        assert isinstance(layer, nn.Linear)
-        try:
-            setattr(holder, last, PackedLinear(layer, scheme, method))
-        except ValueError as error:
-            raise ValueError(f"layer {name!r}: {error}") from error
-    return copied
-
-
-def linear_layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    """Every linear layer that owns its weight alone."""
-    owners: dict[int, int] = {}
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    for name, module in model.named_modules():
-        if type(module) is nn.Linear and owners[id(module.weight)] == 1:
-            yield name, module
+    return replace_linear(
+        model, lambda _, layer: PackedLinear(layer, scheme, method), lambda name: not (skip and name.startswith(skip))
+    )

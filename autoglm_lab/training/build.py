@@ -19,7 +19,7 @@ from autoglm_lab.phone.catalog import APPS
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.scenes import MINI_KINDS, make_scenes
 from autoglm_lab.training.speech_data import synthesise_training_set
-from autoglm_lab.training.trainer import Training, has_fast_bf16, preset, start
+from autoglm_lab.training.trainer import Training, has_fast_bf16, preset, read_log, start
 
 
 def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
@@ -57,8 +57,7 @@ def finish(training: Training, name: str, folder: Path) -> None:
 def run_facts(training: Training) -> dict[str, Any]:
     """What a run was, in numbers: for its model card."""
     data, recipe = training.data, training.recipe
-    with (training.folder / "log.csv").open(newline="") as file:
-        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+    seconds = sum(row["seconds"] for row in read_log(training.folder / "log.csv"))
     return {
         "parameters": sum(p.numel() for p in training.model.parameters()),
         "scenes": len(data.facts),
@@ -75,8 +74,7 @@ def run_facts(training: Training) -> dict[str, Any]:
 
 def thin_log(log: Path, out: Path, points: int = 160) -> None:
     """Write means over equal stretches of a run's log: enough for its curve."""
-    with log.open(newline="") as file:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    rows = read_log(log)
     names = ("image", "audio", "answer", "image_right", "audio_right", "point_right", "answer_right")
     with out.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -217,6 +217,12 @@ def _groups(model: PhoneGLMForConditionalGeneration, recipe: Recipe) -> list[dic
     return [{"part": part, **group} for part, group in groups.items()]
 
 
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The rows of a run's `log.csv`."""
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
 def numbers(losses: Losses) -> dict[str, float]:
     """The losses as plain numbers."""
     return {k: float(v.detach()) if isinstance(v, torch.Tensor) else v for k, v in vars(losses).items()}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 from IPython.display import display
 
+from autoglm_lab.paths import WORK
 from autoglm_lab.training.build import train as train_preset
-from autoglm_lab.training.trainer import preset
+from autoglm_lab.training.trainer import preset, read_log
 from autoglm_lab.widgets.training_widget import TrainingWidget
-
-WORK = Path("build")
 
 
 def train(name: str = "mini", folder: Path | str | None = None, **options: Any) -> dict[str, Any]:
@@ -25,8 +23,7 @@ def train(name: str = "mini", folder: Path | str | None = None, **options: Any) 
     curve = TrainingWidget(recipe.steps, recipe.align_steps)
     log = folder / "run" / "log.csv"
     if log.exists():
-        with log.open(newline="") as file:
-            for row in csv.DictReader(file):
-                curve({key: float(value) for key, value in row.items()})
+        for row in read_log(log):
+            curve(row)
     display(curve)  # type: ignore[no-untyped-call]
     return train_preset(name, folder, on_step=curve, **options)

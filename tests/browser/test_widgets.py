@@ -285,7 +285,7 @@ def test_gates_follow_the_sliders(lab):
 def test_a_training_curve_grows(lab):
     lab = lab("training", TRAINING)
     root = lab.page.locator(".lab-training")
-    bar, answers = root.get_by_label("Steps done"), root.locator(".lab-plot").nth(1).locator(".lab-curve-2")
+    bar, answers = root.get_by_label("Steps done"), root.locator(".lab-plot").nth(1).locator(".lab-curve.lab-series-2")
     expect(bar).to_have_attribute("value", "250")
     before = answers.get_attribute("d").count("L")
     assert root.locator(".lab-curve").count() == 5

@@ -8,11 +8,11 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import GlmConfig, GlmForCausalLM
 
+from autoglm_lab.compress.layers import linear_layers
 from autoglm_lab.compress.quantization import (
     PackedLinear,
     PackedWeight,
     Scheme,
-    linear_layers,
     pack,
     quantize,
     quantize_weights,
@@ -139,7 +139,7 @@ def test_a_tied_head_is_left_alone():
 
 
 def test_bad_input_is_named():
-    for bad, words in (({"bits": 1}, "2 to 8"), ({"group_size": 1}, "at least two")):
+    for bad, words in (({"bits": 1}, "2 to 8"), ({"granularity": "row"}, "'tensor'"), ({"group_size": 1}, "at least two")):
         with pytest.raises(ValueError, match=words):
             Scheme(**bad)
     with pytest.raises(ValueError, match="minmax, percentile, mse"):

@@ -28,7 +28,7 @@ function plot(panel, shown) {
   });
   const curves = panel.lines.map((line, i) =>
     make("path", {
-      class: `lab-curve lab-curve-${i}`,
+      class: `lab-curve lab-series-${i}`,
       d: line.points.map(([step, value], n) => `${n ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join(""),
     }),
   );
@@ -44,7 +44,7 @@ function plot(panel, shown) {
   const key = panel.lines.map((line, i) => {
     const last = line.points.at(-1);
     const number = make("span", { class: "lab-number" }, last ? last[1].toFixed(2) : "–");
-    return make("li", {}, make("i", { class: `lab-mark lab-mark-${i}` }), make("span", {}, line.name), number);
+    return make("li", {}, make("i", { class: `lab-mark lab-series-${i}` }), make("span", {}, line.name), number);
   });
   return make("figure", { class: "lab-plot" }, make("figcaption", {}, panel.title), svg, make("ul", {}, ...key));
 }

@@ -1,0 +1,39 @@
+"""Finding the linear layers of a model, and putting others in their place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+from torch import nn
+
+
+def linear_layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    """Every linear layer that owns its weight alone: a tied head is not among them."""
+    owners: dict[int, int] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    for name, module in model.named_modules():
+        if type(module) is nn.Linear and owners[id(module.weight)] == 1:
+            yield name, module
+
+
+def replace_linear(
+    model: nn.Module, make: Callable[[str, nn.Linear], nn.Module], select: Callable[[str], bool] = lambda name: True
+) -> nn.Module:
+    """A copy of the model with `make(name, layer)` in place of every selected linear layer.
+
+    ValueError when no layer is selected; one that `make` raises is raised again with the name of the layer.
+    """
+    copied = copy.deepcopy(model)
+    chosen = [(name, layer) for name, layer in linear_layers(copied) if select(name)]
+    if not chosen:
+        raise ValueError("no linear layer is selected: the model has none of its own, or all are left out")
+    for name, layer in chosen:
+        holder, _, last = name.rpartition(".")
+        try:
+            setattr(copied.get_submodule(holder), last, make(name, layer))
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from error
+    return copied

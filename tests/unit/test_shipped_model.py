@@ -1,0 +1,37 @@
+"""The checkpoint in `data/model`: what it can do, on a small part of the evaluation, so that a spoilt one is noticed."""
+
+import json
+
+import pytest
+
+import autoglm_lab as lab
+from autoglm_lab.paths import data_dir
+from autoglm_lab.training.batch import BatchEngine, gate_response
+from autoglm_lab.training.card import card
+from autoglm_lab.training.evaluation import World, answer_rate, episodes, question_requests, task_rate, typed_requests
+
+
+@pytest.fixture(scope="module")
+def many():
+    engine = lab.load()
+    return BatchEngine(engine.model, engine.processor)
+
+
+def test_it_acts_and_answers(many):
+    world = World(seed=3)
+    assert answer_rate(many, typed_requests(world, 96), "typed_step").rate >= 0.95
+    assert answer_rate(many, question_requests(world, 64), "screen_qa").rate >= 0.92
+    assert task_rate(many, episodes(world, 32)).rate >= 0.8
+
+
+def test_its_gates_close_on_what_cannot_be_read(many):
+    gates = gate_response(many, seed=3, count=32)
+    assert gates["image"]["blur_8"] <= 0.75 * gates["image"]["clean"]
+    assert gates["speech"]["snr_0"] <= 0.9 * gates["speech"]["clean"]
+
+
+def test_its_card_is_what_its_figures_give():
+    folder = data_dir() / "model"
+    results, training, config = (json.loads((folder / f"{name}.json").read_text()) for name in ("results", "training", "config"))
+    assert (folder / "README.md").read_text() == card(results, training, config)
+    assert (folder / "model.safetensors").stat().st_size <= 35e6
