@@ -11,6 +11,7 @@ from PIL import Image
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.simulator import Phone
 from autoglm_lab.runtime.engine import Engine
+from autoglm_lab.runtime.prompt import recall
 
 MAX_STEPS = 10
 
@@ -52,7 +53,7 @@ def steps(
         yield Step(index, screenshot, answer.thinking, action, answer.text, answer.ms, changed, error)
         if error is not None or action is None or action.name in ("finish", "Take_over"):
             return
-        last = action.name
+        last = recall(last, action.name)
 
 
 def run(task: str, phone: Phone, engine: Engine, **options: Any) -> list[Step]:

@@ -77,16 +77,17 @@ def _home(state: State) -> Iterator[Element]:
         yield Element("dot", (x - 10, 945, x + 10, 955), on=number == state.page)
 
 
-def _header(state: State, title: str, *, back: bool, glyph: str = "") -> Iterator[Element]:
+def _header(state: State, concept: str, *, back: bool, glyph: str = "", title: str = "") -> Iterator[Element]:
+    """A bar that names an app or a contact (`concept`), or else has a `title` of its own."""
     yield Element("background", (0, 0, 1000, 1000))
-    yield Element("header", (0, 34, 1000, 110), text=title, glyph=glyph, on=back)
+    yield Element("header", (0, 34, 1000, 110), concept, text=title or named(concept).name(state.look.lang), glyph=glyph, on=back)
     if back:
         yield Element("button", (10, 40, 120, 104), "back", "back", glyph="arrow_left")
 
 
 def _settings(state: State, view: View) -> Iterator[Element]:
     look = state.look
-    yield from _header(state, named("settings").name(look.lang), back=False)
+    yield from _header(state, "settings", back=False)
     # the bigger title exists only at the top of the list: it tells a reader where the list stands
     top, height = (210.0, 108.0) if state.scroll == 0 else (130.0, 118.0)
     if state.scroll == 0:
@@ -102,7 +103,7 @@ def _settings(state: State, view: View) -> Iterator[Element]:
 
 
 def _chats(state: State, view: View) -> Iterator[Element]:
-    yield from _header(state, named("wechat").name(state.look.lang), back=False)
+    yield from _header(state, "wechat", back=False)
     for place, contact_id in enumerate(state.look.contacts_order):
         y = 120 + place * 118
         contact = named(contact_id)
@@ -111,7 +112,7 @@ def _chats(state: State, view: View) -> Iterator[Element]:
 
 
 def _chat(state: State, view: View) -> Iterator[Element]:
-    yield from _header(state, named(view.arg).name(state.look.lang), back=True)
+    yield from _header(state, view.arg, back=True)
     bubbles = state.chats[view.arg][-4:]
     for place, (mine, text) in enumerate(bubbles):
         y = 130 + place * 95
@@ -125,7 +126,7 @@ def _chat(state: State, view: View) -> Iterator[Element]:
 
 def _alarms(state: State, view: View) -> Iterator[Element]:
     corner = state.look.add_button == "corner"
-    yield from _header(state, named("clock").name(state.look.lang), back=False)
+    yield from _header(state, "clock", back=False)
     for place, time in enumerate(state.alarms[:5]):
         yield Element("alarm", (40, 130 + place * 130, 960, 245 + place * 130), text=time)
     box = (760.0, 740.0, 960.0, 840.0) if corner else (840.0, 38.0, 990.0, 106.0)
@@ -133,7 +134,7 @@ def _alarms(state: State, view: View) -> Iterator[Element]:
 
 
 def _editor(state: State, view: View) -> Iterator[Element]:
-    yield from _header(state, {"zh": "新闹钟", "en": "New alarm"}[state.look.lang], back=True)
+    yield from _header(state, "", back=True, title={"zh": "新闹钟", "en": "New alarm"}[state.look.lang])
     yield Element("big_field", (200, 200, 800, 330), "time_field", "focus", state.typed or "--:--")
     yield Element("pill", (300, 430, 700, 510), "save", "save" if _is_time(state.typed) else "",
                   named("save").name(state.look.lang), on=bool(state.typed))  # fmt: skip
@@ -146,20 +147,20 @@ def _is_time(text: str) -> bool:
 
 
 def _search_main(state: State, view: View) -> Iterator[Element]:
-    yield from _header(state, named(view.app).name(state.look.lang), back=False)
+    yield from _header(state, view.app, back=False)
     yield Element("field", (40, 125, 960, 195), "search_field", "focus", glyph="search")
     yield from _cards(state, view, top=220)
 
 
 def _search_edit(state: State, view: View) -> Iterator[Element]:
-    yield from _header(state, named(view.app).name(state.look.lang), back=True)
+    yield from _header(state, view.app, back=True)
     yield Element("field", (40, 125, 780, 195), "search_field", "focus", state.typed, glyph="search", on=True)
     yield Element("round", (810, 120, 970, 200), "search_button", "submit" if state.typed else "", glyph="search")
     yield Element("keyboard", (0, 625, 1000, 1000))
 
 
 def _results(state: State, view: View) -> Iterator[Element]:
-    yield from _header(state, named(view.app).name(state.look.lang), back=True)
+    yield from _header(state, view.app, back=True)
     yield Element("field", (40, 125, 960, 195), "search_field", "focus", view.arg, glyph="search")
     for place in range(5):
         y = 220 + place * 135
@@ -167,7 +168,7 @@ def _results(state: State, view: View) -> Iterator[Element]:
 
 
 def _generic(state: State, view: View) -> Iterator[Element]:
-    yield from _header(state, named(view.app).name(state.look.lang), back=False, glyph=named(view.app).glyph)
+    yield from _header(state, view.app, back=False, glyph=named(view.app).glyph)
     yield from _cards(state, view, top=130 - 60 * state.scroll)
 
 

@@ -18,9 +18,10 @@ from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.phone.tasks import REPEAT
 from autoglm_lab.runtime.features import log_mel
 from autoglm_lab.runtime.prompt import write_answer, write_prompt
+from autoglm_lab.training.copying import Copying, copying_rows, with_chance_phrase
 from autoglm_lab.training.scenes import load_scenes
 
-UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE = 0.06, 0.03, 0.3
+UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE, CHANCE_PHRASE_SHARE = 0.06, 0.03, 0.3, 0.5
 LONGEST_FRAMES = 360
 READ_SIGMA = 4.0  # thousandths by which coordinates are off when they are read back
 Label = tuple[int, int, int]
@@ -81,6 +82,7 @@ class Batch:
     cells: torch.Tensor  # [C, 3] picture, cell, concept
     switches: torch.Tensor  # [S, 3] picture, cell, 1 if on
     words: torch.Tensor  # [W, 3] sound, concept, language
+    copying: Copying | None = None
 
 
 class Scenes:
@@ -103,8 +105,11 @@ class Scenes:
         self.coordinate_openers = {vocabulary[t] for t in ('", element=[', '", start=[', "], end=[", ",")}
         self.numbers = range(vocabulary["0"], vocabulary["999"] + 1)
 
-    def batch(self, seed: int, step: int, rank: int, pictures: int, samples: int, *, hard: bool = False) -> Batch:
-        """The batch of one step: `pictures` scenes and up to `samples` samples of each; `hard` draws by `difficulty`."""
+    def batch(self, seed: int, step: int, rank: int, pictures: int, samples: int, *, hard: bool = False, copies: int = 0) -> Batch:
+        """The batch of one step: `pictures` scenes and up to `samples` samples of each; `hard` draws by `difficulty`.
+
+        `copies` rows of practice in copying come along.
+        """
         rng = np.random.default_rng([seed, step, rank])
         chosen = rng.choice(len(self.facts), pictures, p=self.shares) if hard else rng.integers(len(self.facts), size=pictures)
         think = bool(rng.random() < THINK_SHARE)  # for the whole batch: answers with and without a thought differ much in length
@@ -127,12 +132,15 @@ class Scenes:
         tensors = self._tensors(np.asarray(self.pictures[chosen]), rows, cells, switches)
         off = np.round(rng.normal(0, READ_SIGMA, tensors.ids.shape)).astype(np.int64)
         near = np.clip(tensors.ids.numpy() + off, self.numbers[0], self.numbers[-1])
-        return replace(tensors, inputs=torch.where(tensors.place, torch.from_numpy(near), tensors.ids))
+        copying = copying_rows(self.tokenizer, copies, rng) if copies else None
+        return replace(tensors, inputs=torch.where(tensors.place, torch.from_numpy(near), tensors.ids), copying=copying)
 
     def _row(
         self, fact: dict[str, Any], sample: dict[str, Any], picture: int, think: bool, rng: np.random.Generator
     ) -> dict[str, Any]:
         spoken, blind = "utterance" in sample, rng.random() < BLIND_SHARE
+        if not spoken and not blind and rng.random() < CHANCE_PHRASE_SHARE:
+            sample = with_chance_phrase(sample, rng)
         thinking, action = sample["blind"] if blind else (sample["thinking"], sample["action"])
         row: dict[str, Any] = {"picture": picture, "seen": not blind}
         if spoken:
@@ -203,18 +211,15 @@ class Scenes:
 
 
 def difficulty(sample: dict[str, Any], app: str) -> float:
-    """How often a request is drawn, against others, once the easy ones are learned: those that compare two things come first.
+    """How often a request is drawn, against others, once the easy ones are learned: comparing two things and copying come first.
 
     Is the switch as wished? Is the app in front the one that was asked for? Is the time in the list?
     """
     kind, action = sample["kind"], sample["action"]
     if action in ('do(action="Home")', 'do(action="Back")') or kind in ("describe", "who"):
         return 0.5
-    if action.startswith('do(action="Type"'):  # copying word by word is learned last
-        return 10.0
-    if (kind in ("toggle_on", "toggle_off") and app == "Settings") or (kind == "alarm" and app == "Clock"):
-        return 3.0
-    if kind == "open_app" and action.startswith("finish"):
+    compares = (kind in ("toggle_on", "toggle_off") and app == "Settings") or (kind == "alarm" and app == "Clock")
+    if compares or action.startswith('do(action="Type"') or (kind == "open_app" and action.startswith("finish")):
         return 3.0
     return 1.0
 

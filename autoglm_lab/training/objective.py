@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.phone.catalog import LANGS
+from autoglm_lab.training.copying import Copying
 from autoglm_lab.training.data import Batch, Concepts
 
 TEMPERATURE = 0.07
@@ -27,6 +28,7 @@ class Losses:
     gate: Tensor
     point: Tensor
     switch: Tensor
+    copy: Tensor
     image_right: float = 0.0
     audio_right: float = 0.0
     token_right: float = 0.0
@@ -120,15 +122,24 @@ def step_losses(model: PhoneGLMForConditionalGeneration, batch: Batch, concepts:
     audio, audio_right = align_audio(frames, mask, batch.words, names, concepts.concept, concepts.lang)
     switch, switch_right = align_switches(cells, batch.switches, model.embed_tokens(concepts.states))
     zero = torch.zeros(())
+    copy = zero if batch.copying is None else copy_loss(model, batch.copying)
     if align_only:
-        return Losses(image, audio, zero, zero, zero, switch, image_right, audio_right, switch_right=switch_right)
+        return Losses(image, audio, zero, zero, zero, switch, copy, image_right, audio_right, switch_right=switch_right)
     memories = spread_memories(model.remember(cells, (frames, mask), len(batch.ids)), batch)
     states, gated = model.decode(batch.inputs, memories, batch.attention_mask, output_attentions=True)
     answer, token_right, answer_right = answer_loss(model, states[-1], batch)
     gate = sum((_mean_open(part.gate, batch.answer) for fused in gated for part in fused.values()), start=zero)
     point, point_right = point_loss(gated[-1]["image"].weights, batch)
-    return Losses(image, audio, answer, gate, point, switch, image_right, audio_right, token_right, answer_right, point_right,
-                  switch_right)  # fmt: skip
+    return Losses(image, audio, answer, gate, point, switch, copy, image_right, audio_right, token_right, answer_right,
+                  point_right, switch_right)  # fmt: skip
+
+
+def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Tensor:
+    """Cross-entropy of the phrases that are copied, with nothing to see or hear."""
+    memories = model.remember(None, None, len(practice.ids))
+    states, _ = model.decode(practice.ids, memories, practice.attention_mask)
+    wanted = practice.copied[:, 1:]
+    return F.cross_entropy(model.head(states[-1][:, :-1][wanted]).float(), practice.ids[:, 1:][wanted])
 
 
 def _mean_open(gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"]) -> Tensor:

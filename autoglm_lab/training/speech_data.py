@@ -29,6 +29,7 @@ VARIANTS: tuple[str, ...] = (
     "Gene", "Mario", "Michael", "Mike", "adam", "belinda", "benjamin", "boris", "david", "edward", "ian", "john",
     "linda", "max", "quincy", "rob", "robert", "shelby", "travis", "victor", "zac",
 )  # fmt: skip
+OFTENER = {"alarm": 3}  # times as many clips of sentences that only a clock time tells apart: "six thirty", "eight thirty"
 SPEEDS = (0.9, 0.95, 1.0, 1.05, 1.1)  # of played-back bank clips; pitch follows, as on a tape
 
 
@@ -93,7 +94,7 @@ def training_takes(
 ) -> Iterator[Take]:
     """Every take of the training set (of some `kinds` of task), in an order that does not depend on the number of processes."""
     jobs: list[partial[list[Take]]] = [
-        partial(synthesised_takes, (lang, number, clips_per_utterance), seed)
+        partial(synthesised_takes, (lang, number, clips_per_utterance * OFTENER.get(said.kind, 1)), seed)
         for lang in LANGS
         for number, said in enumerate(utterances(lang))
         if kinds is None or said.kind in kinds

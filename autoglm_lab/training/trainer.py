@@ -28,9 +28,11 @@ class Recipe:
     """Everything that decides how a training run goes."""
 
     align_steps: int = 1500  # stage one
-    steps: int = 8400  # both stages together
+    steps: int = 9000  # both stages together
     pictures: int = 16  # scenes in a batch
     samples: int = 3  # samples of each scene in a batch
+    copies: int = 24  # requests in which to practise copying
+    copy_every: int = 3  # how often, in both stages
     learning_rate: float = 1e-3
     warmup: int = 200
     weight_decay: float = 0.02
@@ -62,8 +64,8 @@ def preset(name: str) -> Preset:
     if name == "mini":
         small = PhoneGLMConfig(hidden_size=256, intermediate_size=512, num_attention_heads=4, num_key_value_heads=2,
                                audio_channels=192, image_channels=(24, 48, 96, 160))  # fmt: skip
-        recipe = Recipe(align_steps=500, steps=1900, pictures=12, samples=3, learning_rate=1.5e-3, warmup=50, gate_hold=100,
-                        gate_from=1200, hard_from=1900, average=0.99, checkpoint_every=100)  # fmt: skip
+        recipe = Recipe(align_steps=500, steps=1900, pictures=12, samples=3, copies=0, learning_rate=1.5e-3, warmup=50,
+                        gate_hold=100, gate_from=1200, hard_from=1900, average=0.99, checkpoint_every=100)  # fmt: skip
         return Preset(small, recipe, SceneSpec(scenes=3000, mini=True))
     raise ValueError(f"preset {name!r} is unknown; there are 'full' and 'mini'")
 
@@ -113,7 +115,8 @@ class Training:
 
     def _batch(self, step: int) -> Any:
         recipe = self.recipe
-        return self.data.batch(recipe.seed, step, self.rank, recipe.pictures, recipe.samples, hard=step >= recipe.hard_from)
+        return self.data.batch(recipe.seed, step, self.rank, recipe.pictures, recipe.samples, hard=step >= recipe.hard_from,
+                               copies=recipe.copies if step % recipe.copy_every == 0 else 0)  # fmt: skip
 
     def _learn(self, batch: Any) -> Losses:
         recipe = self.recipe
@@ -125,7 +128,8 @@ class Training:
         with torch.autocast("cpu", torch.bfloat16) if has_fast_bf16() else nullcontext():
             losses = step_losses(self.model, batch, self.data.concepts, align_only=aligning)
         weight = 1.0 if aligning else recipe.align_weight
-        loss = weight * (losses.image + losses.switch + losses.audio) + losses.answer + recipe.point_weight * losses.point
+        loss = weight * (losses.image + losses.switch + losses.audio) + losses.answer + losses.copy
+        loss = loss + recipe.point_weight * losses.point
         if self.step >= recipe.gate_from:
             loss = loss + recipe.gate_cost * losses.gate
         self.optimizer.zero_grad(set_to_none=True)
