@@ -1,0 +1,242 @@
+"""Which channels can only go together: found by letting ink run through the model.
+
+A channel of a layer's output is filled with NaN, the ink. NaN survives every sum, product and activation, so wherever it
+comes out at the input of another layer, that layer reads the channel and has to lose it too. Layers themselves let no
+ink through: they answer as they did in a clean run. What is stained by the same ink is one group. Fused projections,
+batch norms, residual partners and key/value groups of attention need no rule of their own: the ink finds them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from networkx.utils import UnionFind
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm.auto import tqdm
+from transformers import Cache
+
+Example = Mapping[str, Any] | tuple[Any, ...]  # keyword or positional arguments of the model; tensors with the batch first
+Node = tuple[str, str, int]  # layer, "out" or "in" or "through", channel
+
+OUT, IN, THROUGH = "out", "in", "through"
+ROWS = 64  # channels inked at once, each in its own row of the batch
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that go together: for each layer and side the numbers of its channels."""
+
+    parts: Mapping[tuple[str, str], tuple[int, ...]]
+
+    @property
+    def family(self) -> tuple[tuple[str, str], ...]:
+        """The layers and sides that the group has a part in; groups of one family are alike."""
+        return tuple(self.parts)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{layer} {side} {_ranges(channels)}" for (layer, side), channels in self.parts.items())
+
+
+def mixes(module: nn.Module) -> bool:
+    """Whether every output channel of a layer depends on every input channel, so that ink would colour all of them."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return module.groups == 1
+    return isinstance(module, nn.Linear | nn.Embedding)
+
+
+def passes_through(module: nn.Module) -> bool:
+    """Whether a layer keeps channels apart but has weights for each of them."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return module.groups == module.in_channels == module.out_channels > 1
+    return isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+
+
+def channel_axis(module: nn.Module) -> int:
+    """Where a layer's activations have their channels."""
+    return -1 if isinstance(module, nn.Linear | nn.Embedding) else 1
+
+
+def width(module: nn.Module) -> int:
+    """How many channels a layer puts out."""
+    names = ("out_features", "out_channels", "num_features", "embedding_dim")
+    return next(int(getattr(module, name)) for name in names if hasattr(module, name))
+
+
+def call(model: nn.Module, example: Example) -> Any:
+    """The model's output for an example."""
+    return model(**example) if isinstance(example, Mapping) else model(*example)
+
+
+def outputs(value: Any) -> list[Tensor]:
+    """The floating-point tensors of an output; what a cache holds is no output."""
+    if isinstance(value, Tensor):
+        return [value] if value.is_floating_point() and value.ndim else []
+    if isinstance(value, Cache) or value is None:
+        return []
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
+    return [tensor for part in parts for tensor in outputs(part)]
+
+
+def trace(model: nn.Module, example: Example) -> list[Group]:
+    """Every group of channels that can be removed without changing what the model puts out or takes in.
+
+    `example` needs one row of real input. Channels that reach the output, and groups that are all a layer has (the width of
+    a residual stream behind a norm), are not among them. ValueError when the model has no layer to look at, or when the
+    example already holds NaN.
+    """
+    ink = _Ink(copy.deepcopy(model).eval(), example)
+    together, seen = UnionFind(), set()
+    layers = [name for name, module in ink.layers.items() if mixes(module)]
+    for name in tqdm(layers, desc="following the ink", unit="layer", leave=False):
+        for channel, stained, reaches_output in ink.follow(name):
+            node: Node = (name, OUT, channel)
+            together.union(node, *stained)
+            if reaches_output:
+                seen.add(node)
+    return [group for group in _groups(together, seen, ink) if group.parts]
+
+
+def _groups(together: UnionFind, visible: set[Node], ink: _Ink) -> Iterator[Group]:
+    for nodes in together.to_sets():
+        parts: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for layer, side, channel in nodes:
+            parts[layer, side].append(channel)
+        whole = any(len(channels) == ink.size(*key) for key, channels in parts.items())
+        read = any(side == IN for _, side in parts)
+        if read and not whole and not nodes & visible:
+            order = sorted(parts, key=lambda key: (ink.order[key[0]], key[1]))
+            yield Group({key: tuple(sorted(parts[key])) for key in order})
+
+
+class _Ink:
+    """A model whose layers answer from memory, so that one channel's ink can be followed from where it is dropped."""
+
+    def __init__(self, model: nn.Module, example: Example) -> None:
+        self.model = model
+        self.layers = {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
+        self.order = {name: place for place, name in enumerate(self.layers)}
+        if not self.layers:
+            raise ValueError("the model has no linear, convolution or embedding layer to look at")
+        self.clean: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)  # of each call: rows read, and the answer
+        self.inputs: dict[str, int] = {}
+        self.batch = next(value.shape[0] for value in _tensors(example) if value.ndim)
+        self.example = _map(example, lambda value: value[:1] if _is_batched(value, self.batch) else value)
+        self._record()
+        self.example = _map(self.example, lambda value: _repeat(value, ROWS) if _is_batched(value, 1) else value)
+        self.source, self.first = "", 0
+        self.stains: dict[Node, set[int]] = {}
+        for name, module in self.layers.items():
+            module.forward = self._answer(name, module)
+
+    def size(self, layer: str, side: str) -> int:
+        """How many channels a layer has on a side."""
+        return self.inputs[layer] if side == IN else width(self.layers[layer])
+
+    @torch.no_grad()
+    def _record(self) -> None:
+        def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+            def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+                self.inputs[name] = inputs[0].shape[channel_axis(module)] if inputs[0].is_floating_point() else 0
+                self.clean[name].append((inputs[0].shape[0], output))
+
+            return hook
+
+        hooks = [module.register_forward_hook(keep(name)) for name, module in self.layers.items()]
+        if any(bool(value.isnan().any()) for value in outputs(call(self.model, self.example))):
+            raise ValueError("the model answers this example with NaN; give one that it can read")
+        for hook in hooks:
+            hook.remove()
+        self.layers = {name: module for name, module in self.layers.items() if name in self.clean}
+
+    def _answer(self, name: str, module: nn.Module) -> Callable[..., Tensor]:
+        """A stand-in for a layer's forward: notes the ink it is given and answers as in the clean run."""
+        axis, calls, original = channel_axis(module), iter(()), module.forward
+        state = {"calls": calls, "run": -1}
+
+        def forward(x: Tensor, *args: Any, **options: Any) -> Tensor:
+            if state["run"] != self.run:
+                state["run"], state["calls"] = self.run, iter(self.clean[name])
+            rows, answer = next(state["calls"])  # type: ignore[call-overload]
+            repeated = x.shape[0] == rows * ROWS
+            if x.is_floating_point() and repeated:
+                self._note(name, THROUGH if passes_through(module) else IN, x.movedim(axis, -1))
+            if passes_through(module):
+                result: Tensor = original(x, *args, **options)
+                return result
+            answer = _repeat(answer, ROWS) if repeated else answer
+            return self._drop(answer, axis) if name == self.source else answer
+
+        return forward
+
+    def _note(self, name: str, side: str, x: Tensor) -> None:
+        stained: Bool[Tensor, "R C"] = x.isnan().reshape(ROWS, -1, x.shape[-1]).any(1)
+        for row, channel in stained.nonzero().tolist():
+            self.stains.setdefault((name, side, channel), set()).add(row)
+
+    def _drop(self, answer: Tensor, axis: int) -> Tensor:
+        inked = answer.clone().movedim(axis, -1)
+        rows = inked.shape[0] // ROWS
+        for row in range(min(ROWS, inked.shape[-1] - self.first)):
+            inked[row * rows if inked.shape[0] >= ROWS else 0 : (row + 1) * rows, ..., self.first + row] = torch.nan
+        return inked.movedim(-1, axis)
+
+    run = 0
+
+    @torch.no_grad()
+    def follow(self, name: str) -> Iterator[tuple[int, list[Node], bool]]:
+        """For each output channel of a layer: where its ink arrives, and whether it reaches the model's output."""
+        self.source = name
+        for first in range(0, width(self.layers[name]), ROWS):
+            self.first, self.run, self.stains = first, self.run + 1, {}
+            with sdpa_kernel(SDPBackend.MATH):
+                answers = outputs(call(self.model, self.example))
+            wet = torch.stack([value.isnan().reshape(ROWS, -1).any(1) for value in answers if value.shape[0] == ROWS]).any(0)
+            arrived: dict[int, list[Node]] = defaultdict(list)
+            for node, rows in self.stains.items():
+                for row in rows:
+                    arrived[row].append(node)
+            for row in range(min(ROWS, width(self.layers[name]) - self.first)):
+                yield self.first + row, arrived[row], bool(wet[row])
+
+
+def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`value` with every tensor in it changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {name: _map(part, change) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_map(part, change) for part in value)
+    return value
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    _map(value, lambda tensor: (found.append(tensor), tensor)[1])
+    return found
+
+
+def _is_batched(value: Tensor, batch: int) -> bool:
+    return bool(value.ndim) and value.shape[0] == batch
+
+
+def _repeat(value: Tensor, rows: int) -> Tensor:
+    return value.repeat(rows, *[1] * (value.ndim - 1))
+
+
+def _ranges(channels: tuple[int, ...]) -> str:
+    """Channel numbers as people write them.
+
+    >>> _ranges((0, 1, 2, 5, 8, 9))
+    '0-2,5,8-9'
+    """
+    starts = [c for c in channels if c - 1 not in channels]
+    ends = [c for c in channels if c + 1 not in channels]
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))

@@ -1,0 +1,400 @@
+"""Structured pruning: whole channels, neurons and key/value groups go, and the network is really smaller afterwards."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+
+from autoglm_lab.compress.groups import (
+    IN,
+    OUT,
+    THROUGH,
+    Example,
+    Group,
+    call,
+    channel_axis,
+    mixes,
+    outputs,
+    passes_through,
+    trace,
+    width,
+)
+
+Importance = Literal["l1", "taylor", "gradient"]
+Measure = Literal["macs", "parameters", "channels"]
+Loss = Callable[[nn.Module], Float[Tensor, ""]]
+
+HEAD_COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "heads", "all_head_size")
+NEAR = 0.05  # how far, as a share of what was asked, the achieved ratio may be off
+SAME = 1e-4  # how far the smaller network may be from the masked one, as a share of the largest output
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How big a network is: channels that are in a group, parameters, and multiply-accumulates of layers for one example."""
+
+    channels: int
+    parameters: int
+    macs: int
+
+    @classmethod
+    def of(cls, model: nn.Module, example: Example, groups: Iterable[Group]) -> Sizes:
+        """Measure a network. Products of two activations (the scores of attention) are not among the MACs."""
+        channels = sum(len(numbers) for group in groups for (_, side), numbers in group.parts.items() if side == OUT)
+        return cls(channels, sum(p.numel() for p in model.parameters()), sum(layer_macs(model, example).values()))
+
+    def saved(self, smaller: Sizes) -> dict[str, float]:
+        """The share of each that is gone in a smaller network."""
+        return {name: 1 - getattr(smaller, name) / value for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A smaller network, the groups that went, and its size before and after."""
+
+    model: nn.Module
+    removed: tuple[Group, ...]
+    before: Sizes
+    after: Sizes
+
+    @property
+    def saved(self) -> dict[str, float]:
+        """The share of channels, parameters and MACs that is gone."""
+        return self.before.saved(self.after)
+
+
+def prune_structured(
+    model: nn.Module, example: Example, ratio: float, *, of: Measure = "macs", importance: Importance = "l1",
+    loss: Loss | None = None, groups: Sequence[Group] | None = None, least: float = 0.1,
+) -> Pruned:  # fmt: skip
+    """A smaller copy of a network, without the least important groups of channels.
+
+    Groups of all layers are ranked together, each by its importance relative to the mean of its family (Molchanov et al.
+    2017, 2019). They go one by one until the share `ratio` of all MACs, parameters or channels is gone; of each family at
+    least the share `least` stays. `importance` "taylor" and "gradient" need a `loss`. The result is compared with the network
+    in which the same channels are only masked. ValueError for a ratio outside (0, 1), weights that are not finite, a ratio
+    that cannot be had, or a network that does not survive: the message names the layer.
+    """
+    if not 0 < ratio < 1:
+        raise ValueError(f"ratio is {ratio}; it is a share between 0 and 1")
+    groups = trace(model, example) if groups is None else groups
+    if not groups:
+        raise ValueError("no group of channels can be removed from this model: every channel is tied to its inputs or outputs")
+    scores = group_importance(groups, weight_scores(model, importance, loss))
+    chosen = choose(groups, scores, Ledger.of(model, example, of, groups), ratio, least)
+    return remove_checked(model, example, chosen, groups)
+
+
+def remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], groups: Sequence[Group]) -> Pruned:
+    """Remove the chosen ones of all groups, and make sure that the outputs are those of the masked network."""
+    smaller = remove(model, chosen)
+    wanted = outputs(_run(masked(model, chosen), example))
+    for mine, right in zip(outputs(_run(smaller, example)), wanted, strict=True):
+        if mine.shape != right.shape or not torch.allclose(mine, right, rtol=0, atol=SAME * float(right.abs().max())):
+            raise ValueError("the smaller network does not answer as the masked one does; a layer uses its channels in a way "
+                             "that the groups do not know")  # fmt: skip
+    stay = [group for group in groups if group not in chosen]
+    return Pruned(smaller, tuple(chosen), Sizes.of(model, example, groups), Sizes.of(smaller, example, stay))
+
+
+def weight_scores(model: nn.Module, importance: Importance, loss: Loss | None = None) -> dict[str, Float[Tensor, "*shape"]]:
+    """What each single weight counts: |w| (Li et al. 2017), |w g| (Molchanov et al. 2019) or g squared, with g the gradient.
+
+    The model's own gradients are left as they were. ValueError for an unknown importance, a missing loss, or weights that are
+    not finite.
+    """
+    weights = {
+        f"{name}.weight": module.get_parameter("weight")
+        for name, module in model.named_modules()
+        if mixes(module) and not isinstance(module, nn.Embedding)
+    }
+    for name, weight in weights.items():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"parameter {name!r} holds values that are not finite")
+    if importance == "l1":
+        return {name: weight.detach().abs() for name, weight in weights.items()}
+    if importance not in ("taylor", "gradient"):
+        raise ValueError(f"importance {importance!r} is unknown; there are 'l1', 'taylor' and 'gradient'")
+    if loss is None:
+        raise ValueError(f"importance {importance!r} is measured with gradients and needs a loss")
+    gradients = torch.autograd.grad(loss(model), list(weights.values()), allow_unused=True)
+    found = {name: torch.zeros_like(w) if g is None else g for (name, w), g in zip(weights.items(), gradients, strict=True)}
+    if importance == "gradient":
+        return {name: gradient.square() for name, gradient in found.items()}
+    return {name: (weights[name].detach() * gradient).abs() for name, gradient in found.items()}
+
+
+def group_importance(groups: Sequence[Group], scores: Mapping[str, Float[Tensor, "*shape"]]) -> list[float]:
+    """The mean score of all weights in each group, relative to the mean of its family: 1 is as important as its like."""
+    sums: dict[tuple[str, str], tuple[Float[Tensor, " C"], int]] = {}  # of each channel's scores, and how many they are
+    for layer, side in {key for group in groups for key in group.parts if key[1] != THROUGH and f"{key[0]}.weight" in scores}:
+        score = scores[f"{layer}.weight"].float().movedim(0 if side == OUT else 1, 0).flatten(1)
+        sums[layer, side] = score.sum(1), score.shape[1]
+    raw = []
+    for group in groups:
+        known = [(*sums[key], list(channels)) for key, channels in group.parts.items() if key in sums]
+        raw.append(
+            float(sum(total[numbers].sum() for total, _, numbers in known) / sum(n * len(numbers) for _, n, numbers in known))
+        )
+    totals: dict[object, list[float]] = defaultdict(list)
+    for group, value in zip(groups, raw, strict=True):
+        totals[group.family].append(value)
+    means = {family: sum(values) / len(values) for family, values in totals.items()}
+    return [value / max(means[group.family], 1e-30) for group, value in zip(groups, raw, strict=True)]
+
+
+def below_threshold(groups: Sequence[Group], importance: Sequence[float], threshold: float) -> list[Group]:
+    """The groups whose importance is under `threshold` times the largest of their family, which always stays."""
+    largest: dict[object, float] = defaultdict(float)
+    for group, value in zip(groups, importance, strict=True):
+        largest[group.family] = max(largest[group.family], value)
+    return [g for g, value in zip(groups, importance, strict=True) if value < threshold * largest[g.family]]
+
+
+class Ledger:
+    """What is left of every layer while groups are chosen, in MACs, parameters or channels."""
+
+    def __init__(self, costs: Mapping[str, float], sizes: Mapping[tuple[str, str], int], outputs_only: bool) -> None:
+        self.costs, self.sizes, self.outputs_only = costs, sizes, outputs_only
+        self.gone: dict[tuple[str, str], int] = defaultdict(int)
+        self.total = sum(costs.values())
+        self.left = self.total
+
+    @classmethod
+    def of(cls, model: nn.Module, example: Example, measure: Measure, groups: Iterable[Group]) -> Ledger:
+        """A ledger of a whole network; channels count where they are in a group."""
+        layers = {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
+        sizes = {}
+        for name, module in layers.items():
+            sizes[name, OUT] = sizes[name, THROUGH] = width(module)
+            sizes[name, IN] = module.get_parameter("weight").shape[1] if mixes(module) else width(module)
+        if measure == "macs":
+            costs: dict[str, float] = dict(layer_macs(model, example))
+        elif measure == "parameters":
+            costs = {name: sum(p.numel() for p in module.parameters()) for name, module in layers.items()}
+            costs[""] = sum(p.numel() for p in model.parameters()) - sum(costs.values())
+        elif measure == "channels":
+            costs = defaultdict(float)
+            for (layer, side), numbers in _together(groups).items():
+                if side == OUT:
+                    costs[layer] = sizes[layer, OUT] = len(numbers)
+        else:
+            raise ValueError(f"of is {measure!r}; there are 'macs', 'parameters' and 'channels'")
+        return cls(costs, sizes, measure == "channels")
+
+    def _cost(self, layer: str, gone: Mapping[tuple[str, str], int]) -> float:
+        cost = self.costs.get(layer, 0.0)
+        for side in (OUT,) if self.outputs_only else (OUT, IN, THROUGH):
+            cost *= 1 - gone.get((layer, side), 0) / self.sizes[layer, side]
+        return cost
+
+    def without(self, group: Group) -> float:
+        """What would be left if this group went too."""
+        after = {key: self.gone[key] + len(channels) for key, channels in group.parts.items()}
+        layers = {layer for layer, _ in group.parts}
+        return self.left + sum(self._cost(layer, {**self.gone, **after}) - self._cost(layer, self.gone) for layer in layers)
+
+    def take(self, group: Group) -> None:
+        """Let a group go."""
+        self.left = self.without(group)
+        for key, channels in group.parts.items():
+            self.gone[key] += len(channels)
+
+
+def choose(groups: Sequence[Group], importance: Sequence[float], ledger: Ledger, ratio: float, least: float) -> list[Group]:
+    """The least important groups that together save `ratio`; ValueError if that cannot be had within 5 % of it."""
+    members: dict[object, int] = defaultdict(int)
+    for group in groups:
+        members[group.family] += 1
+    stay = {family: max(1, round(least * count)) for family, count in members.items()}
+    chosen = []
+    for place in sorted(range(len(groups)), key=lambda i: importance[i]):
+        group = groups[place]
+        if 1 - ledger.left / ledger.total >= ratio:
+            break
+        too_much = 1 - ledger.without(group) / ledger.total > ratio * (1 + NEAR)
+        if members[group.family] <= stay[group.family] or too_much:
+            continue
+        ledger.take(group)
+        members[group.family] -= 1
+        chosen.append(group)
+    saved = 1 - ledger.left / ledger.total
+    if saved < ratio * (1 - NEAR):
+        raise ValueError(f"at most {saved:.1%} can go this way, {ratio:.0%} was asked for: the rest is tied to inputs and outputs, "
+                         f"or is the last {least:.0%} of its layer")  # fmt: skip
+    return chosen
+
+
+def masked(model: nn.Module, groups: Iterable[Group]) -> nn.Module:
+    """A copy of a network that reads nothing from the channels of these groups; its shapes stay."""
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for (layer, side), channels in _together(groups).items():
+            if side == IN:
+                copied.get_submodule(layer).get_parameter("weight")[:, channels] = 0
+    return copied
+
+
+def remove(model: nn.Module, groups: Iterable[Group]) -> nn.Module:
+    """A copy of a network without the channels of these groups. ValueError for a layer that shares its weight."""
+    gone = _together(groups)
+    keep = {}
+    for (layer, side), channels in gone.items():
+        module = model.get_submodule(layer)
+        size = _size(module, side)
+        keep[layer, side] = [c for c in range(size) if c not in set(channels)]
+        if not keep[layer, side]:
+            raise ValueError(f"layer {layer!r} would lose its last channel")
+    return _cut_all(copy.deepcopy(model), keep)
+
+
+def _together(groups: Iterable[Group]) -> dict[tuple[str, str], list[int]]:
+    gone: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for group in groups:
+        for key, channels in group.parts.items():
+            gone[key].update(channels)
+    return {key: sorted(channels) for key, channels in gone.items()}
+
+
+def _size(module: nn.Module, side: str) -> int:
+    return module.get_parameter("weight").shape[1] if side == IN else width(module)
+
+
+@torch.no_grad()
+def _cut_all(model: nn.Module, keep: Mapping[tuple[str, str], list[int]]) -> nn.Module:
+    owners: dict[int, list[str]] = defaultdict(list)
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            owners[id(parameter)].append(name)
+    ratios: dict[str, float] = {}
+    for (layer, side), channels in keep.items():
+        module = model.get_submodule(layer)
+        if len(owners[id(module.get_parameter("weight"))]) > 1:
+            raise ValueError(
+                f"layer {layer!r} shares its weight with {owners[id(module.get_parameter('weight'))]}; it cannot shrink alone"
+            )
+        ratios[layer.rpartition(".")[0]] = len(channels) / _size(module, side)
+    for (layer, side), channels in keep.items():
+        _cut(model.get_submodule(layer), side, torch.tensor(channels))
+    for holder, ratio in ratios.items():
+        _count_heads(model.get_submodule(holder), holder, ratio)
+    return model
+
+
+def _cut(module: nn.Module, side: str, keep: Tensor) -> None:
+    """Shrink one side of a layer, in place."""
+    axis = 1 if side == IN or isinstance(module, nn.Embedding) else 0
+    names = ["weight"] if axis == 1 else ["weight", "bias", "running_mean", "running_var"]
+    for name in names:
+        value = getattr(module, name, None)
+        if isinstance(value, nn.Parameter):
+            setattr(module, name, nn.Parameter(value.index_select(axis, keep), requires_grad=value.requires_grad))
+        elif isinstance(value, Tensor):
+            setattr(module, name, value.index_select(axis, keep))
+    sizes = {IN: ("in_features", "in_channels"), OUT: ("out_features", "out_channels", "embedding_dim"),
+             THROUGH: ("num_features", "in_channels", "out_channels", "groups")}[side]  # fmt: skip
+    for name in sizes:
+        if hasattr(module, name):
+            setattr(module, name, len(keep))
+
+
+def _count_heads(module: nn.Module, name: str, ratio: float) -> None:
+    """Tell the module that holds the projections of attention how many heads it has now."""
+    for attribute in HEAD_COUNTS:
+        before = getattr(module, attribute, None)
+        if isinstance(before, int):
+            after = before * ratio
+            if abs(after - round(after)) > 1e-6:
+                raise ValueError(f"{name}.{attribute} would be {after:.2f}; whole heads have to go")
+            setattr(module, attribute, round(after))
+
+
+def layer_macs(model: nn.Module, example: Example) -> dict[str, int]:
+    """Multiply-accumulates of each linear and convolution layer for an example."""
+    macs: dict[str, int] = defaultdict(int)
+
+    def count(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            places = output.numel() // output.shape[channel_axis(module)]
+            macs[name] += places * module.get_parameter("weight").numel()
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(count(name))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    ]
+    try:
+        _run(model, example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return dict(macs)
+
+
+@torch.no_grad()
+def _run(model: nn.Module, example: Example) -> object:
+    """The model's output in evaluation mode; its mode is left as it was. ValueError names the layer in which it fails."""
+    inside: list[str] = []
+    hooks = [
+        m.register_forward_pre_hook(lambda _module, _inputs, name=name: inside.append(name)) for name, m in model.named_modules()
+    ]  # type: ignore[misc]
+    training = model.training
+    model.train(False)
+    try:
+        return call(model, example)
+    except RuntimeError as error:
+        raise ValueError(f"the network fails in layer {inside[-1] if inside else ''!r}: {error}") from error
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+
+
+def save_pruned(model: nn.Module, folder: Path) -> None:
+    """Write a pruned network: its weights (safetensors) and the sizes of its layers, which no configuration file knows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = {}
+    for name, module in model.named_modules():
+        if mixes(module):
+            sizes[name] = {side: _size(module, side) for side in (IN, OUT)}
+        elif passes_through(module):
+            sizes[name] = {THROUGH: width(module)}
+    part = folder / "sizes.json.part"
+    part.write_text(json.dumps(sizes, indent=1) + "\n", "utf-8")
+    save_model(model, str(folder / "model.safetensors.part"))
+    (folder / "model.safetensors.part").replace(folder / "model.safetensors")
+    part.replace(folder / "sizes.json")
+
+
+def load_pruned(model: nn.Module, folder: Path) -> nn.Module:
+    """The pruned network in a folder, given `model`: the same network at its full size, whatever its weights.
+
+    ValueError when the folder's network is none that pruning `model` can give.
+    """
+    sizes = json.loads((folder / "sizes.json").read_text("utf-8"))
+    layers = {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
+    if set(sizes) != set(layers):
+        raise ValueError(f"{folder.name} holds another network: {sorted(set(sizes) ^ set(layers))[:3]} are not in both")
+    keep = {}
+    for name, sides in sizes.items():
+        for side, size in sides.items():
+            full = _size(layers[name], side)
+            if size > full:
+                raise ValueError(f"{folder.name} has {size} channels in {name!r}, the full network only {full}")
+            if size < full:
+                keep[name, side] = list(range(size))
+    smaller = _cut_all(copy.deepcopy(model), keep)
+    load_model(smaller, str(folder / "model.safetensors"))
+    return smaller

@@ -1,0 +1,224 @@
+"""Structured pruning: the ink finds what belongs together, and the smaller network answers as the masked one."""
+
+import copy
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from autoglm_lab.compress.groups import Group, call, outputs, trace
+from autoglm_lab.compress.structured import (
+    Ledger,
+    below_threshold,
+    choose,
+    group_importance,
+    load_pruned,
+    masked,
+    prune_structured,
+    remove,
+    save_pruned,
+    weight_scores,
+)  # fmt: skip
+from tests.unit.pruned_models import MODELS, ResNetLike, make
+
+
+def families(groups):
+    return Counter(group.family for group in groups)
+
+
+def test_key_value_groups_and_fused_projections_are_found():
+    groups = trace(*make("Glm"))
+    attention = next(g for g in groups if "self_attn" in g.family[0][0])
+    layer = "model.layers.0.self_attn."
+    assert {key: len(channels) for key, channels in attention.parts.items()} == {
+        (layer + "q_proj", "out"): 32, (layer + "k_proj", "out"): 16, (layer + "v_proj", "out"): 16, (layer + "o_proj", "in"): 32,
+    }  # fmt: skip
+    neuron = next(g for g in groups if "gate_up_proj" in g.family[0][0])
+    mlp = "model.layers.0.mlp."
+    assert neuron.parts == {(mlp + "gate_up_proj", "out"): (0, 48), (mlp + "down_proj", "in"): (0,)}
+    assert sorted(families(groups).values()) == [2, 2, 48, 48]
+
+
+def test_residual_partners_and_batch_norms_are_found():
+    groups = trace(*make("ResNet-like"))
+    assert {tuple(layer for layer, _ in family): count for family, count in families(groups).items()} == {
+        ("stem", "stem_norm", "one.a", "one.b", "one.b_norm", "down"): 8,
+        ("one.a", "one.a_norm", "one.b"): 8,
+        ("down", "two.a", "two.b", "two.b_norm", "depthwise", "head"): 12,
+        ("two.a", "two.a_norm", "two.b"): 12,
+    }
+    assert any(group.parts.get(("head", "in")) == tuple(range(16, 32)) for group in groups)
+
+
+def test_a_group_says_what_it_holds():
+    assert str(Group({("a", "out"): (0, 1, 2, 7), ("b", "in"): (3,)})) == "a out 0-2,7, b in 3"
+
+
+def test_what_reaches_the_output_is_no_group():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    groups = trace(model, (torch.randn(1, 4),))
+    assert [dict(g.parts) for g in groups] == [{("0", "out"): (i,), ("2", "in"): (i,)} for i in range(6)]
+    assert trace(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)), (torch.randn(1, 4),)) == []
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_ratio_is_reached_and_the_outputs_are_those_of_the_masked_model(name, ratio):
+    model, example = make(name)
+    before = copy.deepcopy(model.state_dict())
+    groups = trace(model, example)
+    for measure in ("macs", "parameters", "channels"):
+        done = prune_structured(model, example, ratio, of=measure, groups=groups)
+        assert done.saved[measure] == pytest.approx(ratio, rel=0.05)
+        mask = masked(model, done.removed)
+        with torch.no_grad():
+            for mine, right in zip(outputs(call(done.model, example)), outputs(call(mask, example)), strict=True):
+                torch.testing.assert_close(mine, right, rtol=0, atol=1e-5)
+            assert not torch.allclose(outputs(call(mask, example))[0], outputs(call(model, example))[0]), "the mask does something"
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), "the input model is left alone"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_pruned_model_survives_save_and_load(name, tmp_path):
+    model, example = make(name)
+    done = prune_structured(model, example, 0.3)
+    save_pruned(done.model, tmp_path / "pruned")
+    fresh, _ = make(name)
+    for parameter in fresh.parameters():
+        nn.init.zeros_(parameter)
+    again = load_pruned(fresh, tmp_path / "pruned").eval()
+    with torch.no_grad():
+        for mine, right in zip(outputs(call(again, example)), outputs(call(done.model, example)), strict=True):
+            torch.testing.assert_close(mine, right, rtol=0, atol=0)
+    assert sum(p.numel() for p in again.parameters()) == done.after.parameters
+    with pytest.raises(ValueError, match="another network"):
+        load_pruned(nn.Sequential(nn.Linear(2, 2)), tmp_path / "pruned")
+
+
+def test_a_pruned_model_learns():
+    model, example = make("Llama")
+    small = prune_structured(model, example, 0.4).model.train()
+    optimizer = torch.optim.AdamW(small.parameters(), 1e-2)
+    losses = []
+    for _ in range(20):
+        loss = small(input_ids=example["input_ids"], labels=example["input_ids"]).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_importance_is_what_a_hand_computes():
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    x, y = torch.randn(8, 3), torch.randn(8, 2)
+    groups = trace(model, (x,))
+
+    def loss(m):
+        return F.mse_loss(m(x), y)
+
+    first, second = model[0].weight, model[2].weight
+    gradient, other = torch.autograd.grad(loss(model), (first, second))
+    by_hand = {
+        "l1": [torch.cat([first[i], second[:, i]]).abs().mean() for i in range(4)],
+        "taylor": [torch.cat([first[i] * gradient[i], second[:, i] * other[:, i]]).abs().mean() for i in range(4)],
+        "gradient": [torch.cat([gradient[i], other[:, i]]).square().mean() for i in range(4)],
+    }
+    for kind, values in by_hand.items():
+        wanted = torch.stack(values).detach()
+        mine = torch.tensor(group_importance(groups, weight_scores(model, kind, loss)))
+        torch.testing.assert_close(mine, wanted / wanted.mean())
+    assert first.grad is None
+
+
+def test_the_dead_channel_goes_first():
+    torch.manual_seed(2)
+    model = ResNetLike().eval()
+    with torch.no_grad():
+        model.one.a.weight[5] = 0
+        model.one.b.weight[:, 5] = 0
+    example = (torch.randn(1, 3, 16, 16),)
+    groups = trace(model, example)
+    scores = group_importance(groups, weight_scores(model, "l1"))
+    least = groups[min(range(len(groups)), key=lambda i: scores[i])]
+    assert least.parts["one.a", "out"] == (5,)
+    assert least in below_threshold(groups, scores, 0.01)
+    assert all(scores[groups.index(g)] > 0 for g in groups if g is not least)
+
+
+def test_a_threshold_never_takes_the_most_important():
+    groups = [Group({("a", "out"): (i,), ("b", "in"): (i,)}) for i in range(4)]
+    assert below_threshold(groups, [0.1, 0.5, 1.0, 0.2], 0.3) == [groups[0], groups[3]]
+    assert groups[2] not in below_threshold(groups, [0.1, 0.5, 1.0, 0.2], 1.0)
+
+
+def test_the_ledger_counts_as_the_network_does():
+    model, example = make("ResNet-like")
+    groups = trace(model, example)
+    for measure, name in (("macs", "macs"), ("parameters", "parameters")):
+        ledger = Ledger.of(model, example, measure, groups)
+        done = prune_structured(model, example, 0.5, of=measure, groups=groups)
+        for group in done.removed:
+            ledger.take(group)
+        assert 1 - ledger.left / ledger.total == pytest.approx(done.saved[name], abs=0.02)
+
+
+@pytest.mark.parametrize("ratio", [0, 1, -0.2, 1.5])
+def test_a_ratio_outside_is_refused(ratio):
+    model, example = make("ResNet-like")
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        prune_structured(model, example, ratio)
+
+
+def test_bad_input_is_named():
+    model, example = make("ResNet-like")
+    with pytest.raises(ValueError, match="at most"):
+        prune_structured(model, example, 0.5, least=0.9)
+    with pytest.raises(ValueError, match="needs a loss"):
+        prune_structured(model, example, 0.3, importance="taylor")
+    with pytest.raises(ValueError, match="unknown"):
+        prune_structured(model, example, 0.3, importance="luck")
+    with pytest.raises(ValueError, match="there are 'macs'"):
+        prune_structured(model, example, 0.3, of="weight")
+    with pytest.raises(ValueError, match="no group of channels"):
+        prune_structured(nn.Linear(3, 2), (torch.randn(1, 3),), 0.3)
+    with pytest.raises(ValueError, match="no linear"):
+        trace(nn.ReLU(), (torch.randn(1, 3),))
+    with pytest.raises(ValueError, match="NaN"):
+        trace(nn.Linear(3, 2), (torch.full((1, 3), torch.nan),))
+    model.one.a.weight.data[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"'one.a.weight' holds values that are not finite"):
+        prune_structured(model, example, 0.3, groups=trace(*make("ResNet-like")))
+
+
+def test_a_group_keeps_its_last_head():
+    model, example = make("Glm")
+    groups = [g for g in trace(model, example) if "self_attn" in g.family[0][0]]
+    with pytest.raises(ValueError, match="at most"):
+        prune_structured(model, example, 0.6, groups=groups)
+    with pytest.raises(ValueError, match=r"self_attn.* would lose its last channel"):
+        remove(model, groups)
+
+
+def test_a_layer_that_uses_its_channels_in_secret_is_named():
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.scale, self.b = nn.Linear(4, 6), nn.Parameter(torch.ones(6)), nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.b(self.a(x) * self.scale)
+
+    with pytest.raises(ValueError, match="the network fails in layer 'a'"):
+        prune_structured(Scaled(), (torch.randn(1, 4),), 0.33)
+
+
+def test_choose_prefers_what_counts_least():
+    groups = [Group({("a", "out"): (i,), ("b", "in"): (i,)}) for i in range(4)]
+    ledger = Ledger({"a": 4.0, "b": 4.0}, {("a", "out"): 4, ("a", "in"): 2, ("b", "in"): 4, ("b", "out"): 2,
+                                           ("a", "through"): 4, ("b", "through"): 2}, False)  # fmt: skip
+    assert choose(groups, [3.0, 0.5, 2.0, 1.0], ledger, 0.5, 0.1) == [groups[1], groups[3]]
