@@ -2,8 +2,9 @@
 
 A channel of a layer's output is filled with NaN, the ink. NaN survives every sum, product and activation, so wherever it
 comes out at the input of another layer, that layer reads the channel and has to lose it too. Layers themselves let no
-ink through: they answer as they did in a clean run. What is stained by the same ink is one group. Fused projections,
-batch norms, residual partners and key/value groups of attention need no rule of their own: the ink finds them.
+ink through: they answer as they did in a clean run, and so does everything before the ink. What is stained by the same
+ink is one group. Fused projections, batch norms, residual partners and key/value groups of attention need no rule of
+their own: the ink finds them.
 """
 
 from __future__ import annotations
@@ -100,6 +101,8 @@ def trace(model: nn.Module, example: Example) -> list[Group]:
             together.union(node, *stained)
             if reaches_output:
                 seen.add(node)
+    for layer, side in ink.soaked:
+        together.union(*((layer, side, channel) for channel in range(ink.size(layer, side))))
     return [group for group in _groups(together, seen, ink) if group.parts]
 
 
@@ -115,91 +118,122 @@ def _groups(together: UnionFind, visible: set[Node], ink: _Ink) -> Iterator[Grou
             yield Group({key: tuple(sorted(parts[key])) for key in order})
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """One answer of a module in the clean run: how many rows and channels it read, and what it put out."""
+
+    rows: int
+    read: int
+    output: Tensor
+
+
 class _Ink:
     """A model whose layers answer from memory, so that one channel's ink can be followed from where it is dropped."""
 
     def __init__(self, model: nn.Module, example: Example) -> None:
         self.model = model
         self.layers = {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
-        self.order = {name: place for place, name in enumerate(self.layers)}
         if not self.layers:
             raise ValueError("the model has no linear, convolution or embedding layer to look at")
-        self.clean: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)  # of each call: rows read, and the answer
-        self.inputs: dict[str, int] = {}
-        self.batch = next(value.shape[0] for value in _tensors(example) if value.ndim)
-        self.example = _map(example, lambda value: value[:1] if _is_batched(value, self.batch) else value)
-        self._record()
-        self.example = _map(self.example, lambda value: _repeat(value, ROWS) if _is_batched(value, 1) else value)
-        self.source, self.first = "", 0
-        self.stains: dict[Node, set[int]] = {}
-        for name, module in self.layers.items():
-            module.forward = self._answer(name, module)
+        batch = next(value.shape[0] for value in _tensors(example) if value.ndim)
+        example = _map(example, lambda value: value[:1] if _is_batched(value, batch) else value)
+        self.memory: dict[str, list[_Answer]] = defaultdict(list)  # of each module, what it answered in the clean run
+        self._record(example)
+        self.example = _map(example, lambda value: _spread(value) if _is_batched(value, 1) else value)
+        self.layers = {name: module for name, module in self.layers.items() if name in self.memory}
+        self.order = {name: place for place, name in enumerate(self.layers)}
+        self.source, self.first, self.dropped, self.run = "", 0, False, 0
+        self.stains: list[tuple[Node, list[int]]] = []
+        self.soaked: set[tuple[str, str]] = set()  # sides of layers on which ink reached every channel at once
+        for name, module in model.named_modules():
+            if name in self.layers:
+                module.forward = self._layer(name, module)
+            elif name and len(self.memory.get(name, ())) == 1 and any(inner.startswith(name + ".") for inner in self.layers):
+                module.forward = self._before_the_ink(name, module)
 
     def size(self, layer: str, side: str) -> int:
         """How many channels a layer has on a side."""
-        return self.inputs[layer] if side == IN else width(self.layers[layer])
+        return self.memory[layer][0].read if side == IN else width(self.layers[layer])
 
     @torch.no_grad()
-    def _record(self) -> None:
-        def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-            def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-                self.inputs[name] = inputs[0].shape[channel_axis(module)] if inputs[0].is_floating_point() else 0
-                self.clean[name].append((inputs[0].shape[0], output))
+    def _record(self, example: Example) -> None:
+        def keep(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+            def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+                x = inputs[0] if inputs and isinstance(inputs[0], Tensor) else torch.empty(0)
+                if isinstance(output, Tensor) and x.ndim:
+                    axis = channel_axis(module) if name in self.layers else 0
+                    self.memory[name].append(_Answer(x.shape[0], x.shape[axis] if x.is_floating_point() else 0, output))
 
             return hook
 
-        hooks = [module.register_forward_hook(keep(name)) for name, module in self.layers.items()]
-        if any(bool(value.isnan().any()) for value in outputs(call(self.model, self.example))):
+        hooks = [module.register_forward_hook(keep(name)) for name, module in self.model.named_modules()]
+        if any(bool(value.isnan().any()) for value in outputs(call(self.model, example))):
             raise ValueError("the model answers this example with NaN; give one that it can read")
         for hook in hooks:
             hook.remove()
-        self.layers = {name: module for name, module in self.layers.items() if name in self.clean}
 
-    def _answer(self, name: str, module: nn.Module) -> Callable[..., Tensor]:
+    def _layer(self, name: str, module: nn.Module) -> Callable[..., Tensor]:
         """A stand-in for a layer's forward: notes the ink it is given and answers as in the clean run."""
-        axis, calls, original = channel_axis(module), iter(()), module.forward
-        state = {"calls": calls, "run": -1}
+        axis, original, state = channel_axis(module), module.forward, {"run": -1, "calls": 0}
 
         def forward(x: Tensor, *args: Any, **options: Any) -> Tensor:
             if state["run"] != self.run:
-                state["run"], state["calls"] = self.run, iter(self.clean[name])
-            rows, answer = next(state["calls"])  # type: ignore[call-overload]
-            repeated = x.shape[0] == rows * ROWS
-            if x.is_floating_point() and repeated:
+                state.update(run=self.run, calls=0)
+            clean = self.memory[name][state["calls"]]
+            state["calls"] += 1
+            spread = x.shape[0] == clean.rows * ROWS
+            if self.dropped and spread and x.is_floating_point():
                 self._note(name, THROUGH if passes_through(module) else IN, x.movedim(axis, -1))
-            if passes_through(module):
-                result: Tensor = original(x, *args, **options)
-                return result
-            answer = _repeat(answer, ROWS) if repeated else answer
-            return self._drop(answer, axis) if name == self.source else answer
+                if passes_through(module):
+                    passed: Tensor = original(x, *args, **options)
+                    return passed
+            answer = _spread(clean.output) if spread else clean.output
+            if name == self.source and not spread:  # the same for every row, as embeddings of positions are: not told apart
+                self.soaked.add((name, OUT))
+            return self._drop(answer, axis) if name == self.source and spread else answer
+
+        return forward
+
+    def _before_the_ink(self, name: str, module: nn.Module) -> Callable[..., Any]:
+        """A stand-in for what holds layers: as long as no ink is in the model, it answers from memory."""
+        original, clean = module.forward, self.memory[name][0]
+
+        def forward(*args: Any, **options: Any) -> Any:
+            known = args and isinstance(args[0], Tensor) and args[0].shape[0] == clean.rows * ROWS
+            if known and not self.dropped and not self.source.startswith(name + "."):
+                return _spread(clean.output)
+            return original(*args, **options)
 
         return forward
 
     def _note(self, name: str, side: str, x: Tensor) -> None:
         stained: Bool[Tensor, "R C"] = x.isnan().reshape(ROWS, -1, x.shape[-1]).any(1)
-        for row, channel in stained.nonzero().tolist():
-            self.stains.setdefault((name, side, channel), set()).add(row)
+        soaked = stained.all(1)
+        if soaked.any():  # one channel stands for all
+            self.soaked.add((name, side))
+            stained = stained & ~soaked[:, None]
+            self.stains.append(((name, side, 0), soaked.nonzero().flatten().tolist()))
+        for channel in stained.any(0).nonzero().flatten().tolist():
+            self.stains.append(((name, side, channel), stained[:, channel].nonzero().flatten().tolist()))
 
     def _drop(self, answer: Tensor, axis: int) -> Tensor:
-        inked = answer.clone().movedim(axis, -1)
-        rows = inked.shape[0] // ROWS
+        self.dropped = True
+        inked = answer.clone().movedim(axis, -1).unflatten(0, (ROWS, -1))
         for row in range(min(ROWS, inked.shape[-1] - self.first)):
-            inked[row * rows if inked.shape[0] >= ROWS else 0 : (row + 1) * rows, ..., self.first + row] = torch.nan
-        return inked.movedim(-1, axis)
-
-    run = 0
+            inked[row, ..., self.first + row] = torch.nan
+        return inked.flatten(0, 1).movedim(-1, axis)
 
     @torch.no_grad()
     def follow(self, name: str) -> Iterator[tuple[int, list[Node], bool]]:
         """For each output channel of a layer: where its ink arrives, and whether it reaches the model's output."""
         self.source = name
         for first in range(0, width(self.layers[name]), ROWS):
-            self.first, self.run, self.stains = first, self.run + 1, {}
+            self.first, self.run, self.dropped, self.stains = first, self.run + 1, False, []
             with sdpa_kernel(SDPBackend.MATH):
                 answers = outputs(call(self.model, self.example))
             wet = torch.stack([value.isnan().reshape(ROWS, -1).any(1) for value in answers if value.shape[0] == ROWS]).any(0)
             arrived: dict[int, list[Node]] = defaultdict(list)
-            for node, rows in self.stains.items():
+            for node, rows in self.stains:
                 for row in rows:
                     arrived[row].append(node)
             for row in range(min(ROWS, width(self.layers[name]) - self.first)):
@@ -227,8 +261,9 @@ def _is_batched(value: Tensor, batch: int) -> bool:
     return bool(value.ndim) and value.shape[0] == batch
 
 
-def _repeat(value: Tensor, rows: int) -> Tensor:
-    return value.repeat(rows, *[1] * (value.ndim - 1))
+def _spread(value: Tensor) -> Tensor:
+    """The rows of `value` ROWS times over, without a copy where there is one."""
+    return value.expand(ROWS, *value.shape[1:]) if value.shape[0] == 1 else value.repeat(ROWS, *[1] * (value.ndim - 1))
 
 
 def _ranges(channels: tuple[int, ...]) -> str:

@@ -55,7 +55,7 @@ class Quantized:
     def dequantize(self) -> Float[Tensor, "*shape"]:
         """The floats that the integers stand for: scale * (code - zero_point)."""
         rows = self.scale * (self.codes - self.zero_point)
-        return _from_rows(rows, self.shape, self.scheme)
+        return from_rows(rows, self.shape, self.scheme)
 
     @property
     def stored_bytes(self) -> int:
@@ -64,11 +64,14 @@ class Quantized:
         return -(-self.codes.numel() * self.scheme.bits // 8) + 2 * rows + (0 if self.scheme.symmetric else rows)
 
 
-def quantize(x: Float[Tensor, "*shape"], scheme: Scheme = Scheme(), method: str = "minmax") -> Quantized:
+def quantize(
+    x: Float[Tensor, "*shape"], scheme: Scheme = Scheme(), method: str = "minmax", *, learned: Ranges | None = None
+) -> Quantized:
     """Round a tensor to integers. Its first dimension holds the channels.
 
     `method` chooses the range that the codes cover: "minmax", "percentile" (99.9 % of the values) or "mse" (least squared
-    error). ValueError for an empty tensor, values that are not finite, or another method.
+    error). `learned` gives scale and zero point instead. ValueError for an empty tensor, values that are not finite, or
+    another method.
 
     >>> quantize(torch.tensor([[0.0, 1.0, -2.0]]), Scheme(bits=3)).codes.tolist()
     [[0, 2, -3]]
@@ -77,8 +80,8 @@ def quantize(x: Float[Tensor, "*shape"], scheme: Scheme = Scheme(), method: str 
         raise ValueError(f"method is {method!r}; there are {', '.join(RANGES)}")
     if x.numel() == 0 or not torch.isfinite(x).all():
         raise ValueError(f"a tensor of shape {list(x.shape)} is empty or holds values that are not finite")
-    rows = _to_rows(x.detach().float(), scheme)
-    scale, zero_point = affine(*RANGES[method](rows, scheme), scheme)
+    rows = to_rows(x.detach().float(), scheme)
+    scale, zero_point = affine(*RANGES[method](rows, scheme), scheme) if learned is None else learned
     codes = torch.round(rows / scale) + zero_point
     inside = codes.clamp(*scheme.limits)
     clipped = float((codes != inside).float().mean())
@@ -125,7 +128,8 @@ def _mse(rows: Tensor, scheme: Scheme) -> Ranges:
 RANGES: dict[str, Callable[[Tensor, Scheme], Ranges]] = {"minmax": _minmax, "percentile": _percentile, "mse": _mse}
 
 
-def _to_rows(x: Tensor, scheme: Scheme) -> Tensor:
+def to_rows(x: Float[Tensor, "*shape"], scheme: Scheme) -> Float[Tensor, "R n"]:
+    """A tensor as rows that share a scale; groups that are not full are padded with zeros."""
     if scheme.granularity == "tensor" or x.ndim < 2:
         return x.reshape(1, -1)
     rows = x.reshape(x.shape[0], -1)
@@ -135,7 +139,8 @@ def _to_rows(x: Tensor, scheme: Scheme) -> Tensor:
     return F.pad(rows, (0, short)).reshape(-1, scheme.group_size)
 
 
-def _from_rows(rows: Tensor, shape: torch.Size, scheme: Scheme) -> Tensor:
+def from_rows(rows: Float[Tensor, "R n"], shape: torch.Size, scheme: Scheme) -> Float[Tensor, "*shape"]:
+    """The tensor that was taken apart by `to_rows`."""
     if scheme.granularity == "group" and len(shape) >= 2:
         inputs = shape.numel() // shape[0]
         rows = rows.reshape(shape[0], -1)[:, :inputs]
@@ -179,9 +184,11 @@ class PackedWeight(nn.Module):
     scale: Tensor
     zero_point: Tensor
 
-    def __init__(self, weight: Float[Tensor, "*shape"], scheme: Scheme, method: str = "minmax") -> None:
+    def __init__(
+        self, weight: Float[Tensor, "*shape"], scheme: Scheme, method: str = "minmax", learned: Ranges | None = None
+    ) -> None:
         super().__init__()
-        found = quantize(weight, scheme, method)
+        found = quantize(weight, scheme, method, learned=learned)
         self.shape, self.scheme, self.kept = found.shape, scheme, weight.dtype
         self.rows = tuple(found.codes.shape)
         self.width = next(bits for bits in (2, 4, 8) if bits >= scheme.bits)
@@ -193,16 +200,18 @@ class PackedWeight(nn.Module):
         """The weight as floats."""
         codes = unpack(self.packed, self.width, self.rows[0] * self.rows[1]).reshape(self.rows) + self.scheme.limits[0]
         rows = self.scale.float() * (codes - self.zero_point)
-        return _from_rows(rows, self.shape, self.scheme).to(self.kept)
+        return from_rows(rows, self.shape, self.scheme).to(self.kept)
 
 
 class PackedLinear(nn.Module):
     """A linear layer with packed weights, unpacked whenever it runs: small, and slower than floats."""
 
-    def __init__(self, linear: nn.Linear, scheme: Scheme, method: str = "minmax") -> None:
+    def __init__(
+        self, weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"] | None, scheme: Scheme, method: str = "minmax",
+        learned: Ranges | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.weight_codes = PackedWeight(linear.weight, scheme, method)
-        bias: Tensor | None = linear.bias
+        self.weight_codes = PackedWeight(weight, scheme, method, learned)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
@@ -217,5 +226,7 @@ def quantize_weights(model: nn.Module, scheme: Scheme, *, method: str = "minmax"
     quantise, or for a weight that is not finite (the layer is named).
     """
     return replace_linear(
-        model, lambda _, layer: PackedLinear(layer, scheme, method), lambda name: not (skip and name.startswith(skip))
+        model,
+        lambda _, layer: PackedLinear(layer.weight, layer.bias, scheme, method),
+        lambda name: not (skip and name.startswith(skip)),
     )

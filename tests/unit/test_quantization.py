@@ -92,7 +92,7 @@ def test_packing_is_lossless(bits, codes):
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_a_packed_layer_is_the_rounded_layer(bits, symmetric):
     layer, scheme = nn.Linear(50, 7), Scheme(bits, symmetric, "group", 16)
-    packed = PackedLinear(layer, scheme)
+    packed = PackedLinear(layer.weight, layer.bias, scheme)
     x = normal(3, 50)
     rounded = quantize(layer.weight, scheme).dequantize()
     assert torch.allclose(packed(x), nn.functional.linear(x, rounded, layer.bias), atol=5e-3)
