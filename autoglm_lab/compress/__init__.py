@@ -1,1 +1,13 @@
-"""Making models small: sparsity, low rank, quantisation. Each function takes any `nn.Module` and leaves it as it was."""
+"""Making models small. Each function takes any `nn.Module`, leaves it as it was, and gives a smaller copy.
+
+>>> from autoglm_lab import compress
+>>> recipe = compress.Recipe("small", channels=0.4, bits=4)
+>>> made, report = compress.apply(model, recipe, example)       # doctest: +SKIP
+>>> compress.save(made, folder)                                 # doctest: +SKIP
+"""
+
+from autoglm_lab.compress.explore import grid, search, within
+from autoglm_lab.compress.files import load, save
+from autoglm_lab.compress.recipe import Recipe, apply
+
+__all__ = ["Recipe", "apply", "grid", "load", "save", "search", "within"]

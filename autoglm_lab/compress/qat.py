@@ -119,11 +119,11 @@ class QATLinear(nn.Module):
         return F.linear(x if self.inputs is None else self.inputs(x), self.quantizer(self.weight), self.bias)
 
     @torch.no_grad()
-    def finished(self) -> nn.Module:
+    def finished(self) -> PackedLinear:
         """The layer with packed integers on the very grid it was trained on."""
         scale, zero_point = self.quantizer.train(False).grid(to_rows(self.weight.float(), self.quantizer.scheme))
-        packed = PackedLinear(self.weight, self.bias, self.quantizer.scheme, learned=(scale, zero_point))
-        return packed if self.inputs is None else nn.Sequential(self.inputs.train(False), packed)
+        inputs = None if self.inputs is None else self.inputs.train(False)
+        return PackedLinear(self.weight, self.bias, self.quantizer.scheme, learned=(scale, zero_point), inputs=inputs)
 
 
 def prepare(

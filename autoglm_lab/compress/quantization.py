@@ -208,15 +208,17 @@ class PackedLinear(nn.Module):
 
     def __init__(
         self, weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"] | None, scheme: Scheme, method: str = "minmax",
-        learned: Ranges | None = None,
+        learned: Ranges | None = None, inputs: nn.Module | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.inputs = inputs  # rounds what flows in, if anything does
         self.weight_codes = PackedWeight(weight, scheme, method, learned)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product with the unpacked weight, plus the bias."""
-        return F.linear(x, self.weight_codes().to(x.dtype), self.bias)
+        seen = x if self.inputs is None else self.inputs(x)
+        return F.linear(seen, self.weight_codes().to(x.dtype), self.bias)
 
 
 def quantize_weights(model: nn.Module, scheme: Scheme, *, method: str = "minmax", skip: tuple[str, ...] = ()) -> nn.Module:

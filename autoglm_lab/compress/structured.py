@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from autoglm_lab.compress.groups import (
@@ -251,11 +248,11 @@ def remove(model: nn.Module, groups: Iterable[Group]) -> nn.Module:
     keep = {}
     for (layer, side), channels in gone.items():
         module = model.get_submodule(layer)
-        size = _size(module, side)
+        size = size_of(module, side)
         keep[layer, side] = [c for c in range(size) if c not in set(channels)]
         if not keep[layer, side]:
             raise ValueError(f"layer {layer!r} would lose its last channel")
-    return _cut_all(copy.deepcopy(model), keep)
+    return resize(copy.deepcopy(model), keep)
 
 
 def _together(groups: Iterable[Group]) -> dict[tuple[str, str], list[int]]:
@@ -266,12 +263,14 @@ def _together(groups: Iterable[Group]) -> dict[tuple[str, str], list[int]]:
     return {key: sorted(channels) for key, channels in gone.items()}
 
 
-def _size(module: nn.Module, side: str) -> int:
+def size_of(module: nn.Module, side: str) -> int:
+    """How many channels a layer has on a side."""
     return module.get_parameter("weight").shape[1] if side == IN else width(module)
 
 
 @torch.no_grad()
-def _cut_all(model: nn.Module, keep: Mapping[tuple[str, str], list[int]]) -> nn.Module:
+def resize(model: nn.Module, keep: Mapping[tuple[str, str], list[int]]) -> nn.Module:
+    """Shrink layers in place to the channels that are kept on each side. ValueError for a layer that shares its weight."""
     owners: dict[int, list[str]] = defaultdict(list)
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
@@ -283,7 +282,7 @@ def _cut_all(model: nn.Module, keep: Mapping[tuple[str, str], list[int]]) -> nn.
             raise ValueError(
                 f"layer {layer!r} shares its weight with {owners[id(module.get_parameter('weight'))]}; it cannot shrink alone"
             )
-        ratios[layer.rpartition(".")[0]] = len(channels) / _size(module, side)
+        ratios[layer.rpartition(".")[0]] = len(channels) / size_of(module, side)
     for (layer, side), channels in keep.items():
         _cut(model.get_submodule(layer), side, torch.tensor(channels))
     for holder, ratio in ratios.items():
@@ -360,41 +359,3 @@ def _run(model: nn.Module, example: Example) -> object:
         model.train(training)
         for hook in hooks:
             hook.remove()
-
-
-def save_pruned(model: nn.Module, folder: Path) -> None:
-    """Write a pruned network: its weights (safetensors) and the sizes of its layers, which no configuration file knows."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sizes = {}
-    for name, module in model.named_modules():
-        if mixes(module):
-            sizes[name] = {side: _size(module, side) for side in (IN, OUT)}
-        elif passes_through(module):
-            sizes[name] = {THROUGH: width(module)}
-    part = folder / "sizes.json.part"
-    part.write_text(json.dumps(sizes, indent=1) + "\n", "utf-8")
-    save_model(model, str(folder / "model.safetensors.part"))
-    (folder / "model.safetensors.part").replace(folder / "model.safetensors")
-    part.replace(folder / "sizes.json")
-
-
-def load_pruned(model: nn.Module, folder: Path) -> nn.Module:
-    """The pruned network in a folder, given `model`: the same network at its full size, whatever its weights.
-
-    ValueError when the folder's network is none that pruning `model` can give.
-    """
-    sizes = json.loads((folder / "sizes.json").read_text("utf-8"))
-    layers = {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
-    if set(sizes) != set(layers):
-        raise ValueError(f"{folder.name} holds another network: {sorted(set(sizes) ^ set(layers))[:3]} are not in both")
-    keep = {}
-    for name, sides in sizes.items():
-        for side, size in sides.items():
-            full = _size(layers[name], side)
-            if size > full:
-                raise ValueError(f"{folder.name} has {size} channels in {name!r}, the full network only {full}")
-            if size < full:
-                keep[name, side] = list(range(size))
-    smaller = _cut_all(copy.deepcopy(model), keep)
-    load_model(smaller, str(folder / "model.safetensors"))
-    return smaller

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from autoglm_lab.compress.distillation import kl_divergence
+from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.training.copying import Copying
@@ -29,6 +31,7 @@ class Losses:
     point: Tensor
     switch: Tensor
     copy: Tensor
+    soft: Tensor
     image_right: float = 0.0
     audio_right: float = 0.0
     token_right: float = 0.0
@@ -88,15 +91,17 @@ def align_audio(
     return loss.mean(), float((positive > others.amax(1)).float().mean())
 
 
-def answer_loss(
-    model: PhoneGLMForConditionalGeneration, hidden: Float[Tensor, "B T D"], batch: Batch
-) -> tuple[Tensor, float, float]:
+def answer_logits(model: PhoneGLMForConditionalGeneration, hidden: Float[Tensor, "B T D"], batch: Batch) -> Float[Tensor, "N V"]:
+    """The scores with which a model would write each of the N answer tokens."""
+    return model.head(hidden[:, :-1][batch.answer[:, 1:]]).float()
+
+
+def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Batch) -> tuple[Tensor, float, float]:
     """Cross-entropy of every answer token; coordinates earn credit for being near. Also the share of right tokens and answers."""
     wanted = batch.answer[:, 1:]
-    logits = model.head(hidden[:, :-1][wanted]).float()
     target, place = batch.ids[:, 1:][wanted], batch.place[:, 1:][wanted]
     losses = F.cross_entropy(logits, target, reduction="none")
-    first, count = model.config.first_number_id, model.config.number_tokens
+    first, count = config.first_number_id, config.number_tokens
     if place.any():
         spread = torch.arange(count)[None] - (target[place] - first)[:, None]
         credit = torch.exp(-0.5 * (spread / PLACE_SIGMA) ** 2)
@@ -112,8 +117,14 @@ def answer_loss(
     return losses.mean(), float(right.float().mean()), float(all_right.float().mean())
 
 
-def step_losses(model: PhoneGLMForConditionalGeneration, batch: Batch, concepts: Concepts, *, align_only: bool) -> Losses:
-    """All losses of one batch. Pictures and clips are encoded once and used by every sample that refers to them."""
+def step_losses(
+    model: PhoneGLMForConditionalGeneration, batch: Batch, concepts: Concepts, *, align_only: bool = False,
+    teacher: PhoneGLMForConditionalGeneration | None = None,
+) -> Losses:  # fmt: skip
+    """All losses of one batch. Pictures and clips are encoded once and used by every sample that refers to them.
+
+    With a `teacher`, `soft` is the divergence of its scores from the model's.
+    """
     pixels = batch.pixels.float() / 255
     names = concepts.embed(model.embed_tokens.weight)
     cells = model.encode_image(pixels)
@@ -124,14 +135,26 @@ def step_losses(model: PhoneGLMForConditionalGeneration, batch: Batch, concepts:
     zero = torch.zeros(())
     copy = zero if batch.copying is None else copy_loss(model, batch.copying)
     if align_only:
-        return Losses(image, audio, zero, zero, zero, switch, copy, image_right, audio_right, switch_right=switch_right)
+        return Losses(image, audio, zero, zero, zero, switch, copy, zero, image_right, audio_right, switch_right=switch_right)
     memories = spread_memories(model.remember(cells, (frames, mask), len(batch.ids)), batch)
     states, gated = model.decode(batch.inputs, memories, batch.attention_mask, output_attentions=True)
-    answer, token_right, answer_right = answer_loss(model, states[-1], batch)
+    logits = answer_logits(model, states[-1], batch)
+    answer, token_right, answer_right = answer_loss(logits, model.config, batch)
+    soft = zero if teacher is None else kl_divergence(logits, teacher_logits(teacher, batch))
     gate = sum((_mean_open(part.gate, batch.answer) for fused in gated for part in fused.values()), start=zero)
     point, point_right = point_loss(gated[-1]["image"].weights, batch)
-    return Losses(image, audio, answer, gate, point, switch, copy, image_right, audio_right, token_right, answer_right,
+    return Losses(image, audio, answer, gate, point, switch, copy, soft, image_right, audio_right, token_right, answer_right,
                   point_right, switch_right)  # fmt: skip
+
+
+@torch.no_grad()
+def teacher_logits(teacher: PhoneGLMForConditionalGeneration, batch: Batch) -> Float[Tensor, "N V"]:
+    """What a teacher would answer to the same batch."""
+    cells = teacher.encode_image(batch.pixels.float() / 255)
+    heard = teacher.encode_audio(batch.mel, batch.mel_mask)
+    memories = spread_memories(teacher.remember(cells, heard, len(batch.ids)), batch)
+    states, _ = teacher.decode(batch.inputs, memories, batch.attention_mask)
+    return answer_logits(teacher, states[-1], batch)
 
 
 def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Tensor:

@@ -1,0 +1,112 @@
+"""Many recipes, measured side by side: on processes of this machine, or on any executor that is given."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from autoglm_lab.compress.recipe import Recipe
+from autoglm_lab.measure.report import Report, pareto_front
+
+Measure = Callable[[Recipe], Report]
+ATTEMPTS = 3  # for recipes whose worker died
+
+
+def grid(base: Recipe | None = None, **choices: Iterable[Any]) -> Iterator[Recipe]:
+    """Every combination of some fields' values; its name says which. Combinations that a recipe refuses are left out.
+
+    >>> [recipe.name for recipe in grid(bits=(8, 4), channels=(0.0, 0.3))]
+    ['bits 8, channels 0.0', 'bits 8, channels 0.3', 'bits 4, channels 0.0', 'bits 4, channels 0.3']
+    """
+    for values in product(*choices.values()):
+        fields = dict(zip(choices, values, strict=True))
+        try:
+            yield replace(base or Recipe(), **fields, name=", ".join(f"{name} {value}" for name, value in fields.items()))
+        except ValueError:
+            continue
+
+
+def search(recipes: Iterable[Recipe], measure: Measure, folder: Path, *, executor: Executor | None = None) -> list[Report]:
+    """Measure every recipe, in any order, and give the reports in theirs.
+
+    A report is written to `folder` as soon as it is there, so a search that was killed goes on where it was; what is in the
+    folder is not measured again (use another folder for another model or measure). Without an `executor` two processes are
+    started; a worker that dies is replaced, and its recipe tried up to three times. `measure` has to be importable by other
+    processes. An error in `measure` ends the search, naming the recipe, once the others that had begun are written.
+    """
+    wanted = list(recipes)
+    folder.mkdir(parents=True, exist_ok=True)
+    bar = tqdm(total=len(wanted), desc="recipes", unit="recipe", leave=False)
+    for attempt in range(ATTEMPTS):
+        missing = [recipe for recipe in wanted if not _path(folder, recipe).exists()]
+        bar.update(len(wanted) - len(missing) - bar.n)
+        if not missing:
+            break
+        try:
+            if executor is not None:
+                _measure(missing, measure, folder, executor, bar)
+            else:
+                with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+                    _measure(missing, measure, folder, pool, bar)
+        except BrokenProcessPool as error:
+            if executor is not None or attempt == ATTEMPTS - 1:
+                left = [recipe.name for recipe in missing if not _path(folder, recipe).exists()]
+                raise RuntimeError(f"a worker died again and again (out of memory?); not measured: {', '.join(left)}") from error
+    bar.close()
+    return [Report.from_json(_path(folder, recipe).read_text("utf-8")) for recipe in wanted]
+
+
+def _measure(recipes: list[Recipe], measure: Measure, folder: Path, executor: Executor, bar: Any) -> None:
+    jobs: dict[Future[Report], Recipe] = {executor.submit(measure, recipe): recipe for recipe in recipes}
+    failed: tuple[Recipe, Exception] | None = None
+    for job in as_completed(jobs):
+        recipe = jobs[job]
+        try:
+            report = job.result()
+        except BrokenProcessPool:
+            raise
+        except Exception as error:
+            if failed is None:
+                failed = recipe, error
+                for other in jobs:
+                    other.cancel()
+            continue
+        path = _path(folder, recipe)
+        part = path.with_suffix(".part")
+        part.write_text(report.to_json() + "\n", "utf-8")
+        part.replace(path)
+        bar.update()
+    if failed is not None:
+        raise ValueError(f"recipe {failed[0].name!r}: {failed[1]}") from failed[1]
+
+
+def _path(folder: Path, recipe: Recipe) -> Path:
+    return folder / f"{hashlib.sha256(recipe.to_json().encode()).hexdigest()[:16]}.json"
+
+
+def within(reports: Iterable[Report], *, megabytes: float | None = None, milliseconds: float | None = None) -> Report:
+    """The report with the most success among those that fit; the smaller one when two are alike.
+
+    ValueError when none fits: it names the one that comes nearest.
+    """
+    known = list(reports)
+    fits = [
+        report for report in known
+        if (megabytes is None or (report.bytes or 0) <= megabytes * 1e6)
+        and (milliseconds is None or (report.answer_ms or 0) <= milliseconds)
+    ]  # fmt: skip
+    if not fits:
+        if not known:
+            raise ValueError("there is no report to choose from")
+        least = min(known, key=lambda report: report.bytes or 0)
+        raise ValueError(f"nothing fits; the smallest is {least.name!r} with {(least.bytes or 0) / 1e6:.1f} MB")
+    return max(pareto_front(fits, ("bytes", "success")), key=lambda report: report.success or 0.0)

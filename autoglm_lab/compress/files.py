@@ -1,0 +1,131 @@
+"""Compressed models on disk: weights as safetensors, and beside them the structure that no configuration file knows."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from autoglm_lab.compress.groups import IN, OUT, THROUGH, mixes, passes_through, width
+from autoglm_lab.compress.low_rank import LowRankLinear
+from autoglm_lab.compress.quantization import PackedLinear, Scheme
+from autoglm_lab.compress.structured import resize, size_of
+
+STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"
+
+
+def structure_of(model: nn.Module) -> dict[str, Any]:
+    """What a compressed model is made of: sizes of its layers, ranks, integer schemes, and parameters with several names."""
+    sizes: dict[str, dict[str, int]] = {}
+    low_rank: dict[str, int] = {}
+    packed: dict[str, dict[str, Any]] = {}
+    inside: tuple[str, ...] = ()  # parts of a layer that is listed whole
+    for name, module in model.named_modules():
+        if inside and name.startswith(inside):
+            continue
+        if mixes(module):
+            sizes[name] = {IN: size_of(module, IN), OUT: size_of(module, OUT)}
+        elif passes_through(module):
+            sizes[name] = {THROUGH: width(module)}
+        elif isinstance(module, LowRankLinear):
+            sizes[name] = {IN: module.down.shape[1], OUT: module.up.shape[0]}
+            low_rank[name] = module.rank
+        elif isinstance(module, PackedLinear):
+            outputs, inputs = module.weight_codes.shape
+            sizes[name] = {IN: inputs, OUT: outputs}
+            rounded = None if module.inputs is None else asdict(module.inputs.scheme)
+            packed[name] = {"scheme": asdict(module.weight_codes.scheme), "inputs": rounded}
+            inside += (name + ".",)
+    return {"sizes": sizes, "low_rank": low_rank, "packed": packed, "shared": _shared(model)}
+
+
+def _shared(model: nn.Module) -> list[list[str]]:
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    return [same for same in names.values() if len(same) > 1]
+
+
+def stored_bytes(model: nn.Module) -> int:
+    """What a model's weights and buffers take: floats as 16 bits, integers as they are, a shared tensor once."""
+    seen: set[int] = set()
+    total = 0
+    for value in model.state_dict().values():
+        if value.data_ptr() not in seen:
+            seen.add(value.data_ptr())
+            total += value.numel() * (2 if value.is_floating_point() else value.element_size())
+    return total
+
+
+def save(model: nn.Module, folder: Path) -> None:
+    """Write a compressed model; a kill at any moment leaves the old folder or the new one."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_model(model, str(part / WEIGHTS))
+    (part / STRUCTURE).write_text(json.dumps(structure_of(model), indent=1) + "\n", "utf-8")
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(model: nn.Module, folder: Path) -> nn.Module:
+    """The compressed model in a folder, given `model`: the one it was made from at its full size, whatever its weights.
+
+    ValueError when the folder holds a model that `model` cannot be made into, FileNotFoundError when it holds none.
+    """
+    path = folder / STRUCTURE
+    if not path.exists():
+        raise FileNotFoundError(f"{folder.name} holds no {STRUCTURE}; give a folder written by compress.save")
+    structure = json.loads(path.read_text("utf-8"))
+    layers = {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
+    sizes = structure["sizes"]
+    if set(sizes) != set(layers):
+        raise ValueError(f"{folder.name} holds another model: {sorted(set(sizes) ^ set(layers))[:3]} are not in both")
+    keep = {}
+    for name, sides in sizes.items():
+        for side, size in sides.items():
+            full = size_of(layers[name], side)
+            if size > full:
+                raise ValueError(f"{folder.name} has {size} channels in {name!r}, the full model only {full}")
+            if size < full:
+                keep[name, side] = list(range(size))
+    made = resize(copy.deepcopy(model), keep)
+    for name, rank in structure["low_rank"].items():
+        _put(made, name, _empty_low_rank(made.get_submodule(name), rank))
+    for name, facts in structure["packed"].items():
+        _put(made, name, _empty_packed(made.get_submodule(name), facts))
+    for first, *others in structure["shared"]:
+        for other in others:
+            _put(made, other, made.get_parameter(first))
+    load_model(made, str(folder / WEIGHTS))
+    return made
+
+
+def _put(model: nn.Module, name: str, value: object) -> None:
+    holder, _, last = name.rpartition(".")
+    setattr(model.get_submodule(holder), last, value)
+
+
+def _empty_low_rank(layer: nn.Module, rank: int) -> LowRankLinear:
+    assert isinstance(layer, nn.Linear)
+    return LowRankLinear(torch.zeros(layer.out_features, rank), torch.zeros(rank, layer.in_features), layer.bias)
+
+
+def _empty_packed(layer: nn.Module, facts: dict[str, Any]) -> PackedLinear:
+    from autoglm_lab.compress.qat import FakeQuantActivation
+
+    assert isinstance(layer, nn.Linear)
+    inputs = None if facts["inputs"] is None else FakeQuantActivation(Scheme(**facts["inputs"])).train(False)
+    return PackedLinear(layer.weight.detach() * 0, layer.bias, Scheme(**facts["scheme"]), inputs=inputs)

@@ -1,0 +1,177 @@
+"""How a model is made small, as one record: the steps of all chapters in the order in which they go together."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from autoglm_lab.compress.distillation import drop_layers
+from autoglm_lab.compress.files import stored_bytes
+from autoglm_lab.compress.groups import Example
+from autoglm_lab.compress.low_rank import factorise_layers
+from autoglm_lab.compress.qat import ACTIVATIONS, convert, prepare
+from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
+from autoglm_lab.compress.sparsity import Masks, magnitude_masks, prune
+from autoglm_lab.compress.structured import Importance, layer_macs, prune_structured
+from autoglm_lab.measure.report import Report, strict_object
+
+Train = Callable[[nn.Module, Masks | None], None]  # trains a model in place; masks, if any, have to be applied after each step
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to a model. Every field's default does nothing."""
+
+    name: str = "as it is"
+    layers: tuple[int, ...] = ()  # of the stack only these stay: a student
+    stack: str = "layers"
+    channels: float = 0.0  # share of MACs that go with channels, neurons and key/value groups
+    importance: Importance = "l1"  # of channels
+    rank: float = 0.0  # share of parameters that stay as low-rank factors; 0 leaves matrices whole
+    rank_layers: str = "mlp"  # regular expression: names of the layers that are factorised
+    sparsity: float = 0.0  # share of single weights that become zero
+    bits: int = 16  # of stored weights
+    group_size: int = 32  # weights that share a scale; 0 for one scale for each output channel
+    symmetric: bool = True
+    method: str = "mse"  # how ranges are chosen
+    round_inputs: bool = False  # 8-bit inputs of layers as well
+    train_rounding: bool = False  # quantisation-aware training; otherwise weights are rounded afterwards
+    keep: tuple[str, ...] = ()  # layers whose names begin so stay in 16 bits
+
+    def __post_init__(self) -> None:
+        for field in ("channels", "rank", "sparsity"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ValueError(f"{field} is {getattr(self, field)}; it is a share from 0 up to, but not, 1")
+        if self.bits != 16 and not 2 <= self.bits <= 8:
+            raise ValueError(f"bits is {self.bits}; weights are stored with 2 to 8 bits, or as they are with 16")
+        if self.group_size < 0 or self.group_size == 1:
+            raise ValueError(f"group_size is {self.group_size}; a group has at least two weights, 0 means whole channels")
+        if self.importance not in get_args(Importance):
+            raise ValueError(f"importance is {self.importance!r}; there are {', '.join(get_args(Importance))}")
+        if self.method not in RANGES:
+            raise ValueError(f"method is {self.method!r}; there are {', '.join(RANGES)}")
+        if (self.train_rounding or self.round_inputs) and self.bits == 16:
+            raise ValueError("train_rounding and round_inputs round nothing with 16 bits; choose 2 to 8")
+        if self.sparsity and self.train_rounding:
+            raise ValueError("sparsity and train_rounding do not go together: zeros would grow back while the grid is learned")
+        try:
+            re.compile(self.rank_layers)
+        except re.error as error:
+            raise ValueError(f"rank_layers is {self.rank_layers!r}, no regular expression: {error}") from None
+
+    @property
+    def scheme(self) -> Scheme:
+        """The integers that weights are stored as."""
+        if self.group_size:
+            return Scheme(self.bits, self.symmetric, "group", self.group_size)
+        return Scheme(self.bits, self.symmetric, "channel")
+
+    def to_json(self) -> str:
+        """The recipe as JSON: its name and whatever is not as by default."""
+        plain = asdict(Recipe())
+        changed = {name: value for name, value in asdict(self).items() if name == "name" or value != plain[name]}
+        return json.dumps(changed, ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """The recipe in a JSON text. ValueError for broken JSON, unknown fields, or values of the wrong kind.
+
+        >>> Recipe.from_json('{"name": "four", "bits": 4}').scheme.bits
+        4
+        """
+        facts = strict_object(text, {field.name for field in fields(cls)}, "a recipe")
+        plain = asdict(cls())
+        for name, value in facts.items():
+            facts[name] = tuple(value) if isinstance(value, list) else value
+            right = float | int if isinstance(plain[name], float) else type(plain[name])
+            if not isinstance(facts[name], right) or (isinstance(value, bool) and not isinstance(plain[name], bool)):
+                raise ValueError(f"{name} is {value!r}; it is of the kind of {plain[name]!r}")
+        return cls(**facts)
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """The recipe in a file. FileNotFoundError or ValueError name the file."""
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no recipe file {path.name!r}")
+        try:
+            return cls.from_json(path.read_text("utf-8"))
+        except (ValueError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path.name}: {error}") from None
+
+
+def apply(
+    model: nn.Module, recipe: Recipe, example: Example, *, train: Train | None = None,
+    loss: Callable[[nn.Module], Float[Tensor, ""]] | None = None,
+) -> tuple[nn.Module, Report]:  # fmt: skip
+    """Make a model small as a recipe says; the model that is given stays as it was.
+
+    First what changes shapes (layers, channels, rank), then zeros, then integers. `train` is called after shapes and zeros, so
+    that the model recovers, and once more while it computes with rounded weights if `train_rounding` is set; without it
+    nothing is trained. `loss` is needed by the importances that are measured with gradients. The report holds bytes, parameters
+    and MACs. ValueError when a step cannot be done: it names the step.
+    """
+    made, masks = _with_step(model, recipe, example, loss), None
+    if recipe.sparsity:
+        masks = magnitude_masks(made, recipe.sparsity, skip=recipe.keep)
+        made = prune(made, masks)
+    if train is not None and replace(recipe, bits=16, train_rounding=False, round_inputs=False) != Recipe(recipe.name):
+        train(made, masks)
+    macs = sum(layer_macs(made, example).values())  # before layers become integers, which MACs are not counted of
+    parameters = sum(p.numel() for p in made.parameters())
+    if recipe.bits < 16:
+        made = _rounded(made, recipe, example, train)
+    return made.train(False), Report(recipe.name, stored_bytes(made), parameters, macs)
+
+
+def _with_step(
+    model: nn.Module, recipe: Recipe, example: Example, loss: Callable[[nn.Module], Float[Tensor, ""]] | None
+) -> nn.Module:
+    step = ""
+    made = model
+    try:
+        if recipe.layers:
+            step = "layers"
+            made = drop_layers(made, recipe.layers, stack=recipe.stack)
+        if recipe.channels:
+            step = "channels"
+            made = prune_structured(made, example, recipe.channels, importance=recipe.importance, loss=loss).model
+        if recipe.rank:
+            step = "rank"
+            made = factorise_layers(made, recipe.rank, select=lambda name: re.search(recipe.rank_layers, name) is not None)
+    except ValueError as error:
+        raise ValueError(f"{step}: {error}") from error
+    return made
+
+
+def _rounded(model: nn.Module, recipe: Recipe, example: Example, train: Train | None) -> nn.Module:
+    try:
+        if not recipe.train_rounding and not recipe.round_inputs:
+            return quantize_weights(model, recipe.scheme, method=recipe.method, skip=recipe.keep)
+        inputs = ACTIVATIONS if recipe.round_inputs else None
+        learning = prepare(model, recipe.scheme, method=recipe.method, inputs=inputs,
+                           select=lambda name: not (recipe.keep and name.startswith(recipe.keep)))  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"bits: {error}") from error
+    if train is not None and recipe.train_rounding:
+        train(learning, None)
+    elif recipe.round_inputs:
+        calibrate(learning, example)
+    return convert(learning)
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, example: Example) -> None:
+    """Let a prepared model see an example, so that the ranges of its layers' inputs are known."""
+    from autoglm_lab.compress.groups import call
+
+    model.train()
+    call(model, example)
+    model.train(False)

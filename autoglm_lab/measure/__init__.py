@@ -1,0 +1,1 @@
+"""Measuring: one record for every variant of a model. Imports neither torch nor transformers."""

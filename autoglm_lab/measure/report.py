@@ -1,0 +1,81 @@
+"""One record for every variant of a model: how big it is, how fast, and what it still can do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+SMALLER = ("bytes", "parameters", "macs", "answer_ms")  # of these less is better; of `success` more
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured of one variant; None where nothing was."""
+
+    name: str
+    bytes: int | None = None  # what ships: weights and scales
+    parameters: int | None = None
+    macs: int | None = None  # multiply-accumulates of layers, for one example
+    success: float | None = None  # share of tasks, steps or answers that were right
+    ci95: tuple[float, float] | None = None  # of success
+    n: int | None = None  # how many were tried
+    answer_ms: float | None = None  # median time of a whole answer
+    answer_ms_spread: tuple[float, float] | None = None  # 5th and 95th percentile
+    threads: int | None = None
+    cpu_flags: tuple[str, ...] | None = None
+    note: str = ""
+
+    def to_json(self) -> str:
+        """The record as JSON, without what was not measured."""
+        return json.dumps({name: value for name, value in asdict(self).items() if value not in (None, "")}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """The record that `to_json` wrote. ValueError for broken JSON or fields that a record does not have."""
+        facts = strict_object(text, {field.name for field in fields(cls)}, "a report")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+
+
+def strict_object(text: str, known: set[str], what: str) -> dict[str, Any]:
+    """A JSON object with no fields but `known` ones. ValueError says where JSON breaks off or which field is unknown."""
+    try:
+        facts = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{what} is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+    if not isinstance(facts, dict):
+        raise ValueError(f"{what} is a JSON object, not {type(facts).__name__}")
+    unknown = sorted(set(facts) - known)
+    if unknown:
+        raise ValueError(f"{what} has no field {', '.join(map(repr, unknown))}; there are {', '.join(sorted(known))}")
+    return facts
+
+
+def dominates(a: Report, b: Report, by: Sequence[str]) -> bool:
+    """Whether `a` is nowhere worse than `b` and somewhere better. ValueError where one of the measures is missing."""
+    better = False
+    for name in by:
+        mine, theirs = (_value(report, name) for report in (a, b))
+        if mine > theirs:
+            return False
+        better = better or mine < theirs
+    return better
+
+
+def _value(report: Report, name: str) -> float:
+    value = getattr(report, name)
+    if value is None:
+        raise ValueError(f"{name!r} was not measured of {report.name!r}")
+    return float(value) if name in SMALLER else -float(value)
+
+
+def pareto_front(reports: Iterable[Report], by: Sequence[str] = ("bytes", "answer_ms", "success")) -> list[Report]:
+    """The reports that no other beats in every measure, in their order.
+
+    >>> a, b, c = Report("a", bytes=1, success=0.5), Report("b", bytes=2, success=0.4), Report("c", bytes=3, success=0.9)
+    >>> [report.name for report in pareto_front([a, b, c], ("bytes", "success"))]
+    ['a', 'c']
+    """
+    known = list(reports)
+    return [mine for mine in known if not any(dominates(other, mine, by) for other in known)]

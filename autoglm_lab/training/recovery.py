@@ -1,0 +1,73 @@
+"""Short training of a PhoneGLM that was made smaller, so that it finds back what it lost; a teacher may help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from autoglm_lab.compress.sparsity import Masks
+from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
+from autoglm_lab.training.data import Scenes
+from autoglm_lab.training.objective import step_losses
+from autoglm_lab.training.trainer import has_fast_bf16, numbers
+
+FIRST_STEP = 1_000_000  # batches here are others than those of the long training
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a model recovers. Called with a model it trains it in place, as `compress.apply` wants it."""
+
+    data: Scenes
+    steps: int = 300
+    learning_rate: float = 2e-4
+    warmup: int = 20
+    pictures: int = 16
+    samples: int = 3
+    copies: int = 8
+    teacher: PhoneGLMForConditionalGeneration | None = None
+    alpha: float = 0.7  # share of the teacher in what the answers are compared with
+    seed: int = 0
+    on_step: Callable[[dict[str, float]], None] | None = None
+
+    def __call__(self, model: nn.Module, masks: Masks | None = None) -> None:
+        """Train; masked weights stay zero. ValueError for a model that is no PhoneGLM."""
+        if not isinstance(model, PhoneGLMForConditionalGeneration):
+            raise ValueError(f"only a PhoneGLM can be trained on phone tasks, not a {type(model).__name__}")
+        optimizer = torch.optim.AdamW(model.parameters(), lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+        model.train()
+        for step in tqdm(range(self.steps), desc="recovering", unit="step", leave=False):
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate(step)
+            row = self._learn(model, optimizer, step)
+            if masks is not None:
+                masks.apply(model)
+            if self.on_step is not None:
+                self.on_step({"step": step + 1, **row})
+        model.train(False)
+
+    def rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine down to a twentieth."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    def _learn(self, model: PhoneGLMForConditionalGeneration, optimizer: Any, step: int) -> dict[str, float]:
+        batch = self.data.batch(self.seed, FIRST_STEP + step, 0, self.pictures, self.samples, hard=True, copies=self.copies)
+        with torch.autocast("cpu", torch.bfloat16) if has_fast_bf16() else nullcontext():
+            losses = step_losses(model, batch, self.data.concepts, teacher=self.teacher)
+        answer = losses.answer if self.teacher is None else (1 - self.alpha) * losses.answer + self.alpha * losses.soft
+        loss = answer + losses.copy + 0.3 * (losses.image + losses.switch + losses.audio + losses.point) + 0.02 * losses.gate
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return numbers(losses)

@@ -1,0 +1,91 @@
+"""Recovery: a damaged agent learns again, masks hold, a teacher is heard."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from autoglm_lab.compress.recipe import Recipe, apply
+from autoglm_lab.compress.sparsity import magnitude_masks, prune, sparsity_of
+from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
+from autoglm_lab.training.recovery import Recovery
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A few scenes with the clips of the bank, and an untrained small model."""
+    from dataclasses import replace
+
+    from autoglm_lab.model.tokenizer import train_tokenizer
+    from autoglm_lab.training.data import Scenes
+    from autoglm_lab.training.scenes import MINI_KINDS, make_scenes
+    from autoglm_lab.training.speech_data import synthesise_training_set
+    from autoglm_lab.training.trainer import preset
+
+    folder = tmp_path_factory.mktemp("recovery")
+    chosen = preset("mini")
+    make_scenes(folder / "scenes", replace(chosen.scenes, scenes=12), processes=1)
+    synthesise_training_set(folder / "speech", clips_per_utterance=1, processes=1, bank_augmentations=0, kinds=set(MINI_KINDS))
+    tokenizer = train_tokenizer()
+    config = chosen.model
+    config.vocab_size, config.hidden_size, config.head_dim = len(tokenizer), 64, 16
+    config.intermediate_size, config.audio_channels, config.image_channels = 64, 32, (8, 8, 16, 16)
+    torch.manual_seed(0)
+    return Scenes(folder / "scenes", folder / "speech", tokenizer), PhoneGLMForConditionalGeneration(config).eval()
+
+
+def small(data, **changes):
+    return Recovery(data, **({"steps": 6, "pictures": 2, "samples": 2, "copies": 2, "warmup": 1, "learning_rate": 2e-3} | changes))
+
+
+def test_the_loss_falls_and_masks_hold(world):
+    data, model = world
+    masks = magnitude_masks(model, 0.5)
+    damaged, rows = prune(model, masks), []
+    small(data, steps=25, on_step=rows.append)(damaged, masks)
+    assert rows[-1]["step"] == 25
+    assert sum(row["answer"] for row in rows[-5:]) < 0.8 * sum(row["answer"] for row in rows[:5])
+    zeros = sparsity_of(damaged)
+    for name, keep in masks.keep.items():
+        assert zeros[name] >= float((~keep).float().mean()) - 1e-6
+    assert not damaged.training
+
+
+def test_a_teacher_is_heard(world):
+    data, model = world
+    student, alone = copy.deepcopy(model), copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.0)
+    rows = []
+    small(data, teacher=model, on_step=rows.append)(student)
+    small(data)(alone)
+    assert rows[0]["soft"] == pytest.approx(0, abs=1e-2), "a student that is its teacher has nothing to learn from it"
+    first, second = student.embed_tokens.weight, alone.embed_tokens.weight
+    assert not torch.allclose(first, second)
+
+
+def test_it_is_the_same_each_time(world):
+    data, model = world
+    made = []
+    for _ in range(2):
+        copied = copy.deepcopy(model)
+        small(data, steps=2)(copied)
+        made.append(copied)
+    for a, b in zip(made[0].parameters(), made[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_recipe_uses_it(world):
+    data, model = world
+    example = {"input_ids": torch.randint(8, 900, (1, 5)), "pixel_values": torch.rand(1, 3, 224, 224), "use_cache": False}
+    made, report = apply(model, Recipe("both", rank=0.5, bits=4, train_rounding=True), example, train=small(data, steps=2))
+    assert report.bytes < sum(2 * p.numel() for p in model.parameters())
+    assert torch.isfinite(made(**example).logits).all()
+
+
+def test_another_model_is_refused(world):
+    data, _ = world
+    with pytest.raises(ValueError, match="only a PhoneGLM"):
+        small(data)(nn.Linear(2, 2))
