@@ -1,4 +1,4 @@
-"""Live pictures for the notebooks: the phone, attention over the screen, the gates, and a training run.
+"""Live pictures for the notebooks: the phone, attention over the screen, the gates, a training run, pruned weights.
 
 Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
 Importing this package loads no widget library; the first call does.
@@ -6,7 +6,7 @@ Importing this package loads no widget library; the first call does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoglm_lab.widgets.gates_view import GateView
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.gates_widget import GatesWidget
     from autoglm_lab.widgets.phone_view import Runner
     from autoglm_lab.widgets.phone_widget import PhoneWidget
+    from autoglm_lab.widgets.sparsity_widget import Measure, SparsityWidget
     from autoglm_lab.widgets.training_widget import TrainingWidget
 
-__all__ = ["GateView", "attention", "gates", "phone", "training"]
+__all__ = ["GateView", "attention", "gates", "phone", "sparsity", "training"]
 
 
 def phone(
@@ -83,3 +84,15 @@ def training(steps: int, align_steps: int = 0) -> TrainingWidget:
     from autoglm_lab.widgets.training_widget import TrainingWidget
 
     return TrainingWidget(steps, align_steps)
+
+
+def sparsity(weights: Mapping[str, NDArray[np.floating[Any]]], measure: Measure | None = None) -> SparsityWidget:
+    """The weights of layers, and what is left of them: one slider for a threshold over all layers, one for each layer.
+
+    `weights` are matrices [outputs, inputs] by layer name. `measure(shares)` is called at every move with the share of
+    zeros of each layer and gives what to show beside them, such as {"right steps, %": 93.8}; it is called once at the start.
+    ValueError for what is no finite matrix.
+    """
+    from autoglm_lab.widgets.sparsity_widget import SparsityWidget
+
+    return SparsityWidget(weights, measure)

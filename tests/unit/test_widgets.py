@@ -494,3 +494,72 @@ def test_training_in_a_notebook_goes_on_where_it_was(tmp_path, monkeypatch):
     assert shown[0].curve.step == 3 and len(shown[0].curve.seconds) == 3
     with pytest.raises(ValueError, match="'full' and 'mini'"):
         live.train("huge", tmp_path)
+
+
+# Sparsity
+
+
+@pytest.fixture
+def pruned():
+    rng, asked = np.random.default_rng(0), []
+
+    def measure(shares):
+        asked.append(shares)
+        if shares["large"] > 0.9:
+            raise OverflowError("nothing is left")
+        return {"right steps, %": 100 * (1 - shares["large"])}
+
+    weights = {"small": rng.normal(0, 0.1, (20, 30)), "large": rng.normal(0, 1, (120, 100))}
+    widget = widgets.sparsity(weights, measure)
+    widget.asked = asked
+    return widget
+
+
+def test_one_threshold_takes_more_of_the_layer_with_small_weights(pruned):
+    assert pruned.shares == {"small": 0, "large": 0}
+    assert pruned.sentence() == "0% of the weights are zero, as many in each layer; right steps, % 100."
+    pruned.set_all(0.3)
+    count = {"small": 600, "large": 12000}
+    gone = sum(pruned.shares[name] * size for name, size in count.items())
+    assert gone == pytest.approx(0.3 * sum(count.values()), abs=1)
+    assert pruned.shares["small"] > 0.95 > 0.3 > pruned.shares["large"]
+    assert pruned.asked[-1] == pruned.shares
+    assert "30% of the weights are zero, from 27% in large to 100% in small" in pruned.said
+    picture, words = bundle(pruned)
+    assert words == pruned.said
+    assert picture.width == 2 * 24 + 300 + 32 + 380
+
+
+def test_a_corner_shows_what_is_left(pruned):
+    def white(widget):
+        return float((np.asarray(Image.open(io.BytesIO(widget.corner)).convert("RGB")) == 255).all(-1).mean())
+
+    pruned.look_at("large")
+    assert white(pruned) == 0
+    pruned.set_layer("large", 0.4)
+    assert white(pruned) == pytest.approx(0.4, abs=0.02)
+    assert pruned.shares == {"small": 0, "large": 0.4}
+    assert pruned.shown["measured"] == {"right steps, %": pytest.approx(60)}
+
+
+def test_sparsity_of_the_page(pruned):
+    assert says(pruned, kind="layer", name="large", share=0.5) == ""
+    assert pruned.layer == "large"
+    assert says(pruned, kind="look", name="small") == ""
+    assert says(pruned, kind="all", share=0.2) == ""
+    before = pruned.shares
+    assert says(pruned, kind="layer", name="large", share=0.95) == "OverflowError: nothing is left"
+    assert pruned.shares == before
+    assert "there are small, large" in says(pruned, kind="look", name="huge")
+    assert "between 0 and 1" in says(pruned, kind="all", share=1.5)
+    assert "asked for" in says(pruned, kind="sing")
+
+
+def test_sparsity_refuses_what_is_no_matrix():
+    for weights, reason in (
+        ({}, "no layer"),
+        ({"a": np.zeros(3)}, r"'a'. has shape \[3\]"),
+        ({"a": np.full((2, 2), np.nan)}, "finite"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            widgets.sparsity(weights)
