@@ -1,4 +1,4 @@
-"""Live pictures for the notebooks: the phone, attention over the screen, the gates, a training run, pruned weights.
+"""Live pictures for the notebooks: the phone, attention over the screen, the gates, a training run, weights pruned and rounded.
 
 Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
 Importing this package loads no widget library; the first call does.
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.gates_widget import GatesWidget
     from autoglm_lab.widgets.phone_view import Runner
     from autoglm_lab.widgets.phone_widget import PhoneWidget
+    from autoglm_lab.widgets.quantization_widget import Compute, QuantizationWidget
     from autoglm_lab.widgets.sparsity_widget import Measure, SparsityWidget
     from autoglm_lab.widgets.training_widget import TrainingWidget
 
-__all__ = ["GateView", "attention", "gates", "phone", "sparsity", "training"]
+__all__ = ["GateView", "attention", "gates", "phone", "quantization", "sparsity", "training"]
 
 
 def phone(
@@ -96,3 +97,14 @@ def sparsity(weights: Mapping[str, NDArray[np.floating[Any]]], measure: Measure 
     from autoglm_lab.widgets.sparsity_widget import SparsityWidget
 
     return SparsityWidget(weights, measure)
+
+
+def quantization(compute: Compute) -> QuantizationWidget:
+    """The weights of a layer before and after rounding, with bits, granularity, symmetry and range to choose.
+
+    `compute(bits, granularity, symmetric, method)` rounds and gives a `quantization_view.QuantizationView`; it is called at
+    every choice, first with (8, "tensor", True, "minmax").
+    """
+    from autoglm_lab.widgets.quantization_widget import QuantizationWidget
+
+    return QuantizationWidget(compute)

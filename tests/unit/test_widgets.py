@@ -563,3 +563,64 @@ def test_sparsity_refuses_what_is_no_matrix():
     ):
         with pytest.raises(ValueError, match=reason):
             widgets.sparsity(weights)
+
+
+# Quantization
+
+
+@pytest.fixture
+def rounded():
+    import torch
+
+    from autoglm_lab.compress.quantization import Scheme, quantize
+    from autoglm_lab.widgets.quantization_view import QuantizationView
+
+    weight = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    asked = []
+
+    def compute(bits, granularity, symmetric, method):
+        asked.append((bits, granularity, symmetric, method))
+        if bits == 3:
+            raise OverflowError("three is a crowd")
+        found = quantize(weight, Scheme(bits, symmetric, granularity), method)
+        return QuantizationView(weight.numpy(), found.dequantize().numpy(), found.scale.numpy(), found.zero_point.numpy(), bits,
+                                found.clipped, found.stored_bytes)  # fmt: skip
+
+    widget = widgets.quantization(compute)
+    widget.asked = asked
+    return widget
+
+
+def test_rounding_is_told_and_drawn(rounded):
+    assert rounded.asked[0] == (8, "tensor", True, "minmax")
+    assert rounded.said.startswith("Per tensor, symmetric, range by minmax: 8 bits with one scale: 1.0 kB, error 0.")
+    fine = rounded.shown["error"]
+    rounded.set(2)
+    assert rounded.shown["error"] > 20 * fine
+    levels = sum(count > 0 for count in rounded.shown["after"])
+    assert levels == 3, "two symmetric bits know minus one, zero and one"
+    assert sum(rounded.shown["before"]) == sum(rounded.shown["after"]) == 16 * 64
+    rounded.set(4, "group", False, "mse")
+    assert rounded.shown["scales"] == 32
+    assert "asymmetric, range by mse: 4 bits with 32 scales" in rounded.said
+    picture, words = bundle(rounded)
+    assert words == rounded.said
+    assert picture.width == 720
+
+
+def test_quantization_of_the_page(rounded):
+    assert says(rounded, kind="set", bits=4, granularity="channel", symmetric=False, method="percentile") == ""
+    assert (rounded.bits, rounded.granularity, rounded.symmetric, rounded.method) == (4, "channel", False, "percentile")
+    asked = {"kind": "set", "bits": 4, "granularity": "channel", "symmetric": True, "method": "mse"}
+    assert says(rounded, **asked | {"bits": 3}) == "OverflowError: three is a crowd"
+    assert rounded.bits == 4
+    assert "bits is 9" in says(rounded, **asked | {"bits": 9})
+    assert "there are tensor, channel, group" in says(rounded, **asked | {"granularity": "row"})
+    assert "there are minmax" in says(rounded, **asked | {"method": "luck"})
+
+
+def test_a_view_refuses_shapes_that_differ():
+    from autoglm_lab.widgets.quantization_view import QuantizationView
+
+    with pytest.raises(ValueError, match="they are alike"):
+        QuantizationView(np.zeros((2, 2), np.float32), np.zeros(3, np.float32), np.ones(1, np.float32), np.zeros(1, int), 8, 0.0, 1)
