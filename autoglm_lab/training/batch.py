@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
+from autoglm_lab.phone.actions import format_action
 from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.runtime.features import gaussian_blur
+from autoglm_lab.runtime.prompt import write_answer
 from autoglm_lab.training.evaluation import Request, World, spoken_requests, typed_requests
 
 BLURS = {"clean": 0.0, "blur_2": 2.0, "blur_4": 4.0, "blur_8": 8.0}  # pixels of the 224-pixel input
@@ -57,25 +62,36 @@ class BatchEngine:
     @torch.inference_mode()
     def gates(self, inputs: Any) -> dict[str, float]:
         """Mean gate of each modality over the tokens of the model's own answers and over the gated layers."""
-        texts = self.texts(inputs)
-        tokenizer = self.processor.tokenizer
-        answers = [tokenizer.encode(text) for text in texts]
-        longest = max(map(len, answers))
-        tail = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in answers])
-        said = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in answers])
-        full = dict(inputs) | {
-            "input_ids": torch.cat((inputs["input_ids"], tail), 1),
-            "attention_mask": torch.cat((inputs["attention_mask"], said), 1),
-        }
-        positions = (full["attention_mask"].cumsum(1) - 1).clamp_min(0)
-        gates = self.model(**full, position_ids=positions).gates
+        full, said = self.with_answers(inputs, self.texts(inputs))
+        gates = self.model(**full).gates
         # the gate of an answer token is the one that was open when it was chosen: one place before it
-        spoken = said.bool()
-        prompt = inputs["input_ids"].shape[1]
         return {
-            m: float(torch.stack([layer[m][:, prompt - 1 : prompt - 1 + longest][spoken].mean() for layer in gates]).mean())
-            for m in MODALITIES
+            m: float(torch.stack([layer[m][:, -said.shape[1] - 1 : -1][said].mean() for layer in gates]).mean()) for m in MODALITIES
         }
+
+    def with_answers(self, inputs: Any, answers: Sequence[str]) -> tuple[dict[str, Any], Bool[Tensor, "B T"]]:
+        """The tensors of a batch with answers after its prompts, and which of the last T places hold an answer."""
+        tokenizer = self.processor.tokenizer
+        rows = [tokenizer.encode(text) for text in answers]
+        longest = max(map(len, rows))
+        tail = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])
+        said = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        mask = torch.cat((inputs["attention_mask"], said), 1)
+        full = dict(inputs) | {"input_ids": torch.cat((inputs["input_ids"], tail), 1), "attention_mask": mask}
+        return full | {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)}, said.bool()
+
+    def loss(self, requests: Sequence[Request], model: torch.nn.Module | None = None) -> Float[Tensor, ""]:
+        """Mean cross-entropy of the right answers' tokens: quicker than answering, and it has a gradient.
+
+        `model` may be a changed copy of the engine's. ValueError for requests that have no right answer.
+        """
+        actions = [request.wanted for request in requests]
+        if not actions or None in actions:
+            raise ValueError("each request needs the action that is wanted; tasks that are played to the end have none")
+        texts = [write_answer("", format_action(action)) for action in actions if action is not None]
+        full, said = self.with_answers(self.inputs(requests), texts)
+        logits = (self.model if model is None else model)(**full, logits_to_keep=said.shape[1] + 1).logits[:, :-1][said]
+        return cross_entropy(logits.float(), full["input_ids"][:, -said.shape[1] :][said])
 
 
 def gate_response(engine: BatchEngine, seed: int = 0, count: int = 128) -> dict[str, dict[str, float]]:

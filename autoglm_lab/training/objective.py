@@ -39,6 +39,11 @@ class Losses:
     point_right: float = 0.0
     switch_right: float = 0.0
 
+    def total(self, *, align: float, point: float, gate: float) -> Tensor:
+        """What is minimised: the answers and the practice in copying, and with these weights alignment, looks and open gates."""
+        aligned = align * (self.image + self.switch + self.audio)
+        return aligned + self.answer + self.copy + point * self.point + gate * self.gate
+
 
 def align_image(
     cells: Float[Tensor, "N P D"], labels: Int[Tensor, "C 3"], names: Float[Tensor, "V D"], concept: Int[Tensor, " V"],

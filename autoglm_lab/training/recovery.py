@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from autoglm_lab.compress.sparsity import Masks
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.objective import step_losses
-from autoglm_lab.training.trainer import has_fast_bf16, numbers
+from autoglm_lab.training.trainer import Recipe, has_fast_bf16, numbers
 
 FIRST_STEP = 1_000_000  # batches here are others than those of the long training
 
@@ -64,10 +64,11 @@ class Recovery:
         batch = self.data.batch(self.seed, FIRST_STEP + step, 0, self.pictures, self.samples, hard=True, copies=self.copies)
         with torch.autocast("cpu", torch.bfloat16) if has_fast_bf16() else nullcontext():
             losses = step_losses(model, batch, self.data.concepts, teacher=self.teacher)
-        answer = losses.answer if self.teacher is None else (1 - self.alpha) * losses.answer + self.alpha * losses.soft
-        loss = answer + losses.copy + 0.3 * (losses.image + losses.switch + losses.audio + losses.point) + 0.02 * losses.gate
+        mixed = losses.answer if self.teacher is None else (1 - self.alpha) * losses.answer + self.alpha * losses.soft
+        weights = Recipe()
+        total = replace(losses, answer=mixed).total(align=weights.align_weight, point=weights.point_weight, gate=weights.gate_cost)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         return numbers(losses)

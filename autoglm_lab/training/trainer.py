@@ -127,13 +127,9 @@ class Training:
             group["lr"] = 0.0 if held else group["share"] * self.learning_rate(self.step)
         with torch.autocast("cpu", torch.bfloat16) if has_fast_bf16() else nullcontext():
             losses = step_losses(self.model, batch, self.data.concepts, align_only=aligning)
-        weight = 1.0 if aligning else recipe.align_weight
-        loss = weight * (losses.image + losses.switch + losses.audio) + losses.answer + losses.copy
-        loss = loss + recipe.point_weight * losses.point
-        if self.step >= recipe.gate_from:
-            loss = loss + recipe.gate_cost * losses.gate
+        align, gate = 1.0 if aligning else recipe.align_weight, recipe.gate_cost if self.step >= recipe.gate_from else 0.0
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        losses.total(align=align, point=recipe.point_weight, gate=gate).backward()
         if self.gather is not None:
             self.gather(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

@@ -43,7 +43,7 @@ def test_the_loss_falls_and_masks_hold(world):
     data, model = world
     masks = magnitude_masks(model, 0.5)
     damaged, rows = prune(model, masks), []
-    small(data, steps=25, on_step=rows.append)(damaged, masks)
+    small(data, steps=25, learning_rate=5e-3, on_step=rows.append)(damaged, masks)
     assert rows[-1]["step"] == 25
     assert sum(row["answer"] for row in rows[-5:]) < 0.8 * sum(row["answer"] for row in rows[:5])
     zeros = sparsity_of(damaged)
@@ -54,13 +54,13 @@ def test_the_loss_falls_and_masks_hold(world):
 
 def test_a_teacher_is_heard(world):
     data, model = world
-    student, alone = copy.deepcopy(model), copy.deepcopy(model)
-    rows = []
+    student, alone, rows, without = copy.deepcopy(model), copy.deepcopy(model), [], []
     small(data, teacher=model, on_step=rows.append)(student)
-    small(data)(alone)
-    assert rows[0]["soft"] == pytest.approx(0, abs=1e-2), "a student that is its teacher has nothing to learn from it"
-    first, second = student.embed_tokens.weight, alone.embed_tokens.weight
-    assert not torch.allclose(first, second)
+    small(data, on_step=without.append)(alone)
+    assert all(row["soft"] > 0 for row in rows)
+    assert not any(row["soft"] for row in without)
+    assert rows[0]["answer"] == pytest.approx(without[0]["answer"]), "both begin alike"
+    assert not torch.allclose(student.embed_tokens.weight, alone.embed_tokens.weight)
 
 
 def test_it_is_the_same_each_time(world):

@@ -6,6 +6,8 @@ import pytest
 
 import autoglm_lab as lab
 from autoglm_lab.paths import data_dir
+from autoglm_lab.phone.actions import format_action
+from autoglm_lab.runtime.prompt import write_answer
 from autoglm_lab.training.batch import BatchEngine, gate_response
 from autoglm_lab.training.card import card
 from autoglm_lab.training.evaluation import World, answer_rate, episodes, question_requests, task_rate, typed_requests
@@ -28,6 +30,21 @@ def test_its_gates_close_on_what_cannot_be_read(many):
     gates = gate_response(many, seed=3, count=32)
     assert gates["image"]["blur_8"] <= 0.75 * gates["image"]["clean"]
     assert gates["speech"]["snr_0"] <= 0.9 * gates["speech"]["clean"]
+
+
+def test_the_loss_is_that_of_the_right_answers(many):
+    requests = typed_requests(World(seed=3), 6)
+    together = many.loss(requests)
+    each = [(float(many.loss([request])), len(many.processor.tokenizer.encode(answer(request)))) for request in requests]
+    assert float(together) == pytest.approx(sum(loss * n for loss, n in each) / sum(n for _, n in each), rel=1e-3)
+    assert float(together) < 0.3
+    assert together.requires_grad
+    with pytest.raises(ValueError, match="needs the action"):
+        many.loss(episodes(World(seed=3), 1))
+
+
+def answer(request):
+    return write_answer("", format_action(request.wanted))
 
 
 def test_its_card_is_what_its_figures_give():
