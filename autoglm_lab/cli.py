@@ -213,7 +213,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     rates = (evaluate_mini if mini else evaluate)(many, options.seed, options.tasks)
     report: dict[str, Any] = {name: asdict(rate) for name, rate in rates.items()}
     if not mini:
-        report["gates"] = gate_response(many, options.seed, min(128, options.tasks))
+        report["gates"] = gate_response(many, options.seed, options.tasks)
     if options.json:
         print(json.dumps(report))
         return 0

@@ -1,4 +1,4 @@
-"""Live pictures for the notebooks: the phone, attention over the screen, the gates, a training run, weights pruned and rounded.
+"""Live pictures for the notebooks: the phone, attention, gates, a training run, weights pruned and rounded, recipes.
 
 Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
 Importing this package loads no widget library; the first call does.
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from autoglm_lab.measure.report import Report
     from autoglm_lab.phone.simulator import Phone
     from autoglm_lab.widgets.attention_view import Names
     from autoglm_lab.widgets.attention_widget import AttentionWidget
     from autoglm_lab.widgets.gates_widget import GatesWidget
+    from autoglm_lab.widgets.pareto_widget import Chosen, ParetoWidget
     from autoglm_lab.widgets.phone_view import Runner
     from autoglm_lab.widgets.phone_widget import PhoneWidget
     from autoglm_lab.widgets.quantization_widget import Compute, QuantizationWidget
     from autoglm_lab.widgets.sparsity_widget import Measure, SparsityWidget
     from autoglm_lab.widgets.training_widget import TrainingWidget
 
-__all__ = ["GateView", "attention", "gates", "phone", "quantization", "sparsity", "training"]
+__all__ = ["GateView", "attention", "gates", "pareto", "phone", "quantization", "sparsity", "training"]
 
 
 def phone(
@@ -108,3 +110,14 @@ def quantization(compute: Compute) -> QuantizationWidget:
     from autoglm_lab.widgets.quantization_widget import QuantizationWidget
 
     return QuantizationWidget(compute)
+
+
+def pareto(reports: Sequence[Report], chosen: Chosen | None = None) -> ParetoWidget:
+    """Recipes on the plane of size (or time, or arithmetic) and success: click one, or press Enter on it, to choose it.
+
+    `chosen(report)` is called with the report of a recipe that is chosen, to load it perhaps; what it returns is shown.
+    ValueError for reports without a success, without a measure in common, or with one name twice.
+    """
+    from autoglm_lab.widgets.pareto_widget import ParetoWidget
+
+    return ParetoWidget(reports, chosen)

@@ -48,7 +48,7 @@ def bars(title: str, series: Mapping[str, Mapping[str, float]], unit: str, sente
         raise ValueError("bars needs at least one series with at least one value")
     labels = list(dict.fromkeys(label for values in series.values() for label in values))
     figure = _plotly(title, unit, height=120 + 34 * len(labels) * len(series))
-    picture, axes = _matplotlib(title, unit, height=1.1 + 0.34 * len(labels) * len(series))
+    picture, axes = canvas(title, unit, height=1.1 + 0.34 * len(labels) * len(series))
     thick = 0.8 / len(series)
     for number, (name, values) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
@@ -80,7 +80,7 @@ def lines(
         raise ValueError("lines needs at least one series")
     figure = _plotly(title, x_name, height=340)
     figure.update_yaxes(title=y_name)
-    picture, axes = _matplotlib(title, x_name, height=3.4)
+    picture, axes = canvas(title, x_name, height=3.4)
     axes.set_ylabel(y_name)
     told = []
     for number, (name, (x, y)) in enumerate(series.items()):
@@ -101,7 +101,8 @@ def _plotly(title: str, x_name: str, height: int) -> go.Figure:
     return go.Figure(layout=layout)
 
 
-def _matplotlib(title: str, x_name: str, height: float) -> tuple[Figure, Any]:
+def canvas(title: str, x_name: str, height: float) -> tuple[Figure, Any]:
+    """An empty picture of this height in inches, and its axes."""
     with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         picture = Figure(figsize=(7.2, height), layout="constrained", facecolor=PAPER)
         axes = picture.subplots()

@@ -624,3 +624,49 @@ def test_a_view_refuses_shapes_that_differ():
 
     with pytest.raises(ValueError, match="they are alike"):
         QuantizationView(np.zeros((2, 2), np.float32), np.zeros(3, np.float32), np.ones(1, np.float32), np.zeros(1, int), 8, 0.0, 1)
+
+
+# Pareto
+
+
+def reports():
+    from autoglm_lab.measure.report import Report
+
+    return [Report("whole", bytes=32_000_000, macs=400, success=0.98, ci95=(0.96, 0.99)), Report("four", bytes=9_000_000, macs=400,
+            success=0.97, ci95=(0.95, 0.98)), Report("two", bytes=6_000_000, macs=300, success=0.7),
+            Report("bad", bytes=12_000_000, macs=500, success=0.6)]  # fmt: skip
+
+
+def test_what_nothing_beats_is_named():
+    widget = widgets.pareto(reports())
+    assert widget.said == "4 recipes; nothing beats two, four, whole in size and success."
+    assert list(widget.axes) == ["bytes", "macs"]
+    widget.turn("macs")
+    assert widget.shown["front"] == ["two", "whole"]
+    assert [point["x"] for point in widget.shown["points"]] == [0.0004, 0.0004, 0.0003, 0.0005]
+    picture, words = bundle(widget)
+    assert words == widget.said
+    assert picture.width > 400
+
+
+def test_choosing_calls_back():
+    asked = []
+    widget = widgets.pareto(reports(), lambda report: asked.append(report.name) or f"{report.name} is loaded")
+    assert widget.report is None
+    assert says(widget, kind="choose", name="four") == ""
+    assert (asked, widget.choice, widget.told) == (["four"], "four", "four is loaded")
+    assert widget.report.bytes == 9_000_000
+    assert widget.said.endswith("Chosen: four, size MB 9, success 97.0%.")
+    assert "there are 'whole', 'four'" in says(widget, kind="choose", name="five")
+    assert "axis is 'answer_ms'" in says(widget, kind="turn", axis="answer_ms")
+    assert "asked for" in says(widget, kind="sing")
+    assert widget.choice == "four"
+
+
+def test_pareto_refuses_what_cannot_be_compared():
+    from autoglm_lab.measure.report import Report
+
+    for wrong, reason in (([], "no report"), ([Report("a", bytes=1)], "success was not measured of 'a'"),
+                          ([Report("a", success=1.0)], "in common"), ([*reports(), reports()[0]], "one name: 'whole'")):  # fmt: skip
+        with pytest.raises(ValueError, match=reason):
+            widgets.pareto(wrong)
