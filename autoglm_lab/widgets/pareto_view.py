@@ -49,13 +49,13 @@ class ParetoView:
         raise ValueError(f"there is no recipe {name!r}; there are {', '.join(repr(report.name) for report in self.reports)}")
 
     def value(self, report: Report, axis: str) -> float:
-        """A measure of a report in the unit of its axis. ValueError for an axis that not all reports have."""
-        if axis not in self.axes:
-            raise ValueError(f"axis is {axis!r}; there are {', '.join(self.axes)}")
+        """A measure of a report in the unit of its axis."""
         return float(getattr(report, axis)) / AXES[axis][1]
 
     def front(self, axis: str) -> list[str]:
-        """The recipes that no other beats in this measure and success, from the smallest on."""
+        """The recipes that no other beats in this measure and success, smallest first. ValueError for a measure that some lack."""
+        if axis not in self.axes:
+            raise ValueError(f"axis is {axis!r}; there are {', '.join(self.axes)}")
         found = pareto_front(self.reports, (axis, "success"))
         return [report.name for report in sorted(found, key=lambda report: self.value(report, axis))]
 
@@ -73,13 +73,13 @@ class ParetoView:
 
     def sentence(self, axis: str, chosen: str = "") -> str:
         """What lies on the front, and where the chosen recipe is."""
-        text = f"{len(self.reports)} recipes; nothing beats {', '.join(self.front(axis))} in {AXES[axis][0].split(',')[0]} and success."
-        if chosen:
-            report = self.report(chosen)
-            text += (
-                f" Chosen: {chosen}, {AXES[axis][0].replace(',', '')} {self.value(report, axis):.3g}, success {report.success:.1%}."
-            )
-        return text
+        unit = AXES[axis][0]
+        text = f"{len(self.reports)} recipes; nothing beats {', '.join(self.front(axis))} in {unit.split(',')[0]} and success."
+        if not chosen:
+            return text
+        report = self.report(chosen)
+        value = f"{unit.replace(',', '')} {self.value(report, axis):.3g}"
+        return f"{text} Chosen: {chosen}, {value}, success {report.success:.1%}."
 
     def picture(self, axis: str, chosen: str = "") -> Image.Image:
         """The plane, with the front as a line."""
@@ -91,13 +91,8 @@ class ParetoView:
             axes.errorbar([x], [y], yerr=bars, fmt="o", color=colour, capsize=3, markersize=7 if report.name == chosen else 5)
             axes.annotate(report.name, (x, y), textcoords="offset points", xytext=(7, 4), fontsize=8)
         front = [self.report(name) for name in self.front(axis)]
-        axes.plot(
-            [self.value(r, axis) for r in front],
-            [100 * (r.success or 0.0) for r in front],
-            color=COLOURS[0],
-            linewidth=1,
-            alpha=0.6,
-        )
+        line = [(self.value(report, axis), 100 * (report.success or 0.0)) for report in front]
+        axes.plot(*zip(*line, strict=True), color=COLOURS[0], linewidth=1, alpha=0.6)
         axes.set_ylabel("success, %")
         axes.margins(x=0.15, y=0.12)
         buffer = io.BytesIO()

@@ -666,7 +666,10 @@ def test_choosing_calls_back():
 def test_pareto_refuses_what_cannot_be_compared():
     from autoglm_lab.measure.report import Report
 
-    for wrong, reason in (([], "no report"), ([Report("a", bytes=1)], "success was not measured of 'a'"),
-                          ([Report("a", success=1.0)], "in common"), ([*reports(), reports()[0]], "one name: 'whole'")):  # fmt: skip
+    bad = [
+        ([], "no report"), ([Report("a", bytes=1)], "success was not measured of 'a'"), ([Report("a", success=1.0)], "in common"),
+        ([*reports(), reports()[0]], "one name: 'whole'"),
+    ]  # fmt: skip
+    for wrong, reason in bad:
         with pytest.raises(ValueError, match=reason):
             widgets.pareto(wrong)
