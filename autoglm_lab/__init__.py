@@ -11,14 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoglm_lab import agent, phone, widgets
+    from autoglm_lab import agent, compress, phone, widgets
     from autoglm_lab.checks import check
     from autoglm_lab.model.engine import TorchEngine
     from autoglm_lab.phone.simulator import SimulatedPhone
     from autoglm_lab.widgets.live import train
 
 __version__ = "0.1.0"
-__all__ = ["SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "load", "phone", "train", "widgets"]
+__all__ = ["SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "load", "phone", "train", "widgets"]
 
 # what is asked for first is loaded then: the package itself imports nothing
 _LAZY = {
@@ -27,16 +27,17 @@ _LAZY = {
     "check": "autoglm_lab.checks",
     "train": "autoglm_lab.widgets.live",
     "agent": "",
+    "compress": "",
     "phone": "",
     "widgets": "",
 }
 
 
 def load(folder: str | None = None) -> TorchEngine:
-    """The shipped agent (or the one in `folder`) as a PyTorch engine. FileNotFoundError names a missing file."""
-    from autoglm_lab.model import TorchEngine
+    """The shipped agent (or the one in `folder`, compressed or not) as a PyTorch engine. FileNotFoundError names a missing file."""
+    from autoglm_lab.compress.agent import load_agent
 
-    return TorchEngine.load(folder)
+    return load_agent(folder)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: `autoglm-lab demo | ask | train | evaluate`. Input is checked before anything slow is loaded."""
+"""The command line, `autoglm-lab COMMAND`. Input is checked before anything slow is loaded."""
 
 from __future__ import annotations
 
@@ -62,9 +62,19 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--engine", choices=("torch",), default="torch")
     evaluate.set_defaults(command=_evaluate)
 
-    for command in (demo, ask, evaluate):
+    compress = commands.add_parser("compress", help="make the agent small as a recipe says")
+    compress.add_argument("--recipe", required=True, metavar="FILE|NAME", help="a recipe file, or a name that `recipes` lists")
+    compress.add_argument("--out", type=Path, required=True, help="folder for the small agent")
+    compress.add_argument("--steps", type=_whole, default=0, help="steps of recovery training (default 0: none)")
+    compress.add_argument("--data", type=Path, help="folder with the scenes of `train --preset full` (default: where it puts them)")
+    compress.set_defaults(command=_compress)
+
+    recipes = commands.add_parser("recipes", help="the recipes that have a name")
+    recipes.set_defaults(command=_recipes)
+
+    for command in (demo, ask, evaluate, compress):
         command.add_argument("--model", type=Path, help="model folder (default: the shipped one)")
-    for command in (demo, ask, train, evaluate):
+    for command in (demo, ask, train, evaluate, compress, recipes):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
 
@@ -75,6 +85,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
 def _seed(text: str) -> int:
     if not text.isdigit() or int(text) >= 2**24:
         raise argparse.ArgumentTypeError(f"{text!r} is not a seed; give a whole number from 0 to {2**24 - 1}")
@@ -82,9 +98,9 @@ def _seed(text: str) -> int:
 
 
 def _engine(options: argparse.Namespace) -> Any:
-    from autoglm_lab.model import TorchEngine
+    from autoglm_lab.compress.agent import load_agent
 
-    return TorchEngine.load(options.model)
+    return load_agent(options.model)
 
 
 def _ask(options: argparse.Namespace) -> int:
@@ -221,6 +237,44 @@ def _evaluate(options: argparse.Namespace) -> int:
         print(f"{name:13} {rate.rate:7.1%}   95 % interval {rate.ci95[0]:.1%} to {rate.ci95[1]:.1%}   n = {rate.n}")
     for modality, gates in report.get("gates", {}).items():
         print(f"{modality} gate  " + "  ".join(f"{name} {value:.3f}" for name, value in gates.items()))
+    return 0
+
+
+def _compress(options: argparse.Namespace) -> int:
+    from autoglm_lab.compress.agent import save_agent
+    from autoglm_lab.compress.recipe import Recipe, apply, named
+
+    path = Path(options.recipe)
+    recipe = Recipe.read(path) if path.suffix == ".json" or path.exists() else named(options.recipe)
+    engine = _engine(options)
+    train = _recovery(options, engine.model) if options.steps else None
+    model, report = apply(engine.model, recipe, engine.example(), train=train)
+    save_agent(model, engine.processor, options.out, recipe, report)
+    if options.json:
+        print(report.to_json())
+        return 0
+    print(f"{recipe.name}: {(report.bytes or 0) / 1e6:.1f} MB, {(report.macs or 0) / 1e6:,.0f} million multiply-accumulates")
+    print(f"measure it: autoglm-lab evaluate --model {options.out}")
+    return 0
+
+
+def _recovery(options: argparse.Namespace, teacher: Any) -> Any:
+    from autoglm_lab.training.build import prepare
+    from autoglm_lab.training.recovery import Recovery
+
+    folder = options.data if options.data is not None else WORK / "full" / "data"
+    return Recovery(prepare("full", folder), steps=options.steps, teacher=teacher)
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    from autoglm_lab.compress.recipe import named, names
+
+    found = {name: json.loads(named(name).to_json()) for name in names()}
+    if options.json:
+        print(json.dumps(found, ensure_ascii=False))
+        return 0
+    for name, fields in found.items():
+        print(f"{name:12} " + ", ".join(f"{key} {value}" for key, value in fields.items() if key != "name"))
     return 0
 
 

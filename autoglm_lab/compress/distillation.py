@@ -108,7 +108,8 @@ def drop_layers(model: nn.Module, keep: Sequence[int], *, stack: str = "layers")
     """A copy of a model that has only some layers of a stack: a student that starts as its teacher (Sanh et al. 2019).
 
     `stack` names a ModuleList, such as "model.layers". The places of key/value caches and the layer count of the configuration
-    follow. ValueError for layers that do not exist, are given twice or out of order, or a stack that is no ModuleList.
+    follow; a model that has more to put in order does it in a method `layers_kept(keep)`. ValueError for layers that do not
+    exist, are given twice or out of order, or a stack that is no ModuleList.
     """
     copied = copy.deepcopy(model)
     holder, _, name = stack.rpartition(".")
@@ -128,6 +129,8 @@ def drop_layers(model: nn.Module, keep: Sequence[int], *, stack: str = "layers")
         config.num_hidden_layers = len(kept)
         if getattr(config, "layer_types", None):
             config.layer_types = [config.layer_types[number] for number in keep]
+    if hasattr(copied, "layers_kept"):
+        copied.layers_kept(keep)
     return copied
 
 

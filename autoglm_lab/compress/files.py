@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,17 @@ def stored_bytes(model: nn.Module) -> int:
     return total
 
 
-def save(model: nn.Module, folder: Path) -> None:
-    """Write a compressed model; a kill at any moment leaves the old folder or the new one."""
+def save(model: nn.Module, folder: Path, *, half: bool = False, also: Callable[[Path], None] | None = None) -> None:
+    """Write a compressed model; a kill at any moment leaves the old folder or the new one.
+
+    `half` stores 32-bit floats as 16-bit ones. `also(folder)` may write more files beside the model.
+    """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    save_model(model, str(part / WEIGHTS))
+    save_model(_halved(model) if half else model, str(part / WEIGHTS))
+    if also is not None:
+        also(part)
     (part / STRUCTURE).write_text(json.dumps(structure_of(model), indent=1) + "\n", "utf-8")
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
@@ -78,6 +84,15 @@ def save(model: nn.Module, folder: Path) -> None:
         folder.rename(old)
     part.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _halved(model: nn.Module) -> nn.Module:
+    """A copy with bfloat16 in place of 32-bit floats; scales, which are 16-bit already, stay as they are."""
+    copied = copy.deepcopy(model)
+    for value in (*copied.parameters(), *copied.buffers()):
+        if value.dtype == torch.float32:
+            value.data = value.data.bfloat16()
+    return copied
 
 
 def load(model: nn.Module, folder: Path) -> nn.Module:

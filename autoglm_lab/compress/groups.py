@@ -70,19 +70,25 @@ def width(module: nn.Module) -> int:
     return next(int(getattr(module, name)) for name in names if hasattr(module, name))
 
 
-def call(model: nn.Module, example: Example) -> Any:
-    """The model's output for an example."""
-    return model(**example) if isinstance(example, Mapping) else model(*example)
+def outputs(model: nn.Module, example: Example) -> list[Tensor]:
+    """The floating-point tensors that a model answers an example with.
+
+    Key/value caches are no answer, nor is what the configuration lists in `keys_to_ignore_at_inference`.
+    """
+    ignored = getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", ())
+    answer = model(**example) if isinstance(example, Mapping) else model(*example)
+    if isinstance(answer, Mapping):
+        answer = {name: value for name, value in answer.items() if name not in ignored}
+    return _floats(answer)
 
 
-def outputs(value: Any) -> list[Tensor]:
-    """The floating-point tensors of an output; what a cache holds is no output."""
+def _floats(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value] if value.is_floating_point() and value.ndim else []
     if isinstance(value, Cache) or value is None:
         return []
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
-    return [tensor for part in parts for tensor in outputs(part)]
+    return [tensor for part in parts for tensor in _floats(part)]
 
 
 def trace(model: nn.Module, example: Example) -> list[Group]:
@@ -167,7 +173,7 @@ class _Ink:
             return hook
 
         hooks = [module.register_forward_hook(keep(name)) for name, module in self.model.named_modules()]
-        if any(bool(value.isnan().any()) for value in outputs(call(self.model, example))):
+        if any(bool(value.isnan().any()) for value in outputs(self.model, example)):
             raise ValueError("the model answers this example with NaN; give one that it can read")
         for hook in hooks:
             hook.remove()
@@ -230,7 +236,7 @@ class _Ink:
         for first in range(0, width(self.layers[name]), ROWS):
             self.first, self.run, self.dropped, self.stains = first, self.run + 1, False, []
             with sdpa_kernel(SDPBackend.MATH):
-                answers = outputs(call(self.model, self.example))
+                answers = outputs(self.model, self.example)
             wet = torch.stack([value.isnan().reshape(ROWS, -1).any(1) for value in answers if value.shape[0] == ROWS]).any(0)
             arrived: dict[int, list[Node]] = defaultdict(list)
             for node, rows in self.stains:

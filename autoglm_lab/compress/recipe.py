@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from autoglm_lab.compress.distillation import drop_layers
 from autoglm_lab.compress.files import stored_bytes
-from autoglm_lab.compress.groups import Example
+from autoglm_lab.compress.groups import Example, outputs
 from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.qat import ACTIVATIONS, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
 from autoglm_lab.compress.sparsity import Masks, magnitude_masks, prune
 from autoglm_lab.compress.structured import Importance, layer_macs, prune_structured
 from autoglm_lab.measure.report import Report, strict_object
+from autoglm_lab.paths import data_dir
 
 Train = Callable[[nn.Module, Masks | None], None]  # trains a model in place; masks, if any, have to be applied after each step
 
@@ -107,6 +108,18 @@ class Recipe:
             raise ValueError(f"{path.name}: {error}") from None
 
 
+def names() -> list[str]:
+    """The recipes that have a name."""
+    return sorted(path.stem for path in (data_dir() / "recipes").glob("*.json"))
+
+
+def named(name: str) -> Recipe:
+    """A recipe by its name. ValueError says which there are."""
+    if name not in names():
+        raise ValueError(f"there is no recipe {name!r}; there are {', '.join(names())}, or give a JSON file")
+    return Recipe.read(data_dir() / "recipes" / f"{name}.json")
+
+
 def apply(
     model: nn.Module, recipe: Recipe, example: Example, *, train: Train | None = None,
     loss: Callable[[nn.Module], Float[Tensor, ""]] | None = None,
@@ -170,8 +183,6 @@ def _rounded(model: nn.Module, recipe: Recipe, example: Example, train: Train | 
 @torch.no_grad()
 def calibrate(model: nn.Module, example: Example) -> None:
     """Let a prepared model see an example, so that the ranges of its layers' inputs are known."""
-    from autoglm_lab.compress.groups import call
-
     model.train()
-    call(model, example)
+    outputs(model, example)
     model.train(False)

@@ -18,7 +18,6 @@ from autoglm_lab.compress.groups import (
     THROUGH,
     Example,
     Group,
-    call,
     channel_axis,
     mixes,
     outputs,
@@ -95,8 +94,8 @@ def prune_structured(
 def remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], groups: Sequence[Group]) -> Pruned:
     """Remove the chosen ones of all groups, and make sure that the outputs are those of the masked network."""
     smaller = remove(model, chosen)
-    wanted = outputs(_run(masked(model, chosen), example))
-    for mine, right in zip(outputs(_run(smaller, example)), wanted, strict=True):
+    wanted = _run(masked(model, chosen), example)
+    for mine, right in zip(_run(smaller, example), wanted, strict=True):
         if mine.shape != right.shape or not torch.allclose(mine, right, rtol=0, atol=SAME * float(right.abs().max())):
             raise ValueError("the smaller network does not answer as the masked one does; a layer uses its channels in a way "
                              "that the groups do not know")  # fmt: skip
@@ -343,8 +342,8 @@ def layer_macs(model: nn.Module, example: Example) -> dict[str, int]:
 
 
 @torch.no_grad()
-def _run(model: nn.Module, example: Example) -> object:
-    """The model's output in evaluation mode; its mode is left as it was. ValueError names the layer in which it fails."""
+def _run(model: nn.Module, example: Example) -> list[Tensor]:
+    """The model's outputs in evaluation mode; its mode is left as it was. ValueError names the layer in which it fails."""
     inside: list[str] = []
     hooks = [
         m.register_forward_pre_hook(lambda _module, _inputs, name=name: inside.append(name)) for name, m in model.named_modules()
@@ -352,7 +351,7 @@ def _run(model: nn.Module, example: Example) -> object:
     training = model.training
     model.train(False)
     try:
-        return call(model, example)
+        return outputs(model, example)
     except RuntimeError as error:
         raise ValueError(f"the network fails in layer {inside[-1] if inside else ''!r}: {error}") from error
     finally:

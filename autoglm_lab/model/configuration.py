@@ -14,6 +14,7 @@ class PhoneGLMConfig(GlmConfig):
     """
 
     model_type = "phone_glm"
+    keys_to_ignore_at_inference = ["past_key_values", "memories"]  # noqa: RUF012  # the library's name for what is no answer
 
     vocab_size: int = 3000
     hidden_size: int = 512

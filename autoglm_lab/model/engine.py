@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.utils import logging
 
@@ -32,6 +33,11 @@ class TorchEngine:
         logging.disable_progress_bar()  # a second of loading needs no bar, and its output would stay in the notebook
         model = PhoneGLMForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
         return cls(model, PhoneGLMProcessor.from_pretrained(path))
+
+    def example(self) -> dict[str, Any]:
+        """One request that uses every part of the model, as tensors: a screen, a sound and a few words."""
+        inputs = self.processor(text="open Settings", images=np.zeros((224, 224, 3), np.uint8), audio=np.zeros(8000, np.float32))
+        return {**inputs, "use_cache": False}
 
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
                think: bool = False, max_new_tokens: int = 96) -> Stream:  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +125,14 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
     def gated_layers(self) -> list[GatedLayer]:
         """The gated layers in the order in which they are passed."""
         return [layer for layer in self.gated.values() if isinstance(layer, GatedLayer)]
+
+    def layers_kept(self, keep: Sequence[int]) -> None:
+        """Only these decoder layers are left: each gated layer moves with the one it follows. ValueError if none would be left."""
+        moved = {new: self.gated[str(old)] for new, old in enumerate(keep) if str(old) in self.gated}
+        if not moved:
+            raise ValueError(f"no gated layer follows any of the layers {list(keep)}; the model would neither see nor hear")
+        self.gated = nn.ModuleDict({str(place): layer for place, layer in moved.items()})
+        self.config.gated_layers = tuple(moved)
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embeddings, for the library."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from autoglm_lab.compress.distillation import share_layers
 from autoglm_lab.compress.files import WEIGHTS, load, save, stored_bytes, structure_of
-from autoglm_lab.compress.groups import call, outputs
+from autoglm_lab.compress.groups import outputs
 from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.qat import ACTIVATIONS, convert, prepare
 from autoglm_lab.compress.quantization import Scheme, quantize_weights
@@ -30,7 +30,7 @@ def _packed(model, example):
 
 def _trained(model, example):
     made = prepare(model, Scheme(3), inputs=ACTIVATIONS).train()
-    call(made, example)
+    outputs(made, example)
     return convert(made)
 
 
@@ -60,7 +60,7 @@ def test_it_comes_back_as_it_was(name, chain, tmp_path):
         nn.init.normal_(parameter)
     again = load(fresh, tmp_path / "small").eval()
     with torch.no_grad():
-        for mine, right in zip(outputs(call(again, example)), outputs(call(made, example)), strict=True):
+        for mine, right in zip(outputs(again, example), outputs(made, example), strict=True):
             torch.testing.assert_close(mine, right, rtol=0, atol=1e-6)  # memory may lie differently
     assert structure_of(again) == structure_of(made)
     assert stored_bytes(again) == stored_bytes(made) < stored_bytes(model)
@@ -74,7 +74,7 @@ def test_shared_layers_stay_shared(tmp_path):
     assert sum(p.numel() for p in again.parameters()) == sum(p.numel() for p in shared.parameters())
     assert again.model.layers[1].mlp.up_proj.weight is again.model.layers[0].mlp.up_proj.weight
     with torch.no_grad():
-        torch.testing.assert_close(call(again, example).logits, call(shared, example).logits, rtol=0, atol=0)
+        torch.testing.assert_close(outputs(again, example)[0], outputs(shared, example)[0], rtol=0, atol=0)
 
 
 def test_saving_again_replaces_the_whole_folder(tmp_path):

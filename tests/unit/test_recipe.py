@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoglm_lab.compress.explore import grid, search, within
-from autoglm_lab.compress.groups import call, outputs
+from autoglm_lab.compress.groups import outputs
 from autoglm_lab.compress.quantization import PackedLinear
 from autoglm_lab.compress.recipe import Recipe, apply
 from autoglm_lab.compress.sparsity import sparsity_of
@@ -59,7 +59,7 @@ def test_a_missing_recipe_file_is_named(tmp_path):
 def test_nothing_asked_nothing_done():
     model, example = make("Llama")
     made, report = apply(model, Recipe(), example, train=lambda *_: pytest.fail("there is nothing to recover from"))
-    torch.testing.assert_close(call(made, example).logits, call(model, example).logits, rtol=0, atol=0)
+    torch.testing.assert_close(outputs(made, example)[0], outputs(model, example)[0], rtol=0, atol=0)
     assert report.parameters == sum(p.numel() for p in model.parameters())
 
 
@@ -81,7 +81,7 @@ def test_all_steps_in_a_row(name):
     assert report.macs < 0.75 * whole.macs
     assert report.bytes < 0.6 * whole.bytes
     assert any(isinstance(module, PackedLinear) for module in made.modules())
-    assert all(torch.isfinite(value).all() for value in outputs(call(made, example)))
+    assert all(torch.isfinite(value).all() for value in outputs(made, example))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from autoglm_lab.compress.files import load, save
-from autoglm_lab.compress.groups import Group, call, outputs, trace
+from autoglm_lab.compress.groups import Group, outputs, trace
 from autoglm_lab.compress.structured import (
     Ledger,
     below_threshold,
@@ -73,9 +73,9 @@ def test_the_ratio_is_reached_and_the_outputs_are_those_of_the_masked_model(name
         assert done.saved[measure] == pytest.approx(ratio, rel=0.05)
         mask = masked(model, done.removed)
         with torch.no_grad():
-            for mine, right in zip(outputs(call(done.model, example)), outputs(call(mask, example)), strict=True):
+            for mine, right in zip(outputs(done.model, example), outputs(mask, example), strict=True):
                 torch.testing.assert_close(mine, right, rtol=0, atol=1e-5)
-            assert not torch.allclose(outputs(call(mask, example))[0], outputs(call(model, example))[0]), "the mask does something"
+            assert not torch.allclose(outputs(mask, example)[0], outputs(model, example)[0]), "the mask does something"
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), "the input model is left alone"
 
@@ -90,7 +90,7 @@ def test_a_pruned_model_survives_save_and_load(name, tmp_path):
         nn.init.zeros_(parameter)
     again = load(fresh, tmp_path / "pruned").eval()
     with torch.no_grad():
-        for mine, right in zip(outputs(call(again, example)), outputs(call(done.model, example)), strict=True):
+        for mine, right in zip(outputs(again, example), outputs(done.model, example), strict=True):
             torch.testing.assert_close(mine, right, rtol=0, atol=0)
     assert sum(p.numel() for p in again.parameters()) == done.after.parameters
 

@@ -1,0 +1,39 @@
+"""A PhoneGLM that was made small, as a folder that `lab.load` opens like any other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from autoglm_lab.compress.files import STRUCTURE, load, save
+from autoglm_lab.compress.recipe import Recipe
+from autoglm_lab.measure.report import Report
+from autoglm_lab.model.configuration import PhoneGLMConfig
+from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
+from autoglm_lab.model.processing import PhoneGLMProcessor
+
+
+def save_agent(
+    model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor, folder: Path, recipe: Recipe, report: Report
+) -> None:
+    """Write a compressed agent: weights, structure, configuration, tokenizer, and how it was made and measured."""
+
+    def beside(part: Path) -> None:
+        model.config.save_pretrained(part)
+        processor.tokenizer.save_pretrained(part)
+        (part / "processor_config.json").write_text(json.dumps({"processor_class": "PhoneGLMProcessor"}, indent=1) + "\n", "utf-8")
+        (part / "recipe.json").write_text(recipe.to_json() + "\n", "utf-8")
+        (part / "report.json").write_text(report.to_json() + "\n", "utf-8")
+
+    save(model, folder, half=True, also=beside)
+
+
+def load_agent(folder: Path | str | None = None) -> TorchEngine:
+    """The agent in a folder, compressed or not (default: the shipped one). FileNotFoundError names what is missing."""
+    if folder is None or not (Path(folder) / STRUCTURE).exists():
+        return TorchEngine.load(folder)
+    full = PhoneGLMForConditionalGeneration(PhoneGLMConfig.from_pretrained(folder))
+    model = load(full, Path(folder))
+    assert isinstance(model, PhoneGLMForConditionalGeneration)
+    return TorchEngine(model, PhoneGLMProcessor.from_pretrained(folder))
