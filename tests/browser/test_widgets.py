@@ -85,6 +85,55 @@ widget
 """
 
 
+SPARSITY = """
+import numpy as np
+from autoglm_lab import widgets
+
+rng, calls = np.random.default_rng(0), []
+
+def measure(shares):
+    calls.append(shares)
+    if shares["mlp.up"] > 0.9:
+        raise ValueError("nothing is left")
+    return {"right steps, %": 100 - 50 * shares["mlp.up"]}
+
+widget = widgets.sparsity({"mlp.up": rng.normal(0, 1, (60, 80)), "attention.query": rng.normal(0, 0.3, (40, 40))}, measure)
+widget
+"""
+
+
+QUANTIZATION = """
+import torch
+from autoglm_lab import widgets
+from autoglm_lab.compress.quantization import Scheme, quantize
+from autoglm_lab.widgets.quantization_view import QuantizationView
+
+weight = torch.randn(32, 96, generator=torch.Generator().manual_seed(0))
+
+def compute(bits, granularity, symmetric, method):
+    if bits == 3:
+        raise ValueError("three is a crowd")
+    q = quantize(weight, Scheme(bits, symmetric, granularity), method)
+    return QuantizationView(weight.numpy(), q.dequantize().numpy(), q.scale.numpy(), q.zero_point.numpy(), bits, q.clipped, q.stored_bytes)
+
+widget = widgets.quantization(compute)
+widget
+"""
+
+
+PARETO = """
+from autoglm_lab import widgets
+from autoglm_lab.measure.report import Report
+
+recipes = [Report("as it is", bytes=31_900_000, answer_ms=210, success=0.98, ci95=(0.965, 0.99)),
+           Report("four bits", bytes=9_300_000, answer_ms=260, success=0.97, ci95=(0.95, 0.98)),
+           Report("two bits", bytes=6_100_000, answer_ms=255, success=0.81, ci95=(0.77, 0.84)),
+           Report("fewer channels", bytes=20_000_000, answer_ms=140, success=0.95, ci95=(0.93, 0.965))]
+widget = widgets.pareto(recipes, lambda report: f"{report.name} is loaded")
+widget
+"""
+
+
 @pytest.fixture
 def lab(notebook_page, server):
     """`lab(name, source)`: the page of a notebook with this one cell, run."""
@@ -296,13 +345,87 @@ def test_a_training_curve_grows(lab):
     assert answers.get_attribute("d").count("L") > before
 
 
+def test_sparsity_follows_its_sliders(lab):
+    lab = lab("sparsity", SPARSITY)
+    root = lab.page.locator(".lab-sparsity")
+    everywhere, up = root.get_by_label("Zeros in all layers"), root.get_by_label("Zeros in mlp.up")
+    figures, said, picture = root.locator("dd"), root.locator(".lab-main .lab-said"), root.locator("img")
+    expect(figures.nth(1)).to_have_text("100")
+    whole = picture.get_attribute("src")
+
+    lab.command("notebook:enter-command-mode", wait=True)
+    everywhere.focus()
+    for _ in range(4):
+        lab.page.keyboard.press("PageUp")
+    expect(figures.first).to_have_text("40 %")
+    expect(said).to_contain_text("40% of the weights are zero")
+    assert picture.get_attribute("src") != whole
+    shares = lab.python("print({k: round(v, 2) for k, v in widget.shares.items()})")
+    assert lab.python("print(widget.shares['attention.query'] > 0.6 > 0.4 > widget.shares['mlp.up'])") == "True\n", shares
+    assert int(lab.python("print(len(calls))")) < 6, "every key asked Python, instead of the last"
+
+    up.focus()
+    lab.page.keyboard.press("Home")
+    expect(figures.nth(1)).to_have_text("100")
+    lab.page.keyboard.press("End")
+    expect(root.get_by_role("alert")).to_have_text("ValueError: nothing is left")
+    root.locator("[data-layer='attention.query'] .lab-layer__name").click()
+    expect(picture).to_have_attribute("alt", re.compile("^attention.query, a corner of 40 x 40 weights"))
+    expect(root.locator(".lab-chosen")).to_have_attribute("data-layer", "attention.query")
+
+
+def test_quantization_follows_its_choices(lab):
+    lab = lab("quantization", QUANTIZATION)
+    root = lab.page.locator(".lab-quantization")
+    bits, said = root.get_by_label("Bits", exact=True), root.locator(".lab-said")
+    expect(said).to_have_text(re.compile("^Per tensor, symmetric, range by minmax: 8 bits with one scale"))
+    spikes = root.locator(".lab-after")
+    fine = spikes.get_attribute("d").count("M")
+
+    lab.command("notebook:enter-command-mode", wait=True)
+    bits.focus()
+    lab.page.keyboard.press("Home")
+    expect(said).to_contain_text("2 bits with one scale")
+    assert spikes.get_attribute("d").count("M") == 3 < fine
+    root.get_by_label("group").check()
+    expect(said).to_contain_text("Per group")
+    root.get_by_label("mse").check()
+    root.get_by_label("symmetric").uncheck()
+    expect(said).to_contain_text("Per group, asymmetric, range by mse: 2 bits with 96 scales")
+    assert lab.python("print(widget.bits, widget.granularity, widget.symmetric, widget.method)") == "2 group False mse\n"
+
+    bits.focus()
+    lab.page.keyboard.press("ArrowRight")
+    expect(root.get_by_role("alert")).to_have_text("ValueError: three is a crowd")
+    expect(bits).to_have_value("2")
+
+
+def test_pareto_is_chosen_by_mouse_and_key(lab):
+    lab = lab("pareto", PARETO)
+    root = lab.page.locator(".lab-pareto")
+    said, told = root.locator(".lab-said"), root.get_by_role("status")
+    expect(said).to_contain_text("nothing beats two bits, four bits, as it is in size and success")
+    root.locator("[data-name='four bits'] circle").click()
+    expect(told).to_have_text("four bits is loaded")
+    expect(root.locator("[data-name='four bits']")).to_have_attribute("aria-pressed", "true")
+
+    lab.command("notebook:enter-command-mode", wait=True)
+    root.locator("[data-name='fewer channels']").focus()
+    lab.page.keyboard.press("Enter")
+    expect(told).to_have_text("fewer channels is loaded")
+    assert lab.python("print(widget.report.name)") == "fewer channels\n"
+    root.get_by_label("What is compared with success").select_option("answer_ms")
+    expect(said).to_contain_text("nothing beats fewer channels, as it is in whole answer")
+
+
 def test_widgets_fit_narrow_windows_and_both_themes(lab):
-    lab = lab("looks", PHONE + "\ndisplay(widget)\n" + ATTENTION + "\ndisplay(widget)\n" + GATES + "\ndisplay(widget)\n" + TRAINING)
+    sources = (PHONE, ATTENTION, GATES, TRAINING, SPARSITY, QUANTIZATION, PARETO)
+    lab = lab("looks", "\ndisplay(widget)\n".join(sources))
     for theme in ("light", "dark"):
         lab.theme(theme)
         for width in (1280, 480):
             lab.page.set_viewport_size({"width": width, "height": 3000})
-            for name in ("phone", "attention", "gates", "training"):
+            for name in ("phone", "attention", "gates", "training", "sparsity", "quantization", "pareto"):
                 root = lab.page.locator(f".lab-{name}").first
                 root.scroll_into_view_if_needed()
                 wide, room = root.evaluate("e => [e.scrollWidth, e.clientWidth]")
