@@ -114,7 +114,8 @@ def compute(bits, granularity, symmetric, method):
     if bits == 3:
         raise ValueError("three is a crowd")
     q = quantize(weight, Scheme(bits, symmetric, granularity), method)
-    return QuantizationView(weight.numpy(), q.dequantize().numpy(), q.scale.numpy(), q.zero_point.numpy(), bits, q.clipped, q.stored_bytes)
+    arrays = (part.numpy() for part in (weight, q.dequantize(), q.scale, q.zero_point))
+    return QuantizationView(*arrays, bits, q.clipped, q.stored_bytes)
 
 widget = widgets.quantization(compute)
 widget
