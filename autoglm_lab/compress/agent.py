@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from torch import nn
+
 from autoglm_lab.compress.files import STRUCTURE, load, save
 from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.measure.report import Report
@@ -14,10 +16,13 @@ from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
 
 
-def save_agent(
-    model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor, folder: Path, recipe: Recipe, report: Report
-) -> None:
-    """Write a compressed agent: weights, structure, configuration, tokenizer, and how it was made and measured."""
+def save_agent(model: nn.Module, processor: PhoneGLMProcessor, folder: Path, recipe: Recipe, report: Report) -> None:
+    """Write a compressed agent: weights, structure, configuration, tokenizer, and how it was made and measured.
+
+    ValueError for a model that is no PhoneGLM.
+    """
+    if not isinstance(model, PhoneGLMForConditionalGeneration):
+        raise ValueError(f"a {type(model).__name__} is no agent; write it with compress.save")
 
     def beside(part: Path) -> None:
         model.config.save_pretrained(part)

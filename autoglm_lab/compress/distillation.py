@@ -122,15 +122,16 @@ def drop_layers(model: nn.Module, keep: Sequence[int], *, stack: str = "layers")
     for place, layer in enumerate(kept):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
-                module.layer_idx = place
+                setattr(module, "layer_idx", place)  # noqa: B010  # only some modules declare it
     setattr(copied.get_submodule(holder), name, kept)
     config = getattr(copied, "config", None)
     if config is not None:
         config.num_hidden_layers = len(kept)
         if getattr(config, "layer_types", None):
             config.layer_types = [config.layer_types[number] for number in keep]
-    if hasattr(copied, "layers_kept"):
-        copied.layers_kept(keep)
+    after = getattr(copied, "layers_kept", None)
+    if callable(after):
+        after(keep)
     return copied
 
 

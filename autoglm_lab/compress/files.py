@@ -17,6 +17,7 @@ from torch import nn
 
 from autoglm_lab.compress.groups import IN, OUT, THROUGH, mixes, passes_through, width
 from autoglm_lab.compress.low_rank import LowRankLinear
+from autoglm_lab.compress.qat import FakeQuantActivation
 from autoglm_lab.compress.quantization import PackedLinear, Scheme
 from autoglm_lab.compress.structured import resize, size_of
 
@@ -42,7 +43,7 @@ def structure_of(model: nn.Module) -> dict[str, Any]:
         elif isinstance(module, PackedLinear):
             outputs, inputs = module.weight_codes.shape
             sizes[name] = {IN: inputs, OUT: outputs}
-            rounded = None if module.inputs is None else asdict(module.inputs.scheme)
+            rounded = asdict(module.inputs.scheme) if isinstance(module.inputs, FakeQuantActivation) else None
             packed[name] = {"scheme": asdict(module.weight_codes.scheme), "inputs": rounded}
             inside += (name + ".",)
     return {"sizes": sizes, "low_rank": low_rank, "packed": packed, "shared": _shared(model)}
@@ -139,8 +140,6 @@ def _empty_low_rank(layer: nn.Module, rank: int) -> LowRankLinear:
 
 
 def _empty_packed(layer: nn.Module, facts: dict[str, Any]) -> PackedLinear:
-    from autoglm_lab.compress.qat import FakeQuantActivation
-
     assert isinstance(layer, nn.Linear)
     inputs = None if facts["inputs"] is None else FakeQuantActivation(Scheme(**facts["inputs"])).train(False)
     return PackedLinear(layer.weight.detach() * 0, layer.bias, Scheme(**facts["scheme"]), inputs=inputs)

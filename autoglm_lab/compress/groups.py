@@ -21,7 +21,6 @@ from networkx.utils import UnionFind
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
-from transformers import Cache
 
 Example = Mapping[str, Any] | tuple[Any, ...]  # keyword or positional arguments of the model; tensors with the batch first
 Node = tuple[str, str, int]  # layer, "out" or "in" or "through", channel
@@ -73,22 +72,13 @@ def width(module: nn.Module) -> int:
 def outputs(model: nn.Module, example: Example) -> list[Tensor]:
     """The floating-point tensors that a model answers an example with.
 
-    Key/value caches are no answer, nor is what the configuration lists in `keys_to_ignore_at_inference`.
+    What the configuration lists in `keys_to_ignore_at_inference`, caches above all, is no answer.
     """
     ignored = getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", ())
     answer = model(**example) if isinstance(example, Mapping) else model(*example)
     if isinstance(answer, Mapping):
         answer = {name: value for name, value in answer.items() if name not in ignored}
-    return _floats(answer)
-
-
-def _floats(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value] if value.is_floating_point() and value.ndim else []
-    if isinstance(value, Cache) or value is None:
-        return []
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
-    return [tensor for part in parts for tensor in _floats(part)]
+    return [value for value in _tensors(answer) if value.is_floating_point() and value.ndim]
 
 
 def trace(model: nn.Module, example: Example) -> list[Group]:
@@ -227,7 +217,8 @@ class _Ink:
         inked = answer.clone().movedim(axis, -1).unflatten(0, (ROWS, -1))
         for row in range(min(ROWS, inked.shape[-1] - self.first)):
             inked[row, ..., self.first + row] = torch.nan
-        return inked.flatten(0, 1).movedim(-1, axis)
+        dripping: Tensor = inked.flatten(0, 1).movedim(-1, axis)
+        return dripping
 
     @torch.no_grad()
     def follow(self, name: str) -> Iterator[tuple[int, list[Node], bool]]:
@@ -258,9 +249,10 @@ def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-    _map(value, lambda tensor: (found.append(tensor), tensor)[1])
-    return found
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
 
 
 def _is_batched(value: Tensor, batch: int) -> bool:

@@ -52,6 +52,24 @@ def magnitude_masks(model: nn.Module, sparsity: float, *, scope: Scope = "global
     return Masks(dict(zip(weights, _largest(list(weights.values()), sparsity), strict=True)))
 
 
+def masks_by_layer(model: nn.Module, shares: Mapping[str, float]) -> Masks:
+    """Masks that drop a share of its own of each named parameter or layer: an uneven budget. A share of 0 leaves it whole.
+
+    ValueError for a share outside [0, 1), or a name that is no matrix or convolution of the model.
+    """
+    weights, keep = prunable(model), {}
+    for name, share in shares.items():
+        parameter = name if name in weights else f"{name}.weight"
+        if parameter not in weights:
+            raise ValueError(f"there is no weight to prune called {name!r}; there are {', '.join(list(weights)[:3])}, ...")
+        if not 0 <= share < 1:
+            raise ValueError(f"the share of {name!r} is {share}; it is at least 0 and less than 1")
+        keep[parameter] = _largest([weights[parameter]], share)[0]
+    if not keep:
+        raise ValueError("shares is empty; give the share of at least one layer")
+    return Masks(keep)
+
+
 def prunable(model: nn.Module, skip: Iterable[str] = ()) -> dict[str, Float[Tensor, "*shape"]]:
     """The weights of matrices and convolutions by name; a shared weight is listed once. ValueError as in `magnitude_masks`."""
     left_out = tuple(skip)

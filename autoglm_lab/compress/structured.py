@@ -6,7 +6,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -119,8 +119,8 @@ def weight_scores(model: nn.Module, importance: Importance, loss: Loss | None = 
             raise ValueError(f"parameter {name!r} holds values that are not finite")
     if importance == "l1":
         return {name: weight.detach().abs() for name, weight in weights.items()}
-    if importance not in ("taylor", "gradient"):
-        raise ValueError(f"importance {importance!r} is unknown; there are 'l1', 'taylor' and 'gradient'")
+    if importance not in get_args(Importance):
+        raise ValueError(f"importance {importance!r} is unknown; there are {', '.join(map(repr, get_args(Importance)))}")
     if loss is None:
         raise ValueError(f"importance {importance!r} is measured with gradients and needs a loss")
     gradients = torch.autograd.grad(loss(model), list(weights.values()), allow_unused=True)
@@ -347,7 +347,7 @@ def _run(model: nn.Module, example: Example) -> list[Tensor]:
     inside: list[str] = []
     hooks = [
         m.register_forward_pre_hook(lambda _module, _inputs, name=name: inside.append(name)) for name, m in model.named_modules()
-    ]  # type: ignore[misc]
+    ]
     training = model.training
     model.train(False)
     try:

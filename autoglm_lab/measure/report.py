@@ -35,7 +35,8 @@ class Report:
     def from_json(cls, text: str) -> Report:
         """The record that `to_json` wrote. ValueError for broken JSON or fields that a record does not have."""
         facts = strict_object(text, {field.name for field in fields(cls)}, "a report")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+        return cls(**values)
 
 
 def strict_object(text: str, known: set[str], what: str) -> dict[str, Any]:

@@ -17,9 +17,11 @@ from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.tokenizer import train_tokenizer
 from autoglm_lab.phone.catalog import APPS
 from autoglm_lab.training.data import Scenes
-from autoglm_lab.training.scenes import MINI_KINDS, make_scenes
+from autoglm_lab.training.scenes import MINI_KINDS, SceneSpec, make_scenes
 from autoglm_lab.training.speech_data import synthesise_training_set
 from autoglm_lab.training.trainer import Training, has_fast_bf16, preset, read_log, start
+
+FEW_FIRST = 10_000_000  # phone seed of the first scene of a small world: others than those of the long training
 
 
 def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
@@ -30,6 +32,14 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
     if not (speech / "clips.npz").exists():
         synthesise_training_set(speech, processes=processes, kinds=set(MINI_KINDS) if spec.mini else None)
     return Scenes(folder / "scenes", speech, train_tokenizer())
+
+
+def few_scenes(folder: Path, scenes: int = 96, processes: int = 2) -> Scenes:
+    """A small world for a short recovery, drawn in seconds: new screens, and the shipped clips instead of new voices."""
+    make_scenes(folder / "scenes", SceneSpec(scenes=scenes, first=FEW_FIRST), processes)
+    if not (folder / "speech" / "clips.npz").exists():
+        synthesise_training_set(folder / "speech", clips_per_utterance=0, processes=processes, bank_augmentations=1)
+    return Scenes(folder / "scenes", folder / "speech", train_tokenizer())
 
 
 def train(

@@ -89,7 +89,7 @@ class Scenes:
     """Pictures and samples made by `scenes.make_scenes`, and clips with their log-mel frames."""
 
     def __init__(self, scenes: Path, speech: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.pictures, self.facts = load_scenes(scenes)
+        self.pictures, facts = load_scenes(scenes)
         self.tokenizer = tokenizer
         self.concepts = Concepts(tokenizer)
         self.utterances = {lang: list(utterances(lang)) for lang in LANGS}
@@ -97,6 +97,7 @@ class Scenes:
         # the slowest few clips would pad every other clip of their batch
         brief = {key: [p for p in places if self.lengths[p] <= LONGEST_FRAMES] for key, places in by_utterance.items()}
         self.by_utterance = {key: np.array(brief[key] or places) for key, places in by_utterance.items()}
+        self.facts = [fact | {"samples": [sample for sample in fact["samples"] if self._heard(sample)]} for fact in facts]
         self.difficulties = [np.array([difficulty(s, fact["app"]) for s in fact["samples"]]) for fact in self.facts]
         total = np.array([weights.sum() for weights in self.difficulties])
         self.shares = total / total.sum()
@@ -104,6 +105,10 @@ class Scenes:
         vocabulary = tokenizer.get_vocab()
         self.coordinate_openers = {vocabulary[t] for t in ('", element=[', '", start=[', "], end=[", ",")}
         self.numbers = range(vocabulary["0"], vocabulary["999"] + 1)
+
+    def _heard(self, sample: dict[str, Any]) -> bool:
+        """Whether a spoken sample has a clip; a small set of clips does not have every sentence."""
+        return "utterance" not in sample or (sample["lang"], sample["utterance"]) in self.by_utterance
 
     def batch(self, seed: int, step: int, rank: int, pictures: int, samples: int, *, hard: bool = False, copies: int = 0) -> Batch:
         """The batch of one step: `pictures` scenes and up to `samples` samples of each; `hard` draws by `difficulty`.

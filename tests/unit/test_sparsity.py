@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as reference
 
-from autoglm_lab.compress.sparsity import Masks, compressed_bytes, magnitude_masks, prunable, prune, sparsity_of
+from autoglm_lab.compress.sparsity import Masks, compressed_bytes, magnitude_masks, masks_by_layer, prunable, prune, sparsity_of
 
 
 def network():
@@ -75,6 +75,18 @@ def test_zeros_pay_in_a_compressed_file_only():
     small = prune(model, magnitude_masks(model, 0.8))
     assert sum(p.numel() for p in small.parameters()) == sum(p.numel() for p in model.parameters())
     assert compressed_bytes(small) < 0.5 * compressed_bytes(model)
+
+
+def test_each_layer_may_lose_a_share_of_its_own():
+    model = network()
+    masks = masks_by_layer(model, {"3": 0.5, "4.weight": 0.0, "0": 0.9})
+    zeros = sparsity_of(prune(model, masks))
+    assert zeros == pytest.approx({"0.weight": 0.9, "3.weight": 0.5, "4.weight": 0.0}, abs=0.01)
+    alone = magnitude_masks(model, 0.5, scope="layer").keep["3.weight"]
+    assert torch.equal(masks.keep["3.weight"], alone)
+    for shares, reason in (({"9": 0.5}, "no weight to prune called '9'"), ({"3": 1.0}, r"share of .3. is 1\.0"), ({}, "empty")):
+        with pytest.raises(ValueError, match=reason):
+            masks_by_layer(model, shares)
 
 
 def test_bad_input_is_named():
