@@ -11,7 +11,6 @@ from PIL import Image
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.simulator import Phone
 from autoglm_lab.runtime.engine import Engine
-from autoglm_lab.runtime.prompt import recall
 
 MAX_STEPS = 10
 
@@ -53,7 +52,7 @@ def steps(
         yield Step(index, screenshot, answer.thinking, action, answer.text, answer.ms, changed, error)
         if error is not None or action is None or action.name in ("finish", "Take_over"):
             return
-        last = recall(last, action.name)
+        last = action.name
 
 
 def run(task: str, phone: Phone, engine: Engine, **options: Any) -> list[Step]:

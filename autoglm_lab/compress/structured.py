@@ -109,6 +109,9 @@ def weight_scores(model: nn.Module, importance: Importance, loss: Loss | None = 
     The model's own gradients are left as they were. ValueError for an unknown importance, a missing loss, or weights that are
     not finite.
     """
+    known: tuple[str, ...] = get_args(Importance)
+    if importance not in known:
+        raise ValueError(f"importance {importance!r} is unknown; there are {', '.join(map(repr, known))}")
     weights = {
         f"{name}.weight": module.get_parameter("weight")
         for name, module in model.named_modules()
@@ -119,8 +122,6 @@ def weight_scores(model: nn.Module, importance: Importance, loss: Loss | None = 
             raise ValueError(f"parameter {name!r} holds values that are not finite")
     if importance == "l1":
         return {name: weight.detach().abs() for name, weight in weights.items()}
-    if importance not in get_args(Importance):
-        raise ValueError(f"importance {importance!r} is unknown; there are {', '.join(map(repr, get_args(Importance)))}")
     if loss is None:
         raise ValueError(f"importance {importance!r} is measured with gradients and needs a loss")
     gradients = torch.autograd.grad(loss(model), list(weights.values()), allow_unused=True)

@@ -31,8 +31,8 @@ class Step(NamedTuple):
 def next_step(task: Task, state: State, *, last: str = "", sees: bool = True, hears: bool = True) -> Step:
     """The right next step.
 
-    `last` names the agent's previous actions in this task, the latest at its end ("" at the start). `sees` and `hears` are
-    False when the screen or the speech is unreadable: then the agent launches the app by name, or asks to repeat.
+    `last` is the name of the agent's previous action in this task ("" at the start). `sees` and `hears` are False when
+    the screen or the speech is unreadable: then the agent launches the app by name, or asks to repeat.
     """
     zh = task.lang == "zh"
     if not hears:
@@ -42,7 +42,7 @@ def next_step(task: Task, state: State, *, last: str = "", sees: bool = True, he
             return Step("看不清屏幕" if zh else "the screen is unreadable", Action("finish", message=CANNOT_SEE[task.lang]))
         return Step("看屏幕回答" if zh else "answer from the screen", Action("finish", message=answer(task, state)))
     if task.kind == "back":
-        return _finish(task) if last.endswith("Back") else Step("返回上一页" if zh else "go back one page", Action("Back"))
+        return _finish(task) if last == "Back" else Step("返回上一页" if zh else "go back one page", Action("Back"))
     if task.kind == "home":
         return _finish(task) if state.app is None else Step("回到桌面" if zh else "go to the home screen", Action("Home"))
     if state.app != task.app:

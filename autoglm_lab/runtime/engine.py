@@ -62,7 +62,7 @@ class Engine(Protocol):
                think: bool = False, max_new_tokens: int = 96) -> Stream:  # fmt: skip
         """Answer a typed task or a spoken one (16 kHz waveform) about a screen (any picture).
 
-        `current_app` and `last` (names of the previous two actions, `prompt.recall`) are what an agent knows besides the picture.
+        `current_app` and `last` (name of the previous action) are what an agent knows besides the picture.
         """
 
 

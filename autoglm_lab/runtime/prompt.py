@@ -21,15 +21,10 @@ FRAGMENTS = (
 def write_prompt(
     task: str, current_app: str, last: str = "", *, image: bool = True, audio: bool = False, think: bool = False
 ) -> str:
-    """The text of one request. `last` names the agent's previous actions (see `recall`), "" at the start of a task."""
+    """The text of one request. `last` is the name of the agent's previous action, "" at the start of a task."""
     marks = IMAGE * image + AUDIO * audio
     screen = f'\n{{"current_app": "{current_app}"}}\nlast: {last or "none"}'
     return f"{USER}{marks}{task}{screen}{ASSISTANT}{THINK}{'' if think else END_THINK}"
-
-
-def recall(last: str, action: str) -> str:
-    """What the next request says was done, once `action` follows `last`: the names of the latest two, "Type, Tap"."""
-    return ", ".join([*filter(None, last.split(", ")), action][-2:])
 
 
 def write_answer(thinking: str, action: str, *, think: bool = False) -> str:

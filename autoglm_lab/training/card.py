@@ -21,14 +21,16 @@ MEANING = {
 
 def _story(training: dict[str, Any]) -> str:
     recipe = training["recipe"]
+    copies = recipe.get("copies", 0)
+    often = f"At one step in {recipe.get('copy_every')}, in both stages, {copies}\n"
+    practice = f"{often}requests to type words of chance teach the decoder to copy. " if copies else ""
     kind = "bfloat16 matrix products" if training["bfloat16"] else "float32"
     return f"""One run from nothing, {training["minutes"]:.0f} minutes of training steps on {training["threads"]} processor threads
 ({kind}): {recipe["align_steps"]:,} steps that align picture cells and spoken words with the embeddings of their names, then
 {training["step"] - recipe["align_steps"]:,} steps of instruction, each with up to {recipe["samples"]} requests about each of
 {recipe["pictures"]} screens. The learning rate rises to {recipe["learning_rate"]:g} and falls along a cosine; the last gated
 layer is shown where the evidence for each answer lies; from step {recipe["hard_from"]:,} on, requests that compare two
-things (is the switch as wished?) are drawn more often. At one step in {recipe["copy_every"]}, in both stages, {recipe["copies"]}
-requests to type words of chance teach the decoder to copy. Saved is an average of the weights (decay {recipe["average"]}).
+things (is the switch as wished?) are drawn more often. {practice}Saved is an average of the weights (decay {recipe["average"]}).
 {training.get("note", "")}""".rstrip()
 
 
@@ -99,5 +101,5 @@ Both stages lie in `autoglm_lab/training/`; `training.csv` beside this card hold
 - Spoken commands are the sentences of the phrase list; free dictation is not understood. Typed free text is copied word by
   word from a small vocabulary and can go wrong outside it.
 - Voices are synthetic; people were not recorded.
-- It sees one screenshot and the names of its last two actions, nothing else of the past.
+- It sees one screenshot and the name of its last action, nothing else of the past.
 """

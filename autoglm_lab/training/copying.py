@@ -66,7 +66,7 @@ def copying_rows(tokenizer: PreTrainedTokenizerFast, rows: int, rng: np.random.G
         if kind == "send":
             slots = {"contact": CONTACTS[int(rng.integers(len(CONTACTS)))], "message": phrase}
         text = fill(str(rng.choice(PHRASINGS[kind][lang])), lang, **slots)
-        prompt = write_prompt(text, app.key(lang) if kind == "search" else "WeChat", "Tap, Tap")
+        prompt = write_prompt(text, app.key(lang) if kind == "search" else "WeChat", "Tap")
         answer = write_answer("", format_action(Action("Type", text=phrase)))
         pairs.append((tokenizer.encode(prompt), tokenizer.encode(answer)))
     longest = max(len(prompt) + len(answer) for prompt, answer in pairs)

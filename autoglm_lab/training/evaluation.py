@@ -21,7 +21,6 @@ from autoglm_lab.phone.speech import SpeechBank
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import Task, sample
 from autoglm_lab.runtime.engine import Answer
-from autoglm_lab.runtime.prompt import recall
 from autoglm_lab.training.scenes import EVALUATION_SEEDS, SIZES, compatible, mini_task, walk
 
 BATCH = 32
@@ -274,7 +273,7 @@ def _advance(run: Episode, action: Action | None) -> None:
         run.over, run.success = True, run.task.done(run.start, run.phone.state, action.message or "")
     else:
         run.phone.perform(action)
-        run.last = recall(run.last, action.name)
+        run.last = action.name
 
 
 def evaluate_mini(engine: Answers, seed: int = 0, tasks: int = 500) -> dict[str, Rate]:

@@ -25,7 +25,6 @@ from autoglm_lab.phone.simulator import SimulatedPhone, perform
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import Task, sample
 from autoglm_lab.runtime.features import IMAGE_SIDE, gaussian_blur
-from autoglm_lab.runtime.prompt import recall
 
 EVALUATION_SEEDS = 2**31  # phones below are for training, from here on for evaluation
 SIZES = ((540, 1200), (540, 1200), (540, 960), (480, 1040), (720, 1600), (540, 1080))
@@ -65,7 +64,7 @@ def compatible(task: Task, state: State) -> bool:
 
 
 def walk(state: State, task: Task, steps: int) -> tuple[State, str]:
-    """The phone after up to `steps` right steps of a task (never past its end), and what was done last (`prompt.recall`)."""
+    """The phone after up to `steps` right steps of a task (never past its end), and the name of the last action."""
     last = ""
     for _ in range(steps):
         action = next_step(task, state, last=last).action
@@ -73,7 +72,7 @@ def walk(state: State, task: Task, steps: int) -> tuple[State, str]:
             break
         state.notice = ""
         perform(state, action)
-        last = recall(last, action.name)
+        last = action.name
     return state, last
 
 

@@ -28,9 +28,9 @@ def test_it_acts_and_answers(many):
 
 
 def test_its_gates_close_on_what_cannot_be_read(many):
-    gates = gate_response(many, seed=3, count=32)
+    gates = gate_response(many, seed=0, count=128)
     assert gates["image"]["blur_8"] <= 0.75 * gates["image"]["clean"]
-    assert gates["speech"]["snr_0"] <= 0.9 * gates["speech"]["clean"]
+    assert gates["speech"]["snr_0"] <= 0.75 * gates["speech"]["clean"]
 
 
 def test_the_loss_is_that_of_the_right_answers(many):
