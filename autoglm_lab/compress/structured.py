@@ -124,8 +124,8 @@ def weight_scores(model: nn.Module, importance: Importance, loss: Loss | None = 
         return {name: weight.detach().abs() for name, weight in weights.items()}
     if loss is None:
         raise ValueError(f"importance {importance!r} is measured with gradients and needs a loss")
-    gradients = torch.autograd.grad(loss(model), list(weights.values()), allow_unused=True)
-    found = {name: torch.zeros_like(w) if g is None else g for (name, w), g in zip(weights.items(), gradients, strict=True)}
+    gradients = torch.autograd.grad(loss(model), list(weights.values()), allow_unused=True, materialize_grads=True)
+    found = dict(zip(weights, gradients, strict=True))
     if importance == "gradient":
         return {name: gradient.square() for name, gradient in found.items()}
     return {name: (weights[name].detach() * gradient).abs() for name, gradient in found.items()}
