@@ -388,10 +388,10 @@ def test_quantization_follows_its_choices(lab):
     lab.page.keyboard.press("Home")
     expect(said).to_contain_text("2 bits with one scale")
     assert spikes.get_attribute("d").count("M") == 3 < fine
-    root.get_by_label("group").check()
+    root.get_by_role("radio", name="group").check()
     expect(said).to_contain_text("Per group")
-    root.get_by_label("mse").check()
-    root.get_by_label("symmetric").uncheck()
+    root.get_by_role("radio", name="mse").check()
+    root.get_by_role("checkbox", name="symmetric").uncheck()
     expect(said).to_contain_text("Per group, asymmetric, range by mse: 2 bits with 96 scales")
     assert lab.python("print(widget.bits, widget.granularity, widget.symmetric, widget.method)") == "2 group False mse\n"
 
