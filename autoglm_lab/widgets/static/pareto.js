@@ -1,6 +1,5 @@
-const WIDE = 640;
 const HIGH = 340;
-const EDGE = { left: 52, right: 20, top: 14, bottom: 44 };
+const EDGE = { left: 44, right: 20, top: 34, bottom: 44 };
 
 const svgText = (x, y, anchor, words) => {
   const node = document.createElementNS("http://www.w3.org/2000/svg", "text");
@@ -36,18 +35,19 @@ function render({ model, el }) {
   const message = make("p", { class: "lab-message", role: "alert" });
 
   function draw(shown) {
+    const wide = Math.max(280, plane.clientWidth || 640); // one unit is one pixel, so that words stay readable
     const across = ticks(shown.points.map((point) => point.x), 0);
     const up = ticks(shown.points.flatMap((point) => [100 * point.y, ...point.ci95.map((y) => 100 * y)]));
-    const x = (value) => EDGE.left + ((WIDE - EDGE.left - EDGE.right) * (value - across[0])) / (across.at(-1) - across[0]);
+    const x = (value) => EDGE.left + ((wide - EDGE.left - EDGE.right) * (value - across[0])) / (across.at(-1) - across[0]);
     const y = (value) => HIGH - EDGE.bottom - ((HIGH - EDGE.top - EDGE.bottom) * (value - up[0])) / (up.at(-1) - up[0]);
     const ground = [
       ...up.flatMap((value) => [
-        make("line", { class: "lab-grid", x1: EDGE.left, x2: WIDE - EDGE.right, y1: y(value), y2: y(value) }),
+        make("line", { class: "lab-grid", x1: EDGE.left, x2: wide - EDGE.right, y1: y(value), y2: y(value) }),
         svgText(EDGE.left - 8, y(value) + 4, "end", String(value)),
       ]),
       ...across.map((value) => svgText(x(value), HIGH - EDGE.bottom + 18, "middle", String(value))),
-      svgText(WIDE - EDGE.right, HIGH - 6, "end", shown.unit),
-      svgText(4, EDGE.top - 2, "start", "success, %"),
+      svgText(wide - EDGE.right, HIGH - 6, "end", shown.unit),
+      svgText(0, EDGE.top - 20, "start", "success, %"),
     ];
     const at = (name) => shown.points.find((point) => point.name === name);
     const line = shown.front.map((name, i) => `${i ? "L" : "M"}${x(at(name).x)} ${y(100 * at(name).y)}`).join("");
@@ -58,7 +58,7 @@ function render({ model, el }) {
       const bar = point.ci95.length
         ? [make("line", { x1: x(point.x), x2: x(point.x), y1: y(100 * point.ci95[0]), y2: y(100 * point.ci95[1]) })]
         : [];
-      const right = x(point.x) < WIDE - 160;
+      const right = x(point.x) < wide - 160;
       const mark = make(
         "g",
         {
@@ -85,7 +85,7 @@ function render({ model, el }) {
     plane.replaceChildren(
       make(
         "svg",
-        { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "group", "aria-label": "Recipes" },
+        { viewBox: `0 0 ${wide} ${HIGH}`, height: HIGH, role: "group", "aria-label": "Recipes" },
         ...ground,
         make("path", { class: "lab-front-line", d: line }),
         ...marks,
@@ -119,7 +119,10 @@ function render({ model, el }) {
 
   model.on("change", update);
   update();
+  const watcher = new ResizeObserver(() => draw(model.get("shown")));
+  watcher.observe(plane);
   return () => {
+    watcher.disconnect();
     close();
     model.off("change", update);
   };

@@ -22,7 +22,7 @@ function radios(title, values, chosen) {
   const inputs = values.map((value) => make("input", { type: "radio", name, value, change: () => chosen(value) }));
   const root = make(
     "fieldset",
-    { class: "lab-choice" },
+    { class: "lab-radios" },
     make("legend", {}, title),
     ...values.map((value, i) => make("label", {}, inputs[i], make("span", {}, value))),
   );
