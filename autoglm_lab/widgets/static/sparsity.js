@@ -110,9 +110,9 @@ function render({ model, el }) {
   const legend = make(
     "p",
     { class: "lab-legend" },
-    make("span", { class: "lab-key lab-positive" }, "above zero"),
-    make("span", { class: "lab-key lab-negative" }, "below zero"),
-    make("span", { class: "lab-key lab-none" }, "zero"),
+    make("span", { class: "lab-sign lab-positive" }, "above zero"),
+    make("span", { class: "lab-sign lab-negative" }, "below zero"),
+    make("span", { class: "lab-sign lab-none" }, "zero"),
   );
   const root = make(
     "div",
