@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autoglm_lab.compress.groups import Example, outputs
 from autoglm_lab.compress.layers import replace_linear
 from autoglm_lab.compress.quantization import RANGES, PackedLinear, Scheme, affine, from_rows, to_rows
 
@@ -137,6 +138,26 @@ def prepare(
     weights that are not finite (the layer is named).
     """
     return replace_linear(model, lambda _, layer: QATLinear(layer, scheme, method, learned=learned, inputs=inputs), select)
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, examples: Iterable[Example]) -> None:
+    """Let a prepared model see examples, so that the ranges of its layers' inputs are known. Nothing else of it changes.
+
+    ValueError without any example.
+    """
+    training = {module: module.training for module in model.modules()}
+    model.train(False)  # batch norms and dropout must not take part
+    for module in model.modules():
+        if isinstance(module, FakeQuantActivation):
+            module.train()
+    count = 0
+    for count, example in enumerate(examples, start=1):  # noqa: B007
+        outputs(model, example)
+    for module, mode in training.items():
+        module.training = mode
+    if not count:
+        raise ValueError("there is no calibration example; the ranges of inputs are taken from real ones")
 
 
 def convert(model: nn.Module) -> nn.Module:

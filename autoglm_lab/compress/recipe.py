@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from autoglm_lab.compress.distillation import drop_layers
 from autoglm_lab.compress.files import stored_bytes
-from autoglm_lab.compress.groups import Example, outputs
+from autoglm_lab.compress.groups import Example
 from autoglm_lab.compress.low_rank import factorise_layers
-from autoglm_lab.compress.qat import ACTIVATIONS, convert, prepare
+from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
 from autoglm_lab.compress.sparsity import Masks, magnitude_masks, prune
 from autoglm_lab.compress.structured import Importance, layer_macs, prune_structured
@@ -45,7 +44,7 @@ class Recipe:
     method: str = "mse"  # how ranges are chosen
     round_inputs: bool = False  # 8-bit inputs of layers as well
     train_rounding: bool = False  # quantisation-aware training; otherwise weights are rounded afterwards
-    keep: tuple[str, ...] = ()  # layers whose names begin so stay in 16 bits
+    keep: tuple[str, ...] = ()  # layers whose names begin so are neither zeroed nor rounded
 
     def __post_init__(self) -> None:
         for field in ("channels", "rank", "sparsity"):
@@ -122,25 +121,26 @@ def named(name: str) -> Recipe:
 
 def apply(
     model: nn.Module, recipe: Recipe, example: Example, *, train: Train | None = None,
-    loss: Callable[[nn.Module], Float[Tensor, ""]] | None = None,
+    loss: Callable[[nn.Module], Float[Tensor, ""]] | None = None, calibration: Iterable[Example] = (),
 ) -> tuple[nn.Module, Report]:  # fmt: skip
     """Make a model small as a recipe says; the model that is given stays as it was.
 
     First what changes shapes (layers, channels, rank), then zeros, then integers. `train` is called after shapes and zeros, so
     that the model recovers, and once more while it computes with rounded weights if `train_rounding` is set; without it
-    nothing is trained. `loss` is needed by the importances that are measured with gradients. The report holds bytes, parameters
-    and MACs. ValueError when a step cannot be done: it names the step.
+    nothing is trained. `loss` is needed by the importances that are measured with gradients, `calibration` (examples of real
+    input) by `round_inputs` where nothing is trained. The report holds bytes, parameters and MACs. ValueError when a step
+    cannot be done: it names the step.
     """
     made, masks = _with_step(model, recipe, example, loss), None
     if recipe.sparsity:
         masks = magnitude_masks(made, recipe.sparsity, skip=recipe.keep)
         made = prune(made, masks)
-    if train is not None and replace(recipe, bits=16, train_rounding=False, round_inputs=False) != Recipe(recipe.name):
+    if train is not None and (recipe.layers or recipe.channels or recipe.rank or recipe.sparsity):
         train(made, masks)
     macs = sum(layer_macs(made, example).values())  # before layers become integers, which MACs are not counted of
     parameters = sum(p.numel() for p in made.parameters())
     if recipe.bits < 16:
-        made = _rounded(made, recipe, example, train)
+        made = _rounded(made, recipe, calibration, train)
     return made.train(False), Report(recipe.name, stored_bytes(made), parameters, macs)
 
 
@@ -164,25 +164,17 @@ def _with_step(
     return made
 
 
-def _rounded(model: nn.Module, recipe: Recipe, example: Example, train: Train | None) -> nn.Module:
+def _rounded(model: nn.Module, recipe: Recipe, calibration: Iterable[Example], train: Train | None) -> nn.Module:
     try:
         if not recipe.train_rounding and not recipe.round_inputs:
             return quantize_weights(model, recipe.scheme, method=recipe.method, skip=recipe.keep)
         inputs = ACTIVATIONS if recipe.round_inputs else None
         learning = prepare(model, recipe.scheme, method=recipe.method, inputs=inputs,
                            select=lambda name: not (recipe.keep and name.startswith(recipe.keep)))  # fmt: skip
+        if train is not None and recipe.train_rounding:
+            train(learning, None)
+        elif recipe.round_inputs:
+            calibrate(learning, calibration)
     except ValueError as error:
         raise ValueError(f"bits: {error}") from error
-    if train is not None and recipe.train_rounding:
-        train(learning, None)
-    elif recipe.round_inputs:
-        calibrate(learning, example)
     return convert(learning)
-
-
-@torch.no_grad()
-def calibrate(model: nn.Module, example: Example) -> None:
-    """Let a prepared model see an example, so that the ranges of its layers' inputs are known."""
-    model.train()
-    outputs(model, example)
-    model.train(False)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autoglm_lab.compress.qat import ACTIVATIONS, QATLinear, convert, fake_quantize, prepare, scales, straight_through
+from autoglm_lab.compress.qat import ACTIVATIONS, QATLinear, calibrate, convert, fake_quantize, prepare, scales, straight_through
 from autoglm_lab.compress.quantization import PackedLinear, Scheme, quantize_weights
 
 
@@ -110,6 +110,22 @@ def test_training_recovers_what_rounding_lost():
     whole = loss(teacher)
     assert rounded > 2 * whole
     assert trained - whole < 0.5 * (rounded - whole), (whole, rounded, trained)
+
+
+def test_calibration_learns_ranges_and_nothing_else():
+    torch.manual_seed(4)
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2)).eval()
+    made = prepare(model, Scheme(8), inputs=ACTIVATIONS).eval()
+    examples = [(torch.randn(5, 6),) for _ in range(4)]
+    calibrate(made, examples)
+    assert torch.equal(made[1].running_mean, model[1].running_mean)
+    assert not any(module.training for module in made.modules())
+    assert float(made[0].inputs.high) > 0 > float(made[0].inputs.low)
+    x = examples[0][0]
+    with torch.no_grad():
+        torch.testing.assert_close(convert(made)(x), model(x), rtol=0.1, atol=0.1)
+    with pytest.raises(ValueError, match="no calibration example"):
+        calibrate(made, [])
 
 
 def test_left_out_layers_stay_floats_and_the_input_is_left_alone():

@@ -104,9 +104,13 @@ def test_masks_reach_the_training_and_hold_there():
 def test_rounding_is_trained_only_when_asked():
     model, example = make("Llama")
     calls = []
-    for recipe in (Recipe("a", bits=4), Recipe("b", bits=4, train_rounding=True), Recipe("c", bits=8, round_inputs=True)):
-        apply(model, recipe, example, train=lambda *_, recipe=recipe: calls.append(recipe.name))
-    assert calls == ["b"]
+    for recipe in (
+        Recipe("a", bits=4, group_size=0, method="minmax"),
+        Recipe("b", bits=4, train_rounding=True),
+        Recipe("c", bits=8, round_inputs=True),
+    ):
+        apply(model, recipe, example, train=lambda *_, recipe=recipe: calls.append(recipe.name), calibration=[example])
+    assert calls == ["b"], "settings of the grid alone are nothing to recover from"
 
 
 def test_what_is_kept_stays_whole():
@@ -123,6 +127,8 @@ def test_a_step_that_cannot_be_done_is_named():
         apply(model, Recipe("x", layers=(0,)), example)
     with pytest.raises(ValueError, match="channels: at most"):
         apply(model, Recipe("x", channels=0.97), example)
+    with pytest.raises(ValueError, match="bits: there is no calibration example"):
+        apply(model, Recipe("x", bits=8, round_inputs=True), example)
     with pytest.raises(ValueError, match="rank: no linear layer is selected"):
         apply(model, Recipe("x", rank=0.5, rank_layers="nowhere"), example)
     with pytest.raises(ValueError, match="bits: no linear layer is selected"):
