@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from torch import nn
@@ -13,7 +12,7 @@ from autoglm_lab.measure.report import Report
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
-from autoglm_lab.model.processing import PhoneGLMProcessor
+from autoglm_lab.model.processing import PhoneGLMProcessor, save_tokenizer
 
 
 def save_agent(model: nn.Module, processor: PhoneGLMProcessor, folder: Path, recipe: Recipe, report: Report) -> None:
@@ -26,8 +25,7 @@ def save_agent(model: nn.Module, processor: PhoneGLMProcessor, folder: Path, rec
 
     def beside(part: Path) -> None:
         model.config.save_pretrained(part)
-        processor.tokenizer.save_pretrained(part)
-        (part / "processor_config.json").write_text(json.dumps({"processor_class": "PhoneGLMProcessor"}, indent=1) + "\n", "utf-8")
+        save_tokenizer(processor.tokenizer, part)
         (part / "recipe.json").write_text(recipe.to_json() + "\n", "utf-8")
         (part / "report.json").write_text(report.to_json() + "\n", "utf-8")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,11 +14,12 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from autoglm_lab.compress.groups import IN, OUT, THROUGH, mixes, passes_through, width
+from autoglm_lab.compress.groups import IN, OUT, THROUGH, channel_layers, mixes, passes_through, size_of, width
 from autoglm_lab.compress.low_rank import LowRankLinear
 from autoglm_lab.compress.qat import FakeQuantActivation
 from autoglm_lab.compress.quantization import PackedLinear, Scheme
-from autoglm_lab.compress.structured import resize, size_of
+from autoglm_lab.compress.structured import resize
+from autoglm_lab.paths import whole_folder
 
 STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"
 
@@ -72,19 +72,11 @@ def save(model: nn.Module, folder: Path, *, half: bool = False, also: Callable[[
 
     `half` stores 32-bit floats as 16-bit ones. `also(folder)` may write more files beside the model.
     """
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    save_model(_halved(model) if half else model, str(part / WEIGHTS))
-    if also is not None:
-        also(part)
-    (part / STRUCTURE).write_text(json.dumps(structure_of(model), indent=1) + "\n", "utf-8")
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with whole_folder(folder) as part:
+        save_model(_halved(model) if half else model, str(part / WEIGHTS))
+        (part / STRUCTURE).write_text(json.dumps(structure_of(model), indent=1) + "\n", "utf-8")
+        if also is not None:
+            also(part)
 
 
 def _halved(model: nn.Module) -> nn.Module:
@@ -105,7 +97,7 @@ def load(model: nn.Module, folder: Path) -> nn.Module:
     if not path.exists():
         raise FileNotFoundError(f"{folder.name} holds no {STRUCTURE}; give a folder written by compress.save")
     structure = json.loads(path.read_text("utf-8"))
-    layers = {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
+    layers = channel_layers(model)
     sizes = structure["sizes"]
     if set(sizes) != set(layers):
         raise ValueError(f"{folder.name} holds another model: {sorted(set(sizes) ^ set(layers))[:3]} are not in both")

@@ -69,6 +69,16 @@ def width(module: nn.Module) -> int:
     return next(int(getattr(module, name)) for name in names if hasattr(module, name))
 
 
+def size_of(module: nn.Module, side: str) -> int:
+    """How many channels a layer has on a side."""
+    return module.get_parameter("weight").shape[1] if side == IN and mixes(module) else width(module)
+
+
+def channel_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Every layer that has channels to speak of, by name."""
+    return {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
+
+
 def outputs(model: nn.Module, example: Example) -> list[Tensor]:
     """The floating-point tensors that a model answers an example with.
 
@@ -98,7 +108,7 @@ def trace(model: nn.Module, example: Example) -> list[Group]:
             if reaches_output:
                 seen.add(node)
     for layer, side in ink.soaked:
-        together.union(*((layer, side, channel) for channel in range(ink.size(layer, side))))
+        together.union(*((layer, side, channel) for channel in range(size_of(ink.layers[layer], side))))
     return [group for group in _groups(together, seen, ink) if group.parts]
 
 
@@ -107,7 +117,7 @@ def _groups(together: UnionFind, visible: set[Node], ink: _Ink) -> Iterator[Grou
         parts: dict[tuple[str, str], list[int]] = defaultdict(list)
         for layer, side, channel in nodes:
             parts[layer, side].append(channel)
-        whole = any(len(channels) == ink.size(*key) for key, channels in parts.items())
+        whole = any(len(channels) == size_of(ink.layers[layer], side) for (layer, side), channels in parts.items())
         read = any(side == IN for _, side in parts)
         if read and not whole and not nodes & visible:
             order = sorted(parts, key=lambda key: (ink.order[key[0]], key[1]))
@@ -116,10 +126,9 @@ def _groups(together: UnionFind, visible: set[Node], ink: _Ink) -> Iterator[Grou
 
 @dataclass(frozen=True)
 class _Answer:
-    """One answer of a module in the clean run: how many rows and channels it read, and what it put out."""
+    """One answer of a module in the clean run: how many rows it read, and what it put out."""
 
     rows: int
-    read: int
     output: Tensor
 
 
@@ -128,7 +137,7 @@ class _Ink:
 
     def __init__(self, model: nn.Module, example: Example) -> None:
         self.model = model
-        self.layers = {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
+        self.layers = channel_layers(model)
         if not self.layers:
             raise ValueError("the model has no linear, convolution or embedding layer to look at")
         batch = next(value.shape[0] for value in _tensors(example) if value.ndim)
@@ -147,18 +156,13 @@ class _Ink:
             elif name and len(self.memory.get(name, ())) == 1 and any(inner.startswith(name + ".") for inner in self.layers):
                 module.forward = self._before_the_ink(name, module)
 
-    def size(self, layer: str, side: str) -> int:
-        """How many channels a layer has on a side."""
-        return self.memory[layer][0].read if side == IN else width(self.layers[layer])
-
     @torch.no_grad()
     def _record(self, example: Example) -> None:
         def keep(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
             def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
                 x = inputs[0] if inputs and isinstance(inputs[0], Tensor) else torch.empty(0)
                 if isinstance(output, Tensor) and x.ndim:
-                    axis = channel_axis(module) if name in self.layers else 0
-                    self.memory[name].append(_Answer(x.shape[0], x.shape[axis] if x.is_floating_point() else 0, output))
+                    self.memory[name].append(_Answer(x.shape[0], output))
 
             return hook
 

@@ -19,11 +19,11 @@ from autoglm_lab.compress.groups import (
     Example,
     Group,
     channel_axis,
+    channel_layers,
     mixes,
     outputs,
-    passes_through,
+    size_of,
     trace,
-    width,
 )
 
 Importance = Literal["l1", "taylor", "gradient"]
@@ -32,7 +32,7 @@ Loss = Callable[[nn.Module], Float[Tensor, ""]]
 
 HEAD_COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "heads", "all_head_size")
 NEAR = 0.05  # how far, as a share of what was asked, the achieved ratio may be off
-SAME = 1e-4  # how far the smaller network may be from the masked one, as a share of the largest output
+SAME = 1e-5  # how far the smaller network may be from the masked one in 32 bits, as a share of the largest output
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], 
     smaller = remove(model, chosen)
     wanted = _run(masked(model, chosen), example)
     for mine, right in zip(_run(smaller, example), wanted, strict=True):
-        if mine.shape != right.shape or not torch.allclose(mine, right, rtol=0, atol=SAME * float(right.abs().max())):
+        near = max(SAME, 4 * torch.finfo(right.dtype).eps) * float(right.abs().max())
+        if mine.shape != right.shape or not torch.allclose(mine, right, rtol=0, atol=near):
             raise ValueError("the smaller network does not answer as the masked one does; a layer uses its channels in a way "
                              "that the groups do not know")  # fmt: skip
     stay = [group for group in groups if group not in chosen]
@@ -170,11 +171,8 @@ class Ledger:
     @classmethod
     def of(cls, model: nn.Module, example: Example, measure: Measure, groups: Iterable[Group]) -> Ledger:
         """A ledger of a whole network; channels count where they are in a group."""
-        layers = {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
-        sizes = {}
-        for name, module in layers.items():
-            sizes[name, OUT] = sizes[name, THROUGH] = width(module)
-            sizes[name, IN] = module.get_parameter("weight").shape[1] if mixes(module) else width(module)
+        layers = channel_layers(model)
+        sizes = {(name, side): size_of(module, side) for name, module in layers.items() for side in (OUT, IN, THROUGH)}
         if measure == "macs":
             costs: dict[str, float] = dict(layer_macs(model, example))
         elif measure == "parameters":
@@ -263,11 +261,6 @@ def _together(groups: Iterable[Group]) -> dict[tuple[str, str], list[int]]:
     return {key: sorted(channels) for key, channels in gone.items()}
 
 
-def size_of(module: nn.Module, side: str) -> int:
-    """How many channels a layer has on a side."""
-    return module.get_parameter("weight").shape[1] if side == IN else width(module)
-
-
 @torch.no_grad()
 def resize(model: nn.Module, keep: Mapping[tuple[str, str], list[int]]) -> nn.Module:
     """Shrink layers in place to the channels that are kept on each side. ValueError for a layer that shares its weight."""
@@ -278,10 +271,9 @@ def resize(model: nn.Module, keep: Mapping[tuple[str, str], list[int]]) -> nn.Mo
     ratios: dict[str, float] = {}
     for (layer, side), channels in keep.items():
         module = model.get_submodule(layer)
-        if len(owners[id(module.get_parameter("weight"))]) > 1:
-            raise ValueError(
-                f"layer {layer!r} shares its weight with {owners[id(module.get_parameter('weight'))]}; it cannot shrink alone"
-            )
+        sharing = owners[id(module.weight)]  # a batch norm may have none
+        if len(sharing) > 1:
+            raise ValueError(f"layer {layer!r} shares its weight with {sharing}; it cannot shrink alone")
         ratios[layer.rpartition(".")[0]] = len(channels) / size_of(module, side)
     for (layer, side), channels in keep.items():
         _cut(model.get_submodule(layer), side, torch.tensor(channels))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,3 +104,9 @@ def _audio_tensors(sounds: list[Any], rate_hz: int) -> dict[str, torch.Tensor]:
         "feature_attention_mask": torch.from_numpy(mask),
         "audio_present": present,
     }
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write what `PhoneGLMProcessor.from_pretrained` needs beside the model."""
+    tokenizer.save_pretrained(folder)
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "PhoneGLMProcessor"}, indent=1) + "\n", "utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,9 @@ import numpy as np
 import torch
 
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
+from autoglm_lab.model.processing import save_tokenizer
 from autoglm_lab.model.tokenizer import train_tokenizer
+from autoglm_lab.paths import whole_folder
 from autoglm_lab.phone.catalog import APPS
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.scenes import MINI_KINDS, SceneSpec, make_scenes
@@ -96,16 +97,8 @@ def thin_log(log: Path, out: Path, points: int = 160) -> None:
 
 def save_model(model: PhoneGLMForConditionalGeneration, tokenizer: Any, folder: Path) -> None:
     """Write a 16-bit safetensors checkpoint, configuration and tokenizer; a kill leaves the old folder or the new one."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
     half = PhoneGLMForConditionalGeneration(model.config)
     half.load_state_dict(model.state_dict())
-    half.bfloat16().save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    (part / "processor_config.json").write_text(json.dumps({"processor_class": "PhoneGLMProcessor"}, indent=1) + "\n")
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with whole_folder(folder) as part:
+        half.bfloat16().save_pretrained(part)
+        save_tokenizer(tokenizer, part)

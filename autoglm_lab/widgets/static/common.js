@@ -2,7 +2,7 @@
 
 // An element with attributes (a function is a listener, true and false set and leave out), classes and children.
 function make(tag, attributes = {}, ...children) {
-  const svg = ["svg", "path", "circle", "line", "g"].includes(tag);
+  const svg = ["svg", "path", "circle", "line", "g", "text"].includes(tag);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") node.addEventListener(name, value);
@@ -51,6 +51,40 @@ function asker(model) {
     });
   return { ask, close: () => model.off("change:answered", answered) };
 }
+
+// wish(content, quiet_ms) asks Python once no other wish came for that long: one question at a time, and of the wishes that
+// come meanwhile only the last (`merge` may join it with the one before). While Python works, `root()` carries a class.
+function wisher(ask, root, rested = () => {}, merge = (before, now) => now) {
+  let timer = null;
+  let next = null;
+  let waiting = false;
+  async function send() {
+    timer = null;
+    if (waiting) return;
+    waiting = true;
+    root().classList.add("lab-working");
+    while (next) {
+      const content = next;
+      next = null;
+      await ask(content);
+    }
+    waiting = false;
+    root().classList.remove("lab-working");
+    rested();
+  }
+  function wish(content, quiet = 0) {
+    next = merge(next, content);
+    clearTimeout(timer);
+    timer = setTimeout(send, quiet);
+  }
+  return { wish, resting: () => !waiting && !timer, stop: () => clearTimeout(timer) };
+}
+
+const svgText = (x, y, anchor, words) => make("text", { x, y, "text-anchor": anchor }, words);
+
+// A list of figures, each under its name.
+const figureList = (rows) =>
+  rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", { class: "lab-number" }, value)));
 
 // Shows PNG bytes in an image and lets go of the ones before.
 function showPng(image, bytes) {

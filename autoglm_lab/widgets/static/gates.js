@@ -85,9 +85,7 @@ function tokenTable(shown) {
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
-  let timer = null;
-  let wanted = false;
-  let waiting = false;
+  const { wish, resting, stop } = wisher(ask, () => root);
 
   const span = ([from, to]) => Math.abs(to - from);
   const blur = slider("Blur", "px", model.get("blur_range"), span(model.get("blur_range")) / 16, moved);
@@ -105,29 +103,13 @@ function render({ model, el }) {
   const message = make("p", { class: "lab-message", role: "alert" });
 
   function moved() {
-    clearTimeout(timer);
-    timer = setTimeout(send, QUIET_MS);
-  }
-
-  // One question at a time; of those that come meanwhile only the last is asked.
-  async function send() {
-    timer = null;
-    wanted = true;
-    if (waiting) return;
-    waiting = true;
-    root.classList.add("lab-working");
-    while (wanted) {
-      wanted = false;
-      await ask({ kind: "set", blur: blur.value(), snr_db: snr.value() });
-    }
-    waiting = false;
-    root.classList.remove("lab-working");
+    wish({ kind: "set", blur: blur.value(), snr_db: snr.value() }, QUIET_MS);
   }
 
   function update() {
     const shown = model.get("shown");
     const clean = model.get("clean");
-    if (!waiting && !timer) {
+    if (resting()) {
       blur.set(model.get("blur"));
       snr.set(model.get("snr_db"));
     }
@@ -165,7 +147,7 @@ function render({ model, el }) {
   picture();
   update();
   return () => {
-    clearTimeout(timer);
+    stop();
     close();
     model.off("change", update);
     model.off("change:screen", picture);

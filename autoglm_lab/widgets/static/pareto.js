@@ -1,13 +1,6 @@
 const HIGH = 340;
 const EDGE = { left: 44, right: 20, top: 34, bottom: 44 };
 
-const svgText = (x, y, anchor, words) => {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", "text");
-  for (const [name, value] of Object.entries({ x, y, "text-anchor": anchor })) node.setAttribute(name, value);
-  node.textContent = words;
-  return node;
-};
-
 // Five round numbers that hold all values.
 function ticks(values, from = Math.min(...values)) {
   const reach = Math.max(...values) - from || Math.abs(from) || 1;

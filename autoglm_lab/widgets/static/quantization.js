@@ -31,31 +31,12 @@ function radios(title, values, chosen) {
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
-  let timer = null;
-  let next = null;
-  let waiting = false;
-
-  const now = () => ({ ...Object.fromEntries(["bits", "granularity", "symmetric", "method"].map((k) => [k, model.get(k)])), ...next });
-  // One question at a time; of those that come meanwhile only the last is asked.
-  function wish(change, quiet = 0) {
-    next = { ...next, ...change };
-    clearTimeout(timer);
-    timer = setTimeout(send, quiet);
-  }
-  async function send() {
-    timer = null;
-    if (waiting) return;
-    waiting = true;
-    root.classList.add("lab-working");
-    while (next) {
-      const content = { kind: "set", ...now() };
-      next = null;
-      await ask(content);
-    }
-    waiting = false;
-    root.classList.remove("lab-working");
-    update();
-  }
+  const settings = () => Object.fromEntries(["bits", "granularity", "symmetric", "method"].map((k) => [k, model.get(k)]));
+  const { wish, resting, stop } = wisher(ask, () => root, update, (before, change) => ({
+    kind: "set",
+    ...(before ?? settings()),
+    ...change,
+  }));
 
   const [fewest, most] = model.get("limits");
   const bits = make("input", {
@@ -94,7 +75,7 @@ function render({ model, el }) {
 
   function update() {
     const shown = model.get("shown");
-    if (!waiting && !timer) {
+    if (resting()) {
       bits.value = model.get("bits");
       showBits();
       granularity.set(model.get("granularity"));
@@ -115,11 +96,7 @@ function render({ model, el }) {
       ["size", `${short(shown.bytes / 1000)} kB`],
       ...Object.entries(shown.measured).map(([name, value]) => [name, short(value)]),
     ];
-    figures.replaceChildren(
-      ...rows.map(([name, value]) =>
-        make("div", {}, make("dt", {}, name), make("dd", { class: "lab-number" }, value)),
-      ),
-    );
+    figures.replaceChildren(...figureList(rows));
     said.textContent = model.get("said");
     message.textContent = model.get("message");
   }
@@ -150,7 +127,7 @@ function render({ model, el }) {
   model.on("change", update);
   update();
   return () => {
-    clearTimeout(timer);
+    stop();
     close();
     model.off("change", update);
   };

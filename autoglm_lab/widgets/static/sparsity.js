@@ -32,30 +32,8 @@ function shareSlider(label, moved, chosen = () => {}) {
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
-  let timer = null;
-  let next = null;
-  let waiting = false;
-
-  // One question at a time; of those that come meanwhile only the last is asked.
-  function wish(content, quiet = QUIET_MS) {
-    next = content;
-    clearTimeout(timer);
-    timer = setTimeout(send, quiet);
-  }
-  async function send() {
-    timer = null;
-    if (waiting) return;
-    waiting = true;
-    root.classList.add("lab-working");
-    while (next) {
-      const content = next;
-      next = null;
-      await ask(content);
-    }
-    waiting = false;
-    root.classList.remove("lab-working");
-    update();
-  }
+  const { wish: send, resting, stop } = wisher(ask, () => root, update);
+  const wish = (content, quiet = QUIET_MS) => send(content, quiet);
 
   const image = make("img", { class: "lab-weights", alt: "" });
   const caption = make("p", { class: "lab-said" });
@@ -82,26 +60,17 @@ function render({ model, el }) {
 
   function update() {
     const shown = model.get("shown");
-    const resting = !waiting && !timer;
-    if (resting) all.set(shown.total);
+    if (resting()) all.set(shown.total);
     for (const { name, share } of shown.layers) {
       const { row, one } = rows.get(name);
-      if (resting || document.activeElement !== one.range) one.set(share);
+      if (resting() || document.activeElement !== one.range) one.set(share);
       row.classList.toggle("lab-chosen", name === model.get("layer"));
     }
     const chosen = shown.layers.find(({ name }) => name === model.get("layer"));
     caption.textContent = `${chosen.name}, a corner of ${chosen.shape[0]} x ${chosen.shape[1]} weights: ${percent(chosen.share)} zeros`;
     image.alt = caption.textContent;
-    figures.replaceChildren(
-      ...[["zeros in all layers", percent(shown.total)], ...Object.entries(shown.measured)].map(([name, value]) =>
-        make(
-          "div",
-          {},
-          make("dt", {}, name),
-          make("dd", { class: "lab-number" }, typeof value === "number" ? `${+value.toPrecision(3)}` : value),
-        ),
-      ),
-    );
+    const measured = Object.entries(shown.measured).map(([name, value]) => [name, `${+value.toPrecision(3)}`]);
+    figures.replaceChildren(...figureList([["zeros in all layers", percent(shown.total)], ...measured]));
     said.textContent = model.get("said");
     message.textContent = model.get("message");
   }
@@ -135,7 +104,7 @@ function render({ model, el }) {
   picture();
   update();
   return () => {
-    clearTimeout(timer);
+    stop();
     close();
     model.off("change", update);
     model.off("change:corner", picture);

@@ -2,13 +2,6 @@ const WIDE = 440;
 const HIGH = 200;
 const EDGE = { left: 40, right: 8, top: 10, bottom: 24 };
 
-const svgText = (x, y, anchor, words) => {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", "text");
-  for (const [name, value] of Object.entries({ x, y, "text-anchor": anchor })) node.setAttribute(name, value);
-  node.textContent = words;
-  return node;
-};
-
 // One plot: its lines, an axis from 0 to a round number, and where alignment ends.
 function plot(panel, shown) {
   const values = panel.lines.flatMap((line) => line.points.map((point) => point[1]));
