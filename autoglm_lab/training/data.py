@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, LANGS, MESSAGES, QUERIES, SETTINGS, SPOKEN_TIMES
 from autoglm_lab.phone.phrasing import say_time, utterances
+from autoglm_lab.phone.simulator import HOME_SCREEN
 from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.phone.tasks import REPEAT
 from autoglm_lab.runtime.features import log_mel
@@ -79,6 +80,8 @@ class Batch:
     mel_mask: torch.Tensor  # [A, M]
     audio_of: torch.Tensor  # [B] index into the sounds, 0 where there is none
     audio_present: torch.Tensor  # [B]
+    image_noise: torch.Tensor  # [B] how spoilt the picture is, from 0 (clean) to 1 (lost)
+    audio_noise: torch.Tensor  # [B] the same of the sound
     cells: torch.Tensor  # [C, 3] picture, cell, concept
     switches: torch.Tensor  # [S, 3] picture, cell, 1 if on
     words: torch.Tensor  # [W, 3] sound, concept, language
@@ -94,6 +97,7 @@ class Scenes:
         self.concepts = Concepts(tokenizer)
         self.utterances = {lang: list(utterances(lang)) for lang in LANGS}
         self.mels, self.starts, self.lengths, by_utterance = mel_bank(speech)
+        self.noise = clip_noise(speech, len(self.lengths))
         # the slowest few clips would pad every other clip of their batch
         brief = {key: [p for p in places if self.lengths[p] <= LONGEST_FRAMES] for key, places in by_utterance.items()}
         self.by_utterance = {key: np.array(brief[key] or places) for key, places in by_utterance.items()}
@@ -147,7 +151,7 @@ class Scenes:
         if not spoken and not blind and rng.random() < CHANCE_PHRASE_SHARE:
             sample = with_chance_phrase(sample, rng)
         thinking, action = sample["blind"] if blind else (sample["thinking"], sample["action"])
-        row: dict[str, Any] = {"picture": picture, "seen": not blind}
+        row: dict[str, Any] = {"picture": picture, "seen": not blind, "noise": fact["noise"]}
         if spoken:
             heard = rng.random() >= UNHEARD_SHARE
             key = (sample["lang"], sample["utterance"]) if heard else ("", -1)
@@ -158,11 +162,22 @@ class Scenes:
                 thinking, action = "听不清 / unclear speech", self.repeat
         text = "" if spoken else sample["text"]
         prompt = write_prompt(text, fact["app"], sample["last"], image=not blind, audio=spoken, think=think)
-        look = None if blind or action == self.repeat else sample["look"]
-        row["look"] = -1 if look is None else cell_of(*look)
         row["prompt"] = self.tokenizer.encode(prompt)
-        row["answer"] = self.tokenizer.encode(write_answer(thinking, action, think=think))
+        answer = write_answer(thinking, action, think=think)
+        row["answer"] = self.tokenizer.encode(answer)
+        row["looks"] = self._cells(answer, [] if blind or action == self.repeat else sample["looks"])
         return row
+
+    def _cells(self, answer: str, looks: list[tuple[str, tuple[int, int]]]) -> int | list[int]:
+        """The cell to look at for all tokens of an answer (-1 for nowhere), or for each of them."""
+        if len(looks) < 2:
+            return cell_of(*looks[0][1]) if looks else -1
+        starts, at = [], 0
+        for words, place in looks:
+            at = answer.index(words, at)
+            starts.append((at, cell_of(*place)))
+        ends = (end for _, end in self.tokenizer(answer, return_offsets_mapping=True)["offset_mapping"])
+        return [[cell for start, cell in starts if start < end][-1] for end in ends]
 
     def _tensors(self, pixels: np.ndarray, rows: list[dict[str, Any]], cells: list[Label], switches: list[Label]) -> Batch:
         longest = max(len(r["prompt"]) + len(r["answer"]) for r in rows)
@@ -179,7 +194,7 @@ class Scenes:
             answer[i, start : len(tokens)] = True
             for t in range(start, len(tokens)):
                 place[i, t] = tokens[t] in self.numbers and tokens[t - 1] in self.coordinate_openers
-            cell[i, start : len(tokens)] = row["look"]
+            cell[i, start : len(tokens)] = row["looks"]
             if "clip" in row:
                 audio_of[i] = len(clips)
                 words += [(len(clips), c, lang) for c, lang in self._spoken_concepts(row)]
@@ -192,6 +207,8 @@ class Scenes:
             cell=torch.from_numpy(cell),
             mel=mel, mel_mask=mel_mask, audio_of=torch.from_numpy(audio_of),
             audio_present=torch.tensor([float("clip" in r) for r in rows]),
+            image_noise=torch.tensor([float(r["noise"]) for r in rows]),
+            audio_noise=torch.tensor([float(self.noise[r["clip"]]) if "clip" in r else 0.0 for r in rows]),
             cells=_labels(cells), switches=_labels(switches), words=_labels(words),
         )  # fmt: skip
 
@@ -221,7 +238,7 @@ def difficulty(sample: dict[str, Any], app: str) -> float:
     Is the switch as wished? Is the app in front the one that was asked for? Is the time in the list?
     """
     kind, action = sample["kind"], sample["action"]
-    if action in ('do(action="Home")', 'do(action="Back")') or kind in ("describe", "who"):
+    if action in ('do(action="Home")', 'do(action="Back")') or kind == "who" or (kind == "describe" and app != HOME_SCREEN):
         return 0.5
     compares = (kind in ("toggle_on", "toggle_off") and app == "Settings") or (kind == "alarm" and app == "Clock")
     if compares or action.startswith('do(action="Type"') or (kind == "open_app" and action.startswith("finish")):
@@ -236,6 +253,13 @@ def _labels(labels: list[Label]) -> torch.Tensor:
 def cell_of(x: int, y: int) -> int:
     """The image cell, in reading order, that holds a point in agent coordinates."""
     return y * 14 // 1000 * 14 + x * 14 // 1000
+
+
+def clip_noise(folder: Path, count: int) -> np.ndarray:
+    """How spoilt each of `count` clips is: the noise's share of the amplitude, 0 without noise, 1 for clips lost in it."""
+    snr_db = np.load(folder / "clips.npz")["snr"]
+    share = 1 / (1 + 10 ** (snr_db.astype(np.float64) / 20))
+    return np.asarray(np.concatenate((share, np.ones(count - len(share)))))
 
 
 def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tuple[str, int], list[int]]]:

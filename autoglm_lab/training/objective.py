@@ -17,6 +17,7 @@ from autoglm_lab.training.copying import Copying
 from autoglm_lab.training.data import Batch, Concepts
 
 TEMPERATURE = 0.07
+NOISE_PRICE = 4.0  # a gate open to what is lost in noise costs this much more than one open to what is clean
 PLACE_SIGMA = 8.0  # coordinates: how far (in thousandths) a prediction may be off and still earn most of the credit
 
 
@@ -146,7 +147,8 @@ def step_losses(
     logits = answer_logits(model, states[-1], batch)
     answer, token_right, answer_right = answer_loss(logits, model.config, batch)
     soft = zero if teacher is None else kl_divergence(logits, teacher_logits(teacher, batch))
-    gate = sum((_mean_open(part.gate, batch.answer) for fused in gated for part in fused.values()), start=zero)
+    noise = {"image": batch.image_noise, "audio": batch.audio_noise}
+    gate = sum((price_of_gates(part.gate, batch.answer, noise[m]) for fused in gated for m, part in fused.items()), start=zero)
     point, point_right = point_loss(gated[-1]["image"].weights, batch)
     return Losses(image, audio, answer, gate, point, switch, copy, soft, image_right, audio_right, token_right, answer_right,
                   point_right, switch_right)  # fmt: skip
@@ -170,9 +172,13 @@ def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Ten
     return F.cross_entropy(model.head(states[-1][:, :-1][wanted]).float(), practice.ids[:, 1:][wanted])
 
 
-def _mean_open(gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"]) -> Tensor:
-    """The mean gate over answer tokens of the requests that have the modality (elsewhere it is exactly 0)."""
-    return (gate * answer).sum() / (answer * gate.gt(0)).sum().clamp_min(1)
+def price_of_gates(gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"], noise: Float[Tensor, " B"]) -> Tensor:
+    """The mean gate over answer tokens of the requests that have the modality (elsewhere it is exactly 0).
+
+    Each counts `1 + NOISE_PRICE * noise` times: to listen to what is spoilt has to be worth more.
+    """
+    price = 1 + NOISE_PRICE * noise[:, None]
+    return (gate * price * answer).sum() / (answer * gate.gt(0)).sum().clamp_min(1)
 
 
 def point_loss(weights: Float[Tensor, "B H T P"] | None, batch: Batch) -> tuple[Tensor, float]:

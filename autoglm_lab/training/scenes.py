@@ -17,18 +17,20 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from autoglm_lab.phone.actions import Action, format_action
-from autoglm_lab.phone.catalog import LANGS, app
+from autoglm_lab.phone.catalog import LANGS, app, named
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.phrasing import utterances
-from autoglm_lab.phone.screens import Element, elements
+from autoglm_lab.phone.screens import Element, elements, find
 from autoglm_lab.phone.simulator import SimulatedPhone, perform
 from autoglm_lab.phone.state import Look, State
-from autoglm_lab.phone.tasks import Task, sample
+from autoglm_lab.phone.tasks import QUESTIONS, Task, sample
 from autoglm_lab.runtime.features import IMAGE_SIDE, gaussian_blur
 
 EVALUATION_SEEDS = 2**31  # phones below are for training, from here on for evaluation
 SIZES = ((540, 1200), (540, 1200), (540, 960), (480, 1040), (720, 1600), (540, 1080))
 UNREADABLE_SHARE = 0.08
+SAME_WAY_SHARE = 0.5  # of the further wishes on a screen: the agent has come there by the same action
+LEFT_APP_SHARE = 0.15  # of the wishes on a home page where nothing was done yet: the agent has just left another app
 _UTTERANCES = {(u.lang, u.kind, u.slots, u.text): i for lang in LANGS for i, u in enumerate(utterances(lang))}
 
 
@@ -94,17 +96,26 @@ def make_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str, Any]]:
         if number == (spec.typed if spoken_first else 0):
             task, before = first, last
         else:
-            task, before = _sample(state, rng, spoken, spec.mini), ""
+            task = _sample(state, rng, spoken, spec.mini)
             if not compatible(task, state):
                 continue
+            before = "" if spec.mini else _way_here(task, state, last, rng)
         samples.append(_record(task, state, before, readable, spoken))
     phone = SimulatedPhone(look=look, size=SIZES[int(rng.integers(len(SIZES)))])
     phone.state = state
-    pixels = degrade(phone.screenshot(), rng, readable)
+    pixels, noise = degrade(phone.screenshot(), rng, readable)
     concepts = [(item.centre, item.concept) for item in elements(state) if item.concept and item.kind != "button"]
     switches = [(item.centre, item.on) for item in elements(state) if item.kind == "toggle"]
     facts = {"concepts": concepts if readable else [], "switches": switches if readable else []}
-    return pixels, facts | {"samples": samples, "app": phone.current_app()}
+    return pixels, facts | {"samples": samples, "app": phone.current_app(), "noise": round(noise, 3)}
+
+
+def _way_here(task: Task, state: State, last: str, rng: np.random.Generator) -> str:
+    """The name of an action of the agent's that may have led to this screen, or "" if the task begins here."""
+    if task.kind == "back" or (task.kind in QUESTIONS and task.kind != "is_on"):
+        return ""
+    before = last if rng.random() < SAME_WAY_SHARE else ""
+    return "Home" if state.view is None and not before and rng.random() < LEFT_APP_SHARE else before
 
 
 MINI_KINDS = ("open_app", "open_app", "open_app", "has_app", "describe")
@@ -161,23 +172,33 @@ def evidence(task: Task, state: State, action: Action) -> tuple[int, int] | None
     return found.centre if found else None
 
 
+def looks(task: Task, state: State, action: Action) -> list[tuple[str, tuple[int, int]]]:
+    """Where to look while an answer is written: the words from which on ("" for the start) and the place on the screen."""
+    if task.kind != "describe" or state.view is not None:
+        place = evidence(task, state, action)
+        return [] if place is None else [("", place)]
+    page = next(item for item in elements(state) if item.kind == "dot" and item.on)
+    icons = [(named(id).name(task.lang), find(state, concept=id)) for id in state.look.pages[state.page][:2]]
+    return [("", page.centre), *((name, icon.centre) for name, icon in icons if icon)]
+
+
 def _record(task: Task, state: State, last: str, readable: bool, spoken: bool) -> dict[str, Any]:
     heard = next_step(task, state, last=last, sees=readable)
     blind = next_step(task, state, last=last, sees=False)
     record = {
         "kind": task.kind, "lang": task.lang, "last": last, "text": task.text,
         "thinking": heard.thinking, "action": format_action(heard.action),
-        "look": evidence(task, state, heard.action) if readable else None,
+        "looks": looks(task, state, heard.action) if readable else [],
         "blind": [blind.thinking, format_action(blind.action)],
     }  # fmt: skip
     return record | ({"utterance": utterance_index(task)} if spoken else {})
 
 
-def degrade(image: Image.Image, rng: np.random.Generator, readable: bool) -> np.ndarray:
-    """The screen as a camera or a bad line would deliver it, [224, 224, 3] uint8: slightly spoilt, or past reading."""
+def degrade(image: Image.Image, rng: np.random.Generator, readable: bool) -> tuple[np.ndarray, float]:
+    """The screen as a camera or a bad line would deliver it, [224, 224, 3] uint8, and how spoilt it is, from 0 to 1."""
     pixels = np.asarray(image.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR), np.float32) / 255
     if readable and rng.random() < 0.7:
-        return np.asarray(pixels * 255 + 0.5, np.uint8)
+        return np.asarray(pixels * 255 + 0.5, np.uint8), 0.0
     sigma = rng.uniform(0.2, 1.2) if readable else rng.uniform(3.5, 14)
     noise = rng.uniform(0, 0.06)
     if not readable and rng.random() < 0.25:  # snow, or a black screen
@@ -185,7 +206,7 @@ def degrade(image: Image.Image, rng: np.random.Generator, readable: bool) -> np.
     soft = gaussian_blur(np.moveaxis(pixels, 2, 0).astype(np.float32), float(sigma))
     gain, shift = rng.uniform(0.8, 1.2), rng.uniform(-0.1, 0.1)
     spoilt = np.moveaxis(soft, 0, 2) * gain + shift + rng.normal(0, noise, pixels.shape)
-    return np.asarray(np.clip(spoilt, 0, 1) * 255 + 0.5, np.uint8)
+    return np.asarray(np.clip(spoilt, 0, 1) * 255 + 0.5, np.uint8), float(sigma / (sigma + 4))
 
 
 def _chunk(job: tuple[Path, int, int, SceneSpec]) -> list[dict[str, Any]]:

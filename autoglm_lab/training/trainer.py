@@ -28,7 +28,9 @@ class Recipe:
     """Everything that decides how a training run goes."""
 
     align_steps: int = 1500  # stage one
-    steps: int = 9000  # both stages together
+    steps: int = 15_400  # both stages together
+    first_sweep: int = 8400  # steps until the learning rate is down; then it rises once more, to `second_rate` of its peak
+    second_rate: float = 0.5
     pictures: int = 16  # scenes in a batch
     samples: int = 3  # samples of each scene in a batch
     copies: int = 24  # requests in which to practise copying
@@ -83,12 +85,15 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine down to a hundredth."""
+        """Linear warm-up, then a cosine down to a hundredth; and the same, lower, in the second sweep."""
         recipe = self.recipe
-        if step < recipe.warmup:
-            return recipe.learning_rate * (step + 1) / recipe.warmup
-        progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-        return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+        first, last, peak = 0, min(recipe.first_sweep, recipe.steps), recipe.learning_rate
+        if step >= last:
+            first, last, peak = last, recipe.steps, peak * recipe.second_rate
+        if step - first < recipe.warmup:
+            return peak * (step - first + 1) / recipe.warmup
+        progress = (step - first - recipe.warmup) / max(1, last - first - recipe.warmup)
+        return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
     def run(self, until: int | None = None, on_step: Callable[[dict[str, float]], None] | None = None) -> None:
         """Train up to step `until` (default: the recipe's end), logging to `log.csv`. `on_step` sees each row of the log."""

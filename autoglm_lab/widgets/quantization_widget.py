@@ -56,8 +56,12 @@ class QuantizationWidget(LabWidget):
             self.said = self.sentence()
 
     def handle(self, content: dict[str, Any]) -> None:
-        """The page has one wish: {"kind": "set", "bits", "granularity", "symmetric", "method"}."""
-        self.set(int(content["bits"]), str(content["granularity"]), bool(content["symmetric"]), str(content["method"]))
+        """The page has one wish: {"kind": "set", "name", "value"}, where the name is that of a setting."""
+        kinds: dict[str, type] = {"bits": int, "granularity": str, "symmetric": bool, "method": str}
+        name = content["name"]
+        if name not in kinds:
+            raise ValueError(f"the page asked for {name!r}; there are {', '.join(kinds)}")
+        self.set(**{name: kinds[name](content["value"])})
 
     def picture(self) -> Image.Image:
         """The histogram before and after rounding."""

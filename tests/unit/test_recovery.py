@@ -9,30 +9,20 @@ from torch import nn
 from autoglm_lab.compress.recipe import Recipe, apply
 from autoglm_lab.compress.sparsity import magnitude_masks, prune, sparsity_of
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
+from autoglm_lab.training.build import few_scenes
 from autoglm_lab.training.recovery import Recovery
+from autoglm_lab.training.trainer import preset
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A few scenes with the clips of the bank, and an untrained small model."""
-    from dataclasses import replace
-
-    from autoglm_lab.model.tokenizer import train_tokenizer
-    from autoglm_lab.training.data import Scenes
-    from autoglm_lab.training.scenes import MINI_KINDS, make_scenes
-    from autoglm_lab.training.speech_data import synthesise_training_set
-    from autoglm_lab.training.trainer import preset
-
-    folder = tmp_path_factory.mktemp("recovery")
-    chosen = preset("mini")
-    make_scenes(folder / "scenes", replace(chosen.scenes, scenes=12), processes=1)
-    synthesise_training_set(folder / "speech", clips_per_utterance=1, processes=1, bank_augmentations=0, kinds=set(MINI_KINDS))
-    tokenizer = train_tokenizer()
-    config = chosen.model
-    config.vocab_size, config.hidden_size, config.head_dim = len(tokenizer), 64, 16
+    data = few_scenes(tmp_path_factory.mktemp("recovery"), scenes=24, processes=1)
+    config = preset("mini").model
+    config.vocab_size, config.hidden_size, config.head_dim = len(data.tokenizer), 64, 16
     config.intermediate_size, config.audio_channels, config.image_channels = 64, 32, (8, 8, 16, 16)
     torch.manual_seed(0)
-    return Scenes(folder / "scenes", folder / "speech", tokenizer), PhoneGLMForConditionalGeneration(config).eval()
+    return data, PhoneGLMForConditionalGeneration(config).eval()
 
 
 def small(data, **changes):

@@ -609,14 +609,15 @@ def test_rounding_is_told_and_drawn(rounded):
 
 
 def test_quantization_of_the_page(rounded):
-    assert says(rounded, kind="set", bits=4, granularity="channel", symmetric=False, method="percentile") == ""
+    for name, value in {"bits": 4, "granularity": "channel", "symmetric": False, "method": "percentile"}.items():
+        assert says(rounded, kind="set", name=name, value=value) == ""
     assert (rounded.bits, rounded.granularity, rounded.symmetric, rounded.method) == (4, "channel", False, "percentile")
-    asked = {"kind": "set", "bits": 4, "granularity": "channel", "symmetric": True, "method": "mse"}
-    assert says(rounded, **asked | {"bits": 3}) == "OverflowError: three is a crowd"
+    assert says(rounded, kind="set", name="bits", value=3) == "OverflowError: three is a crowd"
     assert rounded.bits == 4
-    assert "bits is 9" in says(rounded, **asked | {"bits": 9})
-    assert "there are tensor, channel, group" in says(rounded, **asked | {"granularity": "row"})
-    assert "there are minmax" in says(rounded, **asked | {"method": "luck"})
+    assert "bits is 9" in says(rounded, kind="set", name="bits", value=9)
+    assert "there are tensor, channel, group" in says(rounded, kind="set", name="granularity", value="row")
+    assert "there are minmax" in says(rounded, kind="set", name="method", value="luck")
+    assert "there are bits, granularity" in says(rounded, kind="set", name="colour", value="red")
 
 
 def test_a_view_refuses_shapes_that_differ():

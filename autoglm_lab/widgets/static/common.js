@@ -52,20 +52,20 @@ function asker(model) {
   return { ask, close: () => model.off("change:answered", answered) };
 }
 
-// wish(content, quiet_ms) asks Python once no other wish came for that long: one question at a time, and of the wishes that
-// come meanwhile only the last (`merge` may join it with the one before). While Python works, `root()` carries a class.
-function wisher(ask, root, rested = () => {}, merge = (before, now) => now) {
+// wish(content, quiet_ms) asks Python once no other wish came for that long: one question at a time, in the order of the wishes,
+// and of those about the same thing (`about`) only the last. While Python works, `root()` carries a class.
+function wisher(ask, root, rested = () => {}, about = ({ kind }) => kind) {
+  const wishes = new Map();
   let timer = null;
-  let next = null;
   let waiting = false;
   async function send() {
     timer = null;
     if (waiting) return;
     waiting = true;
     root().classList.add("lab-working");
-    while (next) {
-      const content = next;
-      next = null;
+    while (wishes.size) {
+      const [thing, content] = wishes.entries().next().value;
+      wishes.delete(thing);
       await ask(content);
     }
     waiting = false;
@@ -73,7 +73,8 @@ function wisher(ask, root, rested = () => {}, merge = (before, now) => now) {
     rested();
   }
   function wish(content, quiet = 0) {
-    next = merge(next, content);
+    wishes.delete(about(content)); // the latest goes to the end of the queue
+    wishes.set(about(content), content);
     clearTimeout(timer);
     timer = setTimeout(send, quiet);
   }

@@ -31,12 +31,8 @@ function radios(title, values, chosen) {
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
-  const settings = () => Object.fromEntries(["bits", "granularity", "symmetric", "method"].map((k) => [k, model.get(k)]));
-  const { wish, resting, stop } = wisher(ask, () => root, update, (before, change) => ({
-    kind: "set",
-    ...(before ?? settings()),
-    ...change,
-  }));
+  const { wish, resting, stop } = wisher(ask, () => root, update, ({ name }) => name);
+  const choose = (name, value, quiet) => wish({ kind: "set", name, value }, quiet);
 
   const [fewest, most] = model.get("limits");
   const bits = make("input", {
@@ -48,7 +44,7 @@ function render({ model, el }) {
     "aria-label": "Bits",
     input: () => {
       showBits();
-      wish({ bits: +bits.value }, QUIET_MS);
+      choose("bits", +bits.value, QUIET_MS);
     },
   });
   const number = make("span", { class: "lab-number" });
@@ -58,9 +54,9 @@ function render({ model, el }) {
     bits.style.setProperty("--done", `${(100 * (bits.value - fewest)) / (most - fewest)}%`);
   }
   const choices = model.get("choices");
-  const granularity = radios("one scale per", choices.granularity, (value) => wish({ granularity: value }));
-  const method = radios("range by", choices.method, (value) => wish({ method: value }));
-  const symmetric = make("input", { type: "checkbox", change: () => wish({ symmetric: symmetric.checked }) });
+  const granularity = radios("one scale per", choices.granularity, (value) => choose("granularity", value));
+  const method = radios("range by", choices.method, (value) => choose("method", value));
+  const symmetric = make("input", { type: "checkbox", change: () => choose("symmetric", symmetric.checked) });
 
   const plot = make("svg", {
     class: "lab-histogram",
