@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from networkx.utils import UnionFind
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
 Example = Mapping[str, Any] | tuple[Any, ...]  # keyword or positional arguments of the model; tensors with the batch first
@@ -230,7 +231,7 @@ class _Ink:
         self.source = name
         for first in range(0, width(self.layers[name]), ROWS):
             self.first, self.run, self.dropped, self.stains = first, self.run + 1, False, []
-            with sdpa_kernel(SDPBackend.MATH):
+            with _AttentionOfInk():
                 answers = outputs(self.model, self.example)
             wet = torch.stack([value.isnan().reshape(ROWS, -1).any(1) for value in answers if value.shape[0] == ROWS]).any(0)
             arrived: dict[int, list[Node]] = defaultdict(list)
@@ -239,6 +240,30 @@ class _Ink:
                     arrived[row].append(node)
             for row in range(min(ROWS, width(self.layers[name]) - self.first)):
                 yield self.first + row, arrived[row], bool(wet[row])
+
+
+class _AttentionOfInk(TorchFunctionMode):
+    """Fused attention without its sums: only whether something is stained counts here."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = kwargs or {}
+        mask = options.get("attn_mask", args[3] if len(args) > 3 else None)
+        if func is scaled_dot_product_attention and len(args) >= 3 and (mask is None or not mask.isnan().any()):
+            return stained_attention(*args[:3])
+        return func(*args, **options)
+
+
+def stained_attention(
+    query: Float[Tensor, "*B H T E"], key: Float[Tensor, "*B K S E"], value: Float[Tensor, "*B K S V"]
+) -> Float[Tensor, "*B H T V"]:
+    """What attention makes of ink: a stained query colours its own answer, a key its whole head, a value one channel of it."""
+    rows = len(query)
+    query, key, value = (x[:1] if x.stride(0) == 0 else x for x in (query, key, value))  # rows that are all the same
+    heads = query.shape[-3] // key.shape[-3]
+    wet_key = key.isnan().flatten(-2).any(-1).repeat_interleave(heads, -1)
+    wet_value = value.isnan().any(-2).repeat_interleave(heads, -2)
+    wet = (query.isnan().any(-1) | wet_key[..., None])[..., None] | wet_value[..., None, :]
+    return torch.zeros(wet.shape, dtype=query.dtype).masked_fill(wet, torch.nan).expand(rows, *wet.shape[1:])
 
 
 def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
 
 from autoglm_lab.compress.files import load, save
-from autoglm_lab.compress.groups import Group, outputs, trace
+from autoglm_lab.compress.groups import Group, outputs, stained_attention, trace
 from autoglm_lab.compress.structured import (
     Ledger,
     below_threshold,
@@ -219,3 +221,18 @@ def test_choose_prefers_what_counts_least():
     ledger = Ledger({"a": 4.0, "b": 4.0}, {("a", "out"): 4, ("a", "in"): 2, ("b", "in"): 4, ("b", "out"): 2,
                                            ("a", "through"): 4, ("b", "through"): 2}, False)  # fmt: skip
     assert choose(groups, [3.0, 0.5, 2.0, 1.0], ledger, 0.5, 0.1) == [groups[1], groups[3]]
+
+
+def test_ink_goes_through_attention_as_its_sums_would_carry_it():
+    generator = torch.Generator().manual_seed(0)
+    for stained in ("query", "key", "value", "nothing"):
+        parts = {"query": torch.randn(3, 4, 5, 8, generator=generator), "key": torch.randn(3, 2, 6, 8, generator=generator),
+                 "value": torch.randn(3, 2, 6, 7, generator=generator)}  # fmt: skip
+        if stained in parts:
+            parts[stained][1, 1, 2, 3] = torch.nan
+        repeated = (parts["key"].repeat_interleave(2, 1), parts["value"].repeat_interleave(2, 1))
+        with sdpa_kernel(SDPBackend.MATH):
+            summed = scaled_dot_product_attention(parts["query"], *repeated)
+        assert torch.equal(stained_attention(**parts).isnan(), summed.isnan()), stained
+    same = torch.randn(1, 2, 3, 4).expand(6, -1, -1, -1)
+    assert stained_attention(same, same, same).shape == (6, 2, 3, 4)
