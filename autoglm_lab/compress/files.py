@@ -15,9 +15,10 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from autoglm_lab.compress.groups import IN, OUT, THROUGH, channel_layers, mixes, passes_through, size_of, width
+from autoglm_lab.compress.layers import put
 from autoglm_lab.compress.low_rank import LowRankLinear
 from autoglm_lab.compress.qat import FakeQuantActivation
-from autoglm_lab.compress.quantization import PackedLinear, Scheme
+from autoglm_lab.compress.quantization import PackedConv, PackedEmbedding, PackedLayer, PackedLinear, Scheme, packed_layer
 from autoglm_lab.compress.structured import resize
 from autoglm_lab.paths import whole_folder
 
@@ -30,6 +31,7 @@ def structure_of(model: nn.Module) -> dict[str, Any]:
     low_rank: dict[str, int] = {}
     packed: dict[str, dict[str, Any]] = {}
     inside: tuple[str, ...] = ()  # parts of a layer that is listed whole
+    holders: dict[int, str] = {}  # of packed weights, the first layer that has each
     for name, module in model.named_modules():
         if inside and name.startswith(inside):
             continue
@@ -40,13 +42,23 @@ def structure_of(model: nn.Module) -> dict[str, Any]:
         elif isinstance(module, LowRankLinear):
             sizes[name] = {IN: module.down.shape[1], OUT: module.up.shape[0]}
             low_rank[name] = module.rank
-        elif isinstance(module, PackedLinear):
-            outputs, inputs = module.weight_codes.shape
-            sizes[name] = {IN: inputs, OUT: outputs}
-            rounded = asdict(module.inputs.scheme) if isinstance(module.inputs, FakeQuantActivation) else None
-            packed[name] = {"scheme": asdict(module.weight_codes.scheme), "inputs": rounded}
+        elif isinstance(module, PackedLayer):
+            sizes[name] = _packed_size(module)
+            inputs = module.inputs if isinstance(module, PackedLinear) else None
+            rounded = asdict(inputs.scheme) if isinstance(inputs, FakeQuantActivation) else None
+            first = holders.setdefault(id(module.weight_codes), name)
+            packed[name] = {"scheme": asdict(module.weight_codes.scheme), "inputs": rounded, "same_as": first}
             inside += (name + ".",)
     return {"sizes": sizes, "low_rank": low_rank, "packed": packed, "shared": _shared(model)}
+
+
+def _packed_size(layer: PackedLayer) -> dict[str, int]:
+    outputs, inputs = layer.weight_codes.shape[:2]
+    if isinstance(layer, PackedEmbedding):
+        return {IN: inputs, OUT: inputs}
+    if isinstance(layer, PackedConv) and layer.groups > 1:
+        return {THROUGH: outputs}
+    return {IN: inputs, OUT: outputs}
 
 
 def _shared(model: nn.Module) -> list[list[str]]:
@@ -111,19 +123,15 @@ def load(model: nn.Module, folder: Path) -> nn.Module:
                 keep[name, side] = list(range(size))
     made = resize(copy.deepcopy(model), keep)
     for name, rank in structure["low_rank"].items():
-        _put(made, name, _empty_low_rank(made.get_submodule(name), rank))
+        put(made, name, _empty_low_rank(made.get_submodule(name), rank))
     for name, facts in structure["packed"].items():
-        _put(made, name, _empty_packed(made.get_submodule(name), facts))
+        put(made, name, _empty_packed(made.get_submodule(name), facts))
+        made.get_submodule(name).weight_codes = made.get_submodule(facts["same_as"]).weight_codes
     for first, *others in structure["shared"]:
         for other in others:
-            _put(made, other, made.get_parameter(first))
+            put(made, other, made.get_parameter(first))
     load_model(made, str(folder / WEIGHTS))
     return made
-
-
-def _put(model: nn.Module, name: str, value: object) -> None:
-    holder, _, last = name.rpartition(".")
-    setattr(model.get_submodule(holder), last, value)
 
 
 def _empty_low_rank(layer: nn.Module, rank: int) -> LowRankLinear:
@@ -131,7 +139,8 @@ def _empty_low_rank(layer: nn.Module, rank: int) -> LowRankLinear:
     return LowRankLinear(torch.zeros(layer.out_features, rank), torch.zeros(rank, layer.in_features), layer.bias)
 
 
-def _empty_packed(layer: nn.Module, facts: dict[str, Any]) -> PackedLinear:
-    assert isinstance(layer, nn.Linear)
+def _empty_packed(layer: nn.Module, facts: dict[str, Any]) -> nn.Module:
     inputs = None if facts["inputs"] is None else FakeQuantActivation(Scheme(**facts["inputs"])).train(False)
-    return PackedLinear(layer.weight.detach() * 0, layer.bias, Scheme(**facts["scheme"]), inputs=inputs)
+    blank = copy.deepcopy(layer)
+    nn.init.zeros_(blank.get_parameter("weight"))
+    return packed_layer(blank, Scheme(**facts["scheme"]), inputs=inputs)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from autoglm_lab.compress.groups import Example, outputs
 from autoglm_lab.compress.layers import replace_linear
-from autoglm_lab.compress.quantization import RANGES, PackedLinear, Scheme, affine, from_rows, to_rows
+from autoglm_lab.compress.quantization import RANGES, PackedLayer, PackedLinear, Scheme, affine, from_rows, to_rows
 
 ACTIVATIONS = Scheme(bits=8, symmetric=False, granularity="tensor")
 
@@ -182,7 +182,8 @@ def scales(model: nn.Module) -> dict[str, dict[str, Any]]:
         if isinstance(layer, QATLinear):
             scale, zero_point = layer.quantizer.scale.detach().half().float(), layer.quantizer.zero_point
             found[name] = {"scale": scale, "zero_point": zero_point, "bits": layer.quantizer.scheme.bits}
-        elif isinstance(layer, PackedLinear):
+        elif isinstance(layer, PackedLayer):
             codes = layer.weight_codes
-            found[name] = {"scale": codes.scale.float(), "zero_point": codes.zero_point, "bits": codes.scheme.bits}
+            zero_point = codes.zero_point.to(torch.int32).expand_as(codes.scale)
+            found[name] = {"scale": codes.scale.float(), "zero_point": zero_point, "bits": codes.scheme.bits}
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,7 +12,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoglm_lab.compress.layers import replace_linear
+from autoglm_lab.compress.layers import CONVOLUTIONS, named_error, put, weight_layers
 
 Granularity = Literal["tensor", "channel", "group"]
 Ranges = tuple[Tensor, Tensor]  # lowest and highest value of each row
@@ -128,12 +129,17 @@ def _mse(rows: Tensor, scheme: Scheme) -> Ranges:
 RANGES: dict[str, Callable[[Tensor, Scheme], Ranges]] = {"minmax": _minmax, "percentile": _percentile, "mse": _mse}
 
 
+def _has_groups(inputs: int, scheme: Scheme) -> bool:
+    """Whether a channel falls into groups; one that is shorter than a group has a scale of its own, and no padding."""
+    return scheme.granularity == "group" and inputs > scheme.group_size
+
+
 def to_rows(x: Float[Tensor, "*shape"], scheme: Scheme) -> Float[Tensor, "R n"]:
     """A tensor as rows that share a scale; groups that are not full are padded with zeros."""
     if scheme.granularity == "tensor" or x.ndim < 2:
         return x.reshape(1, -1)
     rows = x.reshape(x.shape[0], -1)
-    if scheme.granularity == "channel":
+    if not _has_groups(rows.shape[1], scheme):
         return rows
     short = -rows.shape[1] % scheme.group_size
     return F.pad(rows, (0, short)).reshape(-1, scheme.group_size)
@@ -141,8 +147,8 @@ def to_rows(x: Float[Tensor, "*shape"], scheme: Scheme) -> Float[Tensor, "R n"]:
 
 def from_rows(rows: Float[Tensor, "R n"], shape: torch.Size, scheme: Scheme) -> Float[Tensor, "*shape"]:
     """The tensor that was taken apart by `to_rows`."""
-    if scheme.granularity == "group" and len(shape) >= 2:
-        inputs = shape.numel() // shape[0]
+    inputs = shape.numel() // shape[0]
+    if len(shape) >= 2 and _has_groups(inputs, scheme):
         rows = rows.reshape(shape[0], -1)[:, :inputs]
     return rows.reshape(shape)
 
@@ -194,16 +200,43 @@ class PackedWeight(nn.Module):
         self.width = next(bits for bits in (2, 4, 8) if bits >= scheme.bits)
         self.register_buffer("packed", pack(found.codes - scheme.limits[0], self.width))
         self.register_buffer("scale", found.scale.half())
-        self.register_buffer("zero_point", found.zero_point.to(torch.int16))
+        zero_point = found.zero_point[:1] if scheme.symmetric else found.zero_point  # one 0 stands for all
+        self.register_buffer("zero_point", zero_point.to(torch.uint8))
 
     def forward(self) -> Shaped[Tensor, "*shape"]:
         """The weight as floats."""
         codes = unpack(self.packed, self.width, self.rows[0] * self.rows[1]).reshape(self.rows) + self.scheme.limits[0]
-        rows = self.scale.float() * (codes - self.zero_point)
+        rows = self.scale.float() * (codes - self.zero_point.to(torch.int32))
         return from_rows(rows, self.shape, self.scheme).to(self.kept)
 
+    def channels(self, numbers: Int[Tensor, "*N"]) -> Shaped[Tensor, "*N I"]:
+        """Some channels of the weight only, as floats: the words of a sentence out of a whole vocabulary."""
+        each, bits = self.rows[0] // self.shape[0], self.rows[1] * self.width
+        if not each or bits % 8:  # one scale for all, or channels that share a byte
+            rows: Tensor = self()[numbers]
+            return rows
+        packed = self.packed.reshape(self.shape[0], -1)[numbers].reshape(-1)
+        codes = unpack(packed, self.width, packed.numel() * 8 // self.width).reshape(*numbers.shape, each, -1)
+        shape = (self.shape[0], each, 1)
+        offset, scale = self.scheme.limits[0] - self.zero_point.to(torch.int32).expand(self.rows[0], 1), self.scale.float()
+        values = scale.reshape(shape)[numbers] * (codes + offset.reshape(shape)[numbers])
+        wanted: Tensor = values.flatten(-2)[..., : self.shape.numel() // self.shape[0]].to(self.kept)
+        return wanted
 
-class PackedLinear(nn.Module):
+
+class PackedLayer(nn.Module):
+    """A layer whose weight is kept as packed integers."""
+
+    weight_codes: PackedWeight
+
+    @property
+    def weight(self) -> Shaped[Tensor, "*shape"]:
+        """The weight as floats, unpacked anew."""
+        values: Tensor = self.weight_codes()
+        return values
+
+
+class PackedLinear(PackedLayer):
     """A linear layer with packed weights, unpacked whenever it runs: small, and slower than floats."""
 
     def __init__(
@@ -218,17 +251,64 @@ class PackedLinear(nn.Module):
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product with the unpacked weight, plus the bias."""
         seen = x if self.inputs is None else self.inputs(x)
-        return F.linear(seen, self.weight_codes().to(x.dtype), self.bias)
+        return F.linear(seen, self.weight.to(x.dtype), self.bias)
+
+
+class PackedConv(PackedLayer):
+    """A convolution with packed weights, unpacked whenever it runs."""
+
+    def __init__(self, conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, scheme: Scheme, method: str = "minmax") -> None:
+        super().__init__()
+        if conv.padding_mode != "zeros":
+            raise ValueError(f"padding_mode is {conv.padding_mode!r}; packed convolutions pad with zeros")
+        self.weight_codes = PackedWeight(conv.weight, scheme, method)
+        self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
+        self.stride, self.padding, self.dilation, self.groups = conv.stride, conv.padding, conv.dilation, conv.groups
+
+    def forward(self, x: Float[Tensor, "B I *S"]) -> Float[Tensor, "B O *P"]:
+        """The convolution with the unpacked weight."""
+        weight = self.weight.to(x.dtype)
+        convolve: Callable[..., Tensor] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.ndim]
+        return convolve(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class PackedEmbedding(PackedLayer):
+    """An embedding whose table is packed; only the rows that are asked for are unpacked."""
+
+    def __init__(self, embedding: nn.Embedding, scheme: Scheme, method: str = "minmax") -> None:
+        super().__init__()
+        self.weight_codes = PackedWeight(embedding.weight, scheme, method)
+
+    def forward(self, ids: Int[Tensor, "*B"]) -> Float[Tensor, "*B D"]:
+        """The vectors of some ids."""
+        return self.weight_codes.channels(ids)
+
+
+def packed_layer(layer: nn.Module, scheme: Scheme, method: str = "minmax", inputs: nn.Module | None = None) -> PackedLayer:
+    """A linear layer, convolution or embedding with packed weights. ValueError for weights that are not finite."""
+    if isinstance(layer, nn.Linear):
+        return PackedLinear(layer.weight, layer.bias, scheme, method, inputs=inputs)
+    if isinstance(layer, CONVOLUTIONS):
+        return PackedConv(layer, scheme, method)
+    if isinstance(layer, nn.Embedding):
+        return PackedEmbedding(layer, scheme, method)
+    raise ValueError(f"a {type(layer).__name__} holds no weights that can be packed")
 
 
 def quantize_weights(model: nn.Module, scheme: Scheme, *, method: str = "minmax", skip: tuple[str, ...] = ()) -> nn.Module:
-    """A copy of the model whose linear layers keep packed weights; names that begin with one of `skip` stay floats.
+    """A copy of the model whose linear layers, convolutions and embeddings keep packed weights.
 
-    A layer whose weight is shared with another module (a tied head) stays as it is. ValueError when nothing is left to
-    quantise, or for a weight that is not finite (the layer is named).
+    Layers whose names begin with one of `skip` stay floats. A weight that several layers share (a tied head) is packed
+    once, for all of them. ValueError when nothing is left to quantise, or for a weight that is not finite (the layer is
+    named).
     """
-    return replace_linear(
-        model,
-        lambda _, layer: PackedLinear(layer.weight, layer.bias, scheme, method),
-        lambda name: not (skip and name.startswith(skip)),
-    )
+    copied = copy.deepcopy(model)
+    chosen = [(name, layer) for name, layer in weight_layers(copied) if not (skip and name.startswith(skip))]
+    if not chosen:
+        raise ValueError("no layer is left to quantise: the model has none with weights, or all are skipped")
+    known: dict[int, PackedWeight] = {}
+    for name, layer in chosen:
+        made = named_error(name, packed_layer, layer, scheme, method)
+        made.weight_codes = known.setdefault(id(layer.get_parameter("weight")), made.weight_codes)
+        put(copied, name, made)
+    return copied

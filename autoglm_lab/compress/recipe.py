@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import get_args
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from autoglm_lab.compress.distillation import drop_layers
 from autoglm_lab.compress.files import stored_bytes
 from autoglm_lab.compress.groups import Example
+from autoglm_lab.compress.layers import weight_layers
 from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
@@ -24,6 +25,9 @@ from autoglm_lab.measure.report import Report, strict_object
 from autoglm_lab.paths import data_dir
 
 Train = Callable[[nn.Module, Masks | None], None]  # trains a model in place; masks, if any, have to be applied after each step
+
+
+REST = Scheme(8, granularity="channel")  # for convolutions and embeddings where only linear layers are trained or calibrated
 
 
 @dataclass(frozen=True)
@@ -177,4 +181,9 @@ def _rounded(model: nn.Module, recipe: Recipe, calibration: Iterable[Example], t
             calibrate(learning, calibration)
     except ValueError as error:
         raise ValueError(f"bits: {error}") from error
-    return convert(learning)
+    made = convert(learning)
+    return quantize_weights(made, REST, method=recipe.method, skip=recipe.keep) if any(_rest(made, recipe)) else made
+
+
+def _rest(model: nn.Module, recipe: Recipe) -> Iterator[str]:
+    return (name for name, _ in weight_layers(model) if not (recipe.keep and name.startswith(recipe.keep)))

@@ -1,5 +1,7 @@
 """Integers against torch's own quantiser, and the properties that any quantiser has."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,12 +10,15 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import GlmConfig, GlmForCausalLM
 
+from autoglm_lab.compress import files
+from autoglm_lab.compress.files import stored_bytes
 from autoglm_lab.compress.layers import linear_layers
 from autoglm_lab.compress.quantization import (
     PackedLinear,
     PackedWeight,
     Scheme,
     pack,
+    packed_layer,
     quantize,
     quantize_weights,
     relative_error,
@@ -132,10 +137,52 @@ def test_a_model_keeps_its_answers_and_its_file(tmp_path):
     assert torch.equal(other(ids).logits, rounded)
 
 
-def test_a_tied_head_is_left_alone():
+def test_a_tied_head_is_no_linear_layer_of_its_own():
     names = [name for name, _ in linear_layers(tiny_glm(tie=True))]
     assert "lm_head" not in names and len(names) == 2 * 6
     assert "lm_head" in [name for name, _ in linear_layers(tiny_glm(tie=False))]
+
+
+def test_a_tied_head_and_its_embedding_share_one_packed_weight(tmp_path):
+    model = tiny_glm(tie=True)
+    small = quantize_weights(model, Scheme(8, granularity="group", group_size=16))
+    assert small.lm_head.weight_codes is small.model.embed_tokens.weight_codes
+    ids = torch.arange(2, 12)[None]
+    table = small.model.embed_tokens.weight_codes()
+    assert torch.allclose(small.model.embed_tokens(ids), table[ids]) and relative_error(model.lm_head.weight, table) < 0.01
+    assert stored_bytes(small) < 0.3 * sum(4 * p.numel() for p in model.parameters())
+    files.save(small, tmp_path / "small")
+    again = files.load(tiny_glm(tie=True), tmp_path / "small")
+    assert again.lm_head.weight_codes is again.model.embed_tokens.weight_codes
+    assert torch.equal(again(ids).logits, small(ids).logits)
+
+
+@pytest.mark.parametrize("scheme", [Scheme(4, True, "group", 8), Scheme(3, False, "channel"), Scheme(2, True, "tensor")])
+def test_rows_of_a_packed_table_are_those_of_the_whole(scheme):
+    packed = PackedWeight(normal(11, 21), scheme, "mse")
+    numbers = torch.tensor([[3, 0], [10, 3]])
+    assert torch.equal(packed.channels(numbers), packed()[numbers])
+
+
+@pytest.mark.parametrize(
+    ("conv", "shape"),
+    [
+        (nn.Conv1d(6, 6, 5, stride=2, padding=2), (2, 6, 20)),
+        (nn.Conv2d(4, 8, 3, padding="same", dilation=2, bias=False), (2, 4, 9, 9)),
+        (nn.Conv2d(8, 8, 3, padding=1, groups=8), (2, 8, 9, 9)),
+    ],
+)
+def test_a_packed_convolution_is_the_rounded_one(conv, shape):
+    scheme, x = Scheme(4, True, "group", 16), normal(*shape)
+    packed = packed_layer(conv, scheme)
+    found = quantize(conv.weight, scheme)
+    rounded = copy.deepcopy(conv)
+    rounded.weight.data = found.dequantize()
+    assert torch.allclose(packed(x), rounded(x), atol=5e-3)
+    if conv.groups == 8:
+        assert found.codes.shape == (8, 9), "nine weights are no group of sixteen, and are not padded to one"
+    with pytest.raises(ValueError, match="reflect"):
+        packed_layer(nn.Conv1d(2, 2, 3, padding=1, padding_mode="reflect"), scheme)
 
 
 def test_bad_input_is_named():
@@ -150,7 +197,7 @@ def test_bad_input_is_named():
     model[1].weight.data[0, 0] = float("nan")
     with pytest.raises(ValueError, match="layer '1'"):
         quantize_weights(model, Scheme())
-    with pytest.raises(ValueError, match="no linear layer"):
+    with pytest.raises(ValueError, match="no layer is left"):
         quantize_weights(nn.Sequential(nn.ReLU()), Scheme())
-    with pytest.raises(ValueError, match="no linear layer"):
+    with pytest.raises(ValueError, match="no layer is left"):
         quantize_weights(model, Scheme(), skip=("0", "1"))
