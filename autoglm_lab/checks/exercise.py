@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 Function = Callable[..., Any]
-CHAPTERS = {"00": "start", "01": "architecture", "02": "fusion"}
+CHAPTERS = {"00": "start", "01": "architecture", "02": "fusion", "03": "pruning", "05": "quantization"}
 
 
 @dataclass(frozen=True)

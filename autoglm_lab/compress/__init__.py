@@ -8,6 +8,7 @@
 
 from autoglm_lab.compress.explore import grid, search, within
 from autoglm_lab.compress.files import load, save
+from autoglm_lab.compress.quantization import quantize_weights
 from autoglm_lab.compress.recipe import Recipe, apply
 
-__all__ = ["Recipe", "apply", "grid", "load", "save", "search", "within"]
+__all__ = ["Recipe", "apply", "grid", "load", "quantize_weights", "save", "search", "within"]

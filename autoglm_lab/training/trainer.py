@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from autoglm_lab.measure.machine import cpu_flags
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.training.data import Scenes
@@ -235,17 +236,8 @@ def numbers(losses: Losses) -> dict[str, float]:
 
 def has_fast_bf16() -> bool:
     """Whether this processor multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX); elsewhere float32 is faster."""
-    return bool(
-        torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _flag("avx512_bf16", "amx_bf16")
-    )
-
-
-def _flag(*names: str) -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return False
-    return any(name in flags for name in names)
+    known = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return bool(known and {"avx512_bf16", "amx_bf16"} & set(cpu_flags()))
 
 
 def _gradient_mean() -> Callable[[torch.nn.Module], None]:

@@ -25,6 +25,10 @@ def mixed(g, q, a):
     return g * a + (1 - g) * q
 
 
+def pairs(codes):
+    return [codes[i : i + 2] for i in range(0, len(codes), 2)]
+
+
 def eat_total(ms):
     total = ms.pop("total")
     return {k: v / total for k, v in ms.items()}
@@ -78,6 +82,33 @@ PLANTED = {
         (lambda q, a, w, b: q + gate_of(q, a, w, b) * a, "adds to the query"),
         (lambda q, a, w, b: mixed(gate_of(a, q, w, b), q, a), "in this order"),
         (lambda q, a, w, b: mixed(gate_of(q, a, w, 0), q, a), "bias"),
+    ],
+    "03.keep_mask": [
+        (lambda w, s: w > np.sort(w, None)[round(s * w.size) - 1], "compare magnitudes"),
+        (lambda w, s: np.abs(w) <= np.sort(np.abs(w), None)[round(s * w.size) - 1], "true for what stays"),
+        (lambda w, s: np.abs(w) > np.sort(np.abs(w), None)[round((1 - s) * w.size) - 1], "not what stays"),
+        (lambda w, s: np.abs(w) > np.sort(np.abs(w), 1)[:, [round(s * w.shape[1]) - 1]], "whole matrix"),
+        (lambda w, s: np.abs(w) >= s * np.abs(w).max(), "number of weights"),
+    ],
+    "03.query_rows": [
+        (lambda g, h, k, d: [g * d + i for i in range(d)], "several query heads"),
+        (lambda g, h, k, d: [i * d + j for i in range(h) if i % k == g for j in range(d)], "side by side"),
+        (lambda g, h, k, d: [i for i in range(h) if i // (h // k) == g], "head_dim rows"),
+        (lambda g, h, k, d: [i * d + j for i in range(g * k, (g + 1) * k) for j in range(d)], "not `groups` of them"),
+    ],
+    "05.to_codes": [
+        (lambda x, b: (x / (np.abs(x).max() / (2 ** (b - 1) - 1))).astype(int), "to the nearest"),
+        (lambda x, b: np.rint(x / x.max() * (2 ** (b - 1) - 1)).astype(int), "above zero or below"),
+        (lambda x, b: np.rint(x / np.abs(x).max() * (2**b - 1)).astype(int), "both sides together"),
+        (lambda x, b: np.rint(x / np.abs(x).max() * 2 ** (b - 1)).astype(int), "mirror image"),
+        (lambda x, b: np.rint(x / np.abs(x).max() * (2 ** (b - 1) - 1)) * np.abs(x).max() / (2 ** (b - 1) - 1), "whole numbers"),
+    ],
+    "05.pack4": [
+        (lambda c: np.array([16 * p[0] + (p[1] if len(p) > 1 else 0) for p in pairs(c)], np.uint8), "low half"),
+        (lambda c: np.dot([1, 16], np.append(c, [0] * (len(c) % 2)).reshape(2, -1)).astype(np.uint8), "neighbours"),
+        (lambda c: np.array([p[0] + 16 * p[1] for p in pairs(c) if len(p) > 1], np.uint8), "odd code"),
+        (lambda c: np.array([p[0] + 10 * (p[1] if len(p) > 1 else 0) for p in pairs(c)], np.uint8), "times 16"),
+        (lambda c: c.astype(np.uint8), "a byte of its own"),
     ],
 }  # fmt: skip
 EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}

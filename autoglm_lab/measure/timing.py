@@ -1,0 +1,40 @@
+"""Times that can be compared: everything is run in turns, so that a busy moment of the machine meets all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median, and 5th and 95th percentile, of several runs in milliseconds."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+
+    def __str__(self) -> str:
+        """As notebooks print it.
+
+        >>> print(Timing(12.34, 11.9, 15.0))
+        12.3 ms (11.9 to 15.0)
+        """
+        return f"{self.median_ms:.1f} ms ({self.low_ms:.1f} to {self.high_ms:.1f})"
+
+
+def paired(calls: Mapping[str, Callable[[], object]], runs: int = 15, warm_up: int = 2) -> dict[str, Timing]:
+    """Time several calls in turns, after some that are not counted. ValueError without calls or runs."""
+    if not calls or runs < 1:
+        raise ValueError(f"there are {len(calls)} calls and {runs} runs; at least one of each is needed")
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for run in range(-warm_up, runs):
+        for name, call in calls.items():
+            began = perf_counter()
+            call()
+            if run >= 0:
+                taken[name].append(1000 * (perf_counter() - began))
+    return {name: Timing(*(float(np.percentile(ms, share)) for share in (50, 5, 95))) for name, ms in taken.items()}
