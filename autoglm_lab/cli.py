@@ -67,14 +67,22 @@ def parser() -> argparse.ArgumentParser:
     compress.add_argument("--out", type=Path, required=True, help="folder for the small agent")
     compress.add_argument("--steps", type=_whole, default=0, help="steps of recovery training (default 0: none)")
     compress.add_argument("--data", type=Path, help="folder with the scenes of `train --preset full` (default: where it puts them)")
+    compress.add_argument("--tasks", type=_whole, default=0, help="measure it on this many typed and spoken steps (default 0: not)")
     compress.set_defaults(command=_compress)
 
     recipes = commands.add_parser("recipes", help="the recipes that have a name")
     recipes.set_defaults(command=_recipes)
 
+    bench = commands.add_parser("bench", help="how fast agents answer, side by side, stage by stage")
+    bench.add_argument("models", nargs="*", type=Path, metavar="DIR", help="model folders to compare with the shipped one")
+    bench.add_argument("--requests", type=_positive, default=12, help="how many different ones (default 12)")
+    bench.add_argument("--rounds", type=_positive, default=3, help="how often each is asked (default 3)")
+    bench.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
+    bench.set_defaults(command=_bench)
+
     for command in (demo, ask, evaluate, compress):
         command.add_argument("--model", type=Path, help="model folder (default: the shipped one)")
-    for command in (demo, ask, train, evaluate, compress, recipes):
+    for command in (demo, ask, train, evaluate, compress, recipes, bench):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
 
@@ -241,8 +249,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _compress(options: argparse.Namespace) -> int:
-    from autoglm_lab.compress.agent import save_agent
+    from autoglm_lab.compress.agent import load_agent, save_agent
     from autoglm_lab.compress.recipe import Recipe, apply, named
+    from autoglm_lab.training.measured import measured
 
     path = Path(options.recipe)
     recipe = Recipe.read(path) if path.suffix == ".json" or path.exists() else named(options.recipe)
@@ -250,11 +259,18 @@ def _compress(options: argparse.Namespace) -> int:
     train = _recovery(options, engine.model) if options.steps else None
     model, report = apply(engine.model, recipe, engine.example(), train=train)
     save_agent(model, engine.processor, options.out, recipe, report)
+    if options.tasks:
+        report = measured(report, load_agent(options.out), engine, tasks=options.tasks)
+        (options.out / "report.json").write_text(report.to_json() + "\n", "utf-8")
     if options.json:
         print(report.to_json())
         return 0
     print(f"{recipe.name}: {(report.bytes or 0) / 1e6:.1f} MB, {(report.macs or 0) / 1e6:,.0f} million multiply-accumulates")
-    print(f"measure it: autoglm-lab evaluate --model {options.out}")
+    if report.success is None:
+        print(f"measure it: autoglm-lab evaluate --model {options.out}")
+        return 0
+    print(f"{report.success:.1%} of {report.n} steps right")
+    print(f"an answer takes {report.answer_ms} ms, {report.whole_ms} ms from the agent it was made from")
     return 0
 
 
@@ -264,6 +280,28 @@ def _recovery(options: argparse.Namespace, teacher: Any) -> Any:
 
     folder = options.data if options.data is not None else WORK / "full" / "data"
     return Recovery(prepare("full", folder), steps=options.steps, teacher=teacher)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import torch
+
+    from autoglm_lab.compress.agent import load_agent
+    from autoglm_lab.measure.bench import bench
+    from autoglm_lab.measure.machine import fast_maths
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    flags, threads = fast_maths(), torch.get_num_threads()
+    engines = {"shipped": load_agent(None), **{str(path): load_agent(path) for path in options.models}}
+    found = bench(engines, requests=options.requests, rounds=options.rounds)
+    if options.json:
+        times = {name: {stage: asdict(time) for stage, time in stages.items()} for name, stages in found.items()}
+        print(json.dumps({"threads": threads, "cpu_flags": flags, "engines": times}))
+        return 0
+    print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}")
+    for name, stages in found.items():
+        print(name, *(f"  {stage:11} {time}" for stage, time in stages.items()), sep="\n")
+    return 0
 
 
 def _recipes(options: argparse.Namespace) -> int:

@@ -7,6 +7,13 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+FAST_MATHS = ("avx", "amx", "vnni", "fma", "asimd", "sve", "i8mm", "bf16", "feat_")
+
+
+def fast_maths() -> tuple[str, ...]:
+    """The flags that decide how fast matrices are multiplied: wide registers, 16-bit floats, 8-bit integers."""
+    return tuple(flag for flag in cpu_flags() if flag.startswith(FAST_MATHS))
+
 
 @cache
 def cpu_flags() -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class Report:
     n: int | None = None  # how many were tried
     answer_ms: float | None = None  # median time of a whole answer
     answer_ms_spread: tuple[float, float] | None = None  # 5th and 95th percentile
+    whole_ms: float | None = None  # median time of the model it was made from, measured in turns with it
     threads: int | None = None
     cpu_flags: tuple[str, ...] | None = None
     note: str = ""

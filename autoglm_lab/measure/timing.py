@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -16,6 +16,11 @@ class Timing:
     median_ms: float
     low_ms: float
     high_ms: float
+
+    @classmethod
+    def of(cls, taken_ms: Sequence[float]) -> Timing:
+        """What several runs come to."""
+        return cls(*(float(np.percentile(taken_ms, share)) for share in (50, 5, 95)))
 
     def __str__(self) -> str:
         """As notebooks print it.
@@ -37,4 +42,4 @@ def paired(calls: Mapping[str, Callable[[], object]], runs: int = 15, warm_up: i
             call()
             if run >= 0:
                 taken[name].append(1000 * (perf_counter() - began))
-    return {name: Timing(*(float(np.percentile(ms, share)) for share in (50, 5, 95))) for name, ms in taken.items()}
+    return {name: Timing.of(ms) for name, ms in taken.items()}

@@ -1,12 +1,16 @@
 """Times are taken in turns, and the machine says what it can do."""
 
+import json
 import platform
 import time
 
 import pytest
 
+from autoglm_lab.cli import main
+from autoglm_lab.measure.bench import bench
 from autoglm_lab.measure.machine import cpu_flags
-from autoglm_lab.measure.timing import paired
+from autoglm_lab.measure.timing import Timing, paired
+from autoglm_lab.runtime.engine import Answer, Stream
 
 
 def test_calls_are_timed_in_turns_and_warm_ups_are_not_counted():
@@ -30,3 +34,40 @@ def test_the_processor_names_its_instructions():
     assert flags == tuple(sorted(set(flags)))
     if platform.machine() in ("x86_64", "AMD64") and platform.system() == "Linux":
         assert "sse2" in flags
+
+
+class Clock:
+    """Answers at once, and says that it took a while: the first time longer than later."""
+
+    def __init__(self, decode_ms, tokens):
+        self.decode_ms, self.tokens, self.asked = decode_ms, tokens, []
+
+    def answer(self, task="", image=None, audio=None, **options):
+        self.asked.append((task, image.tobytes(), None if audio is None else audio.tobytes(), options))
+        late = 1000.0 if len(self.asked) <= 4 else 0.0
+        heard = {} if audio is None else {"audio": 2.0}
+        ms = {"features": 1.0 + late, "image": 3.0, **heard, "prefill": 5.0, "decode": self.decode_ms}
+        return Stream(iter([Answer("", tokens=self.tokens, ms=ms | {"total": sum(ms.values())})]))
+
+
+def test_engines_get_the_same_requests_and_each_stage_is_told():
+    short, long = Clock(8.0, 5), Clock(30.0, 11)
+    found = bench({"short": short, "long": long}, requests=4, rounds=2)
+    assert short.asked == long.asked and len(short.asked) == 4 * 3
+    assert short.asked[:4] == short.asked[4:8] and len({asked[1] for asked in short.asked}) == 4
+    assert [bool(task) for task, _, audio, _ in short.asked[:4]] == [audio is None for _, _, audio, _ in short.asked[:4]]
+    assert found["short"]["features"] == Timing(1.0, 1.0, 1.0), "the first round is not counted"
+    assert found["short"]["audio"] == Timing(2.0, 2.0, 2.0)
+    assert found["short"]["first_token"].low_ms == pytest.approx(9, abs=0.2) and found["short"]["first_token"].high_ms <= 11
+    assert found["short"]["per_token"].median_ms == 2.0 and found["long"]["per_token"].median_ms == 3.0
+    with pytest.raises(ValueError, match="0 engines"):
+        bench({})
+
+
+def test_bench_tells_the_machine(capsys):
+    assert main(["bench", "--requests", "2", "--rounds", "1", "--threads", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["threads"] == 1 and set(told["engines"]) == {"shipped"}
+    assert {"features", "image", "audio", "prefill", "decode", "first_token", "total"} <= set(told["engines"]["shipped"])
+    assert main(["bench", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err

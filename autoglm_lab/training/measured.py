@@ -1,0 +1,33 @@
+"""What a compressed agent still can, and how fast it is beside the whole one: the rest of its report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from autoglm_lab.measure.bench import bench
+from autoglm_lab.measure.machine import fast_maths
+from autoglm_lab.measure.report import Report
+from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.training.batch import BatchEngine
+from autoglm_lab.training.evaluation import Rate, evaluate
+
+STEPS = ("typed_step", "spoken_step")
+
+
+def measured(report: Report, small: TorchEngine, whole: TorchEngine, *, tasks: int = 500, seed: int = 0, rounds: int = 3) -> Report:
+    """The report with success and time.
+
+    Success is the share of right steps, `tasks` typed and as many spoken ones. Times are medians of whole answers, the two
+    agents in turns. `seed` as in `autoglm-lab evaluate`.
+    """
+    rates = evaluate(BatchEngine(small.model, small.processor), seed, tasks, STEPS)
+    steps = Rate.of(sum(round(rate.rate * rate.n) for rate in rates.values()), sum(rate.n for rate in rates.values()))
+    times = bench({"whole": whole, "small": small}, rounds=rounds, seed=seed)
+    mine = times["small"]["total"]
+    return replace(
+        report, success=steps.rate, ci95=steps.ci95, n=steps.n, answer_ms=round(mine.median_ms, 2),
+        answer_ms_spread=(round(mine.low_ms, 2), round(mine.high_ms, 2)), whole_ms=round(times["whole"]["total"].median_ms, 2),
+        threads=torch.get_num_threads(), cpu_flags=fast_maths(),
+    )  # fmt: skip
