@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 Function = Callable[..., Any]
-CHAPTERS = {"00": "start", "01": "architecture", "02": "fusion", "03": "pruning", "05": "quantization"}
+CHAPTERS = {
+    "00": "start",
+    "01": "architecture",
+    "02": "fusion",
+    "03": "pruning",
+    "04": "distillation",
+    "05": "quantization",
+    "06": "qat",
+}
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@
 >>> compress.save(made, folder)                                 # doctest: +SKIP
 """
 
-from autoglm_lab.compress.explore import grid, search, within
+from autoglm_lab.compress.explore import grid, search
 from autoglm_lab.compress.files import load, save
 from autoglm_lab.compress.quantization import quantize_weights
 from autoglm_lab.compress.recipe import Recipe, apply
+from autoglm_lab.measure.report import within
 
 __all__ = ["Recipe", "apply", "grid", "load", "quantize_weights", "save", "search", "within"]

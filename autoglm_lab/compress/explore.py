@@ -15,7 +15,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from autoglm_lab.compress.recipe import Recipe
-from autoglm_lab.measure.report import Report, pareto_front
+from autoglm_lab.measure.report import Report
 
 Measure = Callable[[Recipe], Report]
 ATTEMPTS = 3  # for recipes whose worker died
@@ -91,22 +91,3 @@ def _measure(recipes: list[Recipe], measure: Measure, folder: Path, executor: Ex
 
 def _path(folder: Path, recipe: Recipe) -> Path:
     return folder / f"{hashlib.sha256(recipe.to_json().encode()).hexdigest()[:16]}.json"
-
-
-def within(reports: Iterable[Report], *, megabytes: float | None = None, milliseconds: float | None = None) -> Report:
-    """The report with the most success among those that fit; the smaller one when two are alike.
-
-    ValueError when none fits: it names the one that comes nearest.
-    """
-    known = list(reports)
-    fits = [
-        report for report in known
-        if (megabytes is None or (report.bytes or 0) <= megabytes * 1e6)
-        and (milliseconds is None or (report.answer_ms or 0) <= milliseconds)
-    ]  # fmt: skip
-    if not fits:
-        if not known:
-            raise ValueError("there is no report to choose from")
-        least = min(known, key=lambda report: report.bytes or 0)
-        raise ValueError(f"nothing fits; the smallest is {least.name!r} with {(least.bytes or 0) / 1e6:.1f} MB")
-    return max(pareto_front(fits, ("bytes", "success")), key=lambda report: report.success or 0.0)

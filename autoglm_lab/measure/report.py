@@ -81,3 +81,22 @@ def pareto_front(reports: Iterable[Report], by: Sequence[str] = ("bytes", "answe
     """
     known = list(reports)
     return [mine for mine in known if not any(dominates(other, mine, by) for other in known)]
+
+
+def within(reports: Iterable[Report], *, megabytes: float | None = None, milliseconds: float | None = None) -> Report:
+    """The report with the most success among those that fit; the smaller one when two are alike.
+
+    ValueError when none fits: it names the one that comes nearest.
+    """
+    known = list(reports)
+    fits = [
+        report for report in known
+        if (megabytes is None or (report.bytes or 0) <= megabytes * 1e6)
+        and (milliseconds is None or (report.answer_ms or 0) <= milliseconds)
+    ]  # fmt: skip
+    if not fits:
+        if not known:
+            raise ValueError("there is no report to choose from")
+        least = min(known, key=lambda report: report.bytes or 0)
+        raise ValueError(f"nothing fits; the smallest is {least.name!r} with {(least.bytes or 0) / 1e6:.1f} MB")
+    return max(pareto_front(fits, ("bytes", "success")), key=lambda report: report.success or 0.0)

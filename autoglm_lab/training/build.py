@@ -36,10 +36,10 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
 
 
 def few_scenes(folder: Path, scenes: int = 96, processes: int = 2) -> Scenes:
-    """A small world for a short recovery, drawn in seconds: new screens, and the shipped clips instead of new voices."""
+    """A small world for a short recovery, made in seconds: new screens, and one shipped voice of each language."""
     make_scenes(folder / "scenes", SceneSpec(scenes=scenes, first=FEW_FIRST), processes)
     if not (folder / "speech" / "clips.npz").exists():
-        synthesise_training_set(folder / "speech", clips_per_utterance=0, processes=processes, bank_augmentations=1)
+        synthesise_training_set(folder / "speech", clips_per_utterance=0, processes=processes, bank_augmentations=1, bank_voices=1)
     return Scenes(folder / "scenes", folder / "speech", train_tokenizer())
 
 

@@ -38,10 +38,11 @@ class Recovery:
     on_step: Callable[[dict[str, float]], None] | None = None
 
     def __call__(self, model: nn.Module, masks: Masks | None = None) -> None:
-        """Train; masked weights stay zero. ValueError for a model that is no PhoneGLM."""
+        """Train what has a gradient to follow; masked weights stay zero. ValueError for a model that is no PhoneGLM."""
         if not isinstance(model, PhoneGLMForConditionalGeneration):
             raise ValueError(f"only a PhoneGLM can be trained on phone tasks, not a {type(model).__name__}")
-        optimizer = torch.optim.AdamW(model.parameters(), lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(learning, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
         model.train()
         for step in tqdm(range(self.steps), desc="recovering", unit="step", leave=False):
             for group in optimizer.param_groups:

@@ -90,8 +90,9 @@ def _run(job: Callable[[], list[Take]]) -> list[Take]:
 
 
 def training_takes(
-    clips_per_utterance: int, seed: int, processes: int, bank_augmentations: int, kinds: Container[str] | None = None
-) -> Iterator[Take]:
+    clips_per_utterance: int, seed: int, processes: int, bank_augmentations: int, kinds: Container[str] | None = None,
+    bank_voices: int | None = None,
+) -> Iterator[Take]:  # fmt: skip
     """Every take of the training set (of some `kinds` of task), in an order that does not depend on the number of processes."""
     jobs: list[partial[list[Take]]] = [
         partial(synthesised_takes, (lang, number, clips_per_utterance * OFTENER.get(said.kind, 1)), seed)
@@ -101,7 +102,7 @@ def training_takes(
     ]
     if bank_augmentations:
         bank = SpeechBank.load()
-        voices = [voice for lang in LANGS for voice in bank.voices(lang)]
+        voices = [voice for lang in LANGS for voice in bank.voices(lang)[:bank_voices]]
         jobs += [partial(bank_takes, voice, seed, bank_augmentations, kinds=kinds) for voice in voices]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for takes in tqdm(pool.imap(_run, jobs), total=len(jobs), desc="making voices", unit="job"):
@@ -114,13 +115,14 @@ def _write_header(file: BinaryIO, samples: int) -> None:
 
 def synthesise_training_set(
     out_dir: Path | str, clips_per_utterance: int = 24, seed: int = 0, processes: int = 2, bank_augmentations: int = 3,
-    kinds: Container[str] | None = None,
+    kinds: Container[str] | None = None, bank_voices: int | None = None,
 ) -> int:  # fmt: skip
     """Write `waves.npy` (all clips end to end, int16, 16 kHz) and `clips.npz`; returns the number of clips.
 
     `clips.npz` has one row per clip: `start` and `length` in samples, `lang` (index into `LANGS`), `utterance` (index
     into `list(utterances(lang))`), `snr` in dB (infinite when clean) and `voice`. No held-out voice is ever used. With
-    `kinds` only sentences of these kinds of task are made.
+    `kinds` only sentences of these kinds of task are made, with `bank_voices` only so many of the bank's voices in each
+    language are heard.
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -129,7 +131,7 @@ def synthesise_training_set(
     with (out / "waves.npy.part").open("wb") as file:
         # NumPy leaves room in the header for the length to grow, so it can be filled in once it is known.
         _write_header(file, 0)
-        for take in training_takes(clips_per_utterance, seed, processes, bank_augmentations, kinds):
+        for take in training_takes(clips_per_utterance, seed, processes, bank_augmentations, kinds, bank_voices):
             file.write(take.wave.tobytes())
             rows.append((start, take.wave.size, LANGS.index(take.lang), take.utterance, take.snr_db, take.voice))
             start += take.wave.size

@@ -96,6 +96,20 @@ PLANTED = {
         (lambda g, h, k, d: [i for i in range(h) if i // (h // k) == g], "head_dim rows"),
         (lambda g, h, k, d: [i * d + j for i in range(g * k, (g + 1) * k) for j in range(d)], "not `groups` of them"),
     ],
+    "04.soften": [
+        (lambda s, t: soft(s * t), "divide the scores"),
+        (lambda s, t: soft(s), "not used yet"),
+        (lambda s, t: soft(s) / t, "inside the exponential"),
+        (lambda s, t: soft(s / t, 0), "last axis"),
+        (lambda s, t: soft(s / t / t), "divided once"),
+    ],
+    "04.rank": [
+        (lambda v, s: next(r for r in range(1, len(v) + 1) if v[:r].sum() >= s * v.sum()), "sum of squares"),
+        (lambda v, s: int(np.searchsorted(np.cumsum(v**2), s * np.sum(v**2))), "counted from zero"),
+        (lambda v, s: int(np.searchsorted(np.cumsum(v**2), s * np.sum(v**2))) + 2, "one fewer"),
+        (lambda v, s: int(np.ceil(s * len(v))), "number of singular values"),
+        (lambda v, s: int(np.searchsorted(np.cumsum(v**2), (1 - s) * np.sum(v**2))) + 1, "may be lost"),
+    ],
     "05.to_codes": [
         (lambda x, b: (x / (np.abs(x).max() / (2 ** (b - 1) - 1))).astype(int), "to the nearest"),
         (lambda x, b: np.rint(x / x.max() * (2 ** (b - 1) - 1)).astype(int), "above zero or below"),
@@ -109,6 +123,20 @@ PLANTED = {
         (lambda c: np.array([p[0] + 16 * p[1] for p in pairs(c) if len(p) > 1], np.uint8), "odd code"),
         (lambda c: np.array([p[0] + 10 * (p[1] if len(p) > 1 else 0) for p in pairs(c)], np.uint8), "times 16"),
         (lambda c: c.astype(np.uint8), "a byte of its own"),
+    ],
+    "06.fake_quantize": [
+        (lambda x, s, b: np.clip(np.rint(x / s), 1 - 2 ** (b - 1), 2 ** (b - 1) - 1), "multiply by the scale"),
+        (lambda x, s, b: np.rint(x / s) * s, "has an end"),
+        (lambda x, s, b: np.rint(np.clip(x, 1 - 2 ** (b - 1), 2 ** (b - 1) - 1) / s) * s, "Clip the codes".lower()),
+        (lambda x, s, b: np.clip(np.rint(x / s), 1 - 2**b, 2**b - 1) * s, "both sides together"),
+        (lambda x, s, b: np.clip(x // s, 1 - 2 ** (b - 1), 2 ** (b - 1) - 1) * s, "do not cut off"),
+    ],
+    "06.straight_through": [
+        (lambda g, x, s, b: 0 * g, "staircase"),
+        (lambda g, x, s, b: g, "without any effect"),
+        (lambda g, x, s, b: np.where(np.abs(np.rint(x / s)) >= 2 ** (b - 1), g, 0), "other way round"),
+        (lambda g, x, s, b: np.where(np.abs(np.rint(x / s)) < 2 ** (b - 1), g, 0) / s, "cancelled out"),
+        (lambda g, x, s, b: np.where(np.abs(x) < 2 ** (b - 1) - 0.999, g, 0), "decided by the code"),
     ],
 }  # fmt: skip
 EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}

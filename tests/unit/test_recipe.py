@@ -13,12 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoglm_lab.compress.explore import grid, search, within
+from autoglm_lab.compress.explore import grid, search
 from autoglm_lab.compress.groups import outputs
 from autoglm_lab.compress.quantization import PackedLinear
-from autoglm_lab.compress.recipe import Recipe, apply
+from autoglm_lab.compress.recipe import Recipe, apply, named
 from autoglm_lab.compress.sparsity import sparsity_of
-from autoglm_lab.measure.report import Report, pareto_front
+from autoglm_lab.measure.report import Report, pareto_front, within
 from tests.unit.pruned_models import make
 
 SHARE = st.floats(0, 0.95).map(lambda x: round(x, 3))
@@ -219,3 +219,22 @@ def test_reports_go_to_json_and_back():
     assert Report.from_json(report.to_json()) == report
     with pytest.raises(ValueError, match="no field 'size'"):
         Report.from_json('{"name": "x", "size": 3}')
+
+
+def test_a_budget_chooses_among_the_recipes_that_were_measured(tmp_path):
+    for name, size, success, ms in (
+        ("int8", 16_000_000, 0.98, 90.0),
+        ("int4", 9_000_000, 0.97, 95.0),
+        ("int2", 6_000_000, 0.5, 99.0),
+    ):
+        (tmp_path / f"{name}.json").write_text(Report(name, bytes=size, success=success, answer_ms=ms).to_json(), "utf-8")
+    (tmp_path / "whole.json").write_text(Report("as it is", bytes=32_000_000, success=0.99, answer_ms=94.0).to_json(), "utf-8")
+    assert Recipe.for_budget(megabytes=10, reports=tmp_path) == named("int4")
+    assert Recipe.for_budget(megabytes=20, milliseconds=92, reports=tmp_path) == named("int8")
+    assert Recipe.for_budget(milliseconds=200, reports=tmp_path) == Recipe()
+    with pytest.raises(ValueError, match=r"the smallest is 'int2' with 6\.0 MB"):
+        Recipe.for_budget(megabytes=1, reports=tmp_path)
+    with pytest.raises(ValueError, match="megabytes or milliseconds"):
+        Recipe.for_budget(reports=tmp_path)
+    with pytest.raises(FileNotFoundError, match="no reports"):
+        Recipe.for_budget(megabytes=1, reports=tmp_path / "nowhere")
