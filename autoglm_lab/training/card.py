@@ -24,13 +24,18 @@ def _story(training: dict[str, Any]) -> str:
     copies = recipe.get("copies", 0)
     often = f"At one step in {recipe.get('copy_every')}, in both stages, {copies}\n"
     practice = f"{often}requests to type words of chance teach the decoder to copy. " if copies else ""
+    first = recipe.get("first_sweep", recipe["steps"])
+    again = f"After {first:,} steps it rises once more, to {recipe.get('second_rate', 1):.0%} of that.\n" * (
+        first < training["step"]
+    )
     kind = "bfloat16 matrix products" if training["bfloat16"] else "float32"
     return f"""One run from nothing, {training["minutes"]:.0f} minutes of training steps on {training["threads"]} processor threads
 ({kind}): {recipe["align_steps"]:,} steps that align picture cells and spoken words with the embeddings of their names, then
 {training["step"] - recipe["align_steps"]:,} steps of instruction, each with up to {recipe["samples"]} requests about each of
 {recipe["pictures"]} screens. The learning rate rises to {recipe["learning_rate"]:g} and falls along a cosine; the last gated
-layer is shown where the evidence for each answer lies; from step {recipe["hard_from"]:,} on, requests that compare two
-things (is the switch as wished?) are drawn more often. {practice}Saved is an average of the weights (decay {recipe["average"]}).
+layer is shown where the evidence for each answer lies; an open gate costs a little, and more where picture or sound are
+spoilt; from step {recipe["hard_from"]:,} on, requests that compare two things (is the switch as wished?) are drawn more
+often. {again}{practice}Saved is an average of the weights (decay {recipe["average"]}).
 {training.get("note", "")}""".rstrip()
 
 

@@ -99,7 +99,9 @@ lab.widgets.attention(screen, seen.tokens, seen.image_attention, names=things)
 # ## Blur the screen, drown the voice
 #
 # The left slider blurs the picture (in pixels of the 224-pixel input), the right one sets the speech-to-noise ratio of
-# the spoken command. Everything is computed anew each time: features, encoders, gates, answer.
+# the spoken command. Everything is computed anew each time: features, encoders, gates, answer. Nobody tells the model how
+# noisy its input is; but in training every open gate had a small price, a higher one where picture or sound were spoilt, so
+# that it pays to notice.
 
 # %%
 from autoglm_lab.phone.speech import SpeechBank, add_noise
