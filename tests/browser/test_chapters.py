@@ -49,3 +49,26 @@ def test_gates_answer_to_the_sliders(notebook_page):
     attention = lab.page.locator(".lab-attention").first
     attention.scroll_into_view_if_needed()
     lab.screenshot("chapter-02-attention-dark", of=attention)
+
+
+def test_weights_are_pruned_by_hand(notebook_page):
+    lab = notebook_page("03_pruning")
+    lab.page.set_viewport_size({"width": 1280, "height": 1600})
+    root = lab.page.locator(".lab-sparsity").first
+    root.scroll_into_view_if_needed()
+    said, picture = root.locator(".lab-said").last, root.locator("img.lab-weights")
+    expect(said).to_contain_text("0% of the weights are zero")
+    whole = picture.get_attribute("src")
+    root.get_by_label("Zeros in all layers", exact=True).focus()
+    for _ in range(6):
+        lab.page.keyboard.press("PageUp")
+    expect(said).to_contain_text("60% of the weights are zero", timeout=60_000)
+    expect(said).to_contain_text("loss", timeout=60_000)
+    assert picture.get_attribute("src") != whole
+    lab.screenshot("chapter-03-light", of=root)
+    lab.theme("dark")
+    lab.screenshot("chapter-03-dark", of=root)
+    lab.page.set_viewport_size({"width": 520, "height": 1600})
+    lab.screenshot("chapter-03-narrow", of=root)
+    verdict = lab.python("print(measure(dial.shares)['loss'] / found.base - 1, sum(dial.shares.values()) > 3)")
+    assert verdict.endswith("True\n") and float(verdict.split()[0]) > 0

@@ -1,0 +1,339 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lab:
+#     goal: take weights and whole channels out of a model, and find out which of them it needs
+# ---
+
+# %% [markdown]
+# # 03 Pruning
+#
+# After this chapter you can
+#
+# - zero the least weights of a model and say what that does to its answers, its file and its speed,
+# - find out which layers bear it and which do not, and spread a budget over them,
+# - see which channels can only go together, and why,
+# - take channels out so that the network is really smaller, and train it back.
+#
+# The agent has many weights. Does it need them all?
+
+# %%
+import numpy as np
+import torch
+
+import autoglm_lab as lab
+from autoglm_lab.training.batch import BatchEngine
+from autoglm_lab.training.evaluation import World, answer_rate, typed_requests
+
+engine = lab.load()
+model, processor = engine.model, engine.processor
+requests = typed_requests(World(seed=3), 32)
+
+
+def right_steps(changed):
+    return 100 * answer_rate(BatchEngine(changed, processor), requests, "right").rate
+
+
+print(f"{right_steps(model):.1f} % of {len(requests)} steps are right")
+
+# %% [markdown]
+# ## Predict
+#
+# Half of all weights, those of least magnitude, become zero. Nothing is trained afterwards. How many steps are still right?
+
+# %%
+my_guess = 80.0  # per cent
+
+# %% [markdown]
+# ## By hand
+
+
+# %%
+def prune_by_magnitude(weight, share):
+    """The weight with the `share` of least magnitude set to zero."""
+    threshold = weight.abs().flatten().kthvalue(max(1, round(share * weight.numel()))).values
+    return weight * (weight.abs() > threshold)
+
+
+print(prune_by_magnitude(torch.tensor([[0.1, -2.0, 0.3], [-0.2, 1.0, 0.05]]), 0.5))
+
+# %% [markdown]
+# The package does the same for a whole model, with one threshold for all layers or one for each. Do the two agree?
+
+# %%
+from autoglm_lab.compress.sparsity import compressed_bytes, magnitude_masks, prune
+
+name = "layers.0.mlp.down_proj.weight"
+weight = model.get_parameter(name).detach()
+mine = prune_by_magnitude(weight, 0.5)
+theirs = magnitude_masks(model, 0.5, scope="layer").keep[name] * weight
+differ = weight[(mine == 0) != (theirs == 0)].abs()
+print(f"zeros: {(mine == 0).float().mean():.4%} by hand, {(theirs == 0).float().mean():.4%} in the package")
+print(f"{len(differ)} of {weight.numel():,} weights differ, all of one magnitude: {differ.unique().tolist()}")
+assert len(differ.unique()) <= 1
+
+# %% [markdown]
+# The weights were stored in 16 bits, so many are exactly alike. A threshold takes all that lie on it; the package sorts, and
+# takes as many as were asked for.
+
+# %%
+from autoglm_lab.widgets.charts import bars, lines
+
+shares = (0.0, 0.2, 0.4, 0.5, 0.7)
+success = [right_steps(prune(model, magnitude_masks(model, share)) if share else model) for share in shares]
+at_half = success[shares.index(0.5)]
+lines(
+    "Right steps without retraining", {"measured": (shares, success), "your guess": ([0, 0.5], [success[0], my_guess])},
+    "share of zeros", "right steps, %",
+    f"With half of the weights zero {at_half:.0f}% of the steps are right; you guessed {my_guess:.0f}%.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## What a zero is worth
+#
+# The matrix keeps its shape, and a dense kernel multiplies by zero as diligently as by anything else. Zeros pay only where
+# something skips them: a compressed file, for instance.
+
+# %%
+from autoglm_lab.measure.timing import paired
+
+half = prune(model, magnitude_masks(model, 0.5))
+example = engine.example()
+
+
+def forward_times(**models):
+    """Of each model, the time of one forward pass."""
+    with torch.inference_mode():
+        return paired({name: lambda one=one: one(**example) for name, one in models.items()})
+
+
+for name, timing in forward_times(whole=model, half_zero=half).items():
+    print(f"forward pass, {name}: {timing}, {torch.get_num_threads()} threads")
+print(f"file, deflated: {compressed_bytes(model) / 1e6:.1f} MB whole, {compressed_bytes(half) / 1e6:.1f} MB with zeros")
+del half
+
+# %% [markdown]
+# ## Which layers bear it?
+#
+# Prune one layer at a time and look at the loss of the right answers: quicker than answering, and finer than right or wrong.
+
+# %%
+from autoglm_lab.compress.sensitivity import scan
+from autoglm_lab.compress.sparsity import masks_by_layer
+
+many, few = BatchEngine(model, processor), requests[:16]
+layers = [f"layers.{i}.{part}" for i in range(4) for part in ("self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")]
+
+
+def loss(changed):
+    with torch.inference_mode():
+        return float(np.mean([float(many.loss(few[i : i + 8], changed)) for i in (0, 8)]))
+
+
+found = scan(model, layers, (0.5, 0.9), lambda m, layer, share: prune(m, masks_by_layer(m, {layer: share})), loss)
+
+# %%
+rises = found.rises()
+bars("What pruning one layer costs", {f"{share:.0%} zeros": {layer: rises[layer][share] for layer in layers} for share in (0.9, 0.5)},
+     "rise of the loss", digits=2)  # fmt: skip
+
+# %% [markdown]
+# Some layers hardly notice, others are hurt at once. So spread the zeros: most where they cost least.
+
+# %%
+sizes = {layer: model.get_submodule(layer).weight.numel() for layer in layers}
+uneven = found.budget(sizes, saved=0.7)
+even = dict.fromkeys(layers, 0.7)
+for title, chosen in (("the same share everywhere", even), ("spread by the scan", uneven)):
+    zeros = sum(chosen[layer] * sizes[layer] for layer in layers) / sum(sizes.values())
+    print(
+        f"{title}: {zeros:.0%} zeros in the decoder's matrices, {right_steps(prune(model, masks_by_layer(model, chosen))):.0f} % of the steps right"
+    )
+
+# %% [markdown]
+# ## Your turn: cross the line
+#
+# The bar for all layers sets one threshold; the bars below it belong to one layer each. Cross the line: half of these weights
+# zero, and the loss no more than half above what it was.
+
+# %%
+weights = {layer: model.get_submodule(layer).weight.detach().numpy() for layer in layers[:8]}
+
+
+def measure(shares):
+    return {"loss": loss(prune(model, masks_by_layer(model, {layer: min(share, 0.99) for layer, share in shares.items()})))}
+
+
+dial = lab.widgets.sparsity(weights, measure)
+dial
+
+# %%
+zeros = sum(share * sizes[layer] for layer, share in dial.shares.items()) / sum(sizes[layer] for layer in dial.shares)
+rise = measure(dial.shares)["loss"] / found.base - 1
+print(f"{zeros:.0%} zeros, loss {rise:+.0%}: you are {'across' if zeros >= 0.5 and rise <= 0.5 else 'not across yet'}")
+
+# %% [markdown]
+# ## Channels that go together
+#
+# To be faster a network has to be smaller: whole channels have to go. But a channel is written by one layer and read by
+# others, and some travel in company. Drop ink into one channel of a layer's output and see where it comes out. NaN makes a
+# good ink: it survives every sum, product and activation. Here it runs through a small language model nobody trained.
+
+# %%
+from collections import Counter
+
+from transformers import GlmConfig, GlmForCausalLM
+
+from autoglm_lab.compress.groups import trace
+
+tiny = GlmForCausalLM(GlmConfig(vocab_size=64, hidden_size=32, intermediate_size=24, num_hidden_layers=1, num_attention_heads=4,
+                                num_key_value_heads=2, head_dim=8, pad_token_id=0))  # fmt: skip
+
+
+def show(groups):
+    """One group of each family, and how many are like it."""
+    for family, count in Counter(group.family for group in groups).items():
+        print(f"{count:4} like: {next(group for group in groups if group.family == family)}")
+
+
+show(trace(tiny, {"input_ids": torch.randint(1, 64, (1, 4)), "use_cache": False}))
+
+# %% [markdown]
+# Nobody told it about grouped queries: a key/value head goes with all the query heads that read it. Nor about the fused
+# projection: a neuron has a row in each half of `gate_up_proj`. Now the agent; this takes a moment, every channel has its turn.
+
+# %%
+groups = trace(model, example)
+show(groups)
+
+# %% [markdown]
+# ## A latency puzzle
+#
+# Three parts of the agent, and of each about half of its work goes. Which cut saves the most time? Which the most bytes?
+# Which hurts most? Write down your guess before you run the next cell.
+
+# %%
+my_pick = "layers"  # image_encoder, gated or layers: which cut saves the most time?
+
+# %%
+from autoglm_lab.compress.structured import layer_macs, prune_structured
+
+work = Counter()
+for layer, macs in layer_macs(model, example).items():
+    work[layer.split(".")[0]] += macs / 1e6
+bars("Where the work is", {"MACs": dict(work.most_common())}, "million multiply-accumulates for one request")
+
+# %%
+saved, hurt = {"work": {}, "time": {}, "parameters": {}}, {}
+for part in ("image_encoder", "gated", "layers"):
+    inside = [group for group in groups if group.family[0][0].startswith(part)]
+    cut = prune_structured(model, example, 0.45 * work[part] / work.total(), groups=inside)
+    times = forward_times(whole=model, cut=cut.model)
+    saved["work"][part], saved["parameters"][part] = 100 * cut.saved["macs"], 100 * cut.saved["parameters"]
+    saved["time"][part] = 100 * (1 - times["cut"].median_ms / times["whole"].median_ms)
+    hurt[part] = loss(cut.model), right_steps(cut.model)
+
+# %%
+fastest = max(saved["time"], key=saved["time"].get)
+bars("What each cut saves", saved, "% of the whole agent", f"Cutting {fastest} saves the most time; you picked {my_pick}.")
+
+# %%
+for part, (loss_after, right_after) in hurt.items():
+    print(f"without half of {part}: loss {found.base:.3f} -> {loss_after:.3f}, {right_after:.0f} % of the steps right")
+
+# %% [markdown]
+# Work, time and bytes are three different things: a cut has to be chosen for one of them. And the parts are not alike: some
+# hold more than they need, of others every piece is in use. What is cut away is only half of pruning; the other half is to
+# train what is left.
+#
+# ## Train it back
+#
+# A quarter of all work goes, ranked over the whole agent. Then a short training on freshly drawn screens, with the whole
+# agent as its teacher.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from autoglm_lab.training.build import few_scenes
+from autoglm_lab.training.recovery import Recovery
+
+smaller = prune_structured(model, example, 0.25, groups=groups)
+print({name: f"-{share:.0%}" for name, share in smaller.saved.items()})
+with tempfile.TemporaryDirectory() as folder:
+    world = few_scenes(Path(folder), scenes=48)
+
+# %%
+after_cut, curve = right_steps(smaller.model), []
+Recovery(world, steps=30, learning_rate=3e-4, pictures=3, teacher=model, on_step=lambda row: curve.append(row["soft"]))(
+    smaller.model
+)
+lines(
+    "Finding back",
+    {"distance to the teacher's answers": (list(range(1, len(curve) + 1)), curve)},
+    "training step",
+    "Kullback-Leibler divergence",
+)
+
+# %%
+after_training, times = right_steps(smaller.model), forward_times(whole=model, cut=smaller.model)
+print(f"right steps: {success[0]:.0f} % whole, {after_cut:.0f} % cut, {after_training:.0f} % after {len(curve)} steps of training")
+print(f"forward pass: {times['whole']} whole, {times['cut']} cut")
+
+# %% [markdown]
+# ## Exercise 1: the mask
+#
+# `weight` is an array of any shape. Which weights stay when the `share` of least magnitude goes? One threshold for the
+# whole array; the number that goes is `share * weight.size`, rounded.
+
+
+# %% tags=["exercise"]
+def keep_mask(weight, share):
+    """True where a weight stays."""
+    # <solution>
+    order = np.argsort(np.abs(weight), axis=None)
+    keep = np.ones(weight.size, bool)
+    keep[order[: round(share * weight.size)]] = False
+    return keep.reshape(weight.shape)
+    # </solution>
+    # <stub> return None  # sort by magnitude, drop the first ones
+
+
+# %%
+lab.check("03.keep_mask", keep_mask)
+
+# %% [markdown]
+# ## Exercise 2: the company of a key/value group
+#
+# `heads` query heads share `groups` keys and values, and every head is `head_dim` rows of the query projection. Which rows
+# go when key/value group number `group` goes?
+
+
+# %% tags=["exercise"]
+def query_rows(group, heads, groups, head_dim):
+    """The numbers of the rows, in order."""
+    # <solution>
+    each = heads // groups
+    return list(range(group * each * head_dim, (group + 1) * each * head_dim))
+    # </solution>
+    # <stub> return None  # which heads read this group, and where do their rows lie?
+
+
+# %%
+lab.check("03.query_rows", query_rows)
+
+# %% [markdown]
+# ## What was simulated, what was real
+#
+# The agent, its weights, the cuts and the training are real, and so are the times: of this machine, of one request, with
+# the threads printed above. The few steps of training here only show the direction; a real recovery takes hundreds:
+# `autoglm-lab compress --recipe channels40 --steps 1000 --out small`.
+#
+# ## To take away
+#
+# 1. A zero saves nothing by itself: it pays where something skips it, in a file or in a kernel made for it.
+# 2. Channels go in company, and the company can be found by letting ink run through the network.
+# 3. Measure what you want to save, because work, time and bytes go different ways; then train what is left.

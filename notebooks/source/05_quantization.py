@@ -1,0 +1,291 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lab:
+#     goal: turn weights into integers, see what each bit costs, and store the agent in a quarter of its bytes
+# ---
+
+# %% [markdown]
+# # 05 Quantisation
+#
+# After this chapter you can
+#
+# - turn floats into integers and back, and say where the error comes from,
+# - choose between one scale for a matrix, for a channel, for a group, and see why it matters,
+# - store the agent with 8, 4 and fewer bits, and measure what it still can do,
+# - round what flows through the layers, too, and see why a few outliers decide,
+# - say when integers are faster and when they are only smaller.
+#
+# The whole chapter in one line: a number `x` is stored as a whole number, and a scale that many of them share.
+#
+# $$ \mathrm{code} = \mathrm{round}(x / \mathrm{scale}) + \mathrm{zero\_point}, \qquad x \approx \mathrm{scale} \cdot (\mathrm{code} - \mathrm{zero\_point}) $$
+
+# %%
+import numpy as np
+import torch
+
+import autoglm_lab as lab
+from autoglm_lab.training.batch import BatchEngine
+from autoglm_lab.training.evaluation import World, answer_rate, typed_requests
+
+engine = lab.load()
+model, processor = engine.model, engine.processor
+requests = typed_requests(World(seed=4), 32)
+
+
+def right_steps(changed):
+    return 100 * answer_rate(BatchEngine(changed, processor), requests, "right").rate
+
+
+print(f"{right_steps(model):.1f} % of {len(requests)} steps are right")
+
+# %% [markdown]
+# ## Predict
+#
+# The agent's weights are rounded to fewer and fewer bits, nothing is trained. At how many bits does it first get fewer than
+# half of the steps right?
+
+# %%
+my_guess = 4  # bits
+
+# %% [markdown]
+# ## By hand
+#
+# Eight numbers, four bits. The largest magnitude gets the largest code; everything else falls into line.
+
+# %%
+x = torch.tensor([0.11, -0.52, 0.03, 0.98, -0.27, 0.64, -1.4, 0.33])
+top = 2 ** (4 - 1) - 1
+scale = x.abs().max() / top
+codes = torch.round(x / scale)
+back = scale * codes
+print("codes   ", codes.int().tolist())
+print("back    ", [f"{value:.2f}" for value in back.tolist()])
+print(f"scale {scale:.3f}, largest error {float((back - x).abs().max()):.3f}: never more than half a scale")
+assert (back - x).abs().max() <= scale / 2 + 1e-6
+
+# %% [markdown]
+# Does the package's quantiser do the same? And PyTorch's own?
+
+# %%
+from autoglm_lab.compress.quantization import Scheme, quantize
+
+theirs = quantize(x, Scheme(bits=4, granularity="tensor"))
+torchs = torch.fake_quantize_per_tensor_affine(x, float(scale), 0, -top, top)
+print("same codes:", torch.equal(theirs.codes.flatten().float(), codes), " same values as torch:", torch.allclose(torchs, back))
+assert torch.equal(theirs.codes.flatten().float(), codes) and torch.allclose(torchs, back)
+
+# %% [markdown]
+# ## One layer, every choice
+#
+# A layer of the agent. Move the bits; give each channel or each group of 32 weights a scale of its own; let the range be
+# that of the extremes, or the one with the least squared error. Grey is where the weights are, blue where they may be.
+
+# %%
+from autoglm_lab.compress.quantization import relative_error
+from autoglm_lab.widgets.quantization_view import QuantizationView
+
+weight = model.layers[1].mlp.down_proj.weight.detach()
+
+
+def compute(bits, granularity, symmetric, method):
+    found = quantize(weight, Scheme(bits, symmetric, granularity), method)
+    numbers = (part.float().numpy() for part in (weight, found.dequantize(), found.scale))
+    return QuantizationView(*numbers, found.zero_point.numpy(), bits, found.clipped, found.stored_bytes)
+
+
+lab.widgets.quantization(compute)
+
+# %%
+from autoglm_lab.widgets.charts import bars, lines
+
+widths = (8, 6, 5, 4, 3, 2)
+errors = {
+    f"one scale per {granularity}": (widths, [100 * relative_error(weight, quantize(weight, Scheme(bits, True, granularity), "mse").dequantize())
+                                              for bits in widths])
+    for granularity in ("tensor", "channel", "group")
+}  # fmt: skip
+lines("Rounding error of one layer", errors, "bits", "error, % of a weight")
+
+# %% [markdown]
+# ## The whole agent
+#
+# `quantize_weights` packs every linear layer, convolution and embedding: the model that comes back holds bytes, not floats,
+# and unpacks a layer whenever it runs. The tied head and the embedding share one packed table, as they shared one before.
+
+# %%
+from autoglm_lab.compress import quantize_weights
+from autoglm_lab.compress.files import stored_bytes
+
+full_bytes = sum(4 * p.numel() for p in model.parameters())
+variants = {8: Scheme(8, True, "channel")} | {bits: Scheme(bits, True, "group", 32) for bits in (4, 3, 2)}
+size, success = {"16 bits": 50.0}, {32: right_steps(model)}
+for bits, scheme in variants.items():
+    small = quantize_weights(model, scheme, method="mse")
+    size[f"{bits} bits"] = 100 * stored_bytes(small) / full_bytes
+    success[bits] = right_steps(small)
+bars("What is stored, everything included", {"share": size}, "% of the 32-bit model")
+
+# %% [markdown]
+# Three bits take as much as four here: codes of 3 bits do not fill a byte evenly, so each is given half of one.
+
+# %%
+broken = [bits for bits, rate in success.items() if rate < 50]
+verdict = f"it first falls below half at {max(broken)} bits" if broken else "it never falls below half"
+lines(
+    "Right steps with rounded weights", {"measured": (list(variants), [success[bits] for bits in variants])}, "bits", "right steps, %",
+    f"With {success[32]:.0f}% right as floats, {verdict}; you guessed {my_guess} bits.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## What flows through
+#
+# A processor multiplies integers only if both sides are integers: weights *and* inputs. The range of the inputs is not known
+# beforehand. **Dynamic** quantisation looks at each input as it comes; **static** quantisation looks at examples once, fixes
+# the range, and saves the looking. Here is what flows into two layers.
+
+# %%
+from autoglm_lab.compress.low_rank import record_inputs
+
+many = BatchEngine(model, processor)
+with torch.inference_mode():
+    flows = record_inputs(model, lambda changed: BatchEngine(changed, processor).loss(requests[:8]), most=1024)
+spread = {name: float(x.abs().max() / x.square().mean().sqrt()) for name, x in flows.items() if name.startswith("layers.")}
+tails = dict(sorted(spread.items(), key=lambda item: -item[1])[:8])
+bars("Largest input, in typical inputs", {"times": tails}, "largest over root mean square")
+
+# %% [markdown]
+# One input fifty times as large as the rest stretches the range until the rest shares a handful of codes. Calibration decides
+# how much of the tail to clip.
+
+# %%
+worst = max(spread, key=spread.get)
+flow = flows[worst]
+codes_used = {}
+for method in ("minmax", "percentile", "mse"):
+    found = quantize(flow, Scheme(8, False, "tensor"), method)
+    codes_used[method] = {"error, %": 100 * relative_error(flow, found.dequantize()), "clipped, %": 100 * found.clipped}
+bars(f"Eight-bit inputs of {worst}", codes_used, "per cent", digits=2)
+
+# %% [markdown]
+# Static quantisation of the agent's linear layers, weights and inputs, calibrated on a few real requests:
+
+# %%
+from autoglm_lab.compress import Recipe, apply
+
+calibration = [many.inputs(requests[first : first + 8]) for first in range(0, 32, 8)]
+static, report = apply(model, Recipe("static", bits=8, group_size=0, round_inputs=True), engine.example(), calibration=calibration)
+print(f"weights and inputs in 8 bits: {report.bytes / 1e6:.1f} MB, {right_steps(static):.1f} % of the steps right")
+
+# %% [markdown]
+# ## Is it faster?
+#
+# Smaller, yes. Faster only where a kernel computes with integers. Our packed layers unpack to floats first, so they are
+# slower; PyTorch's dynamic int8 layers do multiply integers, if the processor can.
+
+# %%
+import copy
+import warnings
+
+from autoglm_lab.compress.quantization import PackedLinear
+from autoglm_lab.measure.machine import cpu_flags
+from autoglm_lab.measure.timing import paired
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # PyTorch announces that this will move to torchao
+    kernels = torch.ao.quantization.quantize_dynamic(copy.deepcopy(model.layers[0]), {torch.nn.Linear}, dtype=torch.qint8)
+print("integer instructions here:", ", ".join(flag for flag in cpu_flags() if "vnni" in flag or "int8" in flag) or "none")
+
+# %%
+matrix = model.layers[0].mlp.gate_up_proj
+layers = {
+    "32-bit floats": matrix,
+    "unpacked, then floats": PackedLinear(matrix.weight, None, variants[8]),
+    "integer kernel": kernels.mlp.gate_up_proj,
+}
+rows = torch.randn(16, matrix.in_features)
+with torch.inference_mode():
+    times = paired({name: lambda layer=layer: layer(rows) for name, layer in layers.items()}, runs=60)
+bars(f"One layer, 16 tokens, {torch.get_num_threads()} threads", {"median": {k: 1000 * v.median_ms for k, v in times.items()}},
+     "microseconds", digits=0)  # fmt: skip
+
+# %% [markdown]
+# ## A model nobody here wrote
+#
+# Prune, quantise, save, load: a Llama of random weights, in ten lines.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from autoglm_lab import compress
+
+foreign = LlamaForCausalLM(LlamaConfig(vocab_size=500, hidden_size=128, intermediate_size=256, num_hidden_layers=2,
+                                       num_attention_heads=8, num_key_value_heads=4)).eval()  # fmt: skip
+example = {"input_ids": torch.randint(0, 500, (1, 12)), "use_cache": False}
+made, report = compress.apply(foreign, Recipe("third off, 4 bits", channels=0.33, bits=4), example)
+with tempfile.TemporaryDirectory() as folder:
+    compress.save(made, Path(folder) / "small")
+    again = compress.load(LlamaForCausalLM(foreign.config), Path(folder) / "small").eval()
+same = torch.equal(again(**example).logits, made(**example).logits)
+print(
+    f"{sum(4 * p.numel() for p in foreign.parameters()) / 1e3:,.0f} kB -> {report.bytes / 1e3:,.0f} kB; comes back as it was: {same}"
+)
+assert same
+
+# %% [markdown]
+# ## Exercise 1: codes
+#
+# Symmetric codes for a whole array: the largest magnitude becomes the largest code, and what lies between is rounded.
+
+
+# %% tags=["exercise"]
+def to_codes(x, bits):
+    """Whole numbers from -(2 ** (bits - 1) - 1) to 2 ** (bits - 1) - 1, of the shape of x."""
+    # <solution>
+    top = 2 ** (bits - 1) - 1
+    return np.round(x / (np.abs(x).max() / top)).astype(int)
+    # </solution>
+    # <stub> return None  # the scale first, then round
+
+
+# %%
+lab.check("05.to_codes", to_codes)
+
+# %% [markdown]
+# ## Exercise 2: two weights in a byte
+#
+# `codes` holds numbers from 0 to 15. Put two by two into bytes, the first of each pair in the low half. If one is left
+# over, zero keeps it company.
+
+
+# %% tags=["exercise"]
+def pack4(codes):
+    """An array of uint8, half as long as codes (rounded up)."""
+    # <solution>
+    even = np.append(codes, [0] * (len(codes) % 2)).astype(int)
+    return (even[0::2] + 16 * even[1::2]).astype(np.uint8)
+    # </solution>
+    # <stub> return None  # even places, odd places, sixteen
+
+
+# %%
+lab.check("05.pack4", pack4)
+
+# %% [markdown]
+# ## What was simulated, what was real
+#
+# Bytes, errors and right steps are those of the real agent. Its integers are unpacked to floats before they are multiplied, so
+# what it *answers* is what an integer runtime would answer, up to the order of sums, but how *fast* it is says nothing about
+# one; the last timing shows one integer kernel of PyTorch on this machine. Runtimes made for integers come with export.
+#
+# ## To take away
+#
+# 1. A code is a rounded quotient; the error is at most half a scale, so the whole art is to keep scales small.
+# 2. Small scales mean few weights under each: groups cost bytes and save accuracy.
+# 3. Weights alone make a model smaller; weights and inputs together, and a kernel for them, make it faster.
