@@ -35,7 +35,7 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
     return Scenes(folder / "scenes", speech, train_tokenizer())
 
 
-def few_scenes(folder: Path, scenes: int = 96, processes: int = 2) -> Scenes:
+def few_scenes(folder: Path, scenes: int = 96, processes: int = 0) -> Scenes:
     """A small world for a short recovery, made in seconds: new screens, and one shipped voice of each language."""
     make_scenes(folder / "scenes", SceneSpec(scenes=scenes, first=FEW_FIRST), processes)
     if not (folder / "speech" / "clips.npz").exists():

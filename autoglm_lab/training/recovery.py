@@ -35,6 +35,9 @@ class Recovery:
     teacher: PhoneGLMForConditionalGeneration | None = None
     alpha: float = 0.7  # share of the teacher in what the answers are compared with
     seed: int = 0
+    bfloat16: bool | None = (
+        None  # None: where it is fast; it compiles a kernel for every shape of batch, and keeps them all in memory
+    )
     on_step: Callable[[dict[str, float]], None] | None = None
 
     def __call__(self, model: nn.Module, masks: Masks | None = None) -> None:
@@ -63,7 +66,8 @@ class Recovery:
 
     def _learn(self, model: PhoneGLMForConditionalGeneration, optimizer: Any, step: int) -> dict[str, float]:
         batch = self.data.batch(self.seed, FIRST_STEP + step, 0, self.pictures, self.samples, hard=True, copies=self.copies)
-        with torch.autocast("cpu", torch.bfloat16) if has_fast_bf16() else nullcontext():
+        half = has_fast_bf16() if self.bfloat16 is None else self.bfloat16
+        with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
             losses = step_losses(model, batch, self.data.concepts, teacher=self.teacher)
         mixed = losses.answer if self.teacher is None else (1 - self.alpha) * losses.answer + self.alpha * losses.soft
         weights = Recipe()

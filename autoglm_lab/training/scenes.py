@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,15 +218,19 @@ def _chunk(job: tuple[Path, int, int, SceneSpec]) -> list[dict[str, Any]]:
 
 
 def make_scenes(folder: Path, spec: SceneSpec = SceneSpec(), processes: int = 2) -> None:
-    """Write `spec.scenes` scenes into `folder` (pictures-*.npy, scenes.json); nothing happens if they are there already."""
+    """Write `spec.scenes` scenes into `folder` (pictures-*.npy, scenes.json); nothing happens if they are there already.
+
+    With 0 processes this one draws them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "scenes.json"
     if done.exists():
         return
     stop = spec.first + spec.scenes
     jobs = [(folder, i, min(i + 250, stop), spec) for i in range(spec.first, stop, 250)]
-    with ProcessPoolExecutor(processes) as pool:
-        facts = list(tqdm(pool.map(_chunk, jobs), total=len(jobs), desc="drawing scenes", unit="x250"))
+    with ProcessPoolExecutor(processes) if processes else nullcontext() as pool:
+        made = map(_chunk, jobs) if pool is None else pool.map(_chunk, jobs)
+        facts = list(tqdm(made, total=len(jobs), desc="drawing scenes", unit="x250"))
     part = done.with_suffix(".part")
     part.write_text(json.dumps([f for chunk in facts for f in chunk], ensure_ascii=False), "utf-8")
     part.rename(done)

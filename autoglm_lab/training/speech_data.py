@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable, Container, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -104,8 +105,9 @@ def training_takes(
         bank = SpeechBank.load()
         voices = [voice for lang in LANGS for voice in bank.voices(lang)[:bank_voices]]
         jobs += [partial(bank_takes, voice, seed, bank_augmentations, kinds=kinds) for voice in voices]
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for takes in tqdm(pool.imap(_run, jobs), total=len(jobs), desc="making voices", unit="job"):
+    with multiprocessing.get_context("spawn").Pool(processes) if processes else nullcontext() as pool:
+        made = map(_run, jobs) if pool is None else pool.imap(_run, jobs)
+        for takes in tqdm(made, total=len(jobs), desc="making voices", unit="job"):
             yield from takes
 
 

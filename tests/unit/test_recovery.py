@@ -17,7 +17,7 @@ from autoglm_lab.training.trainer import preset
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A few scenes with the clips of the bank, and an untrained small model."""
-    data = few_scenes(tmp_path_factory.mktemp("recovery"), scenes=24, processes=1)
+    data = few_scenes(tmp_path_factory.mktemp("recovery"), scenes=24)
     config = preset("mini").model
     config.vocab_size, config.hidden_size, config.head_dim = len(data.tokenizer), 64, 16
     config.intermediate_size, config.audio_channels, config.image_channels = 64, 32, (8, 8, 16, 16)
