@@ -70,5 +70,5 @@ def test_weights_are_pruned_by_hand(notebook_page):
     lab.screenshot("chapter-03-dark", of=root)
     lab.page.set_viewport_size({"width": 520, "height": 1600})
     lab.screenshot("chapter-03-narrow", of=root)
-    verdict = lab.python("print(measure(dial.shares)['loss'] / found.base - 1, sum(dial.shares.values()) > 3)")
-    assert verdict.endswith("True\n") and float(verdict.split()[0]) > 0
+    loss, most = map(float, lab.python("print(measure(dial.shares)['loss'], max(dial.shares.values()))").split())
+    assert 0 < loss < 20 and 0.6 < most < 1, "Python holds the shares that the page shows, and has measured them"
