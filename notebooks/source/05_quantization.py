@@ -159,7 +159,7 @@ tails = dict(sorted(spread.items(), key=lambda item: -item[1])[:8])
 bars("Largest input, in typical inputs", {"times": tails}, "largest over root mean square")
 
 # %% [markdown]
-# One input fifty times as large as the rest stretches the range until the rest shares a handful of codes. Calibration decides
+# One input many times as large as the rest stretches the range until the rest shares a handful of codes. Calibration decides
 # how much of the tail to clip.
 
 # %%
