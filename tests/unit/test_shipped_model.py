@@ -23,14 +23,14 @@ def many():
 def test_it_acts_and_answers(many):
     world = World(seed=3)
     assert answer_rate(many, typed_requests(world, 96), "typed_step").rate >= 0.95
-    assert answer_rate(many, question_requests(world, 64), "screen_qa").rate >= 0.92
-    assert task_rate(many, episodes(world, 32)).rate >= 0.8
+    assert answer_rate(many, question_requests(world, 64), "screen_qa").rate >= 0.97
+    assert task_rate(many, episodes(world, 32)).rate >= 0.9
 
 
 def test_its_gates_close_on_what_cannot_be_read(many):
     gates = gate_response(many, seed=0, count=128)
     assert gates["image"]["blur_8"] <= 0.75 * gates["image"]["clean"]
-    assert gates["speech"]["snr_0"] <= 0.8 * gates["speech"]["clean"]  # the card's figure is of 500
+    assert gates["speech"]["snr_0"] <= 0.75 * gates["speech"]["clean"]
 
 
 def test_the_loss_is_that_of_the_right_answers(many):
@@ -58,9 +58,9 @@ def test_its_card_is_what_its_figures_give():
 def test_what_was_reached_stays_reached():
     """As measured on 500 requests each: the samples above are too small for the asked figures themselves."""
     results = json.loads((data_dir() / "model" / "results.json").read_text())
-    for name in ("typed_step", "unseen_icons", "unseen_voice"):
+    for name, asked in ASKED.items():
         assert results[name]["n"] >= 500
-        assert results[name]["rate"] >= ASKED[name]
+        assert results[name]["rate"] >= asked, name
     image, speech = list(results["gates"]["image"].values()), list(results["gates"]["speech"].values())
     assert image == sorted(image, reverse=True)
     assert image[-1] <= 0.75 * image[0]
