@@ -249,7 +249,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _compress(options: argparse.Namespace) -> int:
-    from autoglm_lab.compress.agent import load_agent, save_agent
+    from autoglm_lab.compress.agent import load_agent, save_agent, write_report
     from autoglm_lab.compress.recipe import Recipe, apply, named
     from autoglm_lab.training.measured import measured
 
@@ -261,7 +261,7 @@ def _compress(options: argparse.Namespace) -> int:
     save_agent(model, engine.processor, options.out, recipe, report)
     if options.tasks:
         report = measured(report, load_agent(options.out), engine, tasks=options.tasks)
-        (options.out / "report.json").write_text(report.to_json() + "\n", "utf-8")
+        write_report(report, options.out)
     if options.json:
         print(report.to_json())
         return 0

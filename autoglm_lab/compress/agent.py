@@ -27,9 +27,16 @@ def save_agent(model: nn.Module, processor: PhoneGLMProcessor, folder: Path, rec
         model.config.save_pretrained(part)
         save_tokenizer(processor.tokenizer, part)
         (part / "recipe.json").write_text(recipe.to_json() + "\n", "utf-8")
-        (part / "report.json").write_text(report.to_json() + "\n", "utf-8")
+        write_report(report, part)
 
     save(model, folder, half=True, also=beside)
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write or replace a folder's `report.json`; a kill at any moment leaves the old one or the new one."""
+    part = folder / "report.json.part"
+    part.write_text(report.to_json() + "\n", "utf-8")
+    part.replace(folder / "report.json")
 
 
 def load_agent(folder: Path | str | None = None) -> TorchEngine:

@@ -29,13 +29,13 @@ def _story(training: dict[str, Any]) -> str:
         first < training["step"]
     )
     kind = "bfloat16 matrix products" if training["bfloat16"] else "float32"
-    return f"""One run from nothing, {training["minutes"]:.0f} minutes of training steps on {training["threads"]} processor threads
+    return f"""From nothing, {training["minutes"]:.0f} minutes of training steps on {training["threads"]} processor threads
 ({kind}): {recipe["align_steps"]:,} steps that align picture cells and spoken words with the embeddings of their names, then
 {training["step"] - recipe["align_steps"]:,} steps of instruction, each with up to {recipe["samples"]} requests about each of
 {recipe["pictures"]} screens. The learning rate rises to {recipe["learning_rate"]:g} and falls along a cosine; the last gated
-layer is shown where the evidence for each answer lies; an open gate costs a little, and more where picture or sound are
-spoilt; from step {recipe["hard_from"]:,} on, requests that compare two things (is the switch as wished?) are drawn more
-often. {again}{practice}Saved is an average of the weights (decay {recipe["average"]}).
+layer is shown where the evidence for each answer lies; an open gate costs a little, and one that is more open to what is
+spoilt than to what is clean costs more; from step {recipe["hard_from"]:,} on, requests that compare two things (is the
+switch as wished?) are drawn more often. {again}{practice}Saved is an average of the weights (decay {recipe["average"]}).
 {training.get("note", "")}""".rstrip()
 
 

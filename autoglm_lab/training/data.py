@@ -256,10 +256,9 @@ def cell_of(x: int, y: int) -> int:
 
 
 def clip_noise(folder: Path, count: int) -> np.ndarray:
-    """How spoilt each of `count` clips is: the noise's share of the amplitude, 0 without noise, 1 for clips lost in it."""
-    snr_db = np.load(folder / "clips.npz")["snr"]
-    share = 1 / (1 + 10 ** (snr_db.astype(np.float64) / 20))
-    return np.asarray(np.concatenate((share, np.ones(count - len(share)))))
+    """How spoilt each of `count` clips is: 0 from 30 dB of speech over noise upwards, 1 at 0 dB and for clips lost in noise."""
+    snr_db = np.load(folder / "clips.npz")["snr"].astype(np.float64)
+    return np.asarray(np.concatenate((np.clip(1 - snr_db / 30, 0, 1), np.ones(count - len(snr_db)))))
 
 
 def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tuple[str, int], list[int]]]:

@@ -17,7 +17,7 @@ from autoglm_lab.training.copying import Copying
 from autoglm_lab.training.data import Batch, Concepts
 
 TEMPERATURE = 0.07
-NOISE_PRICE = 4.0  # a gate open to what is lost in noise costs this much more than one open to what is clean
+NOISE_PRICE = 25.0  # times the covariance of gate and noise
 PLACE_SIGMA = 8.0  # coordinates: how far (in thousandths) a prediction may be off and still earn most of the credit
 
 
@@ -173,12 +173,16 @@ def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Ten
 
 
 def price_of_gates(gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"], noise: Float[Tensor, " B"]) -> Tensor:
-    """The mean gate over answer tokens of the requests that have the modality (elsewhere it is exactly 0).
+    """The mean gate over answer tokens, and `NOISE_PRICE` times the covariance of gate and noise where tokens are chosen.
 
-    Each counts `1 + NOISE_PRICE * noise` times: to listen to what is spoilt has to be worth more.
+    Only requests that have the modality count (elsewhere the gate is exactly 0). The covariance makes it worth being more
+    open to what is clean than to what is spoilt; a token is chosen one place before it stands.
     """
-    price = 1 + NOISE_PRICE * noise[:, None]
-    return (gate * price * answer).sum() / (answer * gate.gt(0)).sum().clamp_min(1)
+    has, chosen = gate.gt(0), answer[:, 1:] & gate[:, :-1].gt(0)
+    if not chosen.any():
+        return gate.sum() * 0
+    excess = noise - noise[chosen.any(1)].mean()
+    return gate[answer & has].mean() + NOISE_PRICE * (gate[:, :-1] * excess[:, None])[chosen].mean()
 
 
 def point_loss(weights: Float[Tensor, "B H T P"] | None, batch: Batch) -> tuple[Tensor, float]:

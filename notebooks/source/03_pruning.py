@@ -34,8 +34,7 @@ requests = typed_requests(World(seed=3), 24)
 
 
 def right_steps(changed):
-    answering = BatchEngine(changed, processor)
-    return 100 * np.mean([answer_rate(answering, requests[i : i + 8], "right").rate for i in range(0, len(requests), 8)])
+    return 100 * answer_rate(BatchEngine(changed, processor), requests, "right", batch=8).rate
 
 
 print(f"{right_steps(model):.1f} % of {len(requests)} steps are right")
@@ -158,8 +157,8 @@ for title, chosen in (("the same share everywhere", even), ("spread by the scan"
 # %% [markdown]
 # ## Your turn: cross the line
 #
-# The bar for all layers sets one threshold; the bars below it belong to one layer each. Cross the line: half of these weights
-# zero, and the loss no more than half above what it was.
+# The bar for all layers sets one threshold; the bars below it belong to one layer each. Cross the line: four of five of these
+# weights zero, and the loss no more than half above what it was.
 
 # %%
 weights = {layer: model.get_submodule(layer).weight.detach().numpy() for layer in layers[:8]}
@@ -175,7 +174,7 @@ dial
 # %%
 zeros = sum(share * sizes[layer] for layer, share in dial.shares.items()) / sum(sizes[layer] for layer in dial.shares)
 rise = measure(dial.shares)["loss"] / found.base - 1
-print(f"{zeros:.0%} zeros, loss {rise:+.0%}: you are {'across' if zeros >= 0.5 and rise <= 0.5 else 'not across yet'}")
+print(f"{zeros:.0%} zeros, loss {rise:+.0%}: you are {'across' if zeros >= 0.8 and rise <= 0.5 else 'not across yet'}")
 
 # %% [markdown]
 # ## Channels that go together

@@ -37,8 +37,7 @@ requests = typed_requests(World(seed=4), 32)
 
 
 def right_steps(changed):
-    answering = BatchEngine(changed, processor)
-    return 100 * np.mean([answer_rate(answering, requests[i : i + 8], "right").rate for i in range(0, len(requests), 8)])
+    return 100 * answer_rate(BatchEngine(changed, processor), requests, "right", batch=8).rate
 
 
 print(f"{right_steps(model):.1f} % of {len(requests)} steps are right")

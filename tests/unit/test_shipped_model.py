@@ -30,7 +30,7 @@ def test_it_acts_and_answers(many):
 def test_its_gates_close_on_what_cannot_be_read(many):
     gates = gate_response(many, seed=0, count=128)
     assert gates["image"]["blur_8"] <= 0.75 * gates["image"]["clean"]
-    assert gates["speech"]["snr_0"] <= 0.75 * gates["speech"]["clean"]
+    assert gates["speech"]["snr_0"] <= 0.75 * gates["speech"]["snr_10"] <= 0.75 * gates["speech"]["clean"]
 
 
 def test_the_loss_is_that_of_the_right_answers(many):
@@ -62,6 +62,6 @@ def test_what_was_reached_stays_reached():
         assert results[name]["n"] >= 500
         assert results[name]["rate"] >= asked, name
     image, speech = list(results["gates"]["image"].values()), list(results["gates"]["speech"].values())
-    assert image == sorted(image, reverse=True)
-    assert image[-1] <= 0.75 * image[0]
-    assert speech[-1] <= 0.75 * speech[0]
+    for gates in (image, speech):
+        assert gates == sorted(gates, reverse=True)
+        assert gates[-1] <= 0.75 * gates[0]

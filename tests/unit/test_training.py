@@ -254,14 +254,19 @@ def test_agents_come_back_to_a_home_page_from_an_app():
     assert {last for _, kind, last in ways if kind in ("describe", "has_app", "who")} == {""}
 
 
-def test_what_is_noisy_costs_more_to_listen_to(data):
-    gate = torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.0, 0.0]])
-    answer = torch.tensor([[False, True], [True, True], [True, True]])
-    clean = price_of_gates(gate, answer, torch.zeros(3))
-    assert clean.item() == pytest.approx(0.5), "the mean over the answer tokens of those who have the modality"
-    lost = price_of_gates(gate, answer, torch.ones(3))
-    assert lost.item() == pytest.approx(0.5 * (1 + NOISE_PRICE))
-    assert clip_noise_of([np.inf, 0.0, 20.0]) == pytest.approx([0, 0.5, 1 / 11, 1, 1])
+def test_being_more_open_to_noise_than_to_what_is_clean_costs(data):
+    answer = torch.tensor([[False, True], [False, True], [True, True]])  # a token is chosen at the first place, stands at the second
+
+    def price(clean: float, spoilt: float, noise: float = 1.0) -> float:
+        gate = torch.tensor([[clean, 0.2], [spoilt, 0.4], [0.0, 0.0]])  # the third request lacks the modality
+        return price_of_gates(gate, answer, torch.tensor([0.0, noise, 0.7])).item()
+
+    assert price(0.9, 0.1, noise=0) == pytest.approx(0.3), "without noise: the mean over answer tokens"
+    assert price(0.5, 0.5) == pytest.approx(0.3), "open alike to both"
+    assert price(0.3, 0.5) == pytest.approx(0.3 + NOISE_PRICE * 0.05)
+    assert price(0.5, 0.3) == pytest.approx(0.3 - NOISE_PRICE * 0.05)
+    assert price_of_gates(torch.zeros(3, 2), answer, torch.ones(3)).item() == 0
+    assert clip_noise_of([np.inf, 0.0, 20.0]) == pytest.approx([0, 1, 1 / 3, 1, 1])
     batch = data.batch(0, 5, 0, 6, 3)
     assert batch.image_noise.shape == batch.audio_noise.shape == (len(batch.ids),)
     assert not batch.audio_noise[batch.audio_present == 0].any()
