@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     compress.add_argument("--out", type=Path, required=True, help="folder for the small agent")
     compress.add_argument("--steps", type=_whole, default=0, help="steps of recovery training (default 0: none)")
     compress.add_argument("--data", type=Path, help="folder with the scenes of `train --preset full` (default: where it puts them)")
+    compress.add_argument("--alone", action="store_true", help="recover without the whole agent as a teacher")
     compress.add_argument("--tasks", type=_whole, default=0, help="measure it on this many typed and spoken steps (default 0: not)")
     compress.set_defaults(command=_compress)
 
@@ -251,13 +252,19 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _compress(options: argparse.Namespace) -> int:
     from autoglm_lab.compress.agent import load_agent, save_agent, write_report
     from autoglm_lab.compress.recipe import Recipe, apply, named
-    from autoglm_lab.training.measured import measured
+    from autoglm_lab.training.batch import BatchEngine
+    from autoglm_lab.training.measured import measured, sample_requests
 
     path = Path(options.recipe)
     recipe = Recipe.read(path) if path.suffix == ".json" or path.exists() else named(options.recipe)
     engine = _engine(options)
-    train = _recovery(options, engine.model) if options.steps else None
-    model, report = apply(engine.model, recipe, engine.example(), train=train)
+    train = _recovery(options, None if options.alone else engine.model) if options.steps else None
+    many = BatchEngine(engine.model, engine.processor)
+    sample = sample_requests() if recipe.importance != "l1" or recipe.round_inputs else []
+    model, report = apply(engine.model, recipe, engine.example(), train=train, loss=lambda made: many.loss(sample, made),
+                          calibration=(many.rightly_answered([request])[0] for request in sample))  # fmt: skip
+    if options.steps:
+        report = replace(report, note=f"{options.steps} training steps{' alone' * options.alone}")
     save_agent(model, engine.processor, options.out, recipe, report)
     if options.tasks:
         report = measured(report, load_agent(options.out), engine, tasks=options.tasks)
@@ -274,7 +281,7 @@ def _compress(options: argparse.Namespace) -> int:
     return 0
 
 
-def _recovery(options: argparse.Namespace, teacher: Any) -> Any:
+def _recovery(options: argparse.Namespace, teacher: Any | None) -> Any:
     from autoglm_lab.training.build import prepare
     from autoglm_lab.training.recovery import Recovery
 

@@ -21,7 +21,7 @@ from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
 from autoglm_lab.compress.sparsity import Masks, magnitude_masks, prune
 from autoglm_lab.compress.structured import Importance, layer_macs, prune_structured
-from autoglm_lab.measure.report import Report, strict_object, within
+from autoglm_lab.measure.report import Report, read_reports, strict_object, within
 from autoglm_lab.paths import data_dir
 
 Train = Callable[[nn.Module, Masks | None], None]  # trains a model in place; masks, if any, have to be applied after each step
@@ -121,11 +121,7 @@ class Recipe:
         """
         if megabytes is None and milliseconds is None:
             raise ValueError("a budget is needed: megabytes or milliseconds")
-        folder = data_dir() / "reports" if reports is None else reports
-        known = [Report.from_json(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
-        if not known:
-            raise FileNotFoundError(f"there are no reports in {folder.name!r}; measure recipes with `autoglm-lab compress --tasks`")
-        best = within(known, megabytes=megabytes, milliseconds=milliseconds)
+        best = within(read_reports(reports).values(), megabytes=megabytes, milliseconds=milliseconds)
         return cls() if best.name == cls().name else named(best.name)
 
 

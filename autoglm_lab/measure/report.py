@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
+
+from autoglm_lab.paths import data_dir
 
 SMALLER = ("bytes", "parameters", "macs", "answer_ms")  # of these less is better; of `success` more
 
@@ -27,6 +30,23 @@ class Report:
     threads: int | None = None
     cpu_flags: tuple[str, ...] | None = None
     note: str = ""
+
+    def __str__(self) -> str:
+        """What was measured, in a line.
+
+        >>> print(Report("four", bytes=9_000_000, success=0.975, ci95=(0.9634, 0.983), n=1000, answer_ms=80.0, whole_ms=90.0))
+        four: 97.5 % of 1,000 right (96.3 to 98.3), 9.0 MB, 80 ms an answer beside 90 ms
+        """
+        low, high = self.ci95 or (0.0, 1.0)
+        parts = (
+            None if self.success is None else f"{self.success:.1%} of {self.n:,} right ({100 * low:.1f} to {100 * high:.1f})",
+            None if self.bytes is None else f"{self.bytes / 1e6:.1f} MB",
+            None if self.answer_ms is None else f"{self.answer_ms:.0f} ms an answer",
+            self.note,
+        )
+        beside = "" if self.whole_ms is None else f" beside {self.whole_ms:.0f} ms"
+        told = (part + beside * part.endswith("an answer") for part in parts if part)
+        return f"{self.name}: {', '.join(told)}".replace("%", " %")
 
     def to_json(self) -> str:
         """The record as JSON, without what was not measured."""
@@ -52,6 +72,15 @@ def strict_object(text: str, known: set[str], what: str) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"{what} has no field {', '.join(map(repr, unknown))}; there are {', '.join(sorted(known))}")
     return facts
+
+
+def read_reports(folder: Path | None = None) -> dict[str, Report]:
+    """The reports in a folder (default: the shipped ones) by the names of their files. FileNotFoundError if there are none."""
+    place = data_dir() / "reports" if folder is None else folder
+    known = {path.stem: Report.from_json(path.read_text("utf-8")) for path in sorted(place.glob("*.json"))}
+    if not known:
+        raise FileNotFoundError(f"there are no reports in {place.name!r}; measure recipes with `autoglm-lab compress --tasks`")
+    return known
 
 
 def dominates(a: Report, b: Report, by: Sequence[str]) -> bool:

@@ -80,16 +80,23 @@ class BatchEngine:
         full = dict(inputs) | {"input_ids": torch.cat((inputs["input_ids"], tail), 1), "attention_mask": mask}
         return full | {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)}, said.bool()
 
-    def loss(self, requests: Sequence[Request], model: torch.nn.Module | None = None) -> Float[Tensor, ""]:
-        """Mean cross-entropy of the right answers' tokens: quicker than answering, and it has a gradient.
+    def rightly_answered(self, requests: Sequence[Request]) -> tuple[dict[str, Any], Bool[Tensor, "B T"]]:
+        """The tensors of a batch with the right answers after its prompts, and which of the last T places hold an answer.
 
-        `model` may be a changed copy of the engine's. ValueError for requests that have no right answer.
+        ValueError for requests that have no right answer.
         """
         actions = [request.wanted for request in requests]
         if not actions or None in actions:
             raise ValueError("each request needs the action that is wanted; tasks that are played to the end have none")
         texts = [write_answer("", format_action(action)) for action in actions if action is not None]
-        full, said = self.with_answers(self.inputs(requests), texts)
+        return self.with_answers(self.inputs(requests), texts)
+
+    def loss(self, requests: Sequence[Request], model: torch.nn.Module | None = None) -> Float[Tensor, ""]:
+        """Mean cross-entropy of the right answers' tokens: quicker than answering, and it has a gradient.
+
+        `model` may be a changed copy of the engine's. ValueError for requests that have no right answer.
+        """
+        full, said = self.rightly_answered(requests)
         logits = (self.model if model is None else model)(**full, logits_to_keep=said.shape[1] + 1).logits[:, :-1][said]
         return cross_entropy(logits.float(), full["input_ids"][:, -said.shape[1] :][said])
 

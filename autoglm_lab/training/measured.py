@@ -11,9 +11,16 @@ from autoglm_lab.measure.machine import fast_maths
 from autoglm_lab.measure.report import Report
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.training.batch import BatchEngine
-from autoglm_lab.training.evaluation import Rate, evaluate
+from autoglm_lab.training.evaluation import Rate, Request, World, evaluate, spoken_requests, typed_requests
 
 STEPS = ("typed_step", "spoken_step")
+SAMPLE_SEED = 1_000_003  # far from the seeds that anybody evaluates with
+
+
+def sample_requests(count: int = 32) -> list[Request]:
+    """Typed and spoken steps, half and half, on which importances are measured and ranges calibrated: never evaluated."""
+    world = World(SAMPLE_SEED)
+    return typed_requests(world, count - count // 2) + spoken_requests(world, count // 2, held_out=False)
 
 
 def measured(report: Report, small: TorchEngine, whole: TorchEngine, *, tasks: int = 500, seed: int = 0, rounds: int = 3) -> Report:

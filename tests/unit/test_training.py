@@ -255,7 +255,7 @@ def test_agents_come_back_to_a_home_page_from_an_app():
 
 
 def test_being_more_open_to_noise_than_to_what_is_clean_costs(data):
-    answer = torch.tensor([[False, True], [False, True], [True, True]])  # a token is chosen at the first place, stands at the second
+    answer = torch.tensor([[False, True], [False, True], [True, True]])  # chosen at the first place, standing at the second
 
     def price(clean: float, spoilt: float, noise: float = 1.0) -> float:
         gate = torch.tensor([[clean, 0.2], [spoilt, 0.4], [0.0, 0.0]])  # the third request lacks the modality

@@ -1,0 +1,102 @@
+"""What the articles on this subject claim, what is asked of the agent here, and what was measured: `data/claims.csv`.
+
+Every figure is computed from a report in `data/reports/`; `python -m autoglm_lab.measure.claims` writes the table anew.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+
+from autoglm_lab.measure.report import Report, read_reports
+from autoglm_lab.paths import data_dir
+
+COLUMNS = (
+    "part", "report", "claimed", "asked", "reached", "points_lost", "success", "low", "high", "n", "share_of_fp32_bytes",
+    "macs_saved", "parameters_saved", "times_faster", "training", "command",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row: a report, the claim it stands beside, and the least or most that is asked of it. None where nothing is."""
+
+    part: str  # of the course, as in its plan
+    report: str
+    claimed: str = ""
+    points: float | None = None  # success lost, at most, in points
+    of_fp32: float | None = None  # share of 32-bit bytes, at most
+    macs: float | None = None  # share of MACs saved, at least
+    faster: float | None = None  # times, at least
+    recipe: str = ""  # where it differs from the report's name
+
+    def asked(self) -> str:
+        """What is asked, in words."""
+        parts = (
+            ("" if self.points is None else f"at most {self.points:g} points lost"),
+            ("" if self.of_fp32 is None else f"at most {self.of_fp32:.0%} of FP32"),
+            ("" if self.macs is None else f"MACs -{self.macs:.0%}"),
+            ("" if self.faster is None else f"{self.faster:g} times faster"),
+        )
+        return ", ".join(part for part in parts if part)
+
+    def row(self, whole: Report, small: Report) -> dict[str, str]:
+        """The figures of a report beside those of the whole agent."""
+        lost = 100 * (_known(whole.success) - _known(small.success))
+        size = _known(small.bytes) / (4 * _known(whole.parameters))
+        saved = 1 - _known(small.macs) / _known(whole.macs)
+        faster = _known(small.whole_ms) / _known(small.answer_ms)
+        reached = (
+            (self.points is None or lost <= self.points + 1e-9)
+            and (self.of_fp32 is None or size <= self.of_fp32)
+            and (self.macs is None or saved >= self.macs - 0.005)
+            and (self.faster is None or faster >= self.faster)
+        )
+        low, high = small.ci95 or (0.0, 1.0)
+        recipe, training = self.recipe or self.report, small.note.split()
+        steps = f" --steps {training[0]}{' --alone' * ('alone' in training)}" if training else ""
+        return {
+            "part": self.part, "report": self.report, "claimed": self.claimed, "asked": self.asked(),
+            "reached": ("yes" if reached else "no") if self.asked() else "", "points_lost": f"{lost:.1f}",
+            "success": f"{small.success:.3f}", "low": f"{low:.3f}", "high": f"{high:.3f}", "n": f"{small.n}",
+            "share_of_fp32_bytes": f"{size:.3f}", "macs_saved": f"{saved:.3f}",
+            "parameters_saved": f"{1 - _known(small.parameters) / _known(whole.parameters):.3f}", "times_faster": f"{faster:.2f}",
+            "training": small.note, "command": f"autoglm-lab compress --recipe {recipe}{steps} --tasks 500 --out small",
+        }  # fmt: skip
+
+
+def _known(value: float | None) -> float:
+    if value is None:
+        raise ValueError("a report lacks a figure; measure it with `autoglm-lab compress --tasks`")
+    return float(value)
+
+
+CLAIMS = (
+    Claim("B1", "sparse80", "80 % sparse, < 1 % loss, 1.5x faster", points=1),
+    Claim("B2", "channels40", "60 % of channels, 1.2 % loss, 2.3x faster", points=1, macs=0.4, faster=1.4),
+    Claim("B3", "gradient30", "-30 % compute, < 1.5 % loss", points=1.5, macs=0.3),
+    Claim("B5", "student", "", points=2),
+    Claim("B5", "student_alone", recipe="student"),
+    Claim("B6", "rank40", "r = 64: 512 K -> 82 K parameters, 1.7x faster", points=1),
+    Claim("B7", "int8", "4x smaller, -0.8 points", points=0.5, of_fp32=0.27),
+    Claim("B7", "int8_static", "58.2 -> 42.1 ms, -0.5 points", points=1, of_fp32=0.27),
+    Claim("B8", "int4", "40 % of the size or less", points=1.5, of_fp32=0.18),
+    Claim("B9", "int2_rounded", recipe="int2"),
+    Claim("B9", "int2", "< 1 % loss", points=1),
+    Claim("B10", "small", "-62 % latency, 1.5 % loss", points=1.5, faster=1 / 0.38),
+)
+
+
+def table() -> str:
+    """`data/claims.csv` as the shipped reports give it. KeyError names a report that is missing."""
+    known = read_reports() | read_reports(data_dir() / "reports" / "compared")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(claim.row(known["whole"], known[claim.report]) for claim in CLAIMS)
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    (data_dir() / "claims.csv").write_text(table(), "utf-8")

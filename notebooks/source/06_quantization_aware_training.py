@@ -1,0 +1,303 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lab:
+#     goal: train a model on the grid it will live on, and get back what rounding took
+# ---
+
+# %% [markdown]
+# # 06 Quantisation-aware training
+#
+# After this chapter you can
+#
+# - let a gradient pass a rounding, and say why that lie works,
+# - train weights and scales together, on the grid of the finished model,
+# - find the layers that cannot bear few bits and spare them,
+# - show that what was trained is, to the bit, what is stored.
+#
+# Rounding a trained model costs little at eight bits and much at two. Here the model learns to live with it.
+
+# %%
+import numpy as np
+import torch
+
+import autoglm_lab as lab
+from autoglm_lab.training.batch import BatchEngine
+from autoglm_lab.training.evaluation import World, answer_rate, typed_requests
+
+engine = lab.load()
+model, processor = engine.model, engine.processor
+many, requests = BatchEngine(model, processor), typed_requests(World(seed=7), 24)
+
+
+def loss(changed):
+    """Cross-entropy of the right answers to steps that nobody trained on."""
+    with torch.inference_mode():
+        return float(np.mean([float(many.loss(requests[i : i + 8], changed)) for i in range(0, len(requests), 8)]))
+
+
+def right_steps(changed):
+    return 100 * answer_rate(BatchEngine(changed, processor), requests, "right", batch=8).rate
+
+
+whole = loss(model)
+print(f"loss {whole:.3f}, {right_steps(model):.0f} % of the steps right")
+
+# %% [markdown]
+# ## Predict
+#
+# The decoder's matrices go down to two bits: every weight is minus one, zero or one, times a scale. Rounded
+# without training, then trained for a few seconds on that grid: how much of the lost ground comes back?
+
+# %%
+my_guess = 50  # per cent of what rounding added to the loss
+
+# %% [markdown]
+# ## The staircase and the ramp
+#
+# A rounding is a staircase: flat everywhere, so its gradient is zero and nothing can be learned through it. The **straight-through**
+# estimator computes the staircase forwards and pretends, backwards, that it was a ramp. Where a value is clipped, the ramp ends.
+
+# %%
+from autoglm_lab.widgets.charts import lines
+
+
+def round_straight_through(x, scale, bits):
+    """Forwards a staircase, backwards a ramp."""
+    top = 2 ** (bits - 1) - 1
+    codes = x / scale
+    codes = codes + (codes.round() - codes).detach()
+    return scale * codes.clamp(-top, top)
+
+
+x = torch.linspace(-2, 2, 201, requires_grad=True)
+y = round_straight_through(x, torch.tensor(0.5), 3)
+y.sum().backward()
+lines(
+    "Three bits, scale one half",
+    {"value": (x.tolist(), y.tolist()), "gradient that is used": (x.tolist(), x.grad.tolist())},
+    "x",
+    "rounded",
+)
+
+# %% [markdown]
+# Does the package do the same, in value and in gradient? And PyTorch?
+
+# %%
+from autoglm_lab.compress.qat import fake_quantize
+from autoglm_lab.compress.quantization import Scheme
+
+theirs = x.detach().clone().requires_grad_()
+rounded = fake_quantize(theirs[None], torch.full((1, 1), 0.5), torch.zeros(1, 1), Scheme(3, granularity="tensor"))[0]
+rounded.sum().backward()
+torchs = torch.fake_quantize_per_tensor_affine(x.detach(), 0.5, 0, -3, 3)
+print("values:", torch.equal(rounded, y), torch.allclose(torchs, y), " gradients:", torch.equal(theirs.grad, x.grad))
+assert torch.equal(rounded, y) and torch.equal(theirs.grad, x.grad)
+
+# %% [markdown]
+# ## A weight that learns where to stand
+#
+# The smallest example there is: one weight, a grid of step one, and a target between two grid points. The float underneath
+# gathers small pushes until the rounded weight jumps; it ends up swinging about the border, and its mean is the target.
+
+# %%
+weight, target, path = torch.tensor([0.2], requires_grad=True), 0.7, []
+for _ in range(120):
+    seen = round_straight_through(weight, torch.tensor(1.0), 3)
+    (0.5 * (seen - target) ** 2).sum().backward()
+    with torch.no_grad():
+        weight -= 0.1 * weight.grad
+        weight.grad = None
+    path.append((float(weight), float(seen)))
+under, on_grid = zip(*path, strict=True)
+lines("One weight on a grid", {"the float underneath": (range(120), under), "on the grid": (range(120), on_grid)}, "step", "value",
+      f"The weight ends between {min(on_grid[60:]):.0f} and {max(on_grid[60:]):.0f}; its mean is {np.mean(on_grid[60:]):.2f}, the target {target}.")  # fmt: skip
+
+# %% [markdown]
+# ## Which layers cannot bear it?
+#
+# Round one layer at a time to two bits and look at the loss. The touchiest stay in 16 bits.
+
+# %%
+from autoglm_lab.compress.quantization import quantize_weights
+from autoglm_lab.compress.sensitivity import scan
+from autoglm_lab.widgets.charts import bars
+
+TWO = Scheme(2, True, "group", 32)
+linears = [name for name, module in model.named_modules()
+           if type(module) is torch.nn.Linear and name.startswith("layers.")]  # fmt: skip
+blocks = sorted({name.rsplit(".", 1)[0] for name in linears})
+
+
+def only(changed, block, _bits):
+    others = tuple(name for name, _ in changed.named_modules() if name and not f"{name}.".startswith(f"{block}."))
+    kept = tuple(name for name in others if not f"{block}.".startswith(f"{name}."))
+    return quantize_weights(changed, TWO, method="mse", skip=kept)
+
+
+found = scan(model, blocks, (2,), only, loss)
+bars("Two bits in one block alone", {"rise": {block: row[2] for block, row in found.rises().items()}}, "rise of the loss", digits=3)
+
+# %%
+spared = found.ranking()[:2]
+chosen = [name for name in linears if not name.startswith(tuple(spared))]
+print("kept as they are:", ", ".join(spared))
+print(f"{len(chosen)} of {len(linears)} matrices go to two bits")
+
+# %% [markdown]
+# ## Round, or train
+#
+# `prepare` puts every chosen layer on its grid: forwards it computes with rounded weights, backwards the floats underneath and
+# the scales learn. Only the decoder learns here; what it sees and hears stays as it is.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from autoglm_lab.compress.qat import convert, prepare
+from autoglm_lab.training.build import few_scenes
+from autoglm_lab.training.recovery import Recovery
+
+learning = prepare(model, TWO, select=lambda name: name in chosen)
+for name, parameter in learning.named_parameters():
+    parameter.requires_grad_(name.startswith("layers."))
+rounded_only = convert(learning)
+curve = [loss(rounded_only)]
+with tempfile.TemporaryDirectory() as folder:
+    world = few_scenes(Path(folder), scenes=48)
+
+
+def look(row):
+    if row["step"] % 8 == 0:
+        curve.append(loss(learning.train(False)))
+        learning.train()
+
+
+Recovery(world, steps=32, learning_rate=3e-4, pictures=2, copies=4, teacher=model, bfloat16=False, on_step=look)(learning)
+
+# %%
+steps, back = [8 * number for number in range(len(curve))], 100 * (curve[0] - curve[-1]) / (curve[0] - whole)
+lines(
+    "Two bits, trained on the grid", {"on the grid": (steps, curve), "as floats": ([0, steps[-1]], [whole, whole])}, "training step",
+    "loss on unseen steps", f"{back:.0f}% of what rounding added is gone after {steps[-1]} steps; you guessed {my_guess}%.",
+)  # fmt: skip
+
+# %%
+trained = convert(learning)
+for name, made in (("as floats", model), ("rounded", rounded_only), ("trained on the grid", trained)):
+    print(f"{name:20} loss {loss(made):.3f}, {right_steps(made):.0f} % of the steps right")
+
+# %% [markdown]
+# ## What was trained is what is stored
+#
+# `convert` packs the very codes and scales the training ended with. The finished model has no floats to fall back on, and
+# computes what the learning one computed:
+
+# %%
+from autoglm_lab.compress.files import stored_bytes
+from autoglm_lab.compress.qat import scales
+
+example = engine.example()
+with torch.inference_mode():
+    difference = float((learning.train(False)(**example).logits - trained(**example).logits).abs().max())
+first = next(iter(scales(trained)))
+print(f"largest difference of any score: {difference:.1e}")
+print(f"{first}: {scales(trained)[first]['scale'].numel():,} learned scales, stored as they were learned:",
+      torch.equal(scales(trained)[first]["scale"], scales(learning)[first]["scale"]))  # fmt: skip
+print(f"stored: {stored_bytes(model) / 1e6:.1f} MB as 16-bit floats, {stored_bytes(trained) / 1e6:.1f} MB trained")
+assert difference < 1e-3
+
+# %% [markdown]
+# ## Thorough training, and everything together
+#
+# The same two bits, for every layer of the agent and for longer: `autoglm-lab compress --recipe int2 --steps 300 --tasks 500`.
+
+# %%
+from autoglm_lab.measure.report import read_reports
+from autoglm_lab.paths import data_dir
+
+known = read_reports()
+for report in (known["whole"], read_reports(data_dir() / "reports" / "compared")["int2_rounded"], known["int2"]):
+    print(report)
+
+# %% [markdown]
+# Here are all agents of chapters 03 to 06 on one plane. Nothing beats those on the line. Choose one, by mouse or with the arrow
+# keys, to load its recipe.
+
+# %%
+from autoglm_lab.compress.recipe import Recipe, apply, named
+
+
+def load(report):
+    global mine
+    mine = Recipe() if report.name == Recipe().name else named(report.name)
+    return f"loaded: {mine.to_json()}"
+
+
+plane = lab.widgets.pareto(list(known.values()), load)
+plane.choose("int4")
+plane
+
+# %% [markdown]
+# Chosen for you was `int4`. A recipe that only rounds is applied in a moment; one that cuts channels or trains takes longer, and
+# 2 GB (see `autoglm-lab compress --help`). There is a dial, too: say what fits, and get the recipe with the most success.
+
+# %%
+if mine.bits < 16 and not (mine.channels or mine.train_rounding):
+    small, report = apply(model, mine, example)
+    print(f"{report}; {right_steps(small):.0f} % of the {len(requests)} steps above are right")
+print(f"the best within 5 MB: {Recipe.for_budget(megabytes=5).name}, within 10 MB: {Recipe.for_budget(megabytes=10).name}")
+
+# %% [markdown]
+# ## Exercise 1: on the grid
+#
+# The nearest value of a symmetric grid, as floats. What lies outside goes to the last grid point.
+
+
+# %% tags=["exercise"]
+def fake(x, scale, bits):
+    """An array like x."""
+    # <solution>
+    top = 2 ** (bits - 1) - 1
+    return scale * np.clip(np.round(x / scale), -top, top)
+    # </solution>
+    # <stub> return None  # divide, round, clip, multiply
+
+
+# %%
+lab.check("06.fake_quantize", fake)
+
+# %% [markdown]
+# ## Exercise 2: straight through
+#
+# `gradient` is that of the rounded values. What is handed on to `x`?
+
+
+# %% tags=["exercise"]
+def backwards(gradient, x, scale, bits):
+    """An array like gradient."""
+    # <solution>
+    top = 2 ** (bits - 1) - 1
+    return gradient * (np.abs(np.round(x / scale)) <= top)
+    # </solution>
+    # <stub> return None  # a ramp, where it has not ended
+
+
+# %%
+lab.check("06.straight_through", backwards)
+
+# %% [markdown]
+# ## What was simulated, what was real
+#
+# The grid, the training and the losses are real; a few seconds of training show the direction, not the end of the road:
+# `autoglm-lab compress --recipe int2 --steps 2000 --out two`. The packed model unpacks its codes to floats before it multiplies;
+# a runtime with kernels for few bits would not.
+#
+# ## To take away
+#
+# 1. Forwards the truth, backwards a useful lie: that is all there is to training on a grid.
+# 2. Scales can learn like weights, and they are worth more than any rule for choosing them.
+# 3. Train on the grid that ships, or the phone gets a model nobody trained.
