@@ -317,8 +317,20 @@ print(f"half of its looks fall on the evidence from step {first_step('point_righ
 #
 # To train an agent yourself, in a cell of your own: `lab.train("mini")`. It draws its phones, makes its voices, and shows
 # these curves while they grow; the line above them says how long your machine will need. Interrupt it and call it again to go
-# on. The small agent knows one home page; `autoglm-lab evaluate --preset mini --model build/mini/model` measures it.
-#
+# on. The small agent knows one home page; `autoglm-lab evaluate --preset mini --model build/mini/model` measures it. One such
+# run, from nothing, left these figures:
+
+# %%
+import json
+
+facts, found = (json.loads((data_dir() / "mini" / f"{name}.json").read_text()) for name in ("training", "results"))
+print(
+    f"{facts['parameters'] / 1e6:.1f} million parameters, {facts['step']:,} steps, {facts['minutes']:.0f} minutes on {facts['threads']} threads"
+)
+for name, rate in found.items():
+    print(f"{name}: {rate['rate']:.1%} of {rate['n']} right ({rate['ci95'][0]:.1%} to {rate['ci95'][1]:.1%})")
+
+# %% [markdown]
 # ## Exercise 1: attend
 #
 # Scaled dot-product attention in numpy: `query` [T, E], `key` and `value` [S, E], result [T, E].

@@ -65,3 +65,13 @@ def test_what_was_reached_stays_reached():
     for gates in (image, speech):
         assert gates == sorted(gates, reverse=True)
         assert gates[-1] <= 0.75 * gates[0]
+
+
+def test_the_small_preset_was_trained_within_minutes():
+    """One run from nothing, on two threads; `autoglm-lab train --preset mini` repeats it."""
+    folder = data_dir() / "mini"
+    results, training = (json.loads((folder / f"{name}.json").read_text()) for name in ("results", "training"))
+    assert training["threads"] == 2 and training["minutes"] <= 12
+    assert training["parameters"] == pytest.approx(6e6, rel=0.1)
+    assert results["typed_step"]["n"] >= 500 and results["typed_step"]["rate"] >= 0.95
+    assert results["spoken_step"]["n"] >= 500 and results["spoken_step"]["rate"] >= 0.90
