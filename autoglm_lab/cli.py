@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     compress.add_argument("--out", type=Path, required=True, help="folder for the small agent")
     compress.add_argument("--steps", type=_whole, default=0, help="steps of recovery training (default 0: none)")
     compress.add_argument("--data", type=Path, help="folder with the scenes of `train --preset full` (default: where it puts them)")
+    compress.add_argument("--rate", type=_rate, default=1.5e-3, help="peak learning rate of the recovery (default 0.0015)")
     compress.add_argument("--alone", action="store_true", help="recover without the whole agent as a teacher")
     compress.add_argument("--tasks", type=_whole, default=0, help="measure it on this many typed and spoken steps (default 0: not)")
     compress.set_defaults(command=_compress)
@@ -98,6 +99,16 @@ def _whole(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no learning rate; give a number above 0, for example 0.001")
+    return rate
 
 
 def _seed(text: str) -> int:
@@ -264,7 +275,7 @@ def _compress(options: argparse.Namespace) -> int:
     model, report = apply(engine.model, recipe, engine.example(), train=train, loss=lambda made: many.loss(sample, made),
                           calibration=(many.rightly_answered([request])[0] for request in sample))  # fmt: skip
     if options.steps:
-        report = replace(report, note=f"{options.steps} training steps{' alone' * options.alone}")
+        report = replace(report, note=f"{options.steps} training steps at {options.rate:g}{' alone' * options.alone}")
     save_agent(model, engine.processor, options.out, recipe, report)
     if options.tasks:
         report = measured(report, load_agent(options.out), engine, tasks=options.tasks)
@@ -286,7 +297,7 @@ def _recovery(options: argparse.Namespace, teacher: Any | None) -> Any:
     from autoglm_lab.training.recovery import Recovery
 
     folder = options.data if options.data is not None else WORK / "full" / "data"
-    return Recovery(prepare("full", folder), steps=options.steps, teacher=teacher)
+    return Recovery(prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher)
 
 
 def _bench(options: argparse.Namespace) -> int:

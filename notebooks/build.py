@@ -33,6 +33,7 @@ ROOT = FOLDER.parent
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 KEPT_METADATA = ("tags", "slideshow")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+PROGRESS = re.compile(r"%\|.*\| \d+/\d+ ")  # how tqdm writes a bar
 CELL_TIMEOUT_S = 120
 BEGIN, END, STUB = "# <solution>", "# </solution>", "# <stub>"
 
@@ -225,14 +226,16 @@ def forget_outputs(notebook: NotebookNode) -> None:
 
 
 def portable(output: NotebookNode) -> NotebookNode | None:
-    """An output without paths, addresses in memory and views of widgets that are gone; None when nothing is left.
+    """An output without paths, addresses in memory, bars and views of widgets that are gone; None when nothing is left.
 
     Without its state a stored view only gives an error text; the picture beside it is what a static page can show.
     """
     if output.output_type == "stream":
         output.text = without_paths(output.text)
     elif output.output_type in ("display_data", "execute_result"):
-        output.data.pop(WIDGET_VIEW, None)
+        view = output.data.pop(WIDGET_VIEW, None)
+        if view is not None and PROGRESS.search(output.data.get("text/plain", "")):
+            return None
         for kind, value in output.data.items():
             if isinstance(value, str) and not kind.startswith("image/png"):
                 output.data[kind] = without_paths(value)

@@ -1,11 +1,13 @@
 """The figures in README.md: taken from what was measured, never typed in.
 
 Chapters come from the notebooks and `build/notebooks.json` (written by `make nbval`), results from
-`data/model/results.json` (written by `autoglm-lab evaluate`). Each block stands between two comments.
+`data/model/results.json` (written by `autoglm-lab evaluate`), what small agents cost from `data/claims.csv` (written by
+`python -m autoglm_lab.measure.claims`). Each block stands between two comments.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import pathlib
 import re
@@ -16,13 +18,14 @@ import nbformat
 
 MEASURED = "build/notebooks.json"
 RESULTS = "data/model/results.json"
+CLAIMS = "data/claims.csv"
 NOT_YET = "not measured yet"
 DRIFT = 0.5
 HOW = "make figures writes it anew"
 
 
 def update(root: pathlib.Path) -> list[str]:
-    """Write both blocks of the README anew; what is still missing."""
+    """Write the blocks of the README anew; what is still missing."""
     path = root / "README.md"
     text = path.read_text(encoding="utf-8")
     for name, block in blocks(root).items():
@@ -40,8 +43,9 @@ def check(root: pathlib.Path) -> list[str]:
     text = (root / "README.md").read_text(encoding="utf-8")
     problems = unmeasured(text)
     wanted = blocks(root)
-    if get(text, "results") != wanted["results"]:
-        problems.append(f"README.md: the results are not those of {RESULTS}; {HOW}")
+    for name, source in (("results", RESULTS), ("claims", CLAIMS)):
+        if get(text, name) != wanted[name]:
+            problems.append(f"README.md: the {name} are not those of {source}; {HOW}")
     shown, measured = rows(get(text, "chapters")), rows(wanted["chapters"])
     if [row[:2] for row in shown] != [row[:2] for row in measured]:
         problems.append(f"README.md: the table of chapters is not what the notebooks say; {HOW}")
@@ -54,7 +58,7 @@ def check(root: pathlib.Path) -> list[str]:
 
 def blocks(root: pathlib.Path) -> dict[str, str]:
     """The generated blocks by name."""
-    return {"chapters": chapters(root), "results": results(root)}
+    return {"chapters": chapters(root), "results": results(root), "claims": claims(root)}
 
 
 def chapters(root: pathlib.Path) -> str:
@@ -93,8 +97,27 @@ def results(root: pathlib.Path) -> str:
             lines.append(f"| {label} | {entry['rate']:.1%} | {low:.1%} to {high:.1%} | {entry['n']} |")
     gates = measured.get("gates", {})
     if gates:
-        flat = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in gate_values(gates)]
+        flat = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in gate_values(gates)]
         lines += ["", f"Mean gates: {', '.join(flat)}."]
+    return "\n".join(lines)
+
+
+def claims(root: pathlib.Path) -> str:
+    """What each recipe leaves of the agent's success, bytes and work."""
+    path = root / CLAIMS
+    if not path.exists():
+        return f"Small agents are {NOT_YET}."
+    with path.open(encoding="utf-8", newline="") as file:
+        entries = list(csv.DictReader(file))
+    lines = [
+        "| Recipe | Right steps | 95 % interval | Bytes of FP32 | MACs | Asked | |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for entry in entries:
+        rate, low, high, size, saved = (float(entry[k]) for k in ("success", "low", "high", "share_of_fp32_bytes", "macs_saved"))
+        verdict = {"yes": "reached", "no": "missed"}.get(entry["reached"], "")
+        figures = f"{rate:.1%} | {low:.1%} to {high:.1%} | {size:.0%} | {-saved:+.0%}".replace("+0%", "0%").replace("-0%", "0%")
+        lines.append(f"| {entry['report']} | {figures} | {entry['asked']} | {verdict} |")
     return "\n".join(lines)
 
 
@@ -134,5 +157,5 @@ def numbers(cells: list[str]) -> list[float]:
 
 def unmeasured(text: str) -> list[str]:
     """A problem for each block that still lacks a figure."""
-    names = ("chapters", "results")
+    names = ("chapters", "results", "claims")
     return [f"README.md: the {name} lack figures; {HOW}" for name in names if NOT_YET in get(text, name)]

@@ -19,7 +19,7 @@ from autoglm_lab.compress.layers import weight_layers
 from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
-from autoglm_lab.compress.sparsity import Masks, magnitude_masks, prune
+from autoglm_lab.compress.sparsity import Masks, Scope, magnitude_masks, prune
 from autoglm_lab.compress.structured import Importance, layer_macs, prune_structured
 from autoglm_lab.measure.report import Report, read_reports, strict_object, within
 from autoglm_lab.paths import data_dir
@@ -42,6 +42,7 @@ class Recipe:
     rank: float = 0.0  # share of parameters that stay as low-rank factors; 0 leaves matrices whole
     rank_layers: str = "mlp"  # regular expression: names of the layers that are factorised
     sparsity: float = 0.0  # share of single weights that become zero
+    scope: Scope = "global"  # where one threshold holds for them
     bits: int = 16  # of stored weights
     group_size: int = 32  # weights that share a scale; 0 for one scale for each output channel
     symmetric: bool = True
@@ -60,6 +61,8 @@ class Recipe:
             raise ValueError(f"group_size is {self.group_size}; a group has at least two weights, 0 means whole channels")
         if self.importance not in get_args(Importance):
             raise ValueError(f"importance is {self.importance!r}; there are {', '.join(get_args(Importance))}")
+        if self.scope not in get_args(Scope):
+            raise ValueError(f"scope is {self.scope!r}; there are {', '.join(get_args(Scope))}")
         if self.method not in RANGES:
             raise ValueError(f"method is {self.method!r}; there are {', '.join(RANGES)}")
         if (self.train_rounding or self.round_inputs) and self.bits == 16:
@@ -151,7 +154,7 @@ def apply(
     """
     made, masks = _with_step(model, recipe, example, loss), None
     if recipe.sparsity:
-        masks = magnitude_masks(made, recipe.sparsity, skip=recipe.keep)
+        masks = magnitude_masks(made, recipe.sparsity, scope=recipe.scope, skip=recipe.keep)
         made = prune(made, masks)
     if train is not None and (recipe.layers or recipe.channels or recipe.rank or recipe.sparsity):
         train(made, masks)

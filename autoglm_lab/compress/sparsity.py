@@ -6,14 +6,14 @@ import copy
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from safetensors.torch import save
 from torch import Tensor, nn
 
-Scope = Literal["global", "layer"]
+Scope = Literal["global", "layer", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,22 @@ class Masks:
 def magnitude_masks(model: nn.Module, sparsity: float, *, scope: Scope = "global", skip: Iterable[str] = ()) -> Masks:
     """Masks that drop the given share of weights with the least magnitude (LeCun 1990; Han et al. 2015).
 
-    One threshold for the whole model (`global`), or one for each parameter (`layer`). Only matrices and convolutions are
-    pruned; parameters whose name begins with one of `skip` stay whole. ValueError for a share outside (0, 1), weights that
-    are not finite (the parameter is named), or a model without any such parameter.
+    One threshold for the whole model (`global`), one for each parameter (`layer`), or one for all in units of each
+    parameter's own root mean square (`scaled`), which spares parts whose weights are small but all needed. Only matrices and
+    convolutions are pruned; parameters whose name begins with one of `skip` stay whole. ValueError for a share outside
+    (0, 1), an unknown scope, weights that are not finite (the parameter is named), or a model without any such parameter.
     """
     if not 0 < sparsity < 1:
         raise ValueError(f"sparsity is {sparsity}; it is a share between 0 and 1")
+    if scope not in get_args(Scope):
+        raise ValueError(f"scope is {scope!r}; there are {', '.join(get_args(Scope))}")
     weights = prunable(model, skip)
     if scope == "layer":
         return Masks({name: _largest([weight], sparsity)[0] for name, weight in weights.items()})
-    return Masks(dict(zip(weights, _largest(list(weights.values()), sparsity), strict=True)))
+    unit = {
+        name: weight.float().square().mean().sqrt().clamp_min(1e-12) if scope == "scaled" else 1 for name, weight in weights.items()
+    }
+    return Masks(dict(zip(weights, _largest([weight / unit[name] for name, weight in weights.items()], sparsity), strict=True)))
 
 
 def masks_by_layer(model: nn.Module, shares: Mapping[str, float]) -> Masks:

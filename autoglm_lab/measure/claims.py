@@ -55,7 +55,8 @@ class Claim:
         )
         low, high = small.ci95 or (0.0, 1.0)
         recipe, training = self.recipe or self.report, small.note.split()
-        steps = f" --steps {training[0]}{' --alone' * ('alone' in training)}" if training else ""
+        # "500 training steps at 0.002 alone"
+        steps = f" --steps {training[0]} --rate {training[4]}{' --alone' * ('alone' in training)}" if training else ""
         return {
             "part": self.part, "report": self.report, "claimed": self.claimed, "asked": self.asked(),
             "reached": ("yes" if reached else "no") if self.asked() else "", "points_lost": f"{lost:.1f}",

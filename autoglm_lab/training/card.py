@@ -107,4 +107,6 @@ Both stages lie in `autoglm_lab/training/`; `training.csv` beside this card hold
   word from a small vocabulary and can go wrong outside it.
 - Voices are synthetic; people were not recorded.
 - It sees one screenshot and the name of its last action, nothing else of the past.
+- Gates follow the noise where answers are chosen, as measured above. While the prompt is read some speech gates stand wide open
+  whatever the noise: training put no price on them (chapter 02 shows it).
 """

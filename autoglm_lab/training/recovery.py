@@ -27,7 +27,7 @@ class Recovery:
 
     data: Scenes
     steps: int = 300
-    learning_rate: float = 2e-4
+    learning_rate: float = 1.5e-3  # higher than a run ends with: what is left has to move far
     warmup: int = 20
     pictures: int = 16
     samples: int = 3

@@ -15,7 +15,7 @@
 #
 # - let a gradient pass a rounding, and say why that lie works,
 # - train weights and scales together, on the grid of the finished model,
-# - find the layers that cannot bear few bits and spare them,
+# - find the layers that cannot bear few bits, and spare them or train them,
 # - show that what was trained is, to the bit, what is stored.
 #
 # Rounding a trained model costs little at eight bits and much at two. Here the model learns to live with it.
@@ -49,7 +49,7 @@ print(f"loss {whole:.3f}, {right_steps(model):.0f} % of the steps right")
 # %% [markdown]
 # ## Predict
 #
-# The decoder's matrices go down to two bits: every weight is minus one, zero or one, times a scale. Rounded
+# The matrices that think and that look go down to two bits: every weight is minus one, zero or one, times a scale. Rounded
 # without training, then trained for a few seconds on that grid: how much of the lost ground comes back?
 
 # %%
@@ -111,7 +111,7 @@ for _ in range(120):
     with torch.no_grad():
         weight -= 0.1 * weight.grad
         weight.grad = None
-    path.append((float(weight), float(seen)))
+    path.append((weight.item(), seen.item()))
 under, on_grid = zip(*path, strict=True)
 lines("One weight on a grid", {"the float underneath": (range(120), under), "on the grid": (range(120), on_grid)}, "step", "value",
       f"The weight ends between {min(on_grid[60:]):.0f} and {max(on_grid[60:]):.0f}; its mean is {np.mean(on_grid[60:]):.2f}, the target {target}.")  # fmt: skip
@@ -119,67 +119,77 @@ lines("One weight on a grid", {"the float underneath": (range(120), under), "on 
 # %% [markdown]
 # ## Which layers cannot bear it?
 #
-# Round one layer at a time to two bits and look at the loss. The touchiest stay in 16 bits.
+# Round one block at a time to two bits, with one scale for each output channel, and look at the loss.
 
 # %%
-from autoglm_lab.compress.quantization import quantize_weights
+from autoglm_lab.compress.qat import convert, prepare
 from autoglm_lab.compress.sensitivity import scan
 from autoglm_lab.widgets.charts import bars
 
-TWO = Scheme(2, True, "group", 32)
+TWO = Scheme(2, granularity="channel")
 linears = [name for name, module in model.named_modules()
-           if type(module) is torch.nn.Linear and name.startswith("layers.")]  # fmt: skip
+           if type(module) is torch.nn.Linear and name.startswith(("layers.", "gated."))]  # fmt: skip
 blocks = sorted({name.rsplit(".", 1)[0] for name in linears})
 
 
-def only(changed, block, _bits):
-    others = tuple(name for name, _ in changed.named_modules() if name and not f"{name}.".startswith(f"{block}."))
-    kept = tuple(name for name in others if not f"{block}.".startswith(f"{name}."))
-    return quantize_weights(changed, TWO, method="mse", skip=kept)
+def on_two_bits(changed, *parts):
+    """A copy with the matrices of some blocks on the grid of two bits."""
+    return convert(prepare(changed, TWO, select=lambda name: name in linears and name.startswith(parts)))
 
 
-found = scan(model, blocks, (2,), only, loss)
+found = scan(model, blocks, (2,), lambda changed, block, _bits: on_two_bits(changed, block), loss)
 bars("Two bits in one block alone", {"rise": {block: row[2] for block, row in found.rises().items()}}, "rise of the loss", digits=3)
 
-# %%
-spared = found.ranking()[:2]
-chosen = [name for name in linears if not name.startswith(tuple(spared))]
-print("kept as they are:", ", ".join(spared))
-print(f"{len(chosen)} of {len(linears)} matrices go to two bits")
-
 # %% [markdown]
-# ## Round, or train
+# Most of this agent does not mind two bits at all. Two ways to deal with the few blocks that do: spare them, or train them.
+#
+# ## Round, spare, or train
 #
 # `prepare` puts every chosen layer on its grid: forwards it computes with rounded weights, backwards the floats underneath and
-# the scales learn. Only the decoder learns here; what it sees and hears stays as it is.
+# the scales learn. Only the touchy blocks learn here; the rest is rounded and stays.
 
 # %%
 import tempfile
 from pathlib import Path
 
-from autoglm_lab.compress.qat import convert, prepare
+from autoglm_lab.compress.files import stored_bytes
 from autoglm_lab.training.build import few_scenes
 from autoglm_lab.training.recovery import Recovery
 
-learning = prepare(model, TWO, select=lambda name: name in chosen)
+touchy = tuple(found.ranking()[:2])
+print("touchy:", ", ".join(touchy))
+
+
+def tell(name, made):
+    print(f"{name:20} {stored_bytes(made) / 1e6:5.1f} MB, loss {loss(made):.3f}, {right_steps(made):.0f} % of the steps right")
+
+
+everywhere = on_two_bits(model, *blocks)
+tell("as floats", model)
+tell("all rounded", everywhere)
+tell("touchy ones spared", on_two_bits(model, *(block for block in blocks if block not in touchy)))
+
+# %%
+curve = [loss(everywhere)]
+del everywhere
+learning = prepare(model, TWO, select=lambda name: name in linears)
 for name, parameter in learning.named_parameters():
-    parameter.requires_grad_(name.startswith("layers."))
-rounded_only = convert(learning)
-curve = [loss(rounded_only)]
+    parameter.requires_grad_(name.startswith(touchy))
 with tempfile.TemporaryDirectory() as folder:
-    world = few_scenes(Path(folder), scenes=48)
+    world = few_scenes(Path(folder), scenes=40)
 
 
 def look(row):
-    if row["step"] % 8 == 0:
+    if row["step"] % 10 == 0:
         curve.append(loss(learning.train(False)))
         learning.train()
 
 
-Recovery(world, steps=32, learning_rate=3e-4, pictures=2, copies=4, teacher=model, bfloat16=False, on_step=look)(learning)
+Recovery(world, steps=40, learning_rate=5e-4, pictures=2, copies=4, teacher=model, bfloat16=False, on_step=look)(learning)
+del world  # its screens and voices are large
 
 # %%
-steps, back = [8 * number for number in range(len(curve))], 100 * (curve[0] - curve[-1]) / (curve[0] - whole)
+steps, back = [10 * number for number in range(len(curve))], 100 * (curve[0] - curve[-1]) / (curve[0] - whole)
 lines(
     "Two bits, trained on the grid", {"on the grid": (steps, curve), "as floats": ([0, steps[-1]], [whole, whole])}, "training step",
     "loss on unseen steps", f"{back:.0f}% of what rounding added is gone after {steps[-1]} steps; you guessed {my_guess}%.",
@@ -187,8 +197,7 @@ lines(
 
 # %%
 trained = convert(learning)
-for name, made in (("as floats", model), ("rounded", rounded_only), ("trained on the grid", trained)):
-    print(f"{name:20} loss {loss(made):.3f}, {right_steps(made):.0f} % of the steps right")
+tell("trained on the grid", trained)
 
 # %% [markdown]
 # ## What was trained is what is stored
@@ -197,7 +206,6 @@ for name, made in (("as floats", model), ("rounded", rounded_only), ("trained on
 # computes what the learning one computed:
 
 # %%
-from autoglm_lab.compress.files import stored_bytes
 from autoglm_lab.compress.qat import scales
 
 example = engine.example()
@@ -213,7 +221,7 @@ assert difference < 1e-3
 # %% [markdown]
 # ## Thorough training, and everything together
 #
-# The same two bits, for every layer of the agent and for longer: `autoglm-lab compress --recipe int2 --steps 300 --tasks 500`.
+# The same two bits, for every layer of the agent and for longer: `autoglm-lab compress --recipe int2 --steps 200 --rate 0.0005 --tasks 500`.
 
 # %%
 from autoglm_lab.measure.report import read_reports
@@ -231,13 +239,11 @@ for report in (known["whole"], read_reports(data_dir() / "reports" / "compared")
 from autoglm_lab.compress.recipe import Recipe, apply, named
 
 
-def load(report):
-    global mine
-    mine = Recipe() if report.name == Recipe().name else named(report.name)
-    return f"loaded: {mine.to_json()}"
+def recipe(report):
+    return Recipe() if report.name == Recipe().name else named(report.name)
 
 
-plane = lab.widgets.pareto(list(known.values()), load)
+plane = lab.widgets.pareto(list(known.values()), lambda report: f"loaded: {recipe(report).to_json()}")
 plane.choose("int4")
 plane
 
@@ -246,6 +252,7 @@ plane
 # 2 GB (see `autoglm-lab compress --help`). There is a dial, too: say what fits, and get the recipe with the most success.
 
 # %%
+mine = recipe(plane.report)
 if mine.bits < 16 and not (mine.channels or mine.train_rounding):
     small, report = apply(model, mine, example)
     print(f"{report}; {right_steps(small):.0f} % of the {len(requests)} steps above are right")

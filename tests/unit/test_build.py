@@ -120,6 +120,13 @@ def test_built_notebooks_are_executed_portable_and_stable(chapter, capsys):
     assert [target.read_bytes() for target in build.targets(chapter)] == first
 
 
+def test_bars_of_work_that_is_done_are_not_kept():
+    bar = {"text/plain": "looking:   0%|          | 0/16 [00:00<?, ?layer/s]", build.WIDGET_VIEW: {"model_id": "a"}}
+    assert build.portable(nbformat.v4.new_output("display_data", data=bar)) is None
+    slider = {"text/plain": "IntSlider(value=3)", build.WIDGET_VIEW: {"model_id": "b"}}
+    assert list(build.portable(nbformat.v4.new_output("display_data", data=slider)).data) == ["text/plain"]
+
+
 def test_a_solution_that_fails_stops_the_build(chapter):
     chapter.write_text(chapter.read_text().replace("total = a + b", "total = a + nothing"))
     with pytest.raises(Exception, match="NameError"):

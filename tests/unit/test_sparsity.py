@@ -15,7 +15,7 @@ def network():
     return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(6, 40), nn.Linear(40, 5))
 
 
-@given(st.floats(0.01, 0.99), st.sampled_from(["global", "layer"]))
+@given(st.floats(0.01, 0.99), st.sampled_from(["global", "layer", "scaled"]))
 @settings(max_examples=25, deadline=None)
 def test_the_asked_share_goes_and_it_is_the_smallest(share, scope):
     model = network()
@@ -47,6 +47,20 @@ def test_the_model_itself_is_left_alone_and_vectors_stay_whole():
     shares = sparsity_of(small)
     assert set(shares) == {"0.weight", "3.weight", "4.weight"} and shares["4.weight"] == 0
     assert torch.equal(small[1].weight, model[1].weight) and torch.equal(small[3].bias, model[3].bias)
+
+
+def test_in_units_of_its_own_size_a_layer_of_small_weights_loses_no_more():
+    model = nn.Sequential(nn.Linear(100, 100, bias=False), nn.Linear(100, 100, bias=False))
+    torch.manual_seed(0)
+    nn.init.normal_(model[0].weight)
+    nn.init.normal_(model[1].weight, std=0.01)
+    alone, together = (magnitude_masks(model, 0.5, scope=scope).keep for scope in ("scaled", "global"))
+    assert together["1.weight"].float().mean() < 0.1, "one threshold takes nearly every small weight"
+    assert all(keep.float().mean() == pytest.approx(0.5, abs=0.03) for keep in alone.values())
+    factors = model[0].weight.detach().abs() / model[0].weight.detach().square().mean().sqrt()
+    assert factors[alone["0.weight"]].min() >= factors[~alone["0.weight"]].max()
+    with pytest.raises(ValueError, match="scope is 'parts'; there are global, layer, scaled"):
+        magnitude_masks(model, 0.5, scope="parts")
 
 
 def test_equal_weights_lose_exactly_the_share():

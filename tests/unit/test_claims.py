@@ -1,0 +1,44 @@
+"""The table of claims: what the shipped reports give, and what counts as reached."""
+
+import pytest
+
+from autoglm_lab.compress.recipe import Recipe, named
+from autoglm_lab.measure.claims import CLAIMS, Claim, table
+from autoglm_lab.measure.report import Report, read_reports
+from autoglm_lab.paths import data_dir
+
+WHOLE = Report("as it is", bytes=200, parameters=100, macs=1000, success=0.98, ci95=(0.97, 0.99), n=1000, answer_ms=90, whole_ms=90)
+SMALL = Report("small", bytes=60, parameters=100, macs=600, success=0.97, ci95=(0.96, 0.98), n=1000, answer_ms=50, whole_ms=100,
+               note="300 training steps at 0.001 alone")  # fmt: skip
+
+
+def test_a_row_holds_the_figures_beside_those_of_the_whole():
+    row = Claim("B2", "small", "as told", points=1, macs=0.4, faster=2).row(WHOLE, SMALL)
+    assert row["asked"] == "at most 1 points lost, MACs -40%, 2 times faster" and row["reached"] == "yes"
+    assert (row["points_lost"], row["share_of_fp32_bytes"], row["macs_saved"], row["times_faster"]) == (
+        "1.0",
+        "0.150",
+        "0.400",
+        "2.00",
+    )
+    assert row["command"] == "autoglm-lab compress --recipe small --steps 300 --rate 0.001 --alone --tasks 500 --out small"
+
+
+@pytest.mark.parametrize("asked", [{"points": 0.9}, {"of_fp32": 0.14}, {"macs": 0.5}, {"faster": 2.1}])
+def test_what_is_missed_is_said(asked):
+    assert Claim("B2", "small", **asked).row(WHOLE, SMALL)["reached"] == "no"
+
+
+def test_what_was_not_measured_is_not_made_up():
+    with pytest.raises(ValueError, match="lacks a figure"):
+        Claim("B2", "small").row(WHOLE, Report("small", bytes=60))
+
+
+def test_the_shipped_table_is_what_the_shipped_reports_give():
+    assert (data_dir() / "claims.csv").read_text("utf-8") == table()
+    reports = read_reports()
+    assert reports.pop("whole").name == Recipe().name
+    for stem, report in reports.items():
+        assert named(stem).name == report.name == stem
+        assert report.n is not None and report.n >= 1000
+    assert {claim.report for claim in CLAIMS} >= set(reports)
