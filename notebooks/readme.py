@@ -114,6 +114,9 @@ def claims(root: pathlib.Path) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in entries:
+        if not entry["success"]:
+            lines.append(f"| {entry['report']} | | | | | {entry['asked']} | {entry['reached']} |")
+            continue
         rate, low, high, size, saved = (float(entry[k]) for k in ("success", "low", "high", "share_of_fp32_bytes", "macs_saved"))
         verdict = {"yes": "reached", "no": "missed"}.get(entry["reached"], "")
         figures = f"{rate:.1%} | {low:.1%} to {high:.1%} | {size:.0%} | {-saved:+.0%}".replace("+0%", "0%").replace("-0%", "0%")

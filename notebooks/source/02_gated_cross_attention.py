@@ -180,9 +180,8 @@ def prompt_gates(snr_db):
 
 
 for token, clean, noisy in zip(*prompt_gates(30), prompt_gates(0)[1], strict=True):
-    print(
-        f"{token.strip():20} clean {clean:.2f} {'#' * round(20 * clean):20}   as loud as noise {noisy:.2f} {'#' * round(20 * noisy)}"
-    )
+    open_then, open_now = ("#" * round(20 * gate) for gate in (clean, noisy))
+    print(f"{' '.join(token.split()):20} clean {clean:.2f} {open_then:20}   as loud as noise {noisy:.2f} {open_now}")
 
 # %% [markdown]
 # Some stand wide open, noise or not. Training put its price on the tokens of the answer; here listening was free, and a model

@@ -185,7 +185,7 @@ def look(row):
         learning.train()
 
 
-Recovery(world, steps=40, learning_rate=5e-4, pictures=2, copies=4, teacher=model, bfloat16=False, on_step=look)(learning)
+Recovery(world, steps=40, learning_rate=1.5e-3, pictures=2, copies=4, teacher=model, bfloat16=False, on_step=look)(learning)
 del world  # its screens and voices are large
 
 # %%
@@ -256,7 +256,7 @@ mine = recipe(plane.report)
 if mine.bits < 16 and not (mine.channels or mine.train_rounding):
     small, report = apply(model, mine, example)
     print(f"{report}; {right_steps(small):.0f} % of the {len(requests)} steps above are right")
-print(f"the best within 5 MB: {Recipe.for_budget(megabytes=5).name}, within 10 MB: {Recipe.for_budget(megabytes=10).name}")
+print(f"the best within 8 MB: {Recipe.for_budget(megabytes=8).name}, within 12 MB: {Recipe.for_budget(megabytes=12).name}")
 
 # %% [markdown]
 # ## Exercise 1: on the grid

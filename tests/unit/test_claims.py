@@ -1,5 +1,7 @@
 """The table of claims: what the shipped reports give, and what counts as reached."""
 
+from dataclasses import replace
+
 import pytest
 
 from autoglm_lab.compress.recipe import Recipe, named
@@ -27,6 +29,12 @@ def test_a_row_holds_the_figures_beside_those_of_the_whole():
 @pytest.mark.parametrize("asked", [{"points": 0.9}, {"of_fp32": 0.14}, {"macs": 0.5}, {"faster": 2.1}])
 def test_what_is_missed_is_said(asked):
     assert Claim("B2", "small", **asked).row(WHOLE, SMALL)["reached"] == "no"
+
+
+def test_half_of_what_rounding_takes_has_to_come_back():
+    claim = Claim("B9", "small", regained="rounded")
+    for success, reached in ((0.93, "yes"), (0.965, "no")):
+        assert claim.row(WHOLE, SMALL, replace(SMALL, success=success))["reached"] == reached
 
 
 def test_what_was_not_measured_is_not_made_up():
