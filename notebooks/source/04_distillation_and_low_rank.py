@@ -115,7 +115,7 @@ from autoglm_lab.training.build import few_scenes
 from autoglm_lab.training.recovery import Recovery
 
 with tempfile.TemporaryDirectory() as folder:
-    world = few_scenes(Path(folder), scenes=48)
+    world = few_scenes(Path(folder), scenes=32)
 
 
 def taught_by(who, steps=24):
@@ -129,7 +129,7 @@ def taught_by(who, steps=24):
             curve.append(loss(made.train(False)))
             made.train()
 
-    Recovery(world, steps=steps, learning_rate=1e-3, pictures=2, copies=4, teacher=who, bfloat16=False, on_step=look)(made)
+    Recovery(world, steps=steps, learning_rate=1e-3, pictures=2, copies=2, teacher=who, bfloat16=False, on_step=look)(made)
     return curve
 
 
@@ -199,9 +199,9 @@ print(
 # %%
 from autoglm_lab.compress.low_rank import factorise_layers, record_inputs
 
-more = typed_requests(World(seed=6), 32)
+more = typed_requests(World(seed=6), 16)
 with torch.inference_mode():
-    flows = record_inputs(teacher, lambda model: [many.loss(more[i : i + 8], model) for i in range(0, len(more), 8)], most=768)
+    flows = record_inputs(teacher, lambda model: [many.loss(more[i : i + 8], model) for i in range(0, len(more), 8)], most=384)
 costs = {"weights": [], "outputs": []}
 shares = (0.4, 0.2, 0.1)
 for share in shares:

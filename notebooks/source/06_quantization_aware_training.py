@@ -176,7 +176,7 @@ learning = prepare(model, TWO, select=lambda name: name in linears)
 for name, parameter in learning.named_parameters():
     parameter.requires_grad_(name.startswith(touchy))
 with tempfile.TemporaryDirectory() as folder:
-    world = few_scenes(Path(folder), scenes=40)
+    world = few_scenes(Path(folder), scenes=32)
 
 
 def look(row):
@@ -185,7 +185,7 @@ def look(row):
         learning.train()
 
 
-Recovery(world, steps=40, learning_rate=1.5e-3, pictures=2, copies=4, teacher=model, bfloat16=False, on_step=look)(learning)
+Recovery(world, steps=40, learning_rate=1.5e-3, pictures=2, copies=2, teacher=model, bfloat16=False, on_step=look)(learning)
 del world  # its screens and voices are large
 
 # %%
