@@ -30,7 +30,7 @@ from autoglm_lab.training.evaluation import World, answer_rate, typed_requests
 
 engine = lab.load()
 model, processor = engine.model, engine.processor
-requests = typed_requests(World(seed=3), 24)
+requests = typed_requests(World(seed=3), 18)
 
 
 def right_steps(changed):
@@ -271,7 +271,7 @@ after_cut, curve = right_steps(smaller.model), []
 for name, parameter in smaller.model.named_parameters():
     parameter.requires_grad_(name.startswith("layers."))
 with tempfile.TemporaryDirectory() as folder:
-    world = few_scenes(Path(folder), scenes=48)
+    world = few_scenes(Path(folder), scenes=40)
 
 # %%
 Recovery(

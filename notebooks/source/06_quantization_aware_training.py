@@ -30,7 +30,7 @@ from autoglm_lab.training.evaluation import World, answer_rate, typed_requests
 
 engine = lab.load()
 model, processor = engine.model, engine.processor
-many, requests = BatchEngine(model, processor), typed_requests(World(seed=7), 24)
+many, requests = BatchEngine(model, processor), typed_requests(World(seed=7), 16)
 
 
 def loss(changed):
