@@ -31,6 +31,11 @@ def test_what_is_missed_is_said(asked):
     assert Claim("B2", "small", **asked).row(WHOLE, SMALL)["reached"] == "no"
 
 
+def test_what_is_asked_of_another_runtime_is_not_reached_in_pytorch():
+    row = Claim("B7", "small", points=1, runtime="ONNX Runtime").row(WHOLE, SMALL)
+    assert (row["asked"], row["reached"]) == ("at most 1 points lost, in ONNX Runtime", "in PyTorch only")
+
+
 def test_half_of_what_rounding_takes_has_to_come_back():
     claim = Claim("B9", "small", regained="rounded")
     for success, reached in ((0.93, "yes"), (0.965, "no")):
