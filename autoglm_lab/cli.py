@@ -271,7 +271,7 @@ def _compress(options: argparse.Namespace) -> int:
     engine = _engine(options)
     train = _recovery(options, None if options.alone else engine.model) if options.steps else None
     many = BatchEngine(engine.model, engine.processor)
-    sample = sample_requests() if recipe.importance != "l1" or recipe.round_inputs else []
+    sample = sample_requests() if recipe.wants_examples else []
     model, report = apply(engine.model, recipe, engine.example(), train=train, loss=lambda made: many.loss(sample, made),
                           calibration=(many.rightly_answered([request])[0] for request in sample))  # fmt: skip
     if options.steps:

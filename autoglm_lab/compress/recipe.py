@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from autoglm_lab.compress.distillation import drop_layers
 from autoglm_lab.compress.files import stored_bytes
-from autoglm_lab.compress.groups import Example
+from autoglm_lab.compress.groups import IN, Example, outputs
+from autoglm_lab.compress.importance import Importance
 from autoglm_lab.compress.layers import weight_layers
-from autoglm_lab.compress.low_rank import factorise_layers
+from autoglm_lab.compress.low_rank import factorise_by_loss, factorise_layers, record_inputs
 from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
+from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
 from autoglm_lab.compress.sparsity import Masks, Scope, magnitude_masks, prune
-from autoglm_lab.compress.structured import Importance, layer_macs, prune_structured
+from autoglm_lab.compress.structured import layer_macs, prune_structured
 from autoglm_lab.measure.report import Report, read_reports, strict_object, within
 from autoglm_lab.paths import data_dir
 
+Ranks = Literal["even", "fisher"]
 Train = Callable[[nn.Module, Masks | None], None]  # trains a model in place; masks, if any, have to be applied after each step
 
 
@@ -40,9 +44,11 @@ class Recipe:
     channels: float = 0.0  # share of MACs that go with channels, neurons and key/value groups
     importance: Importance = "l1"  # of channels
     rank: float = 0.0  # share of parameters that stay as low-rank factors; 0 leaves matrices whole
+    ranks: Ranks = "even"  # the same share of every layer, or what the loss would miss least ("fisher")
     rank_layers: str = "mlp"  # regular expression: names of the layers that are factorised
     sparsity: float = 0.0  # share of single weights that become zero
     scope: Scope = "global"  # where one threshold holds for them
+    refit: bool = False  # what stays of channels, ranks and weights is set by least squares to answer examples as before
     bits: int = 16  # of stored weights
     group_size: int = 32  # weights that share a scale; 0 for one scale for each output channel
     symmetric: bool = True
@@ -63,6 +69,8 @@ class Recipe:
             raise ValueError(f"importance is {self.importance!r}; there are {', '.join(get_args(Importance))}")
         if self.scope not in get_args(Scope):
             raise ValueError(f"scope is {self.scope!r}; there are {', '.join(get_args(Scope))}")
+        if self.ranks not in get_args(Ranks):
+            raise ValueError(f"ranks is {self.ranks!r}; there are {', '.join(get_args(Ranks))}")
         if self.method not in RANGES:
             raise ValueError(f"method is {self.method!r}; there are {', '.join(RANGES)}")
         if (self.train_rounding or self.round_inputs) and self.bits == 16:
@@ -73,6 +81,11 @@ class Recipe:
             re.compile(self.rank_layers)
         except re.error as error:
             raise ValueError(f"rank_layers is {self.rank_layers!r}, no regular expression: {error}") from None
+
+    @property
+    def wants_examples(self) -> bool:
+        """Whether `apply` needs a loss or calibration."""
+        return self.importance != "l1" or self.ranks != "even" or self.round_inputs or self.refit
 
     @property
     def scheme(self) -> Scheme:
@@ -149,25 +162,29 @@ def apply(
     First what changes shapes (layers, channels, rank), then zeros, then integers. `train` is called after shapes and zeros, so
     that the model recovers, and once more while it computes with rounded weights if `train_rounding` is set; without it
     nothing is trained. `loss` is needed by the importances that are measured with gradients, `calibration` (examples of real
-    input) by `round_inputs` where nothing is trained. The report holds bytes, parameters and MACs. ValueError when a step
-    cannot be done: it names the step.
+    input) by `refit`, and by `round_inputs` where nothing is trained. The report holds bytes, parameters and MACs. ValueError
+    when a step cannot be done: it names the step.
     """
-    made, masks = _with_step(model, recipe, example, loss), None
+    examples = list(calibration)
+    if recipe.refit and not examples:
+        raise ValueError("refit needs calibration: examples of real input, by which weights are set")
+    made, masks = _with_step(model, recipe, example, loss, examples), None
     if recipe.sparsity:
         masks = magnitude_masks(made, recipe.sparsity, scope=recipe.scope, skip=recipe.keep)
-        made = prune(made, masks)
+        made = refit_masked(made, masks, input_moments(made, _run(examples))) if recipe.refit else prune(made, masks)
     if train is not None and (recipe.layers or recipe.channels or recipe.rank or recipe.sparsity):
         train(made, masks)
     macs = sum(layer_macs(made, example).values())  # before layers become integers, which MACs are not counted of
     parameters = sum(p.numel() for p in made.parameters())
     if recipe.bits < 16:
-        made = _rounded(made, recipe, calibration, train)
+        made = _rounded(made, recipe, examples, train)
     return made.train(False), Report(recipe.name, stored_bytes(made), parameters, macs)
 
 
 def _with_step(
-    model: nn.Module, recipe: Recipe, example: Example, loss: Callable[[nn.Module], Float[Tensor, ""]] | None
-) -> nn.Module:
+    model: nn.Module, recipe: Recipe, example: Example, loss: Callable[[nn.Module], Float[Tensor, ""]] | None,
+    examples: Sequence[Example],
+) -> nn.Module:  # fmt: skip
     step = ""
     made = model
     try:
@@ -176,13 +193,34 @@ def _with_step(
             made = drop_layers(made, recipe.layers, stack=recipe.stack)
         if recipe.channels:
             step = "channels"
-            made = prune_structured(made, example, recipe.channels, importance=recipe.importance, loss=loss).model
+            pruned = prune_structured(made, example, recipe.channels, importance=recipe.importance, loss=loss)
+            if recipe.refit:
+                readers = {layer for group in pruned.removed for layer, side in group.parts if side == IN}
+                moments = input_moments(made, _run(examples), readers)
+                made = refit_channels(pruned.model, made, pruned.removed, moments)
+            else:
+                made = pruned.model
         if recipe.rank:
             step = "rank"
-            made = factorise_layers(made, recipe.rank, select=lambda name: re.search(recipe.rank_layers, name) is not None)
+            inputs = record_inputs(made, _run(examples)) if recipe.refit else None
+            chosen = re.compile(recipe.rank_layers)
+            if recipe.ranks == "fisher":
+                made = factorise_by_loss(made, recipe.rank, loss, select=lambda name: bool(chosen.search(name)), activations=inputs)
+            else:
+                made = factorise_layers(made, recipe.rank, select=lambda name: bool(chosen.search(name)), activations=inputs)
     except ValueError as error:
         raise ValueError(f"{step}: {error}") from error
     return made
+
+
+def _run(examples: Sequence[Example]) -> Callable[[nn.Module], None]:
+    """Every example through a model, one after the other."""
+
+    def run(model: nn.Module) -> None:
+        for example in tqdm(examples, desc="examples", unit="example", leave=False):
+            outputs(model, example)
+
+    return run
 
 
 def _rounded(model: nn.Module, recipe: Recipe, calibration: Iterable[Example], train: Train | None) -> nn.Module:

@@ -6,10 +6,9 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from autoglm_lab.compress.groups import (
@@ -20,15 +19,13 @@ from autoglm_lab.compress.groups import (
     Group,
     channel_axis,
     channel_layers,
-    mixes,
     outputs,
     size_of,
     trace,
 )
+from autoglm_lab.compress.importance import Importance, Loss, fisher_importance, group_importance, weight_scores
 
-Importance = Literal["l1", "taylor", "gradient"]
 Measure = Literal["macs", "parameters", "channels"]
-Loss = Callable[[nn.Module], Float[Tensor, ""]]
 
 HEAD_COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "heads", "all_head_size")
 NEAR = 0.05  # how far, as a share of what was asked, the achieved ratio may be off
@@ -75,19 +72,25 @@ def prune_structured(
 ) -> Pruned:  # fmt: skip
     """A smaller copy of a network, without the least important groups of channels.
 
-    Groups of all layers are ranked together, each by its importance relative to the mean of its family (Molchanov et al.
-    2017, 2019). They go one by one until the share `ratio` of all MACs, parameters or channels is gone; of each family at
-    least the share `least` stays. `importance` "taylor" and "gradient" need a `loss`. The result is compared with the network
-    in which the same channels are only masked. ValueError for a ratio outside (0, 1), weights that are not finite, a ratio
-    that cannot be had, or a network that does not survive: the message names the layer.
+    Groups of all layers are ranked together: each by its importance relative to the mean of its family (Molchanov et al.
+    2017, 2019), or with "fisher" by what losing it would do to the loss, for each MAC, parameter or channel that it saves (Liu
+    et al. 2021). They go one by one until the share `ratio` of all that is gone; of each family at least the share `least`
+    stays. All importances but "l1" need a `loss`. The result is compared with the network in which the same channels are only
+    masked. ValueError for a ratio outside (0, 1), weights that are not finite, a ratio that cannot be had, or a network that
+    does not survive: the message names the layer.
     """
     if not 0 < ratio < 1:
         raise ValueError(f"ratio is {ratio}; it is a share between 0 and 1")
     groups = trace(model, example) if groups is None else groups
     if not groups:
         raise ValueError("no group of channels can be removed from this model: every channel is tied to its inputs or outputs")
-    scores = group_importance(groups, weight_scores(model, importance, loss))
-    chosen = choose(groups, scores, Ledger.of(model, example, of, groups), ratio, least)
+    ledger = Ledger.of(model, example, of, groups)
+    if importance == "fisher":
+        harms = fisher_importance(model, groups, loss)
+        scores = [harm / max(ledger.left - ledger.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)]
+    else:
+        scores = group_importance(groups, weight_scores(model, importance, loss))
+    chosen = choose(groups, scores, ledger, ratio, least)
     return remove_checked(model, example, chosen, groups)
 
 
@@ -102,61 +105,6 @@ def remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], 
                              "that the groups do not know")  # fmt: skip
     stay = [group for group in groups if group not in chosen]
     return Pruned(smaller, tuple(chosen), Sizes.of(model, example, groups), Sizes.of(smaller, example, stay))
-
-
-def weight_scores(model: nn.Module, importance: Importance, loss: Loss | None = None) -> dict[str, Float[Tensor, "*shape"]]:
-    """What each single weight counts: |w| (Li et al. 2017), |w g| (Molchanov et al. 2019) or g squared, with g the gradient.
-
-    The model's own gradients are left as they were. ValueError for an unknown importance, a missing loss, or weights that are
-    not finite.
-    """
-    known: tuple[str, ...] = get_args(Importance)
-    if importance not in known:
-        raise ValueError(f"importance {importance!r} is unknown; there are {', '.join(map(repr, known))}")
-    weights = {
-        f"{name}.weight": module.get_parameter("weight")
-        for name, module in model.named_modules()
-        if mixes(module) and not isinstance(module, nn.Embedding)
-    }
-    for name, weight in weights.items():
-        if not torch.isfinite(weight).all():
-            raise ValueError(f"parameter {name!r} holds values that are not finite")
-    if importance == "l1":
-        return {name: weight.detach().abs() for name, weight in weights.items()}
-    if loss is None:
-        raise ValueError(f"importance {importance!r} is measured with gradients and needs a loss")
-    gradients = torch.autograd.grad(loss(model), list(weights.values()), allow_unused=True, materialize_grads=True)
-    found = dict(zip(weights, gradients, strict=True))
-    if importance == "gradient":
-        return {name: gradient.square() for name, gradient in found.items()}
-    return {name: (weights[name].detach() * gradient).abs() for name, gradient in found.items()}
-
-
-def group_importance(groups: Sequence[Group], scores: Mapping[str, Float[Tensor, "*shape"]]) -> list[float]:
-    """The mean score of all weights in each group, relative to the mean of its family: 1 is as important as its like."""
-    sums: dict[tuple[str, str], tuple[Float[Tensor, " C"], int]] = {}  # of each channel's scores, and how many they are
-    for layer, side in {key for group in groups for key in group.parts if key[1] != THROUGH and f"{key[0]}.weight" in scores}:
-        score = scores[f"{layer}.weight"].float().movedim(0 if side == OUT else 1, 0).flatten(1)
-        sums[layer, side] = score.sum(1), score.shape[1]
-    raw = []
-    for group in groups:
-        known = [(*sums[key], list(channels)) for key, channels in group.parts.items() if key in sums]
-        raw.append(
-            float(sum(total[numbers].sum() for total, _, numbers in known) / sum(n * len(numbers) for _, n, numbers in known))
-        )
-    totals: dict[object, list[float]] = defaultdict(list)
-    for group, value in zip(groups, raw, strict=True):
-        totals[group.family].append(value)
-    means = {family: sum(values) / len(values) for family, values in totals.items()}
-    return [value / max(means[group.family], 1e-30) for group, value in zip(groups, raw, strict=True)]
-
-
-def below_threshold(groups: Sequence[Group], importance: Sequence[float], threshold: float) -> list[Group]:
-    """The groups whose importance is under `threshold` times the largest of their family, which always stays."""
-    largest: dict[object, float] = defaultdict(float)
-    for group, value in zip(groups, importance, strict=True):
-        largest[group.family] = max(largest[group.family], value)
-    return [g for g, value in zip(groups, importance, strict=True) if value < threshold * largest[g.family]]
 
 
 class Ledger:
@@ -180,7 +128,7 @@ class Ledger:
             costs[""] = sum(p.numel() for p in model.parameters()) - sum(costs.values())
         elif measure == "channels":
             costs = defaultdict(float)
-            for (layer, side), numbers in _together(groups).items():
+            for (layer, side), numbers in together(groups).items():
                 if side == OUT:
                     costs[layer] = sizes[layer, OUT] = len(numbers)
         else:
@@ -234,7 +182,7 @@ def masked(model: nn.Module, groups: Iterable[Group]) -> nn.Module:
     """A copy of a network that reads nothing from the channels of these groups; its shapes stay."""
     copied = copy.deepcopy(model)
     with torch.no_grad():
-        for (layer, side), channels in _together(groups).items():
+        for (layer, side), channels in together(groups).items():
             if side == IN:
                 copied.get_submodule(layer).get_parameter("weight")[:, channels] = 0
     return copied
@@ -242,7 +190,7 @@ def masked(model: nn.Module, groups: Iterable[Group]) -> nn.Module:
 
 def remove(model: nn.Module, groups: Iterable[Group]) -> nn.Module:
     """A copy of a network without the channels of these groups. ValueError for a layer that shares its weight."""
-    gone = _together(groups)
+    gone = together(groups)
     keep = {}
     for (layer, side), channels in gone.items():
         module = model.get_submodule(layer)
@@ -253,7 +201,8 @@ def remove(model: nn.Module, groups: Iterable[Group]) -> nn.Module:
     return resize(copy.deepcopy(model), keep)
 
 
-def _together(groups: Iterable[Group]) -> dict[tuple[str, str], list[int]]:
+def together(groups: Iterable[Group]) -> dict[tuple[str, str], list[int]]:
+    """The channels of all groups, for each layer and side."""
     gone: dict[tuple[str, str], set[int]] = defaultdict(set)
     for group in groups:
         for key, channels in group.parts.items():

@@ -12,16 +12,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from autoglm_lab.compress.files import load, save
 from autoglm_lab.compress.groups import Group, outputs, stained_attention, trace
-from autoglm_lab.compress.structured import (
-    Ledger,
-    below_threshold,
-    choose,
-    group_importance,
-    masked,
-    prune_structured,
-    remove,
-    weight_scores,
-)  # fmt: skip
+from autoglm_lab.compress.importance import below_threshold, fisher_importance, group_importance, weight_scores
+from autoglm_lab.compress.structured import Ledger, choose, masked, prune_structured, remove
 from tests.unit.pruned_models import MODELS, ResNetLike, make
 
 
@@ -132,6 +124,44 @@ def test_importance_is_what_a_hand_computes():
         mine = torch.tensor(group_importance(groups, weight_scores(model, kind, loss)))
         torch.testing.assert_close(mine, wanted / wanted.mean())
     assert first.grad is None
+
+
+def test_fisher_importance_is_the_loss_of_each_example_when_a_group_is_turned_down():
+    torch.manual_seed(3)
+    model, x = ResNetLike().eval(), torch.randn(5, 3, 16, 16)
+    wanted = torch.randn_like(model(x))
+    groups = trace(model, (x,))
+    mine = fisher_importance(model, groups, lambda m: F.mse_loss(m(x), wanted))
+
+    def turned_down(group, by):
+        softer = copy.deepcopy(model).double()
+        with torch.no_grad():
+            for (layer, side), channels in group.parts.items():
+                if side == "in":
+                    softer.get_submodule(layer).weight[:, channels] *= 1 - by
+            return (softer(x.double()) - wanted).square().flatten(1).mean(1) / len(x)
+
+    step = 1e-6
+    for place in range(0, len(groups), 3):
+        slopes = (turned_down(groups[place], -step) - turned_down(groups[place], step)) / (2 * step)
+        assert mine[place] == pytest.approx(float(slopes.square().sum()), rel=1e-3, abs=1e-12)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_fisher_importance_pays_for_what_is_saved_and_needs_a_loss():
+    model, example = make("ResNet-like")
+    wanted = torch.randn_like(outputs(model, example)[0])
+    done = prune_structured(model, example, 0.4, importance="fisher", loss=lambda m: F.mse_loss(outputs(m, example)[0], wanted))
+    assert done.saved["macs"] == pytest.approx(0.4, rel=0.05)
+    with pytest.raises(ValueError, match="needs a loss"):
+        prune_structured(model, example, 0.4, importance="fisher")
+
+
+def test_fisher_importance_wants_a_row_for_each_example():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.Flatten(0), nn.Unflatten(0, (-1, 12)), nn.Linear(12, 2))
+    groups = [Group({(layer, "in"): (0,)}) for layer in ("2", "5")]
+    with pytest.raises(ValueError, match="'5' 3"):
+        fisher_importance(model, groups, lambda m: m(torch.randn(6, 4)).mean())
 
 
 def test_the_dead_channel_goes_first():

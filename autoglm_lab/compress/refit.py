@@ -1,0 +1,131 @@
+"""What is left speaks for what went: weights that stay are set by least squares, so that a layer's outputs change least.
+
+For one row w of a layer's weight and inputs x, the outputs w x are wanted from some of the inputs only. The best weights
+v at the kept places solve a small linear system in the second moments M of the inputs: M[kept, kept] v = M[kept, :] w.
+Nothing is trained; M comes from some example requests. Sources: optimal brain surgeon (Hassibi and Stork 1993), layer by
+layer (Dong et al. 2017); channels (He et al. 2017); large language models (Frantar and Alistarh 2023, SparseGPT).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from autoglm_lab.compress.groups import IN, OUT, Group
+from autoglm_lab.compress.sparsity import Masks, prune
+from autoglm_lab.compress.structured import together
+
+
+def refittable(module: nn.Module) -> bool:
+    """Whether a layer's outputs are sums over all its inputs: linear layers and plain convolutions of one or two dimensions."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
+        return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    return type(module) is nn.Linear
+
+
+def read_by(layer: nn.Module, x: Float[Tensor, "B ..."]) -> Float[Tensor, "N I"]:
+    """The inputs that each output of a layer is a sum over: rows of features, or the patches of a convolution."""
+    if not isinstance(layer, nn.Conv1d | nn.Conv2d):
+        return x.flatten(0, -2)
+    padding = tuple(int(side) for side in layer.padding)
+    if isinstance(layer, nn.Conv2d):
+        patches = F.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride)
+    else:  # a picture one pixel high
+        patches = F.unfold(x[:, :, None], (1, *layer.kernel_size), (1, *layer.dilation), (0, *padding), (1, *layer.stride))
+    return patches.transpose(1, 2).flatten(0, 1)
+
+
+@torch.no_grad()
+def input_moments(
+    model: nn.Module, run: Callable[[nn.Module], object], layers: Iterable[str] | None = None
+) -> dict[str, Float[Tensor, "I I"]]:
+    """The sums of products of every two inputs of each layer (default: all that can be refitted) while `run(model)` runs.
+
+    ValueError when nothing runs through any of the layers.
+    """
+    chosen = {name: module for name, module in model.named_modules() if refittable(module)}
+    wanted = chosen if layers is None else {name: chosen[name] for name in layers if name in chosen}
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], _output: object) -> None:
+            rows = read_by(layer, inputs[0].detach().float())
+            found[name] = found.get(name, 0) + rows.T @ rows
+
+        return hook
+
+    hooks = [module.register_forward_hook(keep(name)) for name, module in wanted.items()]
+    try:
+        run(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not found:
+        raise ValueError("there are no examples to refit by: nothing ran through the layers")
+    return found
+
+
+@torch.no_grad()
+def refit(
+    weight: Float[Tensor, "O I"], moments: Float[Tensor, "I I"], keep: Bool[Tensor, "O I"], *, damping: float = 1e-3
+) -> Float[Tensor, "O I"]:
+    """The weights at the kept places that change the outputs least; zero elsewhere.
+
+    `damping`, relative to the mean of the moments' diagonal, keeps what the examples say nothing about as it was.
+
+    >>> same = torch.ones(2, 2)  # two inputs that are always equal
+    >>> refit(torch.tensor([[1.0, 2.0]]), same, torch.tensor([[True, False]]), damping=0)
+    tensor([[3., 0.]])
+    """
+    full = moments.double().clone()
+    full.diagonal().add_(damping * full.diagonal().mean().clamp_min(1e-12))
+    wanted = weight.double() @ full  # [O, I]
+    fitted = torch.zeros_like(wanted)
+    alike = bool((keep == keep[:1]).all())  # the same places in every row: one system
+    for rows in [slice(None)] if alike else [slice(row, row + 1) for row in range(len(keep))]:
+        kept = keep[rows][0].nonzero().flatten()
+        fitted[rows, kept] = torch.linalg.solve(full[kept][:, kept], wanted[rows][:, kept].T).T
+    return fitted.to(weight.dtype)
+
+
+def refit_masked(model: nn.Module, masks: Masks, moments: Mapping[str, Float[Tensor, "I I"]]) -> nn.Module:
+    """A copy of the model with the masked weights gone and, in every layer whose moments are known, the others refitted.
+
+    A weight that several layers share is only masked.
+    """
+    copied = prune(model, masks)
+    owners = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
+    for name, known in moments.items():
+        weight, keep = model.get_parameter(f"{name}.weight"), masks.keep.get(f"{name}.weight")
+        if keep is not None and owners[id(weight)] == 1:
+            fitted = refit(weight.detach().flatten(1), known, keep.flatten(1))
+            copied.get_parameter(f"{name}.weight").data.copy_(fitted.reshape(weight.shape))
+    return copied
+
+
+def refit_channels(
+    smaller: nn.Module, model: nn.Module, removed: Iterable[Group], moments: Mapping[str, Float[Tensor, "I I"]]
+) -> nn.Module:
+    """A copy of a network that lost groups of channels, in which what read them is refitted to what it still reads.
+
+    `model` and `moments` are of the network before; `removed` are the groups that went.
+    """
+    copied, gone = copy.deepcopy(smaller), together(removed)
+    for name in (layer for layer, side in gone if side == IN and layer in moments):
+        weight = model.get_parameter(f"{name}.weight").detach()
+        rows, columns = (_stays(weight.shape[axis], gone.get((name, side), ())) for axis, side in ((0, OUT), (1, IN)))
+        places = columns.repeat_interleave(weight[0, 0].numel())  # of a kernel
+        fitted = refit(weight[rows].flatten(1), moments[name], places.expand(int(rows.sum()), -1))
+        mine = copied.get_parameter(f"{name}.weight")
+        mine.data.copy_(fitted[:, places].reshape(mine.shape))
+    return copied
+
+
+def _stays(size: int, gone: Iterable[int]) -> Bool[Tensor, " C"]:
+    return torch.ones(size, dtype=torch.bool).index_fill_(0, torch.tensor(list(gone), dtype=torch.long), False)
