@@ -275,7 +275,7 @@ def _compress(options: argparse.Namespace) -> int:
     model, report = apply(engine.model, recipe, engine.example(), train=train, loss=lambda made: many.loss(sample, made),
                           calibration=(many.rightly_answered([request])[0] for request in sample))  # fmt: skip
     if options.steps:
-        report = replace(report, note=f"{options.steps} training steps at {options.rate:g}{' alone' * options.alone}")
+        report = replace(report, steps=options.steps, rate=options.rate, alone=options.alone)
     save_agent(model, engine.processor, options.out, recipe, report)
     if options.tasks:
         report = measured(report, load_agent(options.out), engine, tasks=options.tasks)

@@ -97,11 +97,21 @@ class FeatureLoss(nn.Module):
 
     def forward(self, student: Sequence[Float[Tensor, ...]], teacher: Sequence[Float[Tensor, ...]]) -> Float[Tensor, ""]:
         """The mean over the pairs; each distance is relative to the size of the teacher's states."""
-        losses = []
-        for project, mine, theirs in zip(self.projections, student, teacher, strict=True):
-            wanted = theirs.detach().float()
-            losses.append(F.mse_loss(project(mine).float(), wanted) / wanted.square().mean().clamp_min(1e-12))
-        return torch.stack(losses).mean()
+        return feature_distance([project(mine) for project, mine in zip(self.projections, student, strict=True)], teacher)
+
+
+def feature_distance(student: Sequence[Float[Tensor, ...]], teacher: Sequence[Float[Tensor, ...]]) -> Float[Tensor, ""]:
+    """Mean squared distance between hidden states of equal shapes, each pair relative to the size of the teacher's.
+
+    ValueError for shapes that differ.
+    """
+    losses = []
+    for mine, theirs in zip(student, teacher, strict=True):
+        if mine.shape != theirs.shape:
+            raise ValueError(f"the student's states are {list(mine.shape)}, the teacher's {list(theirs.shape)}; project them first")
+        wanted = theirs.detach().float()
+        losses.append(F.mse_loss(mine.float(), wanted) / wanted.square().mean().clamp_min(1e-12))
+    return torch.stack(losses).mean()
 
 
 def drop_layers(model: nn.Module, keep: Sequence[int], *, stack: str = "layers") -> nn.Module:

@@ -27,9 +27,25 @@ class Report:
     answer_ms: float | None = None  # median time of a whole answer
     answer_ms_spread: tuple[float, float] | None = None  # 5th and 95th percentile
     whole_ms: float | None = None  # median time of the model it was made from, measured in turns with it
+    forward_ms: float | None = None  # median time of one forward pass of the example whose MACs are counted
+    whole_forward_ms: float | None = None
     threads: int | None = None
     cpu_flags: tuple[str, ...] | None = None
+    steps: int | None = None  # of training, after it was made small
+    rate: float | None = None  # peak learning rate of that training
+    alone: bool = False  # trained without the model it was made from as a teacher
     note: str = ""
+
+    @property
+    def training(self) -> str:
+        """How it was trained, in words; empty if it was not.
+
+        >>> Report("four", steps=300, rate=0.0015, alone=True).training
+        '300 training steps at 0.0015, alone'
+        """
+        if not self.steps:
+            return ""
+        return f"{self.steps} training steps at {self.rate:g}{', alone' * self.alone}"
 
     def __str__(self) -> str:
         """What was measured, in a line.
@@ -42,6 +58,7 @@ class Report:
             None if self.success is None else f"{self.success:.1%} of {self.n:,} right ({100 * low:.1f} to {100 * high:.1f})",
             None if self.bytes is None else f"{self.bytes / 1e6:.1f} MB",
             None if self.answer_ms is None else f"{self.answer_ms:.0f} ms an answer",
+            self.training or None,
             self.note,
         )
         beside = "" if self.whole_ms is None else f" beside {self.whole_ms:.0f} ms"
@@ -50,7 +67,9 @@ class Report:
 
     def to_json(self) -> str:
         """The record as JSON, without what was not measured."""
-        return json.dumps({name: value for name, value in asdict(self).items() if value not in (None, "")}, ensure_ascii=False)
+        return json.dumps(
+            {name: value for name, value in asdict(self).items() if value not in (None, "", False)}, ensure_ascii=False
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Report:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from autoglm_lab.measure.bench import bench
 from autoglm_lab.measure.machine import fast_maths
 from autoglm_lab.measure.report import Report
+from autoglm_lab.measure.timing import paired
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.training.batch import BatchEngine
 from autoglm_lab.training.evaluation import Rate, Request, World, evaluate, spoken_requests, typed_requests
@@ -26,15 +28,22 @@ def sample_requests(count: int = 32) -> list[Request]:
 def measured(report: Report, small: TorchEngine, whole: TorchEngine, *, tasks: int = 500, seed: int = 0, rounds: int = 3) -> Report:
     """The report with success and time.
 
-    Success is the share of right steps, `tasks` typed and as many spoken ones. Times are medians of whole answers, the two
-    agents in turns. `seed` as in `autoglm-lab evaluate`.
+    Success is the share of right steps, `tasks` typed and as many spoken ones; `seed` as in `autoglm-lab evaluate`.
     """
     rates = evaluate(BatchEngine(small.model, small.processor), seed, tasks, STEPS)
     steps = Rate.of(sum(round(rate.rate * rate.n) for rate in rates.values()), sum(rate.n for rate in rates.values()))
-    times = bench({"whole": whole, "small": small}, rounds=rounds, seed=seed)
-    mine = times["small"]["total"]
+    return timed(replace(report, success=steps.rate, ci95=steps.ci95, n=steps.n), small, whole, rounds=rounds)
+
+
+def timed(report: Report, small: TorchEngine, whole: TorchEngine, *, rounds: int = 3) -> Report:
+    """The report with times: medians of whole answers and of one forward pass, the two agents in turns."""
+    agents = {"whole": whole, "small": small}
+    answers, example = bench(agents, rounds=rounds), whole.example()
+    with torch.inference_mode():
+        passes = paired({name: partial(engine.model, **example) for name, engine in agents.items()}, runs=5 * rounds)
+    mine = answers["small"]["total"]
     return replace(
-        report, success=steps.rate, ci95=steps.ci95, n=steps.n, answer_ms=round(mine.median_ms, 2),
-        answer_ms_spread=(round(mine.low_ms, 2), round(mine.high_ms, 2)), whole_ms=round(times["whole"]["total"].median_ms, 2),
-        threads=torch.get_num_threads(), cpu_flags=fast_maths(),
+        report, answer_ms=round(mine.median_ms, 2), answer_ms_spread=(round(mine.low_ms, 2), round(mine.high_ms, 2)),
+        whole_ms=round(answers["whole"]["total"].median_ms, 2), forward_ms=round(passes["small"].median_ms, 2),
+        whole_forward_ms=round(passes["whole"].median_ms, 2), threads=torch.get_num_threads(), cpu_flags=fast_maths(),
     )  # fmt: skip

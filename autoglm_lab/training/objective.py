@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from autoglm_lab.compress.distillation import kl_divergence
+from autoglm_lab.compress.distillation import feature_distance, kl_divergence
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.phone.catalog import LANGS
@@ -33,6 +35,7 @@ class Losses:
     switch: Tensor
     copy: Tensor
     soft: Tensor
+    thoughts: Tensor
     image_right: float = 0.0
     audio_right: float = 0.0
     token_right: float = 0.0
@@ -129,7 +132,8 @@ def step_losses(
 ) -> Losses:  # fmt: skip
     """All losses of one batch. Pictures and clips are encoded once and used by every sample that refers to them.
 
-    With a `teacher`, `soft` is the divergence of its scores from the model's.
+    With a `teacher`, `soft` is the divergence of its scores from the model's, and `thoughts` the distance of what the two see,
+    hear and think: cells, frames, and hidden states after layers at the same share of either's depth.
     """
     pixels = batch.pixels.float() / 255
     names = concepts.embed(model.embed_tokens.weight)
@@ -141,27 +145,49 @@ def step_losses(
     zero = torch.zeros(())
     copy = zero if batch.copying is None else copy_loss(model, batch.copying)
     if align_only:
-        return Losses(image, audio, zero, zero, zero, switch, copy, zero, image_right, audio_right, switch_right=switch_right)
+        return Losses(image, audio, zero, zero, zero, switch, copy, zero, zero, image_right, audio_right, switch_right=switch_right)
     memories = spread_memories(model.remember(cells, (frames, mask), len(batch.ids)), batch)
     states, gated = model.decode(batch.inputs, memories, batch.attention_mask, output_attentions=True)
     logits = answer_logits(model, states[-1], batch)
     answer, token_right, answer_right = answer_loss(logits, model.config, batch)
-    soft = zero if teacher is None else kl_divergence(logits, teacher_logits(teacher, batch))
+    soft = thoughts = zero
+    if teacher is not None:
+        theirs = lesson(teacher, batch)
+        soft = kl_divergence(logits, theirs.logits)
+        said = batch.attention_mask.bool()
+        pairs = [(cells, theirs.cells), *zip((state[said] for state in states[1:]), theirs.at(states[1:], batch), strict=True)]
+        if batch.audio_present.any():
+            pairs.append((frames[mask], theirs.frames[mask]))
+        thoughts = feature_distance(*zip(*pairs, strict=True))
     noise = {"image": batch.image_noise, "audio": batch.audio_noise}
     gate = sum((price_of_gates(part.gate, batch.answer, noise[m]) for fused in gated for m, part in fused.items()), start=zero)
     point, point_right = point_loss(gated[-1]["image"].weights, batch)
-    return Losses(image, audio, answer, gate, point, switch, copy, soft, image_right, audio_right, token_right, answer_right,
-                  point_right, switch_right)  # fmt: skip
+    return Losses(image, audio, answer, gate, point, switch, copy, soft, thoughts, image_right, audio_right, token_right,
+                  answer_right, point_right, switch_right)  # fmt: skip
+
+
+class Lesson(NamedTuple):
+    """What a teacher sees, hears, thinks and answers to a batch."""
+
+    cells: Float[Tensor, "I P D"]
+    frames: Float[Tensor, "A F D"]
+    states: list[Float[Tensor, "B T D"]]  # after each layer
+    logits: Float[Tensor, "N V"]
+
+    def at(self, students: Sequence[Tensor], batch: Batch) -> list[Float[Tensor, "M D"]]:
+        """The states that a student with fewer layers should have after each of them, where there is text."""
+        places = (round((number + 1) * len(self.states) / len(students)) - 1 for number in range(len(students)))
+        return [self.states[place][batch.attention_mask.bool()] for place in places]
 
 
 @torch.no_grad()
-def teacher_logits(teacher: PhoneGLMForConditionalGeneration, batch: Batch) -> Float[Tensor, "N V"]:
-    """What a teacher would answer to the same batch."""
+def lesson(teacher: PhoneGLMForConditionalGeneration, batch: Batch) -> Lesson:
+    """A batch in a teacher's words."""
     cells = teacher.encode_image(batch.pixels.float() / 255)
-    heard = teacher.encode_audio(batch.mel, batch.mel_mask)
-    memories = spread_memories(teacher.remember(cells, heard, len(batch.ids)), batch)
+    frames, mask = teacher.encode_audio(batch.mel, batch.mel_mask)
+    memories = spread_memories(teacher.remember(cells, (frames, mask), len(batch.ids)), batch)
     states, _ = teacher.decode(batch.inputs, memories, batch.attention_mask)
-    return answer_logits(teacher, states[-1], batch)
+    return Lesson(cells, frames, states[1:], answer_logits(teacher, states[-1], batch))
 
 
 def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Tensor:

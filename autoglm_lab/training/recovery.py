@@ -34,6 +34,8 @@ class Recovery:
     copies: int = 8
     teacher: PhoneGLMForConditionalGeneration | None = None
     alpha: float = 0.7  # share of the teacher in what the answers are compared with
+    thoughts: float = 4.0  # weight of the teacher's cells, frames and hidden states
+    fixed_norms: bool = True  # batch norms go on with what they measured in the long training
     seed: int = 0
     bfloat16: bool | None = (
         None  # None: where it is fast; it compiles a kernel for every shape of batch, and keeps them all in memory
@@ -47,6 +49,10 @@ class Recovery:
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
         model.train()
+        if self.fixed_norms:
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         for step in tqdm(range(self.steps), desc="recovering", unit="step", leave=False):
             for group in optimizer.param_groups:
                 group["lr"] = self.rate(step)
@@ -69,7 +75,9 @@ class Recovery:
         half = has_fast_bf16() if self.bfloat16 is None else self.bfloat16
         with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
             losses = step_losses(model, batch, self.data.concepts, teacher=self.teacher)
-        mixed = losses.answer if self.teacher is None else (1 - self.alpha) * losses.answer + self.alpha * losses.soft
+        mixed = losses.answer
+        if self.teacher is not None:
+            mixed = (1 - self.alpha) * losses.answer + self.alpha * losses.soft + self.thoughts * losses.thoughts
         weights = Recipe()
         total = replace(losses, answer=mixed).total(align=weights.align_weight, point=weights.point_weight, gate=weights.gate_cost)
         optimizer.zero_grad(set_to_none=True)

@@ -65,7 +65,7 @@ class ParetoView:
         points = [
             {
                 "name": report.name, "x": self.value(report, axis), "y": report.success, "ci95": list(report.ci95 or ()),
-                "front": report.name in front, "note": report.note,
+                "front": report.name in front, "note": ", ".join(part for part in (report.training, report.note) if part),
             }
             for report in self.reports
         ]  # fmt: skip

@@ -9,14 +9,17 @@ from autoglm_lab.measure.claims import CLAIMS, Claim, table
 from autoglm_lab.measure.report import Report, read_reports
 from autoglm_lab.paths import data_dir
 
-WHOLE = Report("as it is", bytes=200, parameters=100, macs=1000, success=0.98, ci95=(0.97, 0.99), n=1000, answer_ms=90, whole_ms=90)
+WHOLE = Report("as it is", bytes=200, parameters=100, macs=1000, success=0.98, ci95=(0.97, 0.99), n=1000, answer_ms=90, whole_ms=90,
+               forward_ms=30, whole_forward_ms=30)  # fmt: skip
 SMALL = Report("small", bytes=60, parameters=100, macs=600, success=0.97, ci95=(0.96, 0.98), n=1000, answer_ms=50, whole_ms=100,
-               note="300 training steps at 0.001 alone")  # fmt: skip
+               forward_ms=20, whole_forward_ms=30, steps=300, rate=0.001, alone=True)  # fmt: skip
 
 
 def test_a_row_holds_the_figures_beside_those_of_the_whole():
-    row = Claim("B2", "small", "as told", points=1, macs=0.4, faster=2).row(WHOLE, SMALL)
-    assert row["asked"] == "at most 1 points lost, MACs -40%, 2 times faster" and row["reached"] == "yes"
+    row = Claim("B2", "small", "as told", points=1, macs=0.4, faster=2, forward=1.5).row(WHOLE, SMALL)
+    assert row["asked"] == "at most 1 points lost, MACs -40%, answers 2 times faster, forward pass 1.5 times faster"
+    assert row["reached"] == "yes"
+    assert row["forward_times_faster"] == "1.50" and row["training"] == "300 training steps at 0.001, alone"
     assert (row["points_lost"], row["share_of_fp32_bytes"], row["macs_saved"], row["times_faster"]) == (
         "1.0",
         "0.150",
@@ -26,7 +29,7 @@ def test_a_row_holds_the_figures_beside_those_of_the_whole():
     assert row["command"] == "autoglm-lab compress --recipe small --steps 300 --rate 0.001 --alone --tasks 500 --out small"
 
 
-@pytest.mark.parametrize("asked", [{"points": 0.9}, {"of_fp32": 0.14}, {"macs": 0.5}, {"faster": 2.1}])
+@pytest.mark.parametrize("asked", [{"points": 0.9}, {"of_fp32": 0.14}, {"macs": 0.5}, {"faster": 2.1}, {"forward": 1.6}])
 def test_what_is_missed_is_said(asked):
     assert Claim("B2", "small", **asked).row(WHOLE, SMALL)["reached"] == "no"
 

@@ -215,8 +215,9 @@ def test_what_fits_a_budget():
 
 
 def test_reports_go_to_json_and_back():
-    report = Report("x", bytes=5, ci95=(0.1, 0.2), cpu_flags=("avx2",))
+    report = Report("x", bytes=5, success=0.0, ci95=(0.1, 0.2), cpu_flags=("avx2",), steps=3, rate=1e-3, alone=True)
     assert Report.from_json(report.to_json()) == report
+    assert set(json.loads(Report("x").to_json())) == {"name"}, "what was not measured is not there"
     with pytest.raises(ValueError, match="no field 'size'"):
         Report.from_json('{"name": "x", "size": 3}')
 

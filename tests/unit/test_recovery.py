@@ -1,15 +1,18 @@
 """Recovery: a damaged agent learns again, masks hold, a teacher is heard."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from autoglm_lab.compress.distillation import drop_layers
 from autoglm_lab.compress.recipe import Recipe, apply
 from autoglm_lab.compress.sparsity import magnitude_masks, prune, sparsity_of
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.training.build import few_scenes
+from autoglm_lab.training.objective import Lesson
 from autoglm_lab.training.recovery import Recovery
 from autoglm_lab.training.trainer import preset
 
@@ -51,6 +54,25 @@ def test_a_teacher_is_heard(world):
     assert not any(row["soft"] for row in without)
     assert rows[0]["answer"] == pytest.approx(without[0]["answer"]), "both begin alike"
     assert not torch.allclose(student.embed_tokens.weight, alone.embed_tokens.weight)
+
+
+def test_a_student_comes_to_think_as_its_teacher(world):
+    data, model = world
+    rows, student = [], drop_layers(model, [0, 2])
+    small(data, steps=30, learning_rate=5e-3, alpha=0.0, thoughts=10.0, teacher=model, on_step=rows.append)(student)
+    assert sum(row["thoughts"] for row in rows[-5:]) < 0.8 * sum(row["thoughts"] for row in rows[:5])
+    same: list[dict[str, float]] = []
+    small(data, steps=1, teacher=model, on_step=same.append)(copy.deepcopy(model))
+    assert same[0]["thoughts"] == pytest.approx(0, abs=1e-9), "a copy thinks as the original does"
+
+
+def test_a_student_is_compared_at_the_same_share_of_depth():
+    states = [torch.full((1, 2, 3), float(number)) for number in (1, 2, 3, 4)]
+    batch = SimpleNamespace(attention_mask=torch.tensor([[1, 0]]))
+    taught = Lesson(None, None, states, None)
+    for students, places in ((4, [1, 2, 3, 4]), (2, [2, 4]), (1, [4]), (3, [1, 3, 4])):
+        assert [float(state.mean()) for state in taught.at([None] * students, batch)] == places
+        assert all(state.shape == (1, 3) for state in taught.at([None] * students, batch)), "padding is no thought"
 
 
 def test_it_is_the_same_each_time(world):
