@@ -95,6 +95,7 @@ CLAIMS = (
     Claim("B5", "student", "", points=2),
     Claim("B5", "student_alone", recipe="student"),
     Claim("B6", "rank40", "r = 64: 512 K -> 82 K parameters, 1.7x faster", points=1),
+    Claim("B6", "rank40_trained", recipe="rank40"),
     Claim("B7", "int8", "4x smaller, -0.8 points", points=0.5, of_fp32=0.27, runtime="ONNX Runtime"),
     Claim("B7", "int8_static", "58.2 -> 42.1 ms, -0.5 points", points=1, of_fp32=0.27, runtime="ONNX Runtime"),
     Claim("B8", "int4", "40 % of the size or less", points=1.5, of_fp32=0.18, runtime="ONNX Runtime"),

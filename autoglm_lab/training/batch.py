@@ -91,14 +91,22 @@ class BatchEngine:
         texts = [write_answer("", format_action(action)) for action in actions if action is not None]
         return self.with_answers(self.inputs(requests), texts)
 
-    def loss(self, requests: Sequence[Request], model: torch.nn.Module | None = None) -> Float[Tensor, ""]:
+    def loss(
+        self, requests: Sequence[Request], model: torch.nn.Module | None = None, *, batch: int | None = None
+    ) -> Float[Tensor, ""]:
         """Mean cross-entropy of the right answers' tokens: quicker than answering, and it has a gradient.
 
-        `model` may be a changed copy of the engine's. ValueError for requests that have no right answer.
+        `model` may be a changed copy of the engine's; with `batch` only so many requests are read at once. ValueError for
+        requests that have no right answer.
         """
+        at_once = batch or max(1, len(requests))
+        parts = [requests[first : first + at_once] for first in range(0, max(1, len(requests)), at_once)]
+        return torch.cat([self._losses(part, self.model if model is None else model) for part in parts]).mean()
+
+    def _losses(self, requests: Sequence[Request], model: torch.nn.Module) -> Float[Tensor, " N"]:
         full, said = self.rightly_answered(requests)
-        logits = (self.model if model is None else model)(**full, logits_to_keep=said.shape[1] + 1).logits[:, :-1][said]
-        return cross_entropy(logits.float(), full["input_ids"][:, -said.shape[1] :][said])
+        logits = model(**full, logits_to_keep=said.shape[1] + 1).logits[:, :-1][said]
+        return cross_entropy(logits.float(), full["input_ids"][:, -said.shape[1] :][said], reduction="none")
 
 
 def gate_response(engine: BatchEngine, seed: int = 0, count: int = 128) -> dict[str, dict[str, float]]:

@@ -36,7 +36,7 @@ many, requests = BatchEngine(model, processor), typed_requests(World(seed=7), 16
 def loss(changed):
     """Cross-entropy of the right answers to steps that nobody trained on."""
     with torch.inference_mode():
-        return float(np.mean([float(many.loss(requests[i : i + 8], changed)) for i in range(0, len(requests), 8)]))
+        return float(many.loss(requests, changed, batch=8))
 
 
 def right_steps(changed):
@@ -248,12 +248,12 @@ plane.choose("int4")
 plane
 
 # %% [markdown]
-# Chosen for you was `int4`. A recipe that only rounds is applied in a moment; one that cuts channels or trains takes longer, and
-# 2 GB (see `autoglm-lab compress --help`). There is a dial, too: say what fits, and get the recipe with the most success.
+# Chosen for you was `int4`. A recipe that only rounds weights is applied in a moment; one that asks examples, cuts channels or
+# trains takes longer, and 2 GB (see `autoglm-lab compress --help`). There is a dial, too: say what fits, and get the recipe with the most success.
 
 # %%
 mine = recipe(plane.report)
-if mine.bits < 16 and not (mine.channels or mine.train_rounding):
+if mine.bits < 16 and not (mine.channels or mine.train_rounding or mine.wants_examples):
     small, report = apply(model, mine, example)
     print(f"{report}; {right_steps(small):.0f} % of the {len(requests)} steps above are right")
 print(f"the best within 8 MB: {Recipe.for_budget(megabytes=8).name}, within 12 MB: {Recipe.for_budget(megabytes=12).name}")

@@ -10,7 +10,7 @@ from autoglm_lab.cli import main
 from autoglm_lab.compress.agent import load_agent, save_agent
 from autoglm_lab.compress.groups import outputs, trace
 from autoglm_lab.compress.recipe import Recipe, apply, named, names
-from autoglm_lab.compress.structured import masked, prune_structured
+from autoglm_lab.compress.structured import layer_macs, masked, prune_structured
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.paths import data_dir
@@ -105,3 +105,24 @@ def test_four_bits_are_enough_to_open_settings(tmp_path, capsys):
     assert (out / "model.safetensors").stat().st_size == pytest.approx(report["bytes"], rel=0.02)
     screen = SimulatedPhone(7).screenshot()
     assert lab.load(out).answer("open Settings", screen).answer.action == lab.load().answer("open Settings", screen).answer.action
+
+
+def test_channels_go_by_what_the_loss_would_miss_and_the_others_speak_for_them(small):
+    model, example = small
+    made, report = apply(model, Recipe("fisher", channels=0.4, importance="fisher", refit=True), example,
+                         loss=lambda m: outputs(m, example)[0].square().mean(), calibration=[example])  # fmt: skip
+    plain, _ = apply(model, Recipe("fisher", channels=0.4, importance="fisher"), example,
+                     loss=lambda m: outputs(m, example)[0].square().mean())  # fmt: skip
+    shapes = [{name: p.shape for name, p in network.named_parameters()} for network in (made, plain)]
+    assert shapes[0] == shapes[1] and report.macs < sum(layer_macs(model, example).values())
+    with torch.no_grad():
+        right, *others = (outputs(network, example)[0] for network in (model, made, plain))
+    assert (others[0] - right).norm() < (others[1] - right).norm()
+
+
+def test_thin_matrices_fitted_to_what_flows_through_need_no_training(tmp_path, capsys):
+    assert main(["compress", "--recipe", "rank40", "--out", str(tmp_path / "thin"), "--tasks", "16", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["n"] == 32 and report["success"] >= 0.85
+    assert report["parameters"] < 0.83 * sum(p.numel() for p in lab.load().model.parameters())
+    assert "steps" not in report and report["forward_ms"] > 0

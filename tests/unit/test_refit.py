@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from autoglm_lab.compress.groups import outputs
 from autoglm_lab.compress.recipe import Recipe, apply
 from autoglm_lab.compress.refit import input_moments, read_by, refit, refit_channels, refit_masked
 from autoglm_lab.compress.sparsity import Masks, magnitude_masks, prune
-from autoglm_lab.compress.structured import prune_structured
+from autoglm_lab.compress.structured import prune_structured, together
+from tests.unit.pruned_models import MODELS, make
 
 
 def test_agrees_with_numpy_row_by_row():
@@ -127,3 +129,25 @@ def test_a_recipe_that_refits_wants_examples():
         apply(network(), Recipe(refit=True, sparsity=0.5), (pictures(1),))
     with pytest.raises(ValueError, match="no examples"):
         input_moments(network(), lambda model: None)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_reader_of_a_strangers_network_comes_nearer_to_what_it_said(name):
+    model, example = make(name)
+    done = prune_structured(model, example, 0.4)
+    gone = together(done.removed)
+    moments = input_moments(model, lambda network: outputs(network, example), {layer for layer, side in gone if side == "in"})
+    fitted = refit_channels(done.model, model, done.removed, moments)
+    assert all(torch.isfinite(answer).all() for answer in outputs(fitted, example))
+    for layer in moments:
+        weight = model.get_parameter(f"{layer}.weight").detach()
+        rows, columns = (
+            [c for c in range(weight.shape[axis]) if c not in gone.get((layer, side), ())] for axis, side in ((0, "out"), (1, "in"))
+        )
+        changes = []
+        for changed in (fitted, done.model):
+            mine = torch.zeros_like(weight[rows])
+            mine[:, columns] = changed.get_parameter(f"{layer}.weight").detach()
+            off = (mine - weight[rows]).flatten(1).double()
+            changes.append(float((off @ moments[layer].double() * off).sum()))
+        assert changes[0] < changes[1], f"{layer} is no nearer"

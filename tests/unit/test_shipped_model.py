@@ -36,6 +36,7 @@ def test_its_gates_close_on_what_cannot_be_read(many):
 def test_the_loss_is_that_of_the_right_answers(many):
     requests = typed_requests(World(seed=3), 6)
     together = many.loss(requests)
+    assert float(many.loss(requests, batch=2)) == pytest.approx(float(together), abs=1e-4)
     each = [(many.loss([request]).item(), len(many.processor.tokenizer.encode(answer(request)))) for request in requests]
     assert together.item() == pytest.approx(sum(loss * n for loss, n in each) / sum(n for _, n in each), rel=1e-3)
     assert together.item() < 0.3
