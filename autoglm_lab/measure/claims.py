@@ -55,7 +55,8 @@ class Claim:
         size = _known(small.bytes) / (4 * _known(whole.parameters))
         saved = 1 - _known(small.macs) / _known(whole.macs)
         faster = _known(small.whole_ms) / _known(small.answer_ms)
-        forward = _known(small.whole_forward_ms) / _known(small.forward_ms)
+        timed = self.forward is not None or small.forward_ms is not None
+        forward = _known(small.whole_forward_ms) / _known(small.forward_ms) if timed else 0.0
         reached = (
             (self.points is None or lost <= self.points + 1e-9)
             and (self.of_fp32 is None or size <= self.of_fp32)
@@ -72,7 +73,7 @@ class Claim:
             "success": f"{small.success:.3f}", "low": f"{low:.3f}", "high": f"{high:.3f}", "n": f"{small.n}",
             "share_of_fp32_bytes": f"{size:.3f}", "macs_saved": f"{saved:.3f}",
             "parameters_saved": f"{1 - _known(small.parameters) / _known(whole.parameters):.3f}", "times_faster": f"{faster:.2f}",
-            "forward_times_faster": f"{forward:.2f}", "training": small.training,
+            "forward_times_faster": f"{forward:.2f}" if timed else "", "training": small.training,
             "command": f"autoglm-lab compress --recipe {self.recipe or self.report}{steps} --tasks 500 --out small",
         }  # fmt: skip
 

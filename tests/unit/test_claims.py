@@ -48,6 +48,10 @@ def test_half_of_what_rounding_takes_has_to_come_back():
 def test_what_was_not_measured_is_not_made_up():
     with pytest.raises(ValueError, match="lacks a figure"):
         Claim("B2", "small").row(WHOLE, Report("small", bytes=60))
+    untimed = replace(SMALL, forward_ms=None, whole_forward_ms=None)
+    assert Claim("B2", "small").row(WHOLE, untimed)["forward_times_faster"] == ""
+    with pytest.raises(ValueError, match="lacks a figure"):
+        Claim("B2", "small", forward=1.4).row(WHOLE, untimed)
 
 
 def test_the_shipped_table_is_what_the_shipped_reports_give():
