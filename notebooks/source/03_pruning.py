@@ -240,6 +240,7 @@ for part, mark in (("attention", "self_attn"), ("neurons", "mlp")):
     saved["work"][part], saved["parameters"][part] = 100 * cut.saved["macs"], 100 * cut.saved["parameters"]
     saved["time"][part] = 100 * (1 - times["cut"].median_ms / times["whole"].median_ms)
     hurt[part] = loss(cut.model), right_steps(cut.model)
+del cut
 
 # %%
 fastest = max(saved["time"], key=saved["time"].get)
@@ -260,12 +261,11 @@ for part, (loss_after, right_after) in hurt.items():
 
 # %%
 more = typed_requests(World(seed=4), 24)
-cuts = {
-    kind: prune_structured(model, words, 0.4, groups=groups, importance=kind, loss=lambda m: many.loss(more[:6], m))
-    for kind in ("l1", "taylor", "gradient", "fisher")
-}
-bars("Two fifths of the decoder's work gone, nothing trained", {"loss": {"none gone": found.base} | {kind: loss(c.model) for kind, c in cuts.items()}},
-     "loss of the right answers", digits=2)  # fmt: skip
+costs = {"none gone": found.base}
+for kind in ("l1", "taylor", "gradient", "fisher"):
+    smaller = prune_structured(model, words, 0.4, groups=groups, importance=kind, loss=lambda m: many.loss(more[:2], m))
+    costs[kind] = loss(smaller.model)
+bars("Two fifths of the decoder's work gone, nothing trained", {"loss": costs}, "loss of the right answers", digits=2)
 
 # %% [markdown]
 # ## What is left speaks for what went
@@ -298,15 +298,16 @@ for title, v in (("left out", w * stays.numpy()), ("spoken for", by_hand)):
     print(f"every second input {title}: outputs change by {error:.0%}")
 
 # %% [markdown]
-# The same for every layer of the decoder that lost inputs:
+# The same for every layer of the decoder that lost inputs, in the last of the four cuts:
 
 # %%
-smaller = cuts.pop("fisher")
-del cuts
 fitted = refit_channels(smaller.model, model, smaller.removed, moments)
 print({name: f"-{share:.0%}" for name, share in smaller.saved.items()})
+right = {}
 for title, changed in (("whole", model), ("cut", smaller.model), ("refitted", fitted)):
-    print(f"{title:9} loss {loss(changed):.3f}, {right_steps(changed):.0f} % of the steps right")
+    right[title] = right_steps(changed)
+    print(f"{title:9} loss {loss(changed):.3f}, {right[title]:.0f} % of the steps right")
+del smaller, moments
 
 # %% [markdown]
 # ## Train it back
@@ -321,11 +322,11 @@ from pathlib import Path
 from autoglm_lab.training.build import few_scenes
 from autoglm_lab.training.recovery import Recovery
 
-after_cut, after_fit, curve = right_steps(smaller.model), right_steps(fitted), []
+curve = []
 for name, parameter in fitted.named_parameters():
     parameter.requires_grad_(name.startswith("layers."))
 with tempfile.TemporaryDirectory() as folder:
-    world = few_scenes(Path(folder), scenes=40)
+    world = few_scenes(Path(folder), scenes=24)
 
 # %%
 Recovery(
@@ -335,8 +336,8 @@ lines("Finding back", {"distance to the teacher's answers": (list(range(1, len(c
 
 # %%
 del world  # its screens and voices are large
-after_training, times = right_steps(fitted), forward_times(words, whole=model, cut=fitted)
-print(f"right steps: {success[0]:.0f} % whole, {after_cut:.0f} % cut, {after_fit:.0f} % refitted, {after_training:.0f} % trained")
+right["trained"], times = right_steps(fitted), forward_times(words, whole=model, cut=fitted)
+print("right steps:", ", ".join(f"{share:.0f} % {title}" for title, share in right.items()))
 print(f"a dozen words: {times['whole']} whole, {times['cut']} cut")
 
 # %% [markdown]
@@ -352,9 +353,9 @@ from autoglm_lab.measure.report import read_reports
 known = read_reports()
 for name in ("whole", "sparse80", "channels40"):
     print(known[name])
-cut, dense = known["channels40"], known["whole"]
-print(f"channels40: {1 - cut.macs / dense.macs:.0%} of the multiply-accumulates gone; a forward pass is {cut.whole_forward_ms / cut.forward_ms:.2f} times "
-      f"faster, a whole answer {cut.whole_ms / cut.answer_ms:.2f} times")  # fmt: skip
+fewer, dense = known["channels40"], known["whole"]
+print(f"channels40: {1 - fewer.macs / dense.macs:.0%} of the multiply-accumulates gone; a forward pass is "
+      f"{fewer.whole_forward_ms / fewer.forward_ms:.2f} times faster, a whole answer {fewer.whole_ms / fewer.answer_ms:.2f} times")  # fmt: skip
 
 # %% [markdown]
 # An answer gains less than a forward pass: most of its time goes into writing one token after the other, and for a single
