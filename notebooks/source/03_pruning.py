@@ -316,7 +316,8 @@ del smaller, moments
 # %% [markdown]
 # ## Train it back
 #
-# What least squares cannot mend, training may. The decoder trains for a moment on freshly drawn screens, with the whole agent
+# Every layer was fitted to what it used to read; but the layers before it have changed as well, and after a cut as deep as this
+# one it shows. What least squares cannot mend, training may. The decoder trains for a moment on freshly drawn screens, with the whole agent
 # as its teacher: gently, for a step that is too large undoes more than it mends.
 
 # %%
