@@ -67,9 +67,8 @@ class Report:
 
     def to_json(self) -> str:
         """The record as JSON, without what was not measured."""
-        return json.dumps(
-            {name: value for name, value in asdict(self).items() if value not in (None, "", False)}, ensure_ascii=False
-        )
+        known = {name: value for name, value in asdict(self).items() if value is not None and value is not False and value != ""}
+        return json.dumps(known, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
