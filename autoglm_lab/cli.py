@@ -69,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
     compress.add_argument("--data", type=Path, help="folder with the scenes of `train --preset full` (default: where it puts them)")
     compress.add_argument("--rate", type=_rate, default=1.5e-3, help="peak learning rate of the recovery (default 0.0015)")
     compress.add_argument("--alone", action="store_true", help="recover without the whole agent as a teacher")
+    compress.add_argument("--thoughts", type=_weight, default=0.0,
+                          help="weight of what the whole agent sees, hears and thinks (default 0: only of what it answers)")  # fmt: skip
     compress.add_argument("--tasks", type=_whole, default=0, help="measure it on this many typed and spoken steps (default 0: not)")
     compress.set_defaults(command=_compress)
 
@@ -109,6 +111,16 @@ def _rate(text: str) -> float:
     if not 0 < rate <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no learning rate; give a number above 0, for example 0.001")
     return rate
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no weight; give a number from 0, for example 4")
+    return weight
 
 
 def _seed(text: str) -> int:
@@ -266,6 +278,8 @@ def _compress(options: argparse.Namespace) -> int:
     from autoglm_lab.training.batch import BatchEngine
     from autoglm_lab.training.measured import measured, sample_requests
 
+    if options.alone and options.thoughts:
+        raise ValueError("--thoughts are those of the teacher that --alone leaves out; give one of the two")
     path = Path(options.recipe)
     recipe = Recipe.read(path) if path.suffix == ".json" or path.exists() else named(options.recipe)
     engine = _engine(options)
@@ -275,7 +289,8 @@ def _compress(options: argparse.Namespace) -> int:
     model, report = apply(engine.model, recipe, engine.example(), train=train, loss=lambda made: many.loss(sample, made),
                           calibration=(many.rightly_answered([request])[0] for request in sample))  # fmt: skip
     if options.steps:
-        report = replace(report, steps=options.steps, rate=options.rate, alone=options.alone)
+        report = replace(report, steps=options.steps, rate=options.rate, alone=options.alone,
+                         thoughts=options.thoughts or None)  # fmt: skip
     save_agent(model, engine.processor, options.out, recipe, report)
     if options.tasks:
         report = measured(report, load_agent(options.out), engine, tasks=options.tasks)
@@ -297,7 +312,9 @@ def _recovery(options: argparse.Namespace, teacher: Any | None) -> Any:
     from autoglm_lab.training.recovery import Recovery
 
     folder = options.data if options.data is not None else WORK / "full" / "data"
-    return Recovery(prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher)
+    return Recovery(
+        prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher, thoughts=options.thoughts
+    )
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -61,7 +61,7 @@ def passes_through(module: nn.Module) -> bool:
 
 def channel_axis(module: nn.Module) -> int:
     """Where a layer's activations have their channels."""
-    return -1 if isinstance(module, nn.Linear | nn.Embedding | nn.Identity) else 1
+    return -1 if isinstance(module, nn.Linear | nn.Embedding) else 1
 
 
 def width(module: nn.Module) -> int:

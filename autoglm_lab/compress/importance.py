@@ -76,7 +76,7 @@ def fisher_importance(model: nn.Module, groups: Sequence[Group], loss: Loss | No
 
     If a group's channels were multiplied by m, each example's loss would have a derivative by m at 1: what everything that
     reads the group `felt`. Its square is the diagonal of the Fisher information, and comparable between groups of all kinds.
-    ValueError as in `felt`.
+    ValueError without a loss, or for layers whose rows are not examples.
     """
     each = felt(model, {layer for group in groups for layer, side in group.parts if side == IN}, loss)
     rows = {len(row): name for name, row in each.items()}

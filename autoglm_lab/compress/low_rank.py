@@ -9,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoglm_lab.compress.importance import Loss, felt
-from autoglm_lab.compress.layers import linear_layers, put, replace_linear
+from autoglm_lab.compress.layers import linear_layers, replace_linear
 
 
 class LowRankLinear(nn.Module):
@@ -20,7 +19,6 @@ class LowRankLinear(nn.Module):
         super().__init__()
         self.up, self.down = nn.Parameter(up.detach().clone()), nn.Parameter(down.detach().clone())
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
-        self.waist = nn.Identity()  # where hooks can see what passes between the factors
 
     @property
     def rank(self) -> int:
@@ -34,7 +32,7 @@ class LowRankLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product with both factors, one after the other."""
-        return F.linear(self.waist(F.linear(x, self.down)), self.up, self.bias)
+        return F.linear(F.linear(x, self.down), self.up, self.bias)
 
     @torch.no_grad()
     def singular_values(self) -> Float[Tensor, " R"]:
@@ -55,12 +53,6 @@ class LowRankLinear(nn.Module):
         u, s, v = torch.linalg.svd(left.R @ right.R.T)
         root = s[:rank].sqrt()
         return LowRankLinear(left.Q @ u[:, :rank] * root, root[:, None] * v[:rank] @ right.Q.T, self.bias)
-
-    def only(self, components: list[int]) -> LowRankLinear:
-        """The layer with these of its components. ValueError for none, or for numbers that it does not have."""
-        if not components or not all(0 <= number < self.rank for number in components):
-            raise ValueError(f"components are {components}; give at least one number from 0 to {self.rank - 1}")
-        return LowRankLinear(self.up[:, components], self.down[components], self.bias)
 
 
 @torch.no_grad()
@@ -137,43 +129,6 @@ def factorise_layers(
         return factorise(layer, rank, (activations or {}).get(name))
 
     return replace_linear(model, thin, select)
-
-
-def factorise_by_loss(
-    model: nn.Module, ratio: float, loss: Loss | None, *, select: Callable[[str], bool] = lambda name: True,
-    activations: dict[str, Tensor] | None = None,
-) -> nn.Module:  # fmt: skip
-    """As `factorise_layers`, but all selected layers share one budget, and the loss says how.
-
-    Every layer is factorised at full rank; then the components stay whose loss would be missed most for the parameters they
-    take (see `importance.felt`), of each layer at least one. ValueError as in `factorise_layers`, or without a loss.
-    """
-    rank_for_budget(1, 1, ratio)  # complains about a ratio outside (0, 1)
-    full = replace_linear(
-        model, lambda name, layer: factorise(layer, min(layer.weight.shape), (activations or {}).get(name)), select
-    )
-    parts = {name: module for name, module in full.named_modules() if isinstance(module, LowRankLinear)}
-    misses = felt(full, [f"{name}.waist" for name in parts], loss)
-    for name in parts:
-        if f"{name}.waist" not in misses:
-            raise ValueError(f"layer {name!r}: the loss does not depend on it")
-    prices = {name: len(part.up) + part.down.shape[1] for name, part in parts.items()}  # parameters of one component
-    left = ratio * sum(len(part.up) * part.down.shape[1] for part in parts.values()) - sum(prices.values())
-    stay: dict[str, list[int]] = {name: [] for name in parts}
-    worth = [
-        (float(miss) / prices[name], name, number)
-        for name in parts
-        for number, miss in enumerate(misses[f"{name}.waist"].square().sum(0))
-    ]
-    for _, name, number in sorted(worth, reverse=True):
-        if not stay[name]:  # paid for already
-            stay[name].append(number)
-        elif left >= prices[name]:
-            stay[name].append(number)
-            left -= prices[name]
-    for name, part in parts.items():
-        put(full, name, part.only(sorted(stay[name])))
-    return full
 
 
 @torch.no_grad()

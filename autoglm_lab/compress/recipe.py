@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from autoglm_lab.compress.files import stored_bytes
 from autoglm_lab.compress.groups import IN, Example, outputs
 from autoglm_lab.compress.importance import Importance
 from autoglm_lab.compress.layers import weight_layers
-from autoglm_lab.compress.low_rank import factorise_by_loss, factorise_layers, record_inputs
+from autoglm_lab.compress.low_rank import factorise_layers, record_inputs
 from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
 from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
@@ -27,7 +27,6 @@ from autoglm_lab.compress.structured import layer_macs, prune_structured
 from autoglm_lab.measure.report import Report, read_reports, strict_object, within
 from autoglm_lab.paths import data_dir
 
-Ranks = Literal["even", "fisher"]
 Train = Callable[[nn.Module, Masks | None], None]  # trains a model in place; masks, if any, have to be applied after each step
 
 
@@ -44,7 +43,6 @@ class Recipe:
     channels: float = 0.0  # share of MACs that go with channels, neurons and key/value groups
     importance: Importance = "l1"  # of channels
     rank: float = 0.0  # share of parameters that stay as low-rank factors; 0 leaves matrices whole
-    ranks: Ranks = "even"  # the same share of every layer, or what the loss would miss least ("fisher")
     rank_layers: str = "mlp"  # regular expression: names of the layers that are factorised
     sparsity: float = 0.0  # share of single weights that become zero
     scope: Scope = "global"  # where one threshold holds for them
@@ -69,8 +67,6 @@ class Recipe:
             raise ValueError(f"importance is {self.importance!r}; there are {', '.join(get_args(Importance))}")
         if self.scope not in get_args(Scope):
             raise ValueError(f"scope is {self.scope!r}; there are {', '.join(get_args(Scope))}")
-        if self.ranks not in get_args(Ranks):
-            raise ValueError(f"ranks is {self.ranks!r}; there are {', '.join(get_args(Ranks))}")
         if self.method not in RANGES:
             raise ValueError(f"method is {self.method!r}; there are {', '.join(RANGES)}")
         if (self.train_rounding or self.round_inputs) and self.bits == 16:
@@ -85,7 +81,7 @@ class Recipe:
     @property
     def wants_examples(self) -> bool:
         """Whether `apply` needs a loss or calibration."""
-        return self.importance != "l1" or self.ranks != "even" or self.round_inputs or self.refit
+        return self.importance != "l1" or self.round_inputs or self.refit
 
     @property
     def scheme(self) -> Scheme:
@@ -203,11 +199,8 @@ def _with_step(
         if recipe.rank:
             step = "rank"
             inputs = record_inputs(made, _run(examples)) if recipe.refit else None
-            chosen = re.compile(recipe.rank_layers)
-            if recipe.ranks == "fisher":
-                made = factorise_by_loss(made, recipe.rank, loss, select=lambda name: bool(chosen.search(name)), activations=inputs)
-            else:
-                made = factorise_layers(made, recipe.rank, select=lambda name: bool(chosen.search(name)), activations=inputs)
+            made = factorise_layers(made, recipe.rank, select=lambda name: re.search(recipe.rank_layers, name) is not None,
+                                    activations=inputs)  # fmt: skip
     except ValueError as error:
         raise ValueError(f"{step}: {error}") from error
     return made

@@ -34,6 +34,7 @@ class Report:
     steps: int | None = None  # of training, after it was made small
     rate: float | None = None  # peak learning rate of that training
     alone: bool = False  # trained without the model it was made from as a teacher
+    thoughts: float | None = None  # weight of what that teacher sees, hears and thinks
     note: str = ""
 
     @property
@@ -45,7 +46,8 @@ class Report:
         """
         if not self.steps:
             return ""
-        return f"{self.steps} training steps at {self.rate:g}{', alone' * self.alone}"
+        taught = ", alone" if self.alone else "" if self.thoughts is None else f", thoughts {self.thoughts:g}"
+        return f"{self.steps} training steps at {self.rate:g}{taught}"
 
     def __str__(self) -> str:
         """What was measured, in a line.

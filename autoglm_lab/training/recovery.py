@@ -34,8 +34,7 @@ class Recovery:
     copies: int = 8
     teacher: PhoneGLMForConditionalGeneration | None = None
     alpha: float = 0.7  # share of the teacher in what the answers are compared with
-    thoughts: float = 4.0  # weight of the teacher's cells, frames and hidden states
-    fixed_norms: bool = True  # batch norms go on with what they measured in the long training
+    thoughts: float = 0.0  # weight of the teacher's cells, frames and hidden states; batch norms then stay fixed, as his are
     seed: int = 0
     bfloat16: bool | None = (
         None  # None: where it is fast; it compiles a kernel for every shape of batch, and keeps them all in memory
@@ -49,7 +48,7 @@ class Recovery:
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
         model.train()
-        if self.fixed_norms:
+        if self.thoughts:
             for module in model.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()

@@ -16,8 +16,8 @@ SMALL = Report("small", bytes=60, parameters=100, macs=600, success=0.97, ci95=(
 
 
 def test_a_row_holds_the_figures_beside_those_of_the_whole():
-    row = Claim("B2", "small", "as told", points=1, macs=0.4, faster=2, forward=1.5).row(WHOLE, SMALL)
-    assert row["asked"] == "at most 1 points lost, MACs -40%, answers 2 times faster, forward pass 1.5 times faster"
+    row = Claim("B2", "small", "as told", points=1, macs=0.4, faster=2).row(WHOLE, SMALL)
+    assert row["asked"] == "at most 1 points lost, MACs -40%, answers 2 times faster"
     assert row["reached"] == "yes"
     assert row["forward_times_faster"] == "1.50" and row["training"] == "300 training steps at 0.001, alone"
     assert (row["points_lost"], row["share_of_fp32_bytes"], row["macs_saved"], row["times_faster"]) == (
@@ -29,7 +29,7 @@ def test_a_row_holds_the_figures_beside_those_of_the_whole():
     assert row["command"] == "autoglm-lab compress --recipe small --steps 300 --rate 0.001 --alone --tasks 500 --out small"
 
 
-@pytest.mark.parametrize("asked", [{"points": 0.9}, {"of_fp32": 0.14}, {"macs": 0.5}, {"faster": 2.1}, {"forward": 1.6}])
+@pytest.mark.parametrize("asked", [{"points": 0.9}, {"of_fp32": 0.14}, {"macs": 0.5}, {"faster": 2.1}])
 def test_what_is_missed_is_said(asked):
     assert Claim("B2", "small", **asked).row(WHOLE, SMALL)["reached"] == "no"
 
@@ -42,7 +42,20 @@ def test_what_is_asked_of_another_runtime_is_not_reached_in_pytorch():
 def test_half_of_what_rounding_takes_has_to_come_back():
     claim = Claim("B9", "small", regained="rounded")
     for success, reached in ((0.93, "yes"), (0.965, "no")):
-        assert claim.row(WHOLE, SMALL, replace(SMALL, success=success))["reached"] == reached
+        assert claim.row(WHOLE, SMALL, {"rounded": replace(SMALL, success=success)})["reached"] == reached
+
+
+def test_what_the_teacher_thought_is_part_of_the_command():
+    row = Claim("B3", "small").row(WHOLE, replace(SMALL, alone=False, thoughts=4.0))
+    assert row["command"].endswith("--steps 300 --rate 0.001 --thoughts 4 --tasks 500 --out small")
+    assert row["training"] == "300 training steps at 0.001, thoughts 4"
+
+
+def test_a_student_has_to_be_better_than_one_that_had_no_teacher():
+    claim = Claim("B5", "small", better_than="alone")
+    assert claim.asked() == "better than alone"
+    for success, reached in ((0.96, "yes"), (0.97, "no"), (0.98, "no")):
+        assert claim.row(WHOLE, SMALL, {"alone": replace(SMALL, success=success)})["reached"] == reached
 
 
 def test_what_was_not_measured_is_not_made_up():
@@ -50,8 +63,6 @@ def test_what_was_not_measured_is_not_made_up():
         Claim("B2", "small").row(WHOLE, Report("small", bytes=60))
     untimed = replace(SMALL, forward_ms=None, whole_forward_ms=None)
     assert Claim("B2", "small").row(WHOLE, untimed)["forward_times_faster"] == ""
-    with pytest.raises(ValueError, match="lacks a figure"):
-        Claim("B2", "small", forward=1.4).row(WHOLE, untimed)
 
 
 def test_the_shipped_table_is_what_the_shipped_reports_give():

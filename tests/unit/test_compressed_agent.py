@@ -88,9 +88,18 @@ def test_named_recipes_are_recipes(capsys):
     assert main(["recipes", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["int4"]["bits"] == 4
     assert main(["compress", "--recipe", "tiny", "--out", "nowhere"]) == 2
-    assert "there is no recipe 'tiny'; there are channels40, gradient30, int2" in capsys.readouterr().err
+    assert "there is no recipe 'tiny'; there are channels40, fisher30, gradient30, int2" in capsys.readouterr().err
     assert main(["compress", "--recipe", "none.json", "--out", "nowhere"]) == 2
     assert "no recipe file 'none.json'" in capsys.readouterr().err
+
+
+def test_a_teacher_is_left_out_or_listened_to(capsys):
+    command = ["compress", "--recipe", "student", "--out", "nowhere", "--steps", "3", "--alone", "--thoughts"]
+    assert main([*command, "4"]) == 2
+    assert "--thoughts are those of the teacher" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "nan"])
+    assert "is no weight" in capsys.readouterr().err
 
 
 def test_four_bits_are_enough_to_open_settings(tmp_path, capsys):

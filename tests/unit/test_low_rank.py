@@ -10,7 +10,6 @@ from torch import nn
 from autoglm_lab.compress.low_rank import (
     LowRankLinear,
     factorise,
-    factorise_by_loss,
     factorise_layers,
     rank_for_budget,
     rank_for_energy,
@@ -70,51 +69,6 @@ def test_budgets_are_kept(outputs, inputs, ratio):
 def test_energy_picks_the_rank():
     weight = torch.diag(torch.tensor([4.0, 3.0, 0.0, 0.0]))
     assert [rank_for_energy(weight, share) for share in (0.5, 0.64, 0.65, 1.0)] == [1, 1, 2, 2]
-
-
-class TwoRoads(nn.Module):
-    """Two matrices side by side; one of them is hardly heard."""
-
-    def __init__(self, quiet=1e-4):
-        super().__init__()
-        torch.manual_seed(4)
-        self.loud, self.soft, self.quiet = nn.Linear(24, 24, bias=False), nn.Linear(24, 24, bias=False), quiet
-
-    def forward(self, x):
-        return self.loud(x) + self.quiet * self.soft(x)
-
-
-def test_ranks_go_where_the_loss_would_miss_them():
-    model, x, wanted = TwoRoads(), normal(60, 24), normal(60, 24, seed=6)
-
-    def loss(m):
-        return (m(x) - wanted).square().mean()
-
-    even, uneven = factorise_layers(model, 0.5), factorise_by_loss(model, 0.5, loss)
-    assert (uneven.loud.rank, uneven.soft.rank) == (11, 1), "twelve components of 48 parameters are half of the two matrices"
-    assert (even.loud.rank, even.soft.rank) == (6, 6)
-    target = model(x).detach()
-    assert (uneven(x) - target).norm() < 0.7 * (even(x) - target).norm()
-    kept = uneven.loud.singular_values()
-    assert all(((kept - value).abs() < 1e-4).sum() <= 1 for value in torch.linalg.svdvals(model.loud.weight)), "whole components"
-    assert all(p.grad is None for p in model.parameters())
-
-
-def test_ranks_by_loss_want_a_loss_that_depends_on_the_layer():
-    with pytest.raises(ValueError, match="needs a loss"):
-        factorise_by_loss(TwoRoads(), 0.5, None)
-    with pytest.raises(ValueError, match="'soft': the loss does not depend on it"):
-        factorise_by_loss(TwoRoads(), 0.5, lambda m: m.loud(normal(3, 24)).sum())
-    with pytest.raises(ValueError, match=r"ratio is 1\.5"):
-        factorise_by_loss(TwoRoads(), 1.5, lambda m: m(normal(3, 24)).sum())
-
-
-def test_chosen_components_make_up_the_layer():
-    layer = factorise(nn.Linear(6, 5), 5)
-    assert torch.allclose(layer.only([0, 2]).weight + layer.only([1, 3, 4]).weight, layer.weight, atol=1e-6)
-    for wrong in ([], [5], [-1]):
-        with pytest.raises(ValueError, match="components are"):
-            layer.only(wrong)
 
 
 def test_a_model_gets_smaller_and_keeps_working(tmp_path):
