@@ -1,0 +1,54 @@
+"""A bundle: the folder that is put on a phone. Graphs, tokenizer, and a manifest that says what each file has to be."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from autoglm_lab.compress.quantization import PackedLinear
+from autoglm_lab.compress.recipe import Recipe
+from autoglm_lab.export.graphs import OPSET, agent_graphs
+from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.paths import whole_folder
+from autoglm_lab.runtime.bundle import FORMAT, GRAPHS, MANIFEST, TOKENIZER, digest
+
+INTEGER_NODES = ("MatMulInteger", "MatMulNBits", "QuantizeLinear")  # one for each product of integers
+
+
+def bundle(engine: TorchEngine, out: Path, recipe: Recipe | None = None) -> None:
+    """Write an agent, compressed or not, as a bundle; a kill at any moment leaves the old folder or the new one.
+
+    ValueError for a layer without a kernel, and when the file would multiply fewer layers as integers than the model has.
+    """
+    graphs = agent_graphs(engine.model)
+    _check_integers(engine, graphs)
+    with whole_folder(out) as part:
+        for name, content in graphs.items():
+            (part / GRAPHS[name]).write_bytes(content)
+        engine.processor.tokenizer.backend_tokenizer.save(str(part / TOKENIZER))
+        files = (*GRAPHS.values(), TOKENIZER)
+        manifest = {
+            "format": FORMAT,
+            "opset": OPSET,
+            "recipe": json.loads((recipe or Recipe()).to_json()),
+            "end": engine.processor.tokenizer.eos_token_id,
+            "files": {name: {"bytes": (part / name).stat().st_size, "sha256": digest(part / name)} for name in files},
+        }
+        (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+
+
+def count_nodes(graph: bytes) -> Counter[str]:
+    """How many nodes of each kind a graph has."""
+    import onnx
+
+    return Counter(node.op_type for node in onnx.load_from_string(graph).graph.node)
+
+
+def _check_integers(engine: TorchEngine, graphs: dict[str, bytes]) -> None:
+    """A quantiser that did nothing is an error, not a slow surprise."""
+    wanted = sum(isinstance(layer, PackedLinear) for layer in engine.model.modules())
+    nodes = sum((count_nodes(graph) for graph in graphs.values()), Counter())
+    found = sum(nodes[name] for name in INTEGER_NODES)
+    if found < wanted and not nodes["MatMulIntegerToFloat"]:
+        raise ValueError(f"the files multiply {found} layers as integers, the model has {wanted}: some were written as floats")

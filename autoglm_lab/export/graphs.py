@@ -1,0 +1,235 @@
+"""The three graphs of an agent: what it sees, what it hears, and one step of its answer; and the same for a stranger's module."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.export import Dim
+
+from autoglm_lab.export.integers import exportable
+from autoglm_lab.model.fusion import Memory
+from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
+
+OPSET = 20
+Dynamic = Mapping[str, Mapping[int, str]]  # for each input, the names of its axes whose length may change
+
+
+def onnx_module(
+    module: nn.Module, example: Mapping[str, Tensor], *, dynamic: Dynamic | None = None, outputs: Sequence[str] = ("output",)
+) -> bytes:
+    """A module as the bytes of one ONNX file, opset 20, its weights inside.
+
+    `example` holds the inputs by name, in the order in which `forward` takes them; axes that may change have a length other
+    than 0 and 1 there. Axes of one name are one axis. ValueError for names in `dynamic` that are no inputs, for an axis of
+    length 0 or 1, or when the file breaks the rules of ONNX.
+    """
+    import onnx
+
+    axes = dict(dynamic or {})
+    unknown = sorted(set(axes) - set(example))
+    if unknown:
+        raise ValueError(f"dynamic names {', '.join(map(repr, unknown))}; the inputs are {', '.join(map(repr, example))}")
+    for name, places in axes.items():
+        for axis in places:
+            if example[name].shape[axis] < 2:
+                raise ValueError(
+                    f"axis {axis} of {name!r} has length {example[name].shape[axis]}; an axis that may change needs 2 or more"
+                )
+    dims = {label: Dim(label, min=0 if label.startswith("past") else 1) for label in {a for places in axes.values() for a in places.values()}}
+    shapes: list[Any] = [{axis: dims[label] for axis, label in axes.get(name, {}).items()} for name in example]
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:  # what `*states` takes is one argument to the exporter
+        first = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+        shapes[first:] = [tuple(shapes[first:])]
+    quiet = logging.getLogger("torch.onnx")
+    level, noise = quiet.level, io.StringIO()
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(noise), redirect_stderr(noise):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                copy.deepcopy(module).eval(), tuple(example.values()), input_names=list(example), output_names=list(outputs),
+                dynamic_shapes=tuple(shapes), opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+            )  # fmt: skip
+    finally:
+        quiet.setLevel(level)
+    assert program is not None
+    made = program.model_proto
+    for part in (made.graph, *made.graph.node, *made.graph.value_info):  # where each line came from: a megabyte nobody reads
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    try:
+        onnx.checker.check_model(made, full_check=not _has_kernels(made))
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"the exported file breaks a rule of ONNX: {error}") from error
+    return bytes(made.SerializeToString())
+
+
+def _has_kernels(model: Any) -> bool:
+    """Whether a graph uses operators of the runtime's own, which the checker of ONNX does not know."""
+    return any(node.domain not in ("", "ai.onnx") for node in model.graph.node)
+
+
+class SeenGraph(nn.Module):
+    """Pixels to the keys and values of every gated layer."""
+
+    def __init__(self, model: PhoneGLMForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Float[Tensor, "1 3 224 224"]) -> tuple[Tensor, ...]:
+        """Key and value [1, H, P, E] of each gated layer, one after the other."""
+        return flat_memories(self.model, "image", self.model.encode_image(pixel_values))
+
+
+class HeardGraph(nn.Module):
+    """Log-mel frames to the keys and values of every gated layer."""
+
+    def __init__(self, model: PhoneGLMForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_features: Float[Tensor, "1 M 80"]) -> tuple[Tensor, ...]:
+        """Key and value [1, H, F, E] of each gated layer, one after the other."""
+        everything = torch.ones_like(input_features[..., 0], dtype=torch.bool)
+        frames, _ = self.model.encode_audio(input_features, everything)
+        return flat_memories(self.model, "audio", frames)
+
+
+def flat_memories(model: PhoneGLMForConditionalGeneration, modality: str, states: Float[Tensor, "1 S D"]) -> tuple[Tensor, ...]:
+    """Keys and values of one modality, layer by layer."""
+    everything = torch.ones_like(states[..., 0], dtype=torch.bool)
+    image, audio = (states, None) if modality == "image" else (None, (states, everything))
+    memories = model.remember(image, audio, 1)
+    return tuple(part for layer in memories for part in (layer[modality].key, layer[modality].value))
+
+
+class GrowingCache:
+    """Keys and values of the tokens so far, as plain tensors: the part of the library's cache that attention calls."""
+
+    def __init__(self, past: Sequence[Tensor]) -> None:
+        self.past = list(past)
+
+    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Put new ones after the old, and give all of a layer."""
+        at = 2 * layer
+        self.past[at : at + 2] = (torch.cat(pair, 2) for pair in zip(self.past[at : at + 2], (key, value), strict=True))
+        return self.past[at], self.past[at + 1]
+
+
+class StepGraph(nn.Module):
+    """New tokens, and all that is remembered, to the scores of the next one: prefill and decoding are the same graph."""
+
+    def __init__(self, model: PhoneGLMForConditionalGeneration) -> None:
+        super().__init__()
+        self.model, self.gated, self.depth = model, len(model.gated_layers()), len(model.layers)
+
+    def forward(self, input_ids: Int[Tensor, "1 T"], present: Float[Tensor, " 2"], *states: Tensor) -> tuple[Tensor, ...]:
+        """Scores [1, V] of the token after the last, and the keys and values of all tokens.
+
+        `present` says whether there is a picture and whether there is sound; `states` are the memories of the picture, those of
+        the sound, and the keys and values of the tokens before.
+        """
+        each = 2 * self.gated
+        parts = {"image": states[:each], "audio": states[each : 2 * each]}
+        memories = [
+            {m: self._memory(parts[m][2 * layer], parts[m][2 * layer + 1], present[i]) for i, m in enumerate(("image", "audio"))}
+            for layer in range(self.gated)
+        ]
+        cache = GrowingCache(states[2 * each :])
+        hidden = self._decode(input_ids, memories, cache)
+        return (self.model.head(hidden[:, -1]), *cache.past)
+
+    def _memory(self, key: Tensor, value: Tensor, present: Tensor) -> Memory:
+        return Memory(key, value, None, present[None])
+
+    def _decode(self, ids: Tensor, memories: list[dict[str, Memory]], cache: GrowingCache) -> Tensor:
+        model, before, count = self.model, cache.past[0].shape[2], ids.shape[1]
+        hidden = model.embed(ids)
+        places = torch.arange(before, before + count)
+        seen = torch.arange(before + count)[None] <= places[:, None]
+        rotary = model.rotary_emb(hidden, position_ids=places[None])
+        for number, layer in enumerate(model.layers):
+            hidden = layer(hidden, attention_mask=seen[None, None], past_key_values=cache, position_embeddings=rotary)
+            if str(number) in model.gated:
+                gated = model.gated[str(number)]
+                for modality in MODALITIES:
+                    hidden = gated.of(modality)(hidden, memories[0][modality]).hidden
+                memories = memories[1:]
+        return hidden
+
+
+class Table(nn.Module):
+    """One matrix [D, V] for embedding and head, laid out as the head multiplies with it."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.columns = nn.Parameter(embedding.weight.detach().T.contiguous())
+
+
+class TableEmbedding(nn.Module):
+    """Columns of the table."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """The vectors of some ids."""
+        return self.table.columns[:, ids].permute(1, 2, 0)
+
+
+class TableHead(nn.Module):
+    """The product with the whole table: its second factor is a stored matrix, which quantisers look for."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
+        """Scores of all tokens."""
+        return x @ self.table.columns
+
+
+def agent_graphs(model: PhoneGLMForConditionalGeneration) -> dict[str, bytes]:
+    """`image`, `audio` and `step` of an agent as ONNX files, packed layers as their integers.
+
+    ValueError names a layer that cannot be written.
+    """
+    written = exportable(model)
+    assert isinstance(written, PhoneGLMForConditionalGeneration)
+    written.config._attn_implementation = "sdpa"
+    if isinstance(written.embed_tokens, nn.Embedding):
+        table = Table(written.embed_tokens)
+        written.embed_tokens, written.lm_head = TableEmbedding(table), TableHead(table)
+    side, width = model.config.image_size, model.config.hidden_size
+    with torch.no_grad():
+        image = _named("image", flat_memories(model, "image", torch.randn(1, model.config.image_cells, width)))
+        audio = _named("audio", flat_memories(model, "audio", torch.randn(1, 9, width)))
+        cache = model(torch.randint(10, 20, (1, 6)), memories=model.remember(None, None, 1), use_cache=True).past_key_values
+        past = _named("past", [part for layer in cache.layers for part in (layer.keys, layer.values)])
+    states = {**image, **audio, **past}
+    grows = {"image": "cells", "audio": "frames", "past": "past"}
+    example = {"input_ids": torch.randint(10, 20, (1, 5)), "present": torch.ones(2), **states}
+    dynamic = {"input_ids": {1: "tokens"}, **{name: {2: grows[name.split("_")[0]]} for name in states}}
+    return {
+        "image": onnx_module(SeenGraph(written), {"pixel_values": torch.rand(1, 3, side, side)}, outputs=list(image)),
+        "audio": onnx_module(HeardGraph(written), {"input_features": torch.rand(1, 48, model.config.mel_bins)},
+                             dynamic={"input_features": {1: "mel_frames"}}, outputs=list(audio)),
+        "step": onnx_module(StepGraph(written), example, dynamic=dynamic,
+                            outputs=["scores", *(name.replace("past", "present") for name in past)]),
+    }  # fmt: skip
+
+
+def _named(what: str, states: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {f"{what}_{('key', 'value')[place % 2]}_{place // 2}": state for place, state in enumerate(states)}

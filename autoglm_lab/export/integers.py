@@ -1,0 +1,235 @@
+"""Layers with packed weights as ONNX writes them: the integers in the file are those of the model, bit for bit.
+
+In PyTorch a packed layer unpacks its weight and computes with floats. In ONNX Runtime the same integers are multiplied as
+integers, by one of three kernels:
+
+- groups of inputs share a scale: `MatMulNBits`, which unpacks block by block while it multiplies;
+- one scale for a channel: the input is rounded to 8 bits as it comes (`DynamicQuantizeLinear`), then `MatMulInteger`;
+- inputs have learned or calibrated ranges: quantise and dequantise nodes on either side, which the runtime fuses.
+
+Convolutions and embeddings are only stored as integers and computed with floats. These modules exist to be exported:
+run in PyTorch they give nothing that means anything.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from autoglm_lab.compress.layers import put
+from autoglm_lab.compress.qat import FakeQuantActivation
+from autoglm_lab.compress.quantization import (
+    PackedConv,
+    PackedEmbedding,
+    PackedLayer,
+    PackedLinear,
+    PackedWeight,
+    affine,
+    pack,
+    unpack,
+)
+
+BLOCKS = (16, 32, 64, 128, 256)  # group sizes that MatMulNBits knows
+MICROSOFT = "com.microsoft::"
+
+
+def node(name: str, inputs: tuple[Any, ...], dtype: torch.dtype, shape: Any, **attributes: Any) -> Tensor:
+    """One ONNX operator in a traced graph."""
+    version = 1 if name.startswith(MICROSOFT) else None
+    made: Tensor = torch.onnx.ops.symbolic(name, inputs, attributes or None, dtype=dtype, shape=shape, version=version)
+    return made
+
+
+def exportable(model: nn.Module) -> nn.Module:
+    """A copy of a model in which every packed layer is one that ONNX can write. ValueError names a layer that has no kernel."""
+    copied = copy.deepcopy(model)
+    shared: dict[int, Stored] = {}
+    for name, layer in list(copied.named_modules()):
+        if not isinstance(layer, PackedLayer):
+            continue
+        key = id(layer.weight_codes)
+        if key not in shared:
+            shared[key] = Stored.of(name, layer.weight_codes)
+        put(copied, name, _written(layer, shared[key]))
+    return copied
+
+
+class Stored(nn.Module):
+    """Codes and scales of one weight in the layout of the kernel that multiplies with them; layers may share it."""
+
+    codes: Tensor
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, weight: PackedWeight) -> None:
+        super().__init__()
+        self.shape, self.bits, self.symmetric = weight.shape, weight.width, weight.scheme.symmetric
+        self.register_buffer("scale", weight.scale)
+
+    @staticmethod
+    def of(name: str, weight: PackedWeight) -> Stored:
+        """Blocks for weights in groups, bytes for all others. ValueError for groups of a size without a kernel."""
+        if weight.scheme.granularity != "group":
+            return Bytes(weight)
+        if weight.scheme.group_size not in BLOCKS:
+            raise ValueError(
+                f"layer {name!r} has groups of {weight.scheme.group_size}; there are kernels for {', '.join(map(str, BLOCKS))}"
+            )
+        return Blocks(weight)
+
+
+class Bytes(Stored):
+    """One code in a byte, [inputs, channels], as MatMulInteger reads it; a scale for each channel."""
+
+    def __init__(self, weight: PackedWeight) -> None:
+        super().__init__(weight)
+        codes = _codes(weight).reshape(self.shape[0], -1)
+        if not self.symmetric:
+            raise ValueError("channels with zero points have no fast kernel; choose symmetric=True")
+        self.register_buffer("codes", codes.T.contiguous().to(torch.int8))
+        self.register_buffer("scale", weight.scale.flatten().expand(self.shape[0]).contiguous())
+
+    def dense(self) -> Float[Tensor, "*shape"]:
+        """The weight as floats; the runtime computes it once, when it loads the file."""
+        return (self.codes.float() * self.scale.float()).T.reshape(self.shape)
+
+    def rows(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """Some channels only."""
+        picked = self.codes[:, ids].float() * self.scale[ids].float()
+        return picked.permute(1, 2, 0)
+
+    def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
+        """The input is rounded as it comes, with one scale for all of it."""
+        shape = (*x.shape[:-1], self.shape[0])
+        rounded, scale, zero_point = torch.onnx.ops.symbolic_multi_out(
+            "DynamicQuantizeLinear", (x,), dtypes=(torch.uint8, torch.float32, torch.uint8), shapes=(x.shape, (), ())
+        )
+        sums = node("MatMulInteger", (rounded, self.codes, zero_point), torch.int32, shape)
+        return sums.float() * (scale * self.scale.float())
+
+    def product_of_ranges(self, x: Float[Tensor, "B T I"], low: Tensor, high: Tensor, limits: Any) -> Float[Tensor, "B T O"]:
+        """The input is rounded to a range that is known beforehand."""
+        scale, zero_point = affine(low, high, limits)
+        scale, zero = scale.reshape(()), zero_point.reshape(()).to(torch.uint8)
+        grid = node("QuantizeLinear", (x, scale, zero), torch.uint8, x.shape)
+        seen = node("DequantizeLinear", (grid, scale, zero), torch.float32, x.shape)
+        weight = node("DequantizeLinear", (self.codes, self.scale.float(), torch.zeros_like(self.codes[0])), torch.float32,
+                      self.codes.shape, axis=1)  # fmt: skip
+        return seen @ weight
+
+
+class Blocks(Stored):
+    """Codes packed in bytes, [channels, blocks, bytes], as MatMulNBits reads them; a scale for each block."""
+
+    def __init__(self, weight: PackedWeight) -> None:
+        super().__init__(weight)
+        self.block = weight.scheme.group_size
+        outputs = self.shape[0]
+        blocks = weight.rows[0] // outputs
+        middle = 2 ** (self.bits - 1) if self.symmetric else 0
+        codes = nn.functional.pad(_codes(weight), (0, self.block - weight.rows[1])) + middle
+        self.register_buffer("codes", pack(codes, self.bits).reshape(outputs, blocks, -1))
+        self.register_buffer("scale", weight.scale.reshape(outputs, blocks))
+        if self.symmetric:
+            self.register_buffer("zero_point", torch.empty(0, dtype=torch.uint8))
+        else:
+            padded = nn.functional.pad(weight.zero_point.reshape(outputs, blocks), (0, -blocks % (8 // self.bits)))
+            self.register_buffer("zero_point", pack(padded, self.bits).reshape(outputs, -1))
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs a channel has."""
+        return self.shape.numel() // self.shape[0]
+
+    def _unpacked(self, codes: UInt8[Tensor, "*B n"], scale: Float[Tensor, "*B"]) -> Float[Tensor, "*B m"]:
+        each = 8 // self.bits
+        parts = []
+        for place in range(each):
+            moved = codes if place == 0 else node("BitShift", (codes, torch.tensor(place * self.bits, dtype=torch.uint8)),
+                                                  torch.uint8, codes.shape, direction="RIGHT")  # fmt: skip
+            mask = torch.tensor(2**self.bits - 1, dtype=torch.uint8)
+            parts.append(node("BitwiseAnd", (moved, mask), torch.uint8, codes.shape) if each > 1 else moved)
+        whole = torch.stack([part.float() for part in parts], -1).flatten(-2)
+        return (whole - self._middle(scale)) * scale.float()[..., None]
+
+    def _middle(self, scale: Tensor) -> float:
+        if not self.symmetric:
+            raise ValueError("embeddings and convolutions with zero points in groups cannot be exported; choose symmetric=True")
+        return float(2 ** (self.bits - 1))
+
+    def dense(self) -> Float[Tensor, "*shape"]:
+        """The weight as floats; the runtime computes it once, when it loads the file."""
+        return self._unpacked(self.codes, self.scale).flatten(1)[:, : self.inputs].reshape(self.shape)
+
+    def rows(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """Some channels only."""
+        return self._unpacked(self.codes[ids], self.scale[ids]).flatten(-2)[..., : self.inputs]
+
+    def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
+        """The product, unpacked block by block; the input is rounded to 8 bits in blocks as well (`accuracy_level` 4)."""
+        points = () if self.symmetric else (self.zero_point.flatten(),)
+        return node(f"{MICROSOFT}MatMulNBits", (x, self.codes, self.scale.float().flatten(), *points), torch.float32,
+                    (*x.shape[:-1], self.shape[0]), K=self.inputs, N=self.shape[0], bits=self.bits, block_size=self.block,
+                    accuracy_level=4)  # fmt: skip
+
+
+def _codes(weight: PackedWeight) -> Int[Tensor, "R n"]:
+    """Codes around zero for symmetric weights, from 0 up for others."""
+    codes = unpack(weight.packed, weight.width, weight.rows[0] * weight.rows[1]).reshape(weight.rows)
+    return codes + weight.scheme.limits[0]
+
+
+class WrittenLinear(nn.Module):
+    """A linear layer with stored integers."""
+
+    def __init__(self, layer: PackedLinear, stored: Stored) -> None:
+        super().__init__()
+        self.stored, self.bias, self.ranges = stored, layer.bias, layer.inputs
+
+    def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
+        """The product as the runtime will compute it."""
+        if isinstance(self.ranges, FakeQuantActivation) and isinstance(self.stored, Bytes):
+            y = self.stored.product_of_ranges(x, self.ranges.low, self.ranges.high, self.ranges.scheme)
+        else:
+            y = self.stored.product(x)
+        return y if self.bias is None else y + self.bias
+
+
+class WrittenConv(nn.Module):
+    """A convolution whose weight is stored as integers."""
+
+    def __init__(self, layer: PackedConv, stored: Stored) -> None:
+        super().__init__()
+        self.stored, self.bias = stored, layer.bias
+        self.stride, self.padding, self.dilation, self.groups = layer.stride, layer.padding, layer.dilation, layer.groups
+
+    def forward(self, x: Float[Tensor, "B I *S"]) -> Float[Tensor, "B O *P"]:
+        """The convolution with the unpacked weight."""
+        weight = self.stored.dense()
+        convolve = nn.functional.conv1d if weight.ndim == 3 else nn.functional.conv2d
+        return convolve(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class WrittenEmbedding(nn.Module):
+    """An embedding whose table is stored as integers."""
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__()
+        self.stored = stored
+
+    def forward(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """The vectors of some ids."""
+        return self.stored.rows(ids)
+
+
+def _written(layer: PackedLayer, stored: Stored) -> nn.Module:
+    if isinstance(layer, PackedLinear):
+        return WrittenLinear(layer, stored)
+    if isinstance(layer, PackedConv):
+        return WrittenConv(layer, stored)
+    assert isinstance(layer, PackedEmbedding)
+    return WrittenEmbedding(stored)
