@@ -59,7 +59,6 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=_seed, default=0)
     evaluate.add_argument("--tasks", type=_positive, default=500)
     evaluate.add_argument("--preset", choices=("mini", "full"), default="full", help="the measures of this preset (default full)")
-    evaluate.add_argument("--engine", choices=("torch",), default="torch")
     evaluate.set_defaults(command=_evaluate)
 
     compress = commands.add_parser("compress", help="make the agent small as a recipe says")
@@ -69,10 +68,19 @@ def parser() -> argparse.ArgumentParser:
     compress.add_argument("--data", type=Path, help="folder with the scenes of `train --preset full` (default: where it puts them)")
     compress.add_argument("--rate", type=_rate, default=1.5e-3, help="peak learning rate of the recovery (default 0.0015)")
     compress.add_argument("--alone", action="store_true", help="recover without the whole agent as a teacher")
+    compress.add_argument("--fixed-encoders", action="store_true", help="what sees and hears does not learn: faster")
+    compress.add_argument("--pictures", type=_positive, default=16, help="screens in each step of recovery (default 16)")
+    compress.add_argument("--requests", type=_positive, default=3, help="requests about each of them, at most (default 3)")
     compress.add_argument("--thoughts", type=_weight, default=0.0,
-                          help="weight of what the whole agent sees, hears and thinks (default 0: only of what it answers)")  # fmt: skip
+                          help="weight of what the whole agent sees, hears and thinks (default 0: its answers only)")  # fmt: skip
     compress.add_argument("--tasks", type=_whole, default=0, help="measure it on this many typed and spoken steps (default 0: not)")
     compress.set_defaults(command=_compress)
+
+    export = commands.add_parser("export", help="write the agent as a bundle: files that run without PyTorch")
+    export.add_argument("--out", type=Path, required=True, help="folder for the bundle")
+    export.add_argument("--tasks", type=_whole, default=0,
+                        help="measure it in ONNX Runtime on this many typed and spoken steps (default 0: not)")  # fmt: skip
+    export.set_defaults(command=_export)
 
     recipes = commands.add_parser("recipes", help="the recipes that have a name")
     recipes.set_defaults(command=_recipes)
@@ -84,9 +92,10 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
     bench.set_defaults(command=_bench)
 
-    for command in (demo, ask, evaluate, compress):
-        command.add_argument("--model", type=Path, help="model folder (default: the shipped one)")
-    for command in (demo, ask, train, evaluate, compress, recipes, bench):
+    for command in (demo, ask, evaluate, compress, export):
+        kinds = "model folder" if command in (compress, export) else "model folder or bundle"
+        command.add_argument("--model", type=Path, help=f"{kinds} (default: the shipped model)")
+    for command in (demo, ask, train, evaluate, compress, export, recipes, bench):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
 
@@ -130,6 +139,13 @@ def _seed(text: str) -> int:
 
 
 def _engine(options: argparse.Namespace) -> Any:
+    """A bundle runs in ONNX Runtime, any other folder in PyTorch."""
+    from autoglm_lab.runtime.bundle import MANIFEST
+
+    if options.model is not None and (options.model / MANIFEST).exists():
+        from autoglm_lab.runtime.onnx_engine import OnnxEngine
+
+        return OnnxEngine(options.model)
     from autoglm_lab.compress.agent import load_agent
 
     return load_agent(options.model)
@@ -252,15 +268,17 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from autoglm_lab.model.engine import TorchEngine
     from autoglm_lab.training.batch import BatchEngine, gate_response
-    from autoglm_lab.training.evaluation import evaluate, evaluate_mini
+    from autoglm_lab.training.evaluation import Answers, OneByOne, evaluate, evaluate_mini
 
     engine = _engine(options)
-    many = BatchEngine(engine.model, engine.processor)
+    in_torch = isinstance(engine, TorchEngine)
+    many: Answers = BatchEngine(engine.model, engine.processor) if in_torch else OneByOne(engine)
     mini = options.preset == "mini"
     rates = (evaluate_mini if mini else evaluate)(many, options.seed, options.tasks)
     report: dict[str, Any] = {name: asdict(rate) for name, rate in rates.items()}
-    if not mini:
+    if not mini and isinstance(many, BatchEngine):  # a bundle gives answers, not gates
         report["gates"] = gate_response(many, options.seed, options.tasks)
     if options.json:
         print(json.dumps(report))
@@ -307,14 +325,49 @@ def _compress(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from autoglm_lab.compress.agent import load_agent, write_report
+    from autoglm_lab.compress.recipe import Recipe
+    from autoglm_lab.export.bundle import bundle
+    from autoglm_lab.measure.report import Report
+    from autoglm_lab.runtime.onnx_engine import OnnxEngine
+    from autoglm_lab.training.measured import measured_in_runtime
+
+    engine, made = load_agent(options.model), options.model or Path()
+    recipe = Recipe.read(made / "recipe.json") if (made / "recipe.json").exists() else Recipe()
+    bundle(engine, options.out, recipe)
+    exported = OnnxEngine(options.out)
+    told: dict[str, Any] = {"bundle": str(options.out), "bytes": exported.bundle.bytes}
+    if options.tasks:
+        known = made / "report.json"
+        report = Report.from_json(known.read_text("utf-8")) if known.exists() else Report(recipe.name)
+        with TemporaryDirectory() as folder:
+            bundle(load_agent(None), Path(folder) / "whole")
+            report = measured_in_runtime(report, exported, OnnxEngine(Path(folder) / "whole"), tasks=options.tasks)
+        write_report(report, options.out)
+        told["report"] = json.loads(report.to_json())
+    if options.json:
+        print(json.dumps(told))
+        return 0
+    print(
+        f"the bundle in {options.out} has {exported.bundle.bytes / 1e6:.1f} MB; ask it: autoglm-lab ask TEXT --model {options.out}"
+    )
+    if options.tasks:
+        print(report)
+    return 0
+
+
 def _recovery(options: argparse.Namespace, teacher: Any | None) -> Any:
     from autoglm_lab.training.build import prepare
     from autoglm_lab.training.recovery import Recovery
 
     folder = options.data if options.data is not None else WORK / "full" / "data"
     return Recovery(
-        prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher, thoughts=options.thoughts
-    )
+        prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher, thoughts=options.thoughts,
+        encoders=not options.fixed_encoders, pictures=options.pictures, samples=options.requests,
+    )  # fmt: skip
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -42,6 +42,7 @@ class Recipe:
     stack: str = "layers"
     channels: float = 0.0  # share of MACs that go with channels, neurons and key/value groups
     importance: Importance = "l1"  # of channels
+    multiple: int = 1  # channels of a layer go in packs of so many: kernels like round widths
     rank: float = 0.0  # share of parameters that stay as low-rank factors; 0 leaves matrices whole
     rank_layers: str = "mlp"  # regular expression: names of the layers that are factorised
     sparsity: float = 0.0  # share of single weights that become zero
@@ -63,6 +64,8 @@ class Recipe:
             raise ValueError(f"bits is {self.bits}; weights are stored with 2 to 8 bits, or as they are with 16")
         if self.group_size < 0 or self.group_size == 1:
             raise ValueError(f"group_size is {self.group_size}; a group has at least two weights, 0 means whole channels")
+        if self.multiple < 1:
+            raise ValueError(f"multiple is {self.multiple}; channels go one by one (1) or in packs")
         if self.importance not in get_args(Importance):
             raise ValueError(f"importance is {self.importance!r}; there are {', '.join(get_args(Importance))}")
         if self.scope not in get_args(Scope):
@@ -189,7 +192,8 @@ def _with_step(
             made = drop_layers(made, recipe.layers, stack=recipe.stack)
         if recipe.channels:
             step = "channels"
-            pruned = prune_structured(made, example, recipe.channels, importance=recipe.importance, loss=loss)
+            pruned = prune_structured(made, example, recipe.channels, importance=recipe.importance, loss=loss,
+                                      multiple=recipe.multiple)  # fmt: skip
             if recipe.refit:
                 readers = {layer for group in pruned.removed for layer, side in group.parts if side == IN}
                 moments = input_moments(made, _run(examples), readers)

@@ -68,16 +68,16 @@ class Pruned:
 
 def prune_structured(
     model: nn.Module, example: Example, ratio: float, *, of: Measure = "macs", importance: Importance = "l1",
-    loss: Loss | None = None, groups: Sequence[Group] | None = None, least: float = 0.1,
+    loss: Loss | None = None, groups: Sequence[Group] | None = None, least: float = 0.1, multiple: int = 1,
 ) -> Pruned:  # fmt: skip
     """A smaller copy of a network, without the least important groups of channels.
 
     Groups of all layers are ranked together: each by its importance relative to the mean of its family (Molchanov et al.
     2017, 2019), or with "fisher" by what losing it would do to the loss, for each MAC, parameter or channel that it saves (Liu
-    et al. 2021). They go one by one until the share `ratio` of all that is gone; of each family at least the share `least`
-    stays. All importances but "l1" need a `loss`. The result is compared with the network in which the same channels are only
-    masked. ValueError for a ratio outside (0, 1), weights that are not finite, a ratio that cannot be had, or a network that
-    does not survive: the message names the layer.
+    et al. 2021). They go until the share `ratio` of all that is gone; of each family at least the share `least` stays. With
+    `multiple` they go in packs of so many alike, because kernels like round widths. All importances but "l1" need a `loss`.
+    The result is compared with the network in which the same channels are only masked. ValueError for a ratio outside (0, 1),
+    weights that are not finite, a ratio that cannot be had, or a network that does not survive: the message names the layer.
     """
     if not 0 < ratio < 1:
         raise ValueError(f"ratio is {ratio}; it is a share between 0 and 1")
@@ -90,7 +90,7 @@ def prune_structured(
         scores = [harm / max(ledger.left - ledger.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)]
     else:
         scores = group_importance(groups, weight_scores(model, importance, loss))
-    chosen = choose(groups, scores, ledger, ratio, least)
+    chosen = choose(groups, scores, ledger, ratio, least, multiple)
     return remove_checked(model, example, chosen, groups)
 
 
@@ -154,28 +154,39 @@ class Ledger:
             self.gone[key] += len(channels)
 
 
-def choose(groups: Sequence[Group], importance: Sequence[float], ledger: Ledger, ratio: float, least: float) -> list[Group]:
-    """The least important groups that together save `ratio`; ValueError if that cannot be had within 5 % of it."""
-    members: dict[object, int] = defaultdict(int)
-    for group in groups:
-        members[group.family] += 1
-    stay = {family: max(1, round(least * count)) for family, count in members.items()}
-    chosen = []
+def choose(
+    groups: Sequence[Group], importance: Sequence[float], ledger: Ledger, ratio: float, least: float, multiple: int = 1
+) -> list[Group]:
+    """The least important groups that together save `ratio`; ValueError if that cannot be had within 5 % of it.
+
+    They go in packs of `multiple` of one family; a family of fewer goes one by one.
+    """
+    families: dict[object, list[int]] = defaultdict(list)
     for place in sorted(range(len(groups)), key=lambda i: importance[i]):
-        group = groups[place]
+        families[groups[place].family].append(place)
+    packs: list[list[int]] = []
+    for places in families.values():
+        size = multiple if len(places) >= 2 * multiple else 1
+        going = len(places) - max(1, round(least * len(places)))
+        packs += [places[first : first + size] for first in range(0, going - going % size, size)]
+    chosen: list[Group] = []
+    for pack in sorted(packs, key=lambda places: sum(importance[i] for i in places) / len(places)):
         if 1 - ledger.left / ledger.total >= ratio:
             break
-        too_much = 1 - ledger.without(group) / ledger.total > ratio * (1 + NEAR)
-        if members[group.family] <= stay[group.family] or too_much:
-            continue
-        ledger.take(group)
-        members[group.family] -= 1
-        chosen.append(group)
+        pack_gone = merged(groups[i] for i in pack)
+        if 1 - ledger.without(pack_gone) / ledger.total <= ratio * (1 + NEAR):
+            ledger.take(pack_gone)
+            chosen += [groups[i] for i in pack]
     saved = 1 - ledger.left / ledger.total
     if saved < ratio * (1 - NEAR):
         raise ValueError(f"at most {saved:.1%} can go this way, {ratio:.0%} was asked for: the rest is tied to inputs and outputs, "
                          f"or is the last {least:.0%} of its layer")  # fmt: skip
     return chosen
+
+
+def merged(groups: Iterable[Group]) -> Group:
+    """Several groups as one."""
+    return Group({key: tuple(channels) for key, channels in together(groups).items()})
 
 
 def masked(model: nn.Module, groups: Iterable[Group]) -> nn.Module:

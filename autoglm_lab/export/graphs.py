@@ -16,9 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.export import Dim
 
+from autoglm_lab.compress.layers import put
 from autoglm_lab.export.integers import exportable
-from autoglm_lab.model.fusion import Memory
-from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
+from autoglm_lab.export.step import StepGraph
+from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 
 OPSET = 20
 Dynamic = Mapping[str, Mapping[int, str]]  # for each input, the names of its axes whose length may change
@@ -45,7 +46,8 @@ def onnx_module(
                 raise ValueError(
                     f"axis {axis} of {name!r} has length {example[name].shape[axis]}; an axis that may change needs 2 or more"
                 )
-    dims = {label: Dim(label, min=0 if label.startswith("past") else 1) for label in {a for places in axes.values() for a in places.values()}}
+    labels = {label for places in axes.values() for label in places.values()}
+    dims = {label: Dim(label, min=0 if label.startswith("past") else 1) for label in labels}
     shapes: list[Any] = [{axis: dims[label] for axis, label in axes.get(name, {}).items()} for name in example]
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:  # what `*states` takes is one argument to the exporter
@@ -114,61 +116,6 @@ def flat_memories(model: PhoneGLMForConditionalGeneration, modality: str, states
     return tuple(part for layer in memories for part in (layer[modality].key, layer[modality].value))
 
 
-class GrowingCache:
-    """Keys and values of the tokens so far, as plain tensors: the part of the library's cache that attention calls."""
-
-    def __init__(self, past: Sequence[Tensor]) -> None:
-        self.past = list(past)
-
-    def update(self, key: Tensor, value: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Put new ones after the old, and give all of a layer."""
-        at = 2 * layer
-        self.past[at : at + 2] = (torch.cat(pair, 2) for pair in zip(self.past[at : at + 2], (key, value), strict=True))
-        return self.past[at], self.past[at + 1]
-
-
-class StepGraph(nn.Module):
-    """New tokens, and all that is remembered, to the scores of the next one: prefill and decoding are the same graph."""
-
-    def __init__(self, model: PhoneGLMForConditionalGeneration) -> None:
-        super().__init__()
-        self.model, self.gated, self.depth = model, len(model.gated_layers()), len(model.layers)
-
-    def forward(self, input_ids: Int[Tensor, "1 T"], present: Float[Tensor, " 2"], *states: Tensor) -> tuple[Tensor, ...]:
-        """Scores [1, V] of the token after the last, and the keys and values of all tokens.
-
-        `present` says whether there is a picture and whether there is sound; `states` are the memories of the picture, those of
-        the sound, and the keys and values of the tokens before.
-        """
-        each = 2 * self.gated
-        parts = {"image": states[:each], "audio": states[each : 2 * each]}
-        memories = [
-            {m: self._memory(parts[m][2 * layer], parts[m][2 * layer + 1], present[i]) for i, m in enumerate(("image", "audio"))}
-            for layer in range(self.gated)
-        ]
-        cache = GrowingCache(states[2 * each :])
-        hidden = self._decode(input_ids, memories, cache)
-        return (self.model.head(hidden[:, -1]), *cache.past)
-
-    def _memory(self, key: Tensor, value: Tensor, present: Tensor) -> Memory:
-        return Memory(key, value, None, present[None])
-
-    def _decode(self, ids: Tensor, memories: list[dict[str, Memory]], cache: GrowingCache) -> Tensor:
-        model, before, count = self.model, cache.past[0].shape[2], ids.shape[1]
-        hidden = model.embed(ids)
-        places = torch.arange(before, before + count)
-        seen = torch.arange(before + count)[None] <= places[:, None]
-        rotary = model.rotary_emb(hidden, position_ids=places[None])
-        for number, layer in enumerate(model.layers):
-            hidden = layer(hidden, attention_mask=seen[None, None], past_key_values=cache, position_embeddings=rotary)
-            if str(number) in model.gated:
-                gated = model.gated[str(number)]
-                for modality in MODALITIES:
-                    hidden = gated.of(modality)(hidden, memories[0][modality]).hidden
-                memories = memories[1:]
-        return hidden
-
-
 class Table(nn.Module):
     """One matrix [D, V] for embedding and head, laid out as the head multiplies with it."""
 
@@ -208,10 +155,10 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration) -> dict[str, bytes]:
     """
     written = exportable(model)
     assert isinstance(written, PhoneGLMForConditionalGeneration)
-    written.config._attn_implementation = "sdpa"
     if isinstance(written.embed_tokens, nn.Embedding):
         table = Table(written.embed_tokens)
-        written.embed_tokens, written.lm_head = TableEmbedding(table), TableHead(table)
+        put(written, "embed_tokens", TableEmbedding(table))
+        put(written, "lm_head", TableHead(table))
     side, width = model.config.image_size, model.config.hidden_size
     with torch.no_grad():
         image = _named("image", flat_memories(model, "image", torch.randn(1, model.config.image_cells, width)))

@@ -14,6 +14,8 @@ run in PyTorch they give nothing that means anything.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -58,7 +60,7 @@ def exportable(model: nn.Module) -> nn.Module:
     return copied
 
 
-class Stored(nn.Module):
+class Stored(nn.Module, ABC):
     """Codes and scales of one weight in the layout of the kernel that multiplies with them; layers may share it."""
 
     codes: Tensor
@@ -69,6 +71,18 @@ class Stored(nn.Module):
         super().__init__()
         self.shape, self.bits, self.symmetric = weight.shape, weight.width, weight.scheme.symmetric
         self.register_buffer("scale", weight.scale)
+
+    @abstractmethod
+    def dense(self) -> Float[Tensor, "*shape"]:
+        """The weight as floats; the runtime computes it once, when it loads the file."""
+
+    @abstractmethod
+    def rows(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """Some channels only, as floats."""
+
+    @abstractmethod
+    def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
+        """What a linear layer with this weight gives, as integers are multiplied."""
 
     @staticmethod
     def of(name: str, weight: PackedWeight) -> Stored:
@@ -94,12 +108,12 @@ class Bytes(Stored):
         self.register_buffer("scale", weight.scale.flatten().expand(self.shape[0]).contiguous())
 
     def dense(self) -> Float[Tensor, "*shape"]:
-        """The weight as floats; the runtime computes it once, when it loads the file."""
+        """See `Stored.dense`."""
         return (self.codes.float() * self.scale.float()).T.reshape(self.shape)
 
     def rows(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        """Some channels only."""
-        picked = self.codes[:, ids].float() * self.scale[ids].float()
+        """See `Stored.rows`."""
+        picked: Tensor = self.codes[:, ids].float() * self.scale[ids].float()
         return picked.permute(1, 2, 0)
 
     def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
@@ -109,7 +123,8 @@ class Bytes(Stored):
             "DynamicQuantizeLinear", (x,), dtypes=(torch.uint8, torch.float32, torch.uint8), shapes=(x.shape, (), ())
         )
         sums = node("MatMulInteger", (rounded, self.codes, zero_point), torch.int32, shape)
-        return sums.float() * (scale * self.scale.float())
+        y: Tensor = sums.float() * (scale * self.scale.float())
+        return y
 
     def product_of_ranges(self, x: Float[Tensor, "B T I"], low: Tensor, high: Tensor, limits: Any) -> Float[Tensor, "B T O"]:
         """The input is rounded to a range that is known beforehand."""
@@ -162,11 +177,11 @@ class Blocks(Stored):
         return float(2 ** (self.bits - 1))
 
     def dense(self) -> Float[Tensor, "*shape"]:
-        """The weight as floats; the runtime computes it once, when it loads the file."""
+        """See `Stored.dense`."""
         return self._unpacked(self.codes, self.scale).flatten(1)[:, : self.inputs].reshape(self.shape)
 
     def rows(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        """Some channels only."""
+        """See `Stored.rows`."""
         return self._unpacked(self.codes[ids], self.scale[ids]).flatten(-2)[..., : self.inputs]
 
     def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
@@ -210,7 +225,7 @@ class WrittenConv(nn.Module):
     def forward(self, x: Float[Tensor, "B I *S"]) -> Float[Tensor, "B O *P"]:
         """The convolution with the unpacked weight."""
         weight = self.stored.dense()
-        convolve = nn.functional.conv1d if weight.ndim == 3 else nn.functional.conv2d
+        convolve: Callable[..., Tensor] = nn.functional.conv1d if weight.ndim == 3 else nn.functional.conv2d
         return convolve(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 

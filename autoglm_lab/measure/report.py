@@ -35,6 +35,7 @@ class Report:
     rate: float | None = None  # peak learning rate of that training
     alone: bool = False  # trained without the model it was made from as a teacher
     thoughts: float | None = None  # weight of what that teacher sees, hears and thinks
+    runtime: str = ""  # what it ran in, if not PyTorch
     note: str = ""
 
     @property
@@ -60,6 +61,7 @@ class Report:
             None if self.success is None else f"{self.success:.1%} of {self.n:,} right ({100 * low:.1f} to {100 * high:.1f})",
             None if self.bytes is None else f"{self.bytes / 1e6:.1f} MB",
             None if self.answer_ms is None else f"{self.answer_ms:.0f} ms an answer",
+            self.runtime and f"in {self.runtime}",
             self.training or None,
             self.note,
         )

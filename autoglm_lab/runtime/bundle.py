@@ -54,7 +54,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         version, opset = int(manifest["format"]), int(manifest["opset"])
         files, _ = dict(manifest["files"]), (manifest["end"], manifest["recipe"])
     except (ValueError, TypeError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(f"{MANIFEST} of {folder.name} is broken ({type(error).__name__}: {error}); export the bundle anew") from None
+        raise ValueError(
+            f"{MANIFEST} of {folder.name} is broken ({type(error).__name__}: {error}); export the bundle anew"
+        ) from None
     if version > FORMAT:
         raise ValueError(f"{folder.name} is a bundle of format {version}, this runtime reads up to {FORMAT}; update autoglm_lab")
     if opset not in OPSETS:

@@ -33,10 +33,18 @@ def image_features(image: Any) -> Array:
     """
     pixels = _rgb(image)
     height, width, _ = pixels.shape
-    rows, columns = resize_matrix(height, IMAGE_SIDE), resize_matrix(width, IMAGE_SIDE)
-    short = rows @ pixels.reshape(height, -1)  # first the long side, all channels in one matrix product
-    channels = np.ascontiguousarray(np.moveaxis(short.reshape(IMAGE_SIDE, width, 3), 2, 0))
-    return np.ascontiguousarray(np.clip(channels @ columns.T, 0, 1), dtype=np.float32)
+    short = _shrunk(pixels.reshape(height, -1), height).reshape(IMAGE_SIDE, width, 3)
+    small = _shrunk(np.ascontiguousarray(short.transpose(1, 0, 2)).reshape(width, -1), width).reshape(IMAGE_SIDE, IMAGE_SIDE, 3)
+    return np.ascontiguousarray(np.clip(small.transpose(2, 1, 0), 0, 1), dtype=np.float32)
+
+
+def _shrunk(lines: Array, count: int) -> Array:
+    """`count` lines resized to 224. Each new one is a sum over the few old ones that its filter reaches, not over all."""
+    weights, bands = resize_matrix(count, IMAGE_SIDE)
+    out = np.empty((IMAGE_SIDE, lines.shape[1]), np.float32)
+    for row, weight, (first, last) in zip(out, weights, bands, strict=True):
+        np.matmul(weight[first:last], lines[first:last], out=row)
+    return out
 
 
 def _rgb(image: Any) -> Array:
@@ -66,14 +74,18 @@ def _rgb(image: Any) -> Array:
 
 
 @lru_cache(maxsize=32)
-def resize_matrix(source: int, target: int) -> Array:
-    """[target, source] weights of a triangle filter that is widened when shrinking (antialiased bilinear, as in Pillow)."""
+def resize_matrix(source: int, target: int) -> tuple[Array, list[tuple[int, int]]]:
+    """[target, source] weights of a triangle filter that is widened when shrinking (antialiased bilinear, as in Pillow).
+
+    And for each row where its weights begin and end.
+    """
     scale = source / target
     reach = max(scale, 1.0)
     centres = (np.arange(target) + 0.5) * scale
     distance = np.abs(np.arange(source) + 0.5 - centres[:, None]) / reach
     weights = np.maximum(0, 1 - distance)
-    return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
+    bands = [(int(row.nonzero()[0][0]), int(row.nonzero()[0][-1]) + 1) for row in weights]
+    return np.asarray(weights / weights.sum(1, keepdims=True), np.float32), bands
 
 
 def gaussian_blur(pixels: Array, sigma: float) -> Array:

@@ -20,7 +20,7 @@ from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.speech import SpeechBank
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import Task, sample
-from autoglm_lab.runtime.engine import Answer
+from autoglm_lab.runtime.engine import Answer, Engine
 from autoglm_lab.training.scenes import EVALUATION_SEEDS, SIZES, compatible, mini_task, walk
 
 BATCH = 32
@@ -47,6 +47,21 @@ class Answers(Protocol):
 
     def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer for each request."""
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """Any engine as one that answers many requests: one after the other, as a phone does."""
+
+    engine: Engine
+
+    def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer for each request; spoken requests show the engine no text."""
+        return [
+            self.engine.answer("" if r.audio is not None else r.task.text, r.image, r.audio, current_app=r.app, last=r.last,
+                               max_new_tokens=64).answer
+            for r in requests
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)

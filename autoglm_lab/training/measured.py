@@ -10,12 +10,14 @@ import torch
 from autoglm_lab.measure.bench import bench
 from autoglm_lab.measure.machine import fast_maths
 from autoglm_lab.measure.report import Report
-from autoglm_lab.measure.timing import paired
+from autoglm_lab.measure.timing import Timing, paired
 from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.training.batch import BatchEngine
-from autoglm_lab.training.evaluation import Rate, Request, World, evaluate, spoken_requests, typed_requests
+from autoglm_lab.training.evaluation import Answers, OneByOne, Rate, Request, World, evaluate, spoken_requests, typed_requests
 
 STEPS = ("typed_step", "spoken_step")
+RUNTIME = "ONNX Runtime"
 SAMPLE_SEED = 1_000_003  # far from the seeds that anybody evaluates with
 
 
@@ -30,9 +32,24 @@ def measured(report: Report, small: TorchEngine, whole: TorchEngine, *, tasks: i
 
     Success is the share of right steps, `tasks` typed and as many spoken ones; `seed` as in `autoglm-lab evaluate`.
     """
-    rates = evaluate(BatchEngine(small.model, small.processor), seed, tasks, STEPS)
+    report = succeeded(report, BatchEngine(small.model, small.processor), tasks=tasks, seed=seed)
+    return timed(report, small, whole, rounds=rounds)
+
+
+def measured_in_runtime(
+    report: Report, small: OnnxEngine, whole: OnnxEngine, *, tasks: int = 500, seed: int = 0, rounds: int = 3
+) -> Report:
+    """The report of a bundle: its size, its success and its time in ONNX Runtime, in turns with the bundle of the whole agent."""
+    report = succeeded(replace(report, bytes=small.bundle.bytes, runtime=RUNTIME), OneByOne(small), tasks=tasks, seed=seed)
+    answers = bench({"whole": whole, "small": small}, rounds=rounds)
+    return replace(_with_answers(report, answers), forward_ms=None, whole_forward_ms=None)
+
+
+def succeeded(report: Report, engine: Answers, *, tasks: int, seed: int) -> Report:
+    """The report with the share of right steps."""
+    rates = evaluate(engine, seed, tasks, STEPS)
     steps = Rate.of(sum(round(rate.rate * rate.n) for rate in rates.values()), sum(rate.n for rate in rates.values()))
-    return timed(replace(report, success=steps.rate, ci95=steps.ci95, n=steps.n), small, whole, rounds=rounds)
+    return replace(report, success=steps.rate, ci95=steps.ci95, n=steps.n)
 
 
 def timed(report: Report, small: TorchEngine, whole: TorchEngine, *, rounds: int = 3) -> Report:
@@ -41,9 +58,15 @@ def timed(report: Report, small: TorchEngine, whole: TorchEngine, *, rounds: int
     answers, example = bench(agents, rounds=rounds), whole.example()
     with torch.inference_mode():
         passes = paired({name: partial(engine.model, **example) for name, engine in agents.items()}, runs=5 * rounds)
+    return replace(
+        _with_answers(report, answers), forward_ms=round(passes["small"].median_ms, 2),
+        whole_forward_ms=round(passes["whole"].median_ms, 2),
+    )  # fmt: skip
+
+
+def _with_answers(report: Report, answers: dict[str, dict[str, Timing]]) -> Report:
     mine = answers["small"]["total"]
     return replace(
         report, answer_ms=round(mine.median_ms, 2), answer_ms_spread=(round(mine.low_ms, 2), round(mine.high_ms, 2)),
-        whole_ms=round(answers["whole"]["total"].median_ms, 2), forward_ms=round(passes["small"].median_ms, 2),
-        whole_forward_ms=round(passes["whole"].median_ms, 2), threads=torch.get_num_threads(), cpu_flags=fast_maths(),
+        whole_ms=round(answers["whole"]["total"].median_ms, 2), threads=torch.get_num_threads(), cpu_flags=fast_maths(),
     )  # fmt: skip

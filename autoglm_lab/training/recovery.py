@@ -34,6 +34,7 @@ class Recovery:
     copies: int = 8
     teacher: PhoneGLMForConditionalGeneration | None = None
     alpha: float = 0.7  # share of the teacher in what the answers are compared with
+    encoders: bool = True  # whether what sees and hears learns as well
     thoughts: float = 0.0  # weight of the teacher's cells, frames and hidden states; batch norms then stay fixed, as his are
     seed: int = 0
     bfloat16: bool | None = (
@@ -45,10 +46,14 @@ class Recovery:
         """Train what has a gradient to follow; masked weights stay zero. ValueError for a model that is no PhoneGLM."""
         if not isinstance(model, PhoneGLMForConditionalGeneration):
             raise ValueError(f"only a PhoneGLM can be trained on phone tasks, not a {type(model).__name__}")
+        fixed = [] if self.encoders else [*model.image_encoder.parameters(), *model.audio_encoder.parameters()]
+        fixed = [parameter for parameter in fixed if parameter.requires_grad]
+        for parameter in fixed:
+            parameter.requires_grad_(False)
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
         model.train()
-        if self.thoughts:
+        if self.thoughts or not self.encoders:
             for module in model.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
@@ -61,6 +66,8 @@ class Recovery:
             if self.on_step is not None:
                 self.on_step({"step": step + 1, **row})
         model.train(False)
+        for parameter in fixed:
+            parameter.requires_grad_(True)
 
     def rate(self, step: int) -> float:
         """Linear warm-up, then a cosine down to a twentieth."""

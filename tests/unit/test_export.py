@@ -1,0 +1,250 @@
+"""Graphs, integers in them, bundles, and the engine that runs them without PyTorch."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from autoglm_lab.compress.agent import load_agent
+from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
+from autoglm_lab.compress.quantization import Scheme, packed_layer, quantize_weights
+from autoglm_lab.compress.recipe import apply, named
+from autoglm_lab.export.bundle import bundle, count_nodes
+from autoglm_lab.export.graphs import onnx_module
+from autoglm_lab.export.integers import exportable
+from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.runtime.bundle import MANIFEST, Bundle
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
+from autoglm_lab.training.evaluation import OneByOne, World, right, spoken_requests, typed_requests
+
+
+def run(graph, **inputs):
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return session.run(None, {name: value.numpy() for name, value in inputs.items()})
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Small(nn.Module):
+    """A stranger's network with everything that can be packed."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.table = nn.Embedding(50, 64)
+        self.conv = nn.Conv1d(64, 32, 3, padding=1)
+        self.up, self.down = nn.Linear(32, 96), nn.Linear(96, 32, bias=False)
+
+    def forward(self, ids):
+        x = self.conv(self.table(ids).transpose(1, 2)).relu().transpose(1, 2)
+        return x + self.down(self.up(x).relu())
+
+
+def test_a_strangers_module_becomes_a_file_that_takes_any_length():
+    model = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4)).eval()
+    graph = onnx_module(model, {"x": normal(2, 3, 8)}, dynamic={"x": {0: "batch", 1: "length"}})
+    for shape in ((1, 1, 8), (5, 2, 8), (2, 40, 8)):
+        x = normal(*shape, seed=7)
+        np.testing.assert_allclose(run(graph, x=x)[0], model(x).detach().numpy(), atol=1e-5)
+
+
+def test_what_cannot_be_exported_is_named():
+    model, x = nn.Linear(8, 4), normal(1, 8)
+    with pytest.raises(ValueError, match="dynamic names 'y'; the inputs are 'x'"):
+        onnx_module(model, {"x": x}, dynamic={"y": {0: "batch"}})
+    with pytest.raises(ValueError, match="axis 0 of 'x' has length 1"):
+        onnx_module(model, {"x": x}, dynamic={"x": {0: "batch"}})
+    odd = nn.Sequential(nn.Linear(96, 4))
+    with pytest.raises(ValueError, match="layer '0' has groups of 24; there are kernels for 16, 32"):
+        exportable(quantize_weights(odd, Scheme(4, granularity="group", group_size=24)))
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_groups_are_multiplied_block_by_block(bits, symmetric):
+    layer = packed_layer(nn.Linear(96, 24), Scheme(bits, symmetric, "group", 32))
+    holder = nn.Sequential(layer)
+    graph = onnx_module(exportable(holder), {"x": normal(2, 5, 96)}, dynamic={"x": {1: "length"}})
+    assert count_nodes(graph)["MatMulNBits"] == 1
+    x = normal(2, 9, 96, seed=5)
+    wanted = holder(x).detach().numpy()
+    error = np.abs(run(graph, x=x)[0] - wanted).max() / np.abs(wanted).max()
+    assert error < 0.02, "no more than inputs rounded to 8 bits cost"
+
+
+def test_channels_are_multiplied_as_integers():
+    layer = packed_layer(nn.Linear(64, 24), Scheme(7, granularity="channel"))
+    graph = onnx_module(exportable(nn.Sequential(layer)), {"x": normal(2, 5, 64)}, dynamic={"x": {1: "length"}})
+    assert count_nodes(graph)["MatMulInteger"] == count_nodes(graph)["DynamicQuantizeLinear"] == 1
+    x = normal(2, 7, 64, seed=5)
+    low, high = min(0.0, float(x.min())), max(0.0, float(x.max()))
+    scale = (high - low) / 255
+    zero = round(-low / scale)
+    seen = (torch.clamp(torch.round(x / scale) + zero, 0, 255) - zero) * scale  # what the standard says the operator does
+    wanted = (seen @ layer.weight.T + layer.bias).detach().numpy()
+    np.testing.assert_allclose(run(graph, x=x)[0], wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+def test_trained_ranges_are_those_of_the_file():
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    learning = prepare(model, Scheme(7, granularity="channel"), inputs=ACTIVATIONS)
+    calibrate(learning, [(normal(40, 64, seed=s),) for s in range(4)])
+    made = convert(learning)
+    graph = onnx_module(exportable(made), {"x": normal(3, 64)}, dynamic={"x": {0: "batch"}})
+    assert count_nodes(graph)["QuantizeLinear"] == 2
+    x = normal(11, 64, seed=9) * 1.5  # beyond the ranges as well
+    wanted = made(x).detach().numpy()
+    np.testing.assert_allclose(run(graph, x=x)[0], wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("scheme", [Scheme(7, granularity="channel"), Scheme(4, granularity="group", group_size=32)])
+def test_convolutions_and_embeddings_are_stored_as_integers_and_give_the_same(scheme):
+    model = quantize_weights(Small(), scheme).eval()
+    ids = torch.randint(0, 50, (2, 6))
+    graph = onnx_module(exportable(model), {"ids": ids}, dynamic={"ids": {1: "length"}})
+    wanted = model(ids).detach().numpy()
+    assert np.abs(run(graph, ids=ids)[0] - wanted).max() < 0.02 * np.abs(wanted).max()
+
+
+@pytest.fixture(scope="module")
+def agent():
+    return load_agent(None)
+
+
+@pytest.fixture(scope="module")
+def requests():
+    world = World(31337)
+    return typed_requests(world, 12) + spoken_requests(world, 12, held_out=False)
+
+
+@pytest.fixture(scope="module")
+def whole(agent, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles") / "whole"
+    bundle(agent, folder)
+    return folder
+
+
+def test_a_bundle_answers_as_pytorch_does_token_for_token(agent, whole, requests):
+    mine, theirs = OneByOne(OnnxEngine(whole)), OneByOne(agent)
+    assert [a.text for a in mine.answer_many(requests)] == [a.text for a in theirs.answer_many(requests)]
+
+
+def test_thoughts_and_blind_requests_are_the_same_too(agent, whole):
+    engine = OnnxEngine(whole, threads=1)
+    for task in ("who are you", "打开设置"):
+        for image in (None, np.zeros((50, 20, 3), np.uint8)):
+            wanted = agent.answer(task, image, think=True, last="Tap", current_app="Clock").answer
+            given = engine.answer(task, image, think=True, last="Tap", current_app="Clock").answer
+            assert (given.text, given.thinking, given.action, given.tokens) == (
+                wanted.text, wanted.thinking, wanted.action, wanted.tokens
+            )  # fmt: skip
+            assert set(given.ms) >= {"features", "prefill", "decode", "total"}
+
+
+def test_scores_are_those_of_pytorch_at_any_length(agent, whole):
+    engine, model = OnnxEngine(whole), agent.model
+    states = dict(engine.nothing)
+    past = None
+    memories = model.remember(None, None, 1)
+    for length in (1, 7, 1, 3):  # prefill with nothing before, decoding, several tokens at once
+        ids = torch.randint(10, 2000, (1, length), generator=torch.Generator().manual_seed(length))
+        with torch.no_grad():
+            out = model(ids, memories=memories, past_key_values=past, use_cache=True)
+        past = out.past_key_values
+        scores, *present = engine.sessions["step"].run(
+            None, {"input_ids": ids.numpy(), "present": np.zeros(2, np.float32), **states}
+        )
+        states.update(zip([name.replace("present", "past") for name in engine.present], present, strict=True))
+        np.testing.assert_allclose(scores, out.logits[:, -1].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("recipe", "share", "kind"), [("int8", 0.27, "MatMulInteger"), ("int4", 0.18, "MatMulNBits")])
+def test_integer_bundles_are_small_and_keep_what_they_can(agent, requests, tmp_path, recipe, share, kind):
+    made, _ = apply(agent.model, named(recipe), agent.example())
+    engine = TorchEngine(made, agent.processor)
+    bundle(engine, tmp_path / recipe, named(recipe))
+    exported = OnnxEngine(tmp_path / recipe)
+    assert exported.bundle.bytes <= share * 4 * sum(p.numel() for p in agent.model.parameters()), "everything included"
+    assert count_nodes(exported.bundle.path("step").read_bytes())[kind] == 4 * 6 + 2 * 6 + 1, "every layer of the decoder"
+    assert exported.bundle.recipe["name"] == recipe
+    given, wanted = (OneByOne(e).answer_many(requests) for e in (exported, agent))
+    hits, most = (sum(right(r, a) for r, a in zip(requests, answers, strict=True)) for answers in (given, wanted))
+    assert hits >= most - 1
+
+
+def test_a_damaged_bundle_is_refused_in_one_sentence(whole, tmp_path):
+    def copy():
+        shutil.rmtree(tmp_path / "b", ignore_errors=True)
+        return shutil.copytree(whole, tmp_path / "b")
+
+    def refused(error, words):
+        with pytest.raises(error, match=words):
+            Bundle.open(tmp_path / "b")
+
+    changed = copy() / "audio.onnx"
+    content = bytearray(changed.read_bytes())
+    content[1000] ^= 1
+    changed.write_bytes(content)
+    refused(ValueError, "audio.onnx was changed after it was exported")
+    (copy() / "step.onnx").write_bytes(b"")
+    refused(ValueError, "step.onnx has 0 bytes, not ")
+    (copy() / "image.onnx").unlink()
+    refused(FileNotFoundError, "b holds no image.onnx")
+    (copy() / MANIFEST).unlink()
+    refused(FileNotFoundError, f"b holds no {MANIFEST}")
+    path = copy() / MANIFEST
+    known = json.loads(path.read_text())
+    for change, words in (
+        ({"format": 99}, "format 99, this runtime reads up to 1"), ({"opset": 9}, "opset 9; this runtime reads 17"),
+        ({"files": {}}, "does not list audio.onnx, image.onnx"), ({"format": "x"}, "is broken"),
+    ):  # fmt: skip
+        path.write_text(json.dumps(known | change))
+        refused(ValueError, words)
+    path.write_text("{")
+    refused(ValueError, "is broken")
+
+
+def test_bad_requests_are_refused_before_anything_runs(whole):
+    engine = OnnxEngine(whole)
+    with pytest.raises(ValueError, match="the request is empty"):
+        engine.answer("  ")
+    with pytest.raises(ValueError, match="at most 512 fit"):
+        engine.answer("open " * 600)
+    with pytest.raises(ValueError, match="no samples"):
+        engine.answer(audio=np.zeros(0, np.float32))
+
+
+def test_a_failed_export_leaves_the_old_bundle(agent, whole, tmp_path, monkeypatch):
+    out = shutil.copytree(whole, tmp_path / "b")
+    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model: {name: b"x" for name in ("image", "audio", "step")})
+    monkeypatch.setattr("autoglm_lab.export.bundle._check_integers", lambda *_: None)
+    monkeypatch.setattr("autoglm_lab.export.bundle.digest", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        bundle(agent, out)
+    assert Bundle.open(out).bytes == Bundle.open(whole).bytes
+
+
+def test_the_command_line_takes_a_bundle_and_loads_no_torch(whole):
+    code = (
+        "import sys; from autoglm_lab.cli import main; code = main(['ask', 'open Settings', '--model', sys.argv[1]]);"
+        "print('torch' in sys.modules, 'transformers' in sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(whole)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "False False" and "do(" in done.stdout + done.stderr
+
+
+def test_export_writes_a_bundle_from_the_command_line(tmp_path, capsys):
+    from autoglm_lab.cli import main
+
+    assert main(["export", "--model", str(tmp_path / "none"), "--out", str(tmp_path / "b")]) == 2
+    assert "holds no config.json" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
