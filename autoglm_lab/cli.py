@@ -308,7 +308,7 @@ def _compress(options: argparse.Namespace) -> int:
                           calibration=(many.rightly_answered([request])[0] for request in sample))  # fmt: skip
     if options.steps:
         report = replace(report, steps=options.steps, rate=options.rate, alone=options.alone,
-                         thoughts=options.thoughts or None)  # fmt: skip
+                         thoughts=options.thoughts or None, flags=_flags(options))  # fmt: skip
     save_agent(model, engine.processor, options.out, recipe, report)
     if options.tasks:
         report = measured(report, load_agent(options.out), engine, tasks=options.tasks)
@@ -323,6 +323,18 @@ def _compress(options: argparse.Namespace) -> int:
     print(f"{report.success:.1%} of {report.n} steps right")
     print(f"an answer takes {report.answer_ms} ms, {report.whole_ms} ms from the agent it was made from")
     return 0
+
+
+def _flags(options: argparse.Namespace) -> str:
+    """The options of a recovery that are not as by default and have no field in a report, as they are typed."""
+    known = parser()
+    plain = known.parse_args(["compress", "--recipe", "", "--out", ""])
+    flags = []
+    for name in ("fixed_encoders", "pictures", "requests"):
+        value = getattr(options, name)
+        if value != getattr(plain, name):
+            flags.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}"))
+    return " ".join(flags)
 
 
 def _export(options: argparse.Namespace) -> int:

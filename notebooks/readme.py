@@ -110,17 +110,18 @@ def claims(root: pathlib.Path) -> str:
     with path.open(encoding="utf-8", newline="") as file:
         entries = list(csv.DictReader(file))
     lines = [
-        "| Recipe | Right steps | 95 % interval | Bytes of FP32 | MACs | Asked | |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| Recipe | In | Right steps | 95 % interval | Bytes of FP32 | MACs | Answers | Asked | |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in entries:
+        first = f"| {entry['report']} | {entry['runtime'] or 'PyTorch'} |"
         if not entry["success"]:
-            lines.append(f"| {entry['report']} | | | | | {entry['asked']} | {entry['reached']} |")
+            lines.append(f"{first} | | | | | {entry['asked']} | {entry['reached']} |")
             continue
         rate, low, high, size, saved = (float(entry[k]) for k in ("success", "low", "high", "share_of_fp32_bytes", "macs_saved"))
         verdict = {"yes": "reached", "no": "missed"}.get(entry["reached"], entry["reached"])
         figures = f"{rate:.1%} | {low:.1%} to {high:.1%} | {size:.0%} | {-saved:+.0%}".replace("+0%", "0%").replace("-0%", "0%")
-        lines.append(f"| {entry['report']} | {figures} | {entry['asked']} | {verdict} |")
+        lines.append(f"{first} {figures} | {entry['times_faster']}x | {entry['asked']} | {verdict} |")
     return "\n".join(lines)
 
 

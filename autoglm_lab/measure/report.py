@@ -35,6 +35,7 @@ class Report:
     rate: float | None = None  # peak learning rate of that training
     alone: bool = False  # trained without the model it was made from as a teacher
     thoughts: float | None = None  # weight of what that teacher sees, hears and thinks
+    flags: str = ""  # further options of the command that trained it
     runtime: str = ""  # what it ran in, if not PyTorch
     note: str = ""
 
