@@ -131,12 +131,14 @@ class Recipe:
     ) -> Recipe:
         """The named recipe whose agent has the most success within a size and a time for a whole answer.
 
-        Sizes and times are those in the reports (default: the shipped ones; times are of the machine that made them).
+        Sizes and times are those in the reports (default: the shipped ones of bundles in ONNX Runtime; times are of the machine
+        that made them).
         ValueError when nothing fits, or without a budget; FileNotFoundError without reports.
         """
         if megabytes is None and milliseconds is None:
             raise ValueError("a budget is needed: megabytes or milliseconds")
-        best = within(read_reports(reports).values(), megabytes=megabytes, milliseconds=milliseconds)
+        known = read_reports(data_dir() / "reports" / "onnx" if reports is None else reports)
+        best = within(known.values(), megabytes=megabytes, milliseconds=milliseconds)
         return cls() if best.name == cls().name else named(best.name)
 
 

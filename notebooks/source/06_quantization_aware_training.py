@@ -227,16 +227,19 @@ assert difference < 1e-3
 from autoglm_lab.measure.report import read_reports
 from autoglm_lab.paths import data_dir
 
-known = read_reports()
-for report in (known["whole"], read_reports(data_dir() / "reports" / "compared")["int2_rounded"], known["int2"]):
+rounded = read_reports(data_dir() / "reports" / "compared")["int2_rounded"]
+for report in (read_reports()["whole"], rounded, read_reports()["int2"]):
     print(report)
 
 # %% [markdown]
-# Here are all agents of chapters 03 to 06 on one plane. Nothing beats those on the line. Choose one, by mouse or with the arrow
-# keys, to load its recipe.
+# A runtime has to have kernels for what was trained. ONNX Runtime multiplies groups of two, four or eight bits block by block,
+# so all agents of chapters 03 to 06 can be measured in it, from bundles with everything they need. Here they are on one
+# plane. Nothing beats those on the line. Choose one, by mouse or with the arrow keys, to load its recipe.
 
 # %%
 from autoglm_lab.compress.recipe import Recipe, apply, named
+
+known = read_reports(data_dir() / "reports" / "onnx")
 
 
 def recipe(report):

@@ -98,3 +98,14 @@ def test_another_model_is_refused(world):
     data, _ = world
     with pytest.raises(ValueError, match="only a PhoneGLM"):
         small(data)(nn.Linear(2, 2))
+
+
+def test_encoders_can_stay_as_they_are(world):
+    data, model = world
+    student = copy.deepcopy(model)
+    small(data, encoders=False, teacher=model, thoughts=1.0)(student)
+    for name, before in model.state_dict().items():
+        same = torch.equal(before, student.state_dict()[name])
+        assert same if "encoder" in name else True, name
+    assert not torch.equal(model.layers[0].mlp.down_proj.weight, student.layers[0].mlp.down_proj.weight)
+    assert all(parameter.requires_grad for parameter in student.parameters()), "afterwards everything may learn again"

@@ -266,3 +266,13 @@ def test_ink_goes_through_attention_as_its_sums_would_carry_it():
         assert torch.equal(stained_attention(**parts).isnan(), summed.isnan()), stained
     same = torch.randn(1, 2, 3, 4).expand(6, -1, -1, -1)
     assert stained_attention(same, same, same).shape == (6, 2, 3, 4)
+
+
+def test_channels_can_go_in_packs():
+    model, example = make("Glm")
+    ones, packs = (prune_structured(model, example, 0.3, multiple=multiple) for multiple in (1, 8))
+    widths = [layer.mlp.down_proj.in_features for layer in packs.model.model.layers]
+    assert all(width % 8 == 0 for width in widths) and sum(widths) < 96
+    assert any(layer.mlp.down_proj.in_features % 8 for layer in ones.model.model.layers), "or nothing is shown"
+    for pruned in (ones, packs):
+        assert pruned.saved["macs"] == pytest.approx(0.3, rel=0.05)
