@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
     from autoglm_lab.checks import check
     from autoglm_lab.model.engine import TorchEngine
     from autoglm_lab.phone.simulator import SimulatedPhone
+    from autoglm_lab.runtime.onnx_engine import OnnxEngine
     from autoglm_lab.widgets.live import train
 
 __version__ = "0.1.0"
-__all__ = ["SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "load", "phone", "train", "widgets"]
+__all__ = [
+    "OnnxEngine", "SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "load", "phone", "train", "widgets",
+]  # fmt: skip
 
 # what is asked for first is loaded then: the package itself imports nothing
 _LAZY = {
+    "OnnxEngine": "autoglm_lab.runtime.onnx_engine",
     "SimulatedPhone": "autoglm_lab.phone.simulator",
     "TorchEngine": "autoglm_lab.model",
     "check": "autoglm_lab.checks",
@@ -33,8 +38,17 @@ _LAZY = {
 }
 
 
-def load(folder: str | None = None) -> TorchEngine:
-    """The shipped agent (or the one in `folder`, compressed or not) as a PyTorch engine. FileNotFoundError names a missing file."""
+def load(folder: Path | str | None = None) -> Any:
+    """The shipped agent, or the one in `folder`: a bundle runs in ONNX Runtime, any other, compressed or not, in PyTorch.
+
+    FileNotFoundError names a missing file, ValueError one that was changed after its export.
+    """
+    from autoglm_lab.runtime.bundle import is_bundle
+
+    if folder is not None and is_bundle(folder):
+        from autoglm_lab.runtime.onnx_engine import OnnxEngine
+
+        return OnnxEngine(folder)
     from autoglm_lab.compress.agent import load_agent
 
     return load_agent(folder)

@@ -139,16 +139,9 @@ def _seed(text: str) -> int:
 
 
 def _engine(options: argparse.Namespace) -> Any:
-    """A bundle runs in ONNX Runtime, any other folder in PyTorch."""
-    from autoglm_lab.runtime.bundle import MANIFEST
+    from autoglm_lab import load
 
-    if options.model is not None and (options.model / MANIFEST).exists():
-        from autoglm_lab.runtime.onnx_engine import OnnxEngine
-
-        return OnnxEngine(options.model)
-    from autoglm_lab.compress.agent import load_agent
-
-    return load_agent(options.model)
+    return load(options.model)
 
 
 def _ask(options: argparse.Namespace) -> int:
@@ -300,7 +293,7 @@ def _compress(options: argparse.Namespace) -> int:
         raise ValueError("--thoughts are those of the teacher that --alone leaves out; give one of the two")
     path = Path(options.recipe)
     recipe = Recipe.read(path) if path.suffix == ".json" or path.exists() else named(options.recipe)
-    engine = _engine(options)
+    engine = load_agent(options.model)
     train = _recovery(options, None if options.alone else engine.model) if options.steps else None
     many = BatchEngine(engine.model, engine.processor)
     sample = sample_requests() if recipe.wants_examples else []

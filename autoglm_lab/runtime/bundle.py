@@ -44,6 +44,11 @@ class Bundle:
         return cls(place, int(manifest["end"]), manifest["recipe"], size + (place / MANIFEST).stat().st_size)
 
 
+def is_bundle(folder: Path | str) -> bool:
+    """Whether a folder says that it is a bundle."""
+    return (Path(folder) / MANIFEST).exists()
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What a bundle says about itself. FileNotFoundError without one; ValueError if it is no manifest, or a newer one."""
     path = folder / MANIFEST

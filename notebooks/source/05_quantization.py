@@ -207,6 +207,8 @@ for name, layer in layers.items():
 # bit less nothing does, and a file gives the same answers everywhere (ONNX Runtime calls this `reduce_range`).
 
 # %%
+from functools import partial
+
 import onnxruntime
 
 from autoglm_lab.measure.machine import cpu_flags
@@ -216,8 +218,8 @@ print("integer instructions here:", ", ".join(flag for flag in cpu_flags() if "v
 sessions = {name: onnxruntime.InferenceSession(file) for name, file in files.items()}
 medians = {}
 for tokens in (1, 16, 128):
-    x = np.random.default_rng(0).normal(size=(1, tokens, 512)).astype(np.float32)
-    times = paired({name: lambda session=session: session.run(None, {"x": x}) for name, session in sessions.items()}, runs=40)
+    feed = {"x": np.random.default_rng(0).normal(size=(1, tokens, 512)).astype(np.float32)}
+    times = paired({name: partial(session.run, None, feed) for name, session in sessions.items()}, runs=40)
     medians[f"{tokens} tokens" if tokens > 1 else "1 token"] = {name: 1000 * time.median_ms for name, time in times.items()}
 bars("One layer in ONNX Runtime", medians, "microseconds", digits=0)
 

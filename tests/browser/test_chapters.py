@@ -72,3 +72,28 @@ def test_weights_are_pruned_by_hand(notebook_page):
     lab.screenshot("chapter-03-narrow", of=root)
     loss, most = map(float, lab.python("print(measure(dial.shares)['loss'], max(dial.shares.values()))").split())
     assert 0 < loss < 20 and 0.6 < most < 1, "Python holds the shares that the page shows, and has measured them"
+
+
+def test_an_agent_is_chosen_on_the_plane(notebook_page):
+    lab = notebook_page("06_quantization_aware_training")
+    lab.page.set_viewport_size({"width": 1280, "height": 1600})
+    root = lab.page.locator(".lab-pareto").first
+    root.scroll_into_view_if_needed()
+    told, said = root.get_by_role("status"), root.locator(".lab-said")
+    expect(told).to_contain_text('"name": "int4"')
+    expect(said).to_contain_text("nothing beats")
+    root.locator("[data-name='int8'] circle").click()
+    expect(told).to_contain_text('"name": "int8"', timeout=30_000)
+    lab.screenshot("chapter-06-light", of=root)
+    lab.command("notebook:enter-command-mode", wait=True)
+    root.locator("[data-name='rank40']").focus()
+    lab.page.keyboard.press("Enter")
+    expect(told).to_contain_text('"rank": 0.4', timeout=30_000)
+    before = said.text_content()
+    root.get_by_label("What is compared with success").select_option("answer_ms")
+    expect(said).not_to_have_text(before)
+    assert lab.python("print(recipe(plane.report).name)") == "rank40\n"
+    lab.theme("dark")
+    lab.screenshot("chapter-06-dark", of=root)
+    lab.page.set_viewport_size({"width": 520, "height": 1600})
+    lab.screenshot("chapter-06-narrow", of=root)

@@ -37,7 +37,8 @@ def test_json_and_back(channels, rank, sparsity, bits, group_size, name):
     [
         ("{", "no JSON: .* line 1"), ("[]", "JSON object, not list"), ('{"bit": 4}', "no field 'bit'; there are bits"),
         ('{"bits": "four"}', "bits is 'four'"), ('{"bits": true}', "bits is True"), ('{"channels": 1.0}', "channels is 1.0"),
-        ('{"bits": 9}', "bits is 9"), ('{"multiple": 0}', "multiple is 0"), ('{"group_size": 1}', "at least two"), ('{"importance": "luck"}', "importance is 'luck'"),
+        ('{"bits": 9}', "bits is 9"), ('{"multiple": 0}', "multiple is 0"),
+        ('{"group_size": 1}', "at least two"), ('{"importance": "luck"}', "importance is 'luck'"),
         ('{"method": "eye"}', "method is 'eye'"), ('{"rank_layers": "("}', "no regular expression"),
         ('{"train_rounding": true}', "round nothing"), ('{"bits": 4, "sparsity": 0.5, "train_rounding": true}', "grow back"),
     ],
