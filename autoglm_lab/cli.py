@@ -86,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     recipes.set_defaults(command=_recipes)
 
     bench = commands.add_parser("bench", help="how fast agents answer, side by side, stage by stage")
-    bench.add_argument("models", nargs="*", type=Path, metavar="DIR", help="model folders to compare with the shipped one")
+    bench.add_argument(
+        "models", nargs="*", type=Path, metavar="DIR", help="model folders and bundles to compare with the shipped model"
+    )
     bench.add_argument("--requests", type=_positive, default=12, help="how many different ones (default 12)")
     bench.add_argument("--rounds", type=_positive, default=3, help="how often each is asked (default 3)")
     bench.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
@@ -381,11 +383,16 @@ def _bench(options: argparse.Namespace) -> int:
     from autoglm_lab.compress.agent import load_agent
     from autoglm_lab.measure.bench import bench
     from autoglm_lab.measure.machine import fast_maths
+    from autoglm_lab.runtime.bundle import is_bundle
+    from autoglm_lab.runtime.onnx_engine import OnnxEngine
+
+    def opened(path: Path) -> Any:
+        return OnnxEngine(path, threads=options.threads) if is_bundle(path) else load_agent(path)
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     flags, threads = fast_maths(), torch.get_num_threads()
-    engines = {"shipped": load_agent(None), **{str(path): load_agent(path) for path in options.models}}
+    engines = {"shipped": load_agent(None), **{str(path): opened(path) for path in options.models}}
     found = bench(engines, requests=options.requests, rounds=options.rounds)
     if options.json:
         times = {name: {stage: asdict(time) for stage, time in stages.items()} for name, stages in found.items()}
