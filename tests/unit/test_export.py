@@ -15,8 +15,8 @@ from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import Scheme, packed_layer, quantize_weights
 from autoglm_lab.compress.recipe import apply, named
-from autoglm_lab.export.bundle import bundle, count_nodes
-from autoglm_lab.export.graphs import onnx_module
+from autoglm_lab.export.bundle import bundle, count_nodes, integer_products
+from autoglm_lab.export.graphs import agent_graphs, onnx_module
 from autoglm_lab.export.integers import exportable
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import MANIFEST, Bundle
@@ -99,7 +99,7 @@ def test_trained_ranges_are_those_of_the_file():
     calibrate(learning, [(normal(40, 64, seed=s),) for s in range(4)])
     made = convert(learning)
     graph = onnx_module(exportable(made), {"x": normal(3, 64)}, dynamic={"x": {0: "batch"}})
-    assert count_nodes(graph)["QuantizeLinear"] == 2
+    assert count_nodes(graph)["QuantizeLinear"] == integer_products(graph) == 2
     x = normal(11, 64, seed=9) * 1.5  # beyond the ranges as well
     wanted = made(x).detach().numpy()
     np.testing.assert_allclose(run(graph, x=x)[0], wanted, atol=1e-5 * np.abs(wanted).max())
@@ -210,6 +210,15 @@ def test_a_damaged_bundle_is_refused_in_one_sentence(whole, tmp_path):
         refused(ValueError, words)
     path.write_text("{")
     refused(ValueError, "is broken")
+
+
+def test_integers_that_became_floats_are_noticed(agent, tmp_path, monkeypatch):
+    made, _ = apply(agent.model, named("int8"), agent.example())
+    floats = agent_graphs(agent.model)
+    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model: floats)
+    with pytest.raises(ValueError, match="the files multiply 0 layers as integers, the model has 55"):
+        bundle(TorchEngine(made, agent.processor), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
 
 
 def test_bad_requests_are_refused_before_anything_runs(whole):
