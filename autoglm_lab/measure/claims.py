@@ -15,7 +15,7 @@ from autoglm_lab.paths import data_dir
 
 COLUMNS = (
     "part", "report", "runtime", "claimed", "asked", "reached", "points_lost", "success", "low", "high", "n", "share_of_fp32_bytes",
-    "macs_saved", "parameters_saved", "times_faster", "forward_times_faster", "training", "command",
+    "macs_saved", "parameters_saved", "times_faster", "first_token_times_faster", "forward_times_faster", "training", "command",
 )  # fmt: skip
 
 
@@ -79,13 +79,14 @@ class Claim:
         exported = " --out small; autoglm-lab export --model small --tasks 500 --out bundle"
         command += exported if self.runtime else " --tasks 500 --out small"
         forward = "" if small.forward_ms is None else f"{_known(small.whole_forward_ms) / small.forward_ms:.2f}"
+        first = "" if small.first_token_ms is None else f"{_known(small.whole_first_token_ms) / small.first_token_ms:.2f}"
         return {
             "part": self.part, "report": self.report, "runtime": self.runtime, "claimed": self.claimed, "asked": self.asked(),
             "reached": ("yes" if reached else "no") if self.asked() else "", "points_lost": f"{lost:.1f}",
             "success": f"{small.success:.3f}", "low": f"{low:.3f}", "high": f"{high:.3f}", "n": f"{small.n}",
             "share_of_fp32_bytes": f"{size:.3f}", "macs_saved": f"{saved:.3f}",
             "parameters_saved": f"{1 - _known(small.parameters) / _known(whole.parameters):.3f}", "times_faster": f"{faster:.2f}",
-            "forward_times_faster": forward, "training": small.training,
+            "first_token_times_faster": first, "forward_times_faster": forward, "training": small.training,
             "command": command,
         }  # fmt: skip
 

@@ -27,6 +27,8 @@ class Report:
     answer_ms: float | None = None  # median time of a whole answer
     answer_ms_spread: tuple[float, float] | None = None  # 5th and 95th percentile
     whole_ms: float | None = None  # median time of the model it was made from, measured in turns with it
+    first_token_ms: float | None = None  # median time to the first token of an answer
+    whole_first_token_ms: float | None = None
     forward_ms: float | None = None  # median time of one forward pass of the example whose MACs are counted
     whole_forward_ms: float | None = None
     threads: int | None = None

@@ -68,5 +68,8 @@ def _with_answers(report: Report, answers: dict[str, dict[str, Timing]]) -> Repo
     mine = answers["small"]["total"]
     return replace(
         report, answer_ms=round(mine.median_ms, 2), answer_ms_spread=(round(mine.low_ms, 2), round(mine.high_ms, 2)),
-        whole_ms=round(answers["whole"]["total"].median_ms, 2), threads=torch.get_num_threads(), cpu_flags=fast_maths(),
+        whole_ms=round(answers["whole"]["total"].median_ms, 2),
+        first_token_ms=round(answers["small"]["first_token"].median_ms, 2),
+        whole_first_token_ms=round(answers["whole"]["first_token"].median_ms, 2), threads=torch.get_num_threads(),
+        cpu_flags=fast_maths(),
     )  # fmt: skip
