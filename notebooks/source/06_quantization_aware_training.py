@@ -259,7 +259,7 @@ mine = recipe(plane.report)
 if mine.bits < 16 and not (mine.channels or mine.train_rounding or mine.wants_examples):
     small, report = apply(model, mine, example)
     print(f"{report}; {right_steps(small):.0f} % of the {len(requests)} steps above are right")
-print(f"the best within 8 MB: {Recipe.for_budget(megabytes=8).name}, within 12 MB: {Recipe.for_budget(megabytes=12).name}")
+print(f"the best within 12 MB: {Recipe.for_budget(megabytes=12).name}, within 20 ms: {Recipe.for_budget(milliseconds=20).name}")
 
 # %% [markdown]
 # ## Exercise 1: on the grid
