@@ -39,7 +39,7 @@ def test_what_is_asked_of_another_runtime_has_to_be_measured_there():
     with pytest.raises(ValueError, match="'small' was measured in PyTorch, asked is ONNX Runtime"):
         claim.row(WHOLE, SMALL)
     row = claim.row(WHOLE, replace(SMALL, runtime="ONNX Runtime", flags="--pictures 8"))
-    assert (row["asked"], row["reached"]) == ("at most 1 points lost, in ONNX Runtime", "yes")
+    assert (row["asked"], row["reached"]) == ("at most 1 points lost", "yes")
     assert row["command"].endswith("--alone --pictures 8 --out small; autoglm-lab export --model small --tasks 500 --out bundle")
 
 
@@ -78,5 +78,5 @@ def test_the_shipped_table_is_what_the_shipped_reports_give():
         assert report.n is not None and report.n >= 1000
     assert {claim.report for claim in CLAIMS} >= set(reports)
     in_runtime = read_reports(data_dir() / "reports" / "onnx")
-    assert {claim.report for claim in CLAIMS if claim.runtime} >= set(in_runtime)
+    assert {claim.report for claim in CLAIMS if claim.runtime} >= set(in_runtime) - {"whole"}
     assert all(report.runtime == "ONNX Runtime" and (report.n or 0) >= 1000 for report in in_runtime.values())
