@@ -7,8 +7,9 @@ integers, by one of three kernels:
 - one scale for a channel: the input is rounded to 8 bits as it comes (`DynamicQuantizeLinear`), then `MatMulInteger`;
 - inputs have learned or calibrated ranges: quantise and dequantise nodes on either side, which the runtime fuses.
 
-Convolutions and embeddings are only stored as integers and computed with floats. These modules exist to be exported:
-run in PyTorch they give nothing that means anything.
+Convolutions and embeddings are only stored as integers and computed with floats. Channels should have 7 bits: on x86
+processors without VNNI two products of 8-bit numbers may overflow the 16 bits in which they are added. These modules exist to be
+exported: run in PyTorch they give nothing that means anything.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from autoglm_lab.compress.layers import put
+from autoglm_lab.compress.layers import named_error, put
 from autoglm_lab.compress.qat import FakeQuantActivation
 from autoglm_lab.compress.quantization import (
     PackedConv,
@@ -55,8 +56,8 @@ def exportable(model: nn.Module) -> nn.Module:
             continue
         key = id(layer.weight_codes)
         if key not in shared:
-            shared[key] = Stored.of(name, layer.weight_codes)
-        put(copied, name, _written(layer, shared[key]))
+            shared[key] = named_error(name, Stored.of, layer.weight_codes)
+        put(copied, name, named_error(name, _written, layer, shared[key]))
     return copied
 
 
@@ -85,14 +86,13 @@ class Stored(nn.Module, ABC):
         """What a linear layer with this weight gives, as integers are multiplied."""
 
     @staticmethod
-    def of(name: str, weight: PackedWeight) -> Stored:
+    def of(weight: PackedWeight) -> Stored:
         """Blocks for weights in groups, bytes for all others. ValueError for groups of a size without a kernel."""
         if weight.scheme.granularity != "group":
             return Bytes(weight)
         if weight.scheme.group_size not in BLOCKS:
-            raise ValueError(
-                f"layer {name!r} has groups of {weight.scheme.group_size}; there are kernels for {', '.join(map(str, BLOCKS))}"
-            )
+            sizes = ", ".join(map(str, BLOCKS))
+            raise ValueError(f"it has groups of {weight.scheme.group_size}; there are kernels for {sizes}")
         return Blocks(weight)
 
 
@@ -203,11 +203,14 @@ class WrittenLinear(nn.Module):
 
     def __init__(self, layer: PackedLinear, stored: Stored) -> None:
         super().__init__()
-        self.stored, self.bias, self.ranges = stored, layer.bias, layer.inputs
+        if layer.inputs is not None and not isinstance(stored, Bytes):
+            raise ValueError("its inputs have ranges, its weights groups; no kernel multiplies both, choose whole channels")
+        self.stored, self.bias = stored, layer.bias
+        self.ranges = layer.inputs if isinstance(layer.inputs, FakeQuantActivation) else None
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product as the runtime will compute it."""
-        if isinstance(self.ranges, FakeQuantActivation) and isinstance(self.stored, Bytes):
+        if self.ranges is not None and isinstance(self.stored, Bytes):
             y = self.stored.product_of_ranges(x, self.ranges.low, self.ranges.high, self.ranges.scheme)
         else:
             y = self.stored.product(x)

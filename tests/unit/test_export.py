@@ -63,8 +63,14 @@ def test_what_cannot_be_exported_is_named():
     with pytest.raises(ValueError, match="axis 0 of 'x' has length 1"):
         onnx_module(model, {"x": x}, dynamic={"x": {0: "batch"}})
     odd = nn.Sequential(nn.Linear(96, 4))
-    with pytest.raises(ValueError, match="layer '0' has groups of 24; there are kernels for 16, 32"):
+    with pytest.raises(ValueError, match="layer '0': it has groups of 24; there are kernels for 16, 32"):
         exportable(quantize_weights(odd, Scheme(4, granularity="group", group_size=24)))
+    learning = prepare(odd, Scheme(4, granularity="group", group_size=32), inputs=ACTIVATIONS)
+    calibrate(learning, [(normal(4, 96),)])
+    with pytest.raises(ValueError, match="layer '0': its inputs have ranges, its weights groups"):
+        exportable(convert(learning))
+    with pytest.raises(ValueError, match="layer '0': channels with zero points have no fast kernel"):
+        exportable(quantize_weights(odd, Scheme(8, symmetric=False, granularity="channel")))
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
