@@ -187,18 +187,18 @@ def test_readme_shows_what_was_measured(chapter, capsys):
     (root / "data/model").mkdir(parents=True)
     (root / "data/model/results.json").write_text(json.dumps(results))
     (root / "data/claims.csv").write_text(
-        "report,asked,reached,success,low,high,share_of_fp32_bytes,macs_saved\n"
-        "four,at most 1 points lost,yes,0.975,0.963,0.983,0.144,0.000\n"
-        "cut,MACs -40%,no,0.8,0.7,0.9,0.3,0.4\nnew,,not measured,,,,,\n"
+        "report,runtime,asked,reached,success,low,high,share_of_fp32_bytes,macs_saved,times_faster\n"
+        "four,ONNX Runtime,at most 1 points lost,yes,0.975,0.963,0.983,0.144,0.000,1.61\n"
+        "cut,,MACs -40%,no,0.8,0.7,0.9,0.3,0.4,1.04\nnew,,,not measured,,,,,,\n"
     )
     assert readme.update(root) == []
     text = (root / "README.md").read_text()
     assert "| [Adding](notebooks/00_adding.ipynb) | add two numbers | 0.5 min | 400 MB |" in text
     assert "| typed step | 98.6% | 97.2% to 99.4% | 500 |" in text
     assert "image clean 0.500, image blur 8 0.100" in text
-    assert "| four | 97.5% | 96.3% to 98.3% | 14% | 0% | at most 1 points lost | reached |" in text
-    assert "| cut | 80.0% | 70.0% to 90.0% | 30% | -40% | MACs -40% | missed |" in text
-    assert "| new | | | | |  | not measured |" in text
+    assert "| four | ONNX Runtime | 97.5% | 96.3% to 98.3% | 14% | 0% | 1.61x | at most 1 points lost | reached |" in text
+    assert "| cut | PyTorch | 80.0% | 70.0% to 90.0% | 30% | -40% | 1.04x | MACs -40% | missed |" in text
+    assert "| new | PyTorch | | | | | |  | not measured |" in text
     assert readme.check(root) == []
 
     figures["notebooks"]["notebooks/00_adding.ipynb"]["peak_rss_mb"] = 900

@@ -163,7 +163,7 @@ def test_bad_input_is_named():
 
 @pytest.fixture(scope="module")
 def beside_torchao(tmp_path_factory):
-    """What `torchao_beside.py` finds. torchao gets a folder of its own: where it is installed, transformers loads it each time."""
+    """What `tests/beside/torchao_qat.py` finds. torchao gets a folder of its own: installed, it is loaded with transformers."""
     folder = ROOT / "build" / "torchao"
     if not folder.exists():
         part = tmp_path_factory.mktemp("torchao")
@@ -176,7 +176,7 @@ def beside_torchao(tmp_path_factory):
         with contextlib.suppress(OSError):  # another worker may have been faster
             shutil.move(part, folder)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
-    done = subprocess.run([sys.executable, str(Path(__file__).with_name("torchao_beside.py"))],
+    done = subprocess.run([sys.executable, str(ROOT / "tests" / "beside" / "torchao_qat.py")],
                           capture_output=True, text=True, env=environment)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
