@@ -116,36 +116,28 @@ def flat_memories(model: PhoneGLMForConditionalGeneration, modality: str, states
     return tuple(part for layer in memories for part in (layer[modality].key, layer[modality].value))
 
 
-class Table(nn.Module):
-    """One matrix [D, V] for embedding and head, laid out as the head multiplies with it."""
-
-    def __init__(self, embedding: nn.Embedding) -> None:
-        super().__init__()
-        self.columns = nn.Parameter(embedding.weight.detach().T.contiguous())
-
-
 class TableEmbedding(nn.Module):
-    """Columns of the table."""
+    """An embedding whose table [D, V] is laid out as the head multiplies with it, so that both can be one."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, columns: nn.Parameter) -> None:
         super().__init__()
-        self.table = table
+        self.columns = columns
 
     def forward(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         """The vectors of some ids."""
-        return self.table.columns[:, ids].permute(1, 2, 0)
+        return self.columns[:, ids].permute(1, 2, 0)
 
 
 class TableHead(nn.Module):
     """The product with the whole table: its second factor is a stored matrix, which quantisers look for."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, columns: nn.Parameter) -> None:
         super().__init__()
-        self.table = table
+        self.columns = columns
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
         """Scores of all tokens."""
-        return x @ self.table.columns
+        return x @ self.columns
 
 
 def agent_graphs(model: PhoneGLMForConditionalGeneration) -> dict[str, bytes]:
@@ -156,9 +148,9 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration) -> dict[str, bytes]:
     written = exportable(model)
     assert isinstance(written, PhoneGLMForConditionalGeneration)
     if isinstance(written.embed_tokens, nn.Embedding):
-        table = Table(written.embed_tokens)
-        put(written, "embed_tokens", TableEmbedding(table))
-        put(written, "lm_head", TableHead(table))
+        columns = nn.Parameter(written.embed_tokens.weight.detach().T.contiguous())
+        put(written, "embed_tokens", TableEmbedding(columns))
+        put(written, "lm_head", TableHead(columns))
     side, width = model.config.image_size, model.config.hidden_size
     with torch.no_grad():
         image = _named("image", flat_memories(model, "image", torch.randn(1, model.config.image_cells, width)))

@@ -69,6 +69,7 @@ class Claim:
             and (self.macs is None or saved >= self.macs)
             and (self.faster is None or faster >= self.faster)
             and (not self.regained or lost <= 50 * (_known(whole.success) - _known(others[self.regained].success)))
+            and (not self.better_than or self.better_than in others)
             and (not self.better_than or _known(small.success) > _known(others[self.better_than].success))
         )
         low, high = small.ci95 or (0.0, 1.0)
@@ -105,7 +106,8 @@ CLAIMS = (
     Claim("B3", "gradient30", "-30 % compute, < 1.5 % loss", points=1.5, macs=0.3),
     Claim("B3", "fisher30", points=1.5, macs=0.3),
     Claim("B3", "fisher30", runtime=ORT),
-    Claim("B5", "student", points=2),
+    Claim("B5", "student", points=2, better_than="student_alone"),
+    Claim("B5", "student_alone", recipe="student"),
     Claim("B5", "student_300", recipe="student", better_than="student_300_alone"),
     Claim("B5", "student_300_alone", recipe="student"),
     Claim("B6", "rank40", "r = 64: 512 K -> 82 K parameters, 1.7x faster", points=1),

@@ -16,7 +16,7 @@ class Memory(NamedTuple):
 
     key: Float[Tensor, "B H S E"]
     value: Float[Tensor, "B H S E"]
-    mask: Bool[Tensor, "B S"] | None  # which places exist; None if all do
+    mask: Bool[Tensor, "B S"]  # which places exist
     present: Float[Tensor, " B"]  # 1 where the request has this modality, 0 where it has not
 
 
@@ -71,14 +71,14 @@ class GatedCrossAttention(nn.Module):
         normed = self.query_norm(hidden)
         query = self._split(self.q_proj(normed))
         # a row without any place would be NaN; an absent modality looks everywhere and is then gated to exactly zero
-        seen = None if memory.mask is None else (memory.mask | (memory.present[:, None] == 0))[:, None, None]
+        seen = memory.mask | (memory.present[:, None] == 0)
         if weights:
             scores = query @ memory.key.transpose(-1, -2) * query.shape[-1] ** -0.5
-            looks = (scores if seen is None else scores.masked_fill(~seen, float("-inf"))).softmax(-1)
+            looks = scores.masked_fill(~seen[:, None, None], float("-inf")).softmax(-1)
             found = looks @ memory.value
         else:
             looks = None
-            found = F.scaled_dot_product_attention(query, memory.key, memory.value, attn_mask=seen)
+            found = F.scaled_dot_product_attention(query, memory.key, memory.value, attn_mask=seen[:, None, None])
         attended = self.o_proj(found.transpose(1, 2).flatten(2))
         gate = torch.sigmoid(self.gate_proj(torch.cat((normed, attended), -1)).float()).to(hidden.dtype)
         gate = gate * memory.present[:, None, None].to(hidden.dtype)

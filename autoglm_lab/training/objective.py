@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from autoglm_lab.compress.distillation import feature_distance, kl_divergence
 from autoglm_lab.model.configuration import PhoneGLMConfig
-from autoglm_lab.model.fusion import Memory
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.training.copying import Copying
@@ -227,8 +226,8 @@ def point_loss(weights: Float[Tensor, "B H T P"] | None, batch: Batch) -> tuple[
 def spread_memories(memories: Memories, batch: Batch) -> Memories:
     """Give each sample the keys and values of its own picture and clip."""
     owner = {"image": (batch.image_of, batch.image_present), "audio": (batch.audio_of, batch.audio_present)}
-    return [{m: _for_samples(memory, *owner[m]) for m, memory in layer.items()} for layer in memories]
-
-
-def _for_samples(memory: Memory, of: Tensor, present: Tensor) -> Memory:
-    return Memory(memory.key[of], memory.value[of], None if memory.mask is None else memory.mask[of], present)
+    return [
+        {m: memory._replace(key=memory.key[owner[m][0]], value=memory.value[owner[m][0]], mask=memory.mask[owner[m][0]],
+                            present=owner[m][1]) for m, memory in layer.items()}
+        for layer in memories
+    ]  # fmt: skip

@@ -60,6 +60,7 @@ def test_a_student_has_to_be_better_than_one_that_had_no_teacher():
     assert claim.asked() == "better than alone"
     for success, reached in ((0.96, "yes"), (0.97, "no"), (0.98, "no")):
         assert claim.row(WHOLE, SMALL, {"alone": replace(SMALL, success=success)})["reached"] == reached
+    assert claim.row(WHOLE, SMALL)["reached"] == "no", "who was never measured was not beaten"
 
 
 def test_what_was_not_measured_is_not_made_up():
