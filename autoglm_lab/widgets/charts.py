@@ -63,9 +63,9 @@ def bars(title: str, series: Mapping[str, Mapping[str, float]], unit: str, sente
     axes.invert_yaxis()
     figure.update_yaxes(autorange="reversed")
     _legend(figure, axes, len(series))
-    first = next(iter(series.values()))
-    top = max(first, key=lambda label: first[label])
-    return Chart(figure, picture, sentence or f"{title}: the largest is {top} with {first[top]:.{digits}f} {unit}.")
+    most, name, label = max((value, name, label) for name, values in series.items() for label, value in values.items())
+    top = f"{label} ({name})" if len(series) > 1 else label
+    return Chart(figure, picture, sentence or f"{title}: the largest is {top} with {most:.{digits}f} {unit}.")
 
 
 def lines(

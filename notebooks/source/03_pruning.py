@@ -363,10 +363,10 @@ print(f"channels40: {1 - fewer.macs / dense.macs:.0%} of the multiply-accumulate
       f"{fewer.whole_forward_ms / fewer.forward_ms:.2f} times faster, a whole answer {fewer.whole_ms / fewer.answer_ms:.2f} times")  # fmt: skip
 
 # %% [markdown]
-# An answer gains less than a forward pass: for a single token PyTorch spends most of its time calling kernels, not computing.
-# A runtime made for phones calls less. Here is the same agent in ONNX Runtime, beside the whole one in the same runtime. It
-# helps, too, that its channels went in packs of sixteen: that many numbers fit into one register of a processor, and a
-# width in between leaves part of it idle.
+# An answer gains less than a forward pass: it writes one token after the other, and PyTorch's calling of kernels, which takes
+# as long for a narrow layer as for a wide one, counts for more the less there is to compute. Here is the same agent in ONNX
+# Runtime, which calls fewer, beside the whole one in the same runtime. (Its channels went in packs of sixteen: as many
+# numbers as the widest registers of today's processors hold.)
 
 # %%
 from autoglm_lab.paths import data_dir
@@ -375,11 +375,14 @@ cut = read_reports(data_dir() / "reports" / "onnx")["channels40"]
 print(cut)
 print(f"in {cut.runtime} the first token comes {cut.whole_first_token_ms / cut.first_token_ms:.2f} times faster, "
       f"a whole answer {cut.whole_ms / cut.answer_ms:.2f} times")  # fmt: skip
+print(
+    f"gone: {1 - cut.macs / dense.macs:.0%} of the multiply-accumulates, {1 - cut.parameters / dense.parameters:.0%} of the weights"
+)
 
 # %% [markdown]
-# Up to the first token an agent looks, hears and reads: there multiplications count, and most of them are gone. Every token
-# after it waits for the decoder's weights to come from memory, and of those far fewer went. A cut is chosen for one
-# of the two: this one was chosen for multiplications.
+# Up to the first token an agent looks, hears and reads: there multiply-accumulates count. Every token after it waits for the
+# decoder's weights to come from memory, and fewer of those went. A cut is chosen for one of the two: this one was chosen for
+# multiply-accumulates.
 
 # %% [markdown]
 # ## Exercise 1: the mask

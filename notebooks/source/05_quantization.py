@@ -215,7 +215,9 @@ from autoglm_lab.measure.machine import cpu_flags
 from autoglm_lab.measure.timing import paired
 
 print("integer instructions here:", ", ".join(flag for flag in cpu_flags() if "vnni" in flag or "int8" in flag) or "none")
-sessions = {name: onnxruntime.InferenceSession(file) for name, file in files.items()}
+options = onnxruntime.SessionOptions()
+options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads would take the time of the next session
+sessions = {name: onnxruntime.InferenceSession(file, options) for name, file in files.items()}
 medians = {}
 for tokens in (1, 16, 128):
     feed = {"x": np.random.default_rng(0).normal(size=(1, tokens, 512)).astype(np.float32)}
@@ -223,10 +225,14 @@ for tokens in (1, 16, 128):
     medians[f"{tokens} tokens" if tokens > 1 else "1 token"] = {name: 1000 * time.median_ms for name, time in times.items()}
 bars("One layer in ONNX Runtime", medians, "microseconds", digits=0)
 
+# %%
+for tokens, row in medians.items():
+    print(f"{tokens:10}", ", ".join(f"{name} {row['floats'] / row[name]:.1f} times as fast as floats" for name in schemes))
+
 # %% [markdown]
-# For one token a layer is as slow as its weights are to fetch: fewer bytes, less time, on any processor. For many tokens the
-# same weights are used again and again; then it is arithmetic that counts, and integers win only if the processor has
-# instructions for them.
+# Two things set the time of a layer. One is fetching its weights: for a single token little else is to do, and fewer bytes
+# help. The other is arithmetic: the more tokens use the same weights, the more it counts, and the more it matters whether the
+# processor has instructions for integers, and how often a kernel has to unpack what is packed.
 #
 # ## The whole agent, in ONNX Runtime
 #

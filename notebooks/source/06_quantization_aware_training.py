@@ -233,8 +233,8 @@ for report in (read_reports()["whole"], rounded, read_reports()["int2"]):
 
 # %% [markdown]
 # A runtime has to have kernels for what was trained. ONNX Runtime multiplies groups of two, four or eight bits block by block,
-# so all agents of chapters 03 to 06 can be measured in it, from bundles with everything they need. Here they are on one
-# plane. Nothing beats those on the line. Choose one, by mouse or with the arrow keys, to load its recipe.
+# and whole channels as they are, so an agent can be measured in it, from a bundle with everything it needs. Here are those
+# that were, on one plane. Nothing beats those on the line. Choose one, by mouse or with the arrow keys, to load its recipe.
 
 # %%
 from autoglm_lab.compress.recipe import Recipe, apply, named
