@@ -322,8 +322,7 @@ def _compress(options: argparse.Namespace) -> int:
 
 def _flags(options: argparse.Namespace) -> str:
     """The options of a recovery that are not as by default and have no field in a report, as they are typed."""
-    known = parser()
-    plain = known.parse_args(["compress", "--recipe", "", "--out", ""])
+    plain = parser().parse_args(["compress", "--recipe", "", "--out", ""])
     flags = []
     for name in ("fixed_encoders", "pictures", "requests"):
         value = getattr(options, name)

@@ -13,7 +13,7 @@ from transformers.utils import logging
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.paths import data_dir
-from autoglm_lab.runtime.engine import Answer, Stopwatch, Stream
+from autoglm_lab.runtime.engine import Stopwatch, Stream, spoken
 
 
 class TorchEngine:
@@ -45,28 +45,20 @@ class TorchEngine:
         watch = Stopwatch()
         inputs = self.processor(text=task, images=image, audio=audio, current_app=current_app, last=last, think=think)
         watch.lap("features")
-        return Stream(self._pieces(dict(inputs), max_new_tokens, watch))
+        return Stream(spoken(self._tokens(dict(inputs), max_new_tokens, watch), self.processor.tokenizer.decode, watch))
 
     @torch.inference_mode()
-    def _pieces(self, inputs: dict[str, Any], max_new_tokens: int, watch: Stopwatch) -> Iterator[str | Answer]:
-        tokenizer = self.processor.tokenizer
+    def _tokens(self, inputs: dict[str, Any], max_new_tokens: int, watch: Stopwatch) -> Iterator[int]:
         memories = self._memories(inputs, watch)
-        step, past, shown = inputs["input_ids"], None, ""
-        said: list[int] = []
-        while len(said) < max_new_tokens:
+        step, past = inputs["input_ids"], None
+        for number in range(max_new_tokens):
             out = self.model(step, memories=memories, past_key_values=past, use_cache=True, logits_to_keep=1)
             past, token = out.past_key_values, int(out.logits[0, -1].argmax())
-            watch.lap("decode" if said else "prefill")
-            if token == tokenizer.eos_token_id:
+            watch.lap("decode" if number else "prefill")
+            if token == self.processor.tokenizer.eos_token_id:
                 break
-            said.append(token)
-            text = tokenizer.decode(said)
-            if not text.endswith("\ufffd"):  # never hand out half a character
-                yield text[len(shown) :]
-                shown = text
+            yield token
             step = torch.tensor([[token]])
-        answer = Answer.read(tokenizer.decode(said), len(said), watch.total())
-        yield answer
 
     def _memories(self, inputs: dict[str, Any], watch: Stopwatch) -> Memories:
         image = audio = None

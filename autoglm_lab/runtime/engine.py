@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -53,6 +53,19 @@ class Stream:
         if self._answer is None:
             raise RuntimeError("the engine ended without an answer")
         return self._answer
+
+
+def spoken(tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch) -> Iterator[str | Answer]:
+    """What an engine hands to its `Stream`: pieces of text as tokens come, and the answer that they make."""
+    said: list[int] = []
+    shown = ""
+    for token in tokens:
+        said.append(token)
+        text = decode(said)
+        if not text.endswith("\ufffd"):  # never hand out half a character
+            yield text[len(shown) :]
+            shown = text
+    yield Answer.read(decode(said), len(said), watch.total())
 
 
 class Engine(Protocol):

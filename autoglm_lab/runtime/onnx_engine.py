@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from autoglm_lab.runtime.bundle import GRAPHS, TOKENIZER, Bundle
-from autoglm_lab.runtime.engine import Answer, Stopwatch, Stream
+from autoglm_lab.runtime.engine import Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
 from autoglm_lab.runtime.prompt import MAX_TOKENS, write_prompt
 
@@ -62,9 +62,13 @@ class OnnxEngine:
         if audio is not None:
             features["audio"] = log_mel(mono_16k(audio, 16_000))[None]
         watch.lap("features")
-        return Stream(self._pieces(ids, features, max_new_tokens, watch))
+        return Stream(spoken(self._tokens(ids, features, max_new_tokens, watch), self._text, watch))
 
-    def _pieces(self, ids: list[int], features: States, max_new_tokens: int, watch: Stopwatch) -> Iterator[str | Answer]:
+    def _text(self, ids: list[int]) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=False)
+        return text
+
+    def _tokens(self, ids: list[int], features: States, max_new_tokens: int, watch: Stopwatch) -> Iterator[int]:
         states = dict(self.nothing)
         for name, values in features.items():
             session = self.sessions[name]
@@ -72,20 +76,14 @@ class OnnxEngine:
             states.update(zip((output.name for output in session.get_outputs()), made, strict=True))
             watch.lap(name)
         given = np.array([float(name in features) for name in ("image", "audio")], np.float32)
-        said: list[int] = []
-        step, shown = ids, ""
-        while len(said) < max_new_tokens:
+        step = ids
+        for number in range(max_new_tokens):
             token = self._next(step, given, states)
-            watch.lap("decode" if said else "prefill")
+            watch.lap("decode" if number else "prefill")
             if token == self.bundle.end:
                 break
-            said.append(token)
-            text = self.tokenizer.decode(said, skip_special_tokens=False)
-            if not text.endswith("\ufffd"):  # never hand out half a character
-                yield text[len(shown) :]
-                shown = text
+            yield token
             step = [token]
-        yield Answer.read(self.tokenizer.decode(said, skip_special_tokens=False), len(said), watch.total())
 
     def _next(self, ids: list[int], given: NDArray[np.float32], states: States) -> int:
         """The likeliest next token; `states` afterwards holds the new ones as well."""

@@ -3,11 +3,17 @@
 from playwright.sync_api import expect
 
 
+def opened(lab, widget):
+    """The first widget of a kind in a chapter, scrolled into a tall window."""
+    lab.page.set_viewport_size({"width": 1280, "height": 1600})
+    root = lab.page.locator(f".lab-{widget}").first
+    root.scroll_into_view_if_needed()
+    return root
+
+
 def test_start_here(notebook_page):
     lab = notebook_page("00_start_here")
-    lab.page.set_viewport_size({"width": 1280, "height": 1600})
-    root = lab.page.locator(".lab-phone").first
-    root.scroll_into_view_if_needed()
+    root = opened(lab, "phone")
     screen, app = root.locator(".lab-screen"), root.locator(".lab-app")
     before = screen.locator("img").get_attribute("src")
     box = screen.bounding_box()
@@ -31,9 +37,7 @@ def test_start_here(notebook_page):
 
 def test_gates_answer_to_the_sliders(notebook_page):
     lab = notebook_page("02_gated_cross_attention")
-    lab.page.set_viewport_size({"width": 1280, "height": 1600})
-    root = lab.page.locator(".lab-gates").first
-    root.scroll_into_view_if_needed()
+    root = opened(lab, "gates")
     said = root.locator(".lab-said")
     expect(said).to_contain_text("image gate")
     clean = said.text_content()
@@ -53,9 +57,7 @@ def test_gates_answer_to_the_sliders(notebook_page):
 
 def test_weights_are_pruned_by_hand(notebook_page):
     lab = notebook_page("03_pruning")
-    lab.page.set_viewport_size({"width": 1280, "height": 1600})
-    root = lab.page.locator(".lab-sparsity").first
-    root.scroll_into_view_if_needed()
+    root = opened(lab, "sparsity")
     said, picture = root.locator(".lab-said").last, root.locator("img.lab-weights")
     expect(said).to_contain_text("0% of the weights are zero")
     whole = picture.get_attribute("src")
@@ -76,9 +78,7 @@ def test_weights_are_pruned_by_hand(notebook_page):
 
 def test_an_agent_is_chosen_on_the_plane(notebook_page):
     lab = notebook_page("06_quantization_aware_training")
-    lab.page.set_viewport_size({"width": 1280, "height": 1600})
-    root = lab.page.locator(".lab-pareto").first
-    root.scroll_into_view_if_needed()
+    root = opened(lab, "pareto")
     told, said = root.get_by_role("status"), root.locator(".lab-said")
     expect(told).to_contain_text('"name": "int4"')
     expect(said).to_contain_text("nothing beats")
