@@ -51,7 +51,7 @@ class Report:
         if not self.steps:
             return ""
         taught = ", alone" if self.alone else "" if self.thoughts is None else f", thoughts {self.thoughts:g}"
-        return f"{self.steps} training steps at {self.rate:g}{taught}"
+        return f"{self.steps} training steps at {self.rate:g}{taught}{f', {self.flags}' * bool(self.flags)}"
 
     def __str__(self) -> str:
         """What was measured, in a line.

@@ -203,8 +203,8 @@ for name, layer in layers.items():
     print(f"{name:12} {len(files[name]) / 1e6:.2f} MB, operators: {', '.join(count_nodes(files[name]))}")
 
 # %% [markdown]
-# Why seven bits in a byte? Many x86 processors add two products of 8-bit numbers in 16 bits, and large ones overflow. With one
-# bit less nothing does, and a file gives the same answers everywhere (ONNX Runtime calls this `reduce_range`).
+# Why seven bits in a byte? Many x86 processors add two products of 8-bit numbers in 16 bits, and large ones overflow: the sum
+# is wrong there, and right elsewhere. With one bit less nothing can (ONNX Runtime's own quantiser calls this `reduce_range`).
 
 # %%
 from functools import partial
@@ -236,8 +236,8 @@ for tokens, row in medians.items():
 #
 # ## The whole agent, in ONNX Runtime
 #
-# Every step of a thousand that nobody trained on, half of them spoken, answered from bundles: all three graphs, tokenizer
-# and all. `autoglm-lab compress --recipe int8 --out small; autoglm-lab export --model small --tasks 500 --out bundle` makes one
+# A thousand steps that nobody trained on, half of them spoken, each answered from a bundle: three graphs, a tokenizer, nothing
+# of PyTorch. `autoglm-lab compress --recipe int8 --out small; autoglm-lab export --model small --tasks 500 --out bundle` makes one
 # and measures it beside the agent with floats, in turns, in the same runtime.
 
 # %%

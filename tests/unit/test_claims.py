@@ -40,6 +40,7 @@ def test_what_is_asked_of_another_runtime_has_to_be_measured_there():
         claim.row(WHOLE, SMALL)
     row = claim.row(WHOLE, replace(SMALL, runtime="ONNX Runtime", flags="--pictures 8"))
     assert (row["asked"], row["reached"]) == ("at most 1 points lost", "yes")
+    assert row["training"].endswith("alone, --pictures 8")
     assert row["command"].endswith("--alone --pictures 8 --out small; autoglm-lab export --model small --tasks 500 --out bundle")
 
 
