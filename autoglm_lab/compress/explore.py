@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import product
@@ -41,50 +41,54 @@ def search(recipes: Iterable[Recipe], measure: Measure, folder: Path, *, executo
     A report is written to `folder` as soon as it is there, so a search that was killed goes on where it was; what is in the
     folder is not measured again (use another folder for another model or measure). Without an `executor` two processes are
     started; a worker that dies is replaced, and its recipe tried up to three times. `measure` has to be importable by other
-    processes. An error in `measure` ends the search, naming the recipe, once the others that had begun are written.
+    processes. An error in `measure` ends the search, naming the recipe, once the others that can no longer be called off are
+    written.
     """
     wanted = list(recipes)
     folder.mkdir(parents=True, exist_ok=True)
-    bar = tqdm(total=len(wanted), desc="recipes", unit="recipe", leave=False)
-    for attempt in range(ATTEMPTS):
-        missing = [recipe for recipe in wanted if not _path(folder, recipe).exists()]
-        bar.update(len(wanted) - len(missing) - bar.n)
-        if not missing:
-            break
-        try:
-            if executor is not None:
-                _measure(missing, measure, folder, executor, bar)
-            else:
-                with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-                    _measure(missing, measure, folder, pool, bar)
-        except BrokenProcessPool as error:
-            if executor is not None or attempt == ATTEMPTS - 1:
-                left = [recipe.name for recipe in missing if not _path(folder, recipe).exists()]
-                raise RuntimeError(f"a worker died again and again (out of memory?); not measured: {', '.join(left)}") from error
-    bar.close()
+    with tqdm(total=len(wanted), desc="recipes", unit="recipe", leave=False) as bar:
+        for attempt in range(ATTEMPTS):
+            missing = [recipe for recipe in wanted if not _path(folder, recipe).exists()]
+            bar.update(len(wanted) - len(missing) - bar.n)
+            if not missing:
+                break
+            try:
+                if executor is not None:
+                    _measure(missing, measure, folder, executor, bar)
+                else:
+                    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+                        _measure(missing, measure, folder, pool, bar)
+            except BrokenProcessPool as error:
+                if executor is not None or attempt == ATTEMPTS - 1:
+                    left = [recipe.name for recipe in missing if not _path(folder, recipe).exists()]
+                    raise RuntimeError(
+                        f"a worker died again and again (out of memory?); not measured: {', '.join(left)}"
+                    ) from error
     return [Report.from_json(_path(folder, recipe).read_text("utf-8")) for recipe in wanted]
 
 
 def _measure(recipes: list[Recipe], measure: Measure, folder: Path, executor: Executor, bar: Any) -> None:
     jobs: dict[Future[Report], Recipe] = {executor.submit(measure, recipe): recipe for recipe in recipes}
     failed: tuple[Recipe, Exception] | None = None
-    for job in as_completed(jobs):
-        recipe = jobs[job]
-        try:
-            report = job.result()
-        except BrokenProcessPool:
-            raise
-        except Exception as error:
-            if failed is None:
-                failed = recipe, error
-                for other in jobs:
-                    other.cancel()
-            continue
-        path = _path(folder, recipe)
-        part = path.with_suffix(".part")
-        part.write_text(report.to_json() + "\n", "utf-8")
-        part.replace(path)
-        bar.update()
+    waiting = set(jobs)
+    while waiting:
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        for job in done:
+            try:
+                report = job.result()
+            except BrokenProcessPool:
+                raise
+            except Exception as error:
+                if failed is None:
+                    failed = jobs[job], error
+                    # not every executor tells of a job that was called off: on Dask's, one that ends just then stays silent
+                    waiting = {other for other in waiting if not other.cancel()}
+                continue
+            path = _path(folder, jobs[job])
+            part = path.with_suffix(".part")
+            part.write_text(report.to_json() + "\n", "utf-8")
+            part.replace(path)
+            bar.update()
     if failed is not None:
         raise ValueError(f"recipe {failed[0].name!r}: {failed[1]}") from failed[1]
 

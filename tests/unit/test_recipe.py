@@ -4,7 +4,7 @@ import copy
 import json
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -198,6 +198,26 @@ def test_an_error_names_the_recipe_and_keeps_the_rest(tmp_path):
     with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="recipe 'bits 4': no such width"):
         search(list(grid(bits=(2, 4, 8))), partial(broken, folder=calls), results, executor=executor)
     assert [json.loads(path.read_text())["name"] for path in results.iterdir()].count("bits 2") == 1
+
+
+class Silent(Executor):
+    """Refuses its first job, and never tells that the others were called off."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def submit(self, *_):
+        self.jobs.append(Future())
+        if len(self.jobs) == 1:
+            self.jobs[0].set_exception(ArithmeticError("no such width"))
+        return self.jobs[-1]
+
+
+def test_an_executor_that_does_not_tell_of_what_was_called_off_is_not_waited_for(tmp_path):
+    executor = Silent()
+    with pytest.raises(ValueError, match="recipe 'bits 4': no such width"):
+        search(list(grid(bits=(4, 2, 8))), measured, tmp_path, executor=executor)
+    assert [job.cancelled() for job in executor.jobs] == [False, True, True]
 
 
 def test_what_fits_a_budget():
