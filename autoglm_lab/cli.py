@@ -296,7 +296,7 @@ def _compress(options: argparse.Namespace) -> int:
     path = Path(options.recipe)
     recipe = Recipe.read(path) if path.suffix == ".json" or path.exists() else named(options.recipe)
     engine = load_agent(options.model)
-    train = _recovery(options, None if options.alone else engine.model) if options.steps else None
+    train = _recovery(options, recipe.layers, None if options.alone else engine.model) if options.steps else None
     many = BatchEngine(engine.model, engine.processor)
     sample = sample_requests() if recipe.wants_examples else []
     model, report = apply(engine.model, recipe, engine.example(), train=train, loss=lambda made: many.loss(sample, made),
@@ -365,14 +365,14 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _recovery(options: argparse.Namespace, teacher: Any | None) -> Any:
+def _recovery(options: argparse.Namespace, kept: tuple[int, ...], teacher: Any | None) -> Any:
     from autoglm_lab.training.build import prepare
     from autoglm_lab.training.recovery import Recovery
 
     folder = options.data if options.data is not None else WORK / "full" / "data"
     return Recovery(
         prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher, thoughts=options.thoughts,
-        encoders=not options.fixed_encoders, pictures=options.pictures, samples=options.requests,
+        encoders=not options.fixed_encoders, pictures=options.pictures, samples=options.requests, kept=kept,
     )  # fmt: skip
 
 

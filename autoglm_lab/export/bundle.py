@@ -32,6 +32,7 @@ def bundle(engine: TorchEngine, out: Path, recipe: Recipe | None = None) -> None
             "format": FORMAT,
             "opset": OPSET,
             "recipe": json.loads((recipe or Recipe()).to_json()),
+            "places": engine.model.config.max_position_embeddings,
             "end": engine.processor.tokenizer.eos_token_id,
             "files": {name: {"bytes": (part / name).stat().st_size, "sha256": digest(part / name)} for name in files},
         }

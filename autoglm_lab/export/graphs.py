@@ -47,7 +47,7 @@ def onnx_module(
                     f"axis {axis} of {name!r} has length {example[name].shape[axis]}; an axis that may change needs 2 or more"
                 )
     labels = {label for places in axes.values() for label in places.values()}
-    dims = {label: Dim(label, min=0 if label.startswith("past") else 1) for label in labels}
+    dims = {label: Dim(label, min=1) for label in labels}
     shapes: list[Any] = [{axis: dims[label] for axis, label in axes.get(name, {}).items()} for name in example]
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:  # what `*states` takes is one argument to the exporter
@@ -158,8 +158,9 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration) -> dict[str, bytes]:
         cache = model(torch.randint(10, 20, (1, 6)), memories=model.remember(None, None, 1), use_cache=True).past_key_values
         past = _named("past", [part for layer in cache.layers for part in (layer.keys, layer.values)])
     states = {**image, **audio, **past}
-    grows = {"image": "cells", "audio": "frames", "past": "past"}
-    example = {"input_ids": torch.randint(10, 20, (1, 5)), "present": torch.ones(2), **states}
+    grows = {"image": "cells", "audio": "frames", "past": "room"}
+    total = torch.tensor([5], dtype=torch.int32)
+    example = {"input_ids": torch.randint(10, 20, (1, 5)), "present": torch.ones(2), "total": total, **states}
     dynamic = {"input_ids": {1: "tokens"}, **{name: {2: grows[name.split("_")[0]]} for name in states}}
     return {
         "image": onnx_module(SeenGraph(written), {"pixel_values": torch.rand(1, 3, side, side)}, outputs=list(image)),

@@ -127,10 +127,17 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         return [layer for layer in self.gated.values() if isinstance(layer, GatedLayer)]
 
     def layers_kept(self, keep: Sequence[int]) -> None:
-        """Only these decoder layers are left: each gated layer moves with the one it follows. ValueError if none would be left."""
-        moved = {new: self.gated[str(old)] for new, old in enumerate(keep) if str(old) in self.gated}
+        """Only these decoder layers are left; what saw and heard after one that goes does so after the last that stays before it.
+
+        ValueError if nothing would see or hear.
+        """
+        moved: dict[int, nn.Module] = {}
+        for old, gated in self.gated.items():
+            place = sum(layer <= int(old) for layer in keep) - 1
+            if place >= 0 and (place not in moved or int(old) in keep):
+                moved[place] = gated
         if not moved:
-            raise ValueError(f"no gated layer follows any of the layers {list(keep)}; the model would neither see nor hear")
+            raise ValueError(f"none of the layers {list(keep)} stands before a gated one; the model would neither see nor hear")
         self.gated = nn.ModuleDict({str(place): layer for place, layer in moved.items()})
         self.config.gated_layers = tuple(moved)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 GRAPHS = {"image": "image.onnx", "audio": "audio.onnx", "step": "step.onnx"}
 OPSETS = range(17, 24)  # that the runtime reads
@@ -20,6 +20,7 @@ class Bundle:
 
     folder: Path
     end: int  # token that ends an answer
+    places: int  # tokens that a request and its answer may have together
     recipe: dict[str, Any]
     bytes: int  # of all files
 
@@ -41,7 +42,9 @@ class Bundle:
             if digest(file) != facts["sha256"]:
                 raise ValueError(f"{name} was changed after it was exported; copy the bundle again, or export it anew")
         size = sum(facts["bytes"] for facts in manifest["files"].values())
-        return cls(place, int(manifest["end"]), manifest["recipe"], size + (place / MANIFEST).stat().st_size)
+        return cls(
+            place, int(manifest["end"]), int(manifest["places"]), manifest["recipe"], size + (place / MANIFEST).stat().st_size
+        )
 
 
 def is_bundle(folder: Path | str) -> bool:
@@ -57,13 +60,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text("utf-8"))
         version, opset = int(manifest["format"]), int(manifest["opset"])
-        files, _ = dict(manifest["files"]), (manifest["end"], manifest["recipe"])
+        if version == FORMAT:
+            files, _ = dict(manifest["files"]), [manifest[key] for key in ("end", "places", "recipe")]
     except (ValueError, TypeError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{MANIFEST} of {folder.name} is broken ({type(error).__name__}: {error}); export the bundle anew"
         ) from None
-    if version > FORMAT:
-        raise ValueError(f"{folder.name} is a bundle of format {version}, this runtime reads up to {FORMAT}; update autoglm_lab")
+    if version != FORMAT:
+        remedy = "export the bundle anew" if version < FORMAT else "update autoglm_lab"
+        raise ValueError(f"{folder.name} is a bundle of format {version}, this runtime reads {FORMAT}; {remedy}")
     if opset not in OPSETS:
         raise ValueError(f"{folder.name} uses ONNX opset {opset}; this runtime reads {OPSETS[0]} to {OPSETS[-1]}")
     missing = sorted({*GRAPHS.values(), TOKENIZER} - set(files))

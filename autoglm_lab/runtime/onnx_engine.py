@@ -35,19 +35,19 @@ class OnnxEngine:
             for name in GRAPHS
         }
         self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
-        step = self.sessions["step"]
-        self.present = [output.name for output in step.get_outputs()[1:]]
-        # what is there before anything was seen, heard or said: one empty place, and no token
-        lengths = {"past": 0}
+        # what there is before anything was seen or heard: one empty place
         self.nothing: States = {
-            value.name: np.zeros([size if isinstance(size, int) else lengths.get(size, 1) for size in value.shape], np.float32)
-            for value in step.get_inputs()
-            if value.name.split("_")[0] in ("image", "audio", "past")
+            value.name: np.zeros([size if isinstance(size, int) else 1 for size in value.shape], np.float32)
+            for value in self.sessions["step"].get_inputs()
+            if value.name.split("_")[0] in ("image", "audio")
         }
 
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
                think: bool = False, max_new_tokens: int = 96) -> Stream:  # fmt: skip
-        """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens."""
+        """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens.
+
+        What is remembered lies in buffers that are made once for an answer: each token is written into them in place.
+        """
         watch = Stopwatch()
         task = task.strip()
         if not task and audio is None:
@@ -56,6 +56,8 @@ class OnnxEngine:
         ids = self.tokenizer.encode(prompt, add_special_tokens=False).ids
         if len(ids) > MAX_TOKENS:
             raise ValueError(f"the request has {len(ids)} tokens; at most {MAX_TOKENS} fit")
+        if len(ids) + max_new_tokens > self.bundle.places:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; after this request at most {self.bundle.places - len(ids)} fit")
         features: States = {}
         if image is not None:
             features["image"] = image_features(image)[None]
@@ -76,17 +78,39 @@ class OnnxEngine:
             states.update(zip((output.name for output in session.get_outputs()), made, strict=True))
             watch.lap(name)
         given = np.array([float(name in features) for name in ("image", "audio")], np.float32)
-        step = ids
+        step = Step(self.sessions["step"], {"present": given, **states}, room=len(ids) + max_new_tokens)
         for number in range(max_new_tokens):
-            token = self._next(step, given, states)
+            token = int(step.scores(ids).argmax())
             watch.lap("decode" if number else "prefill")
             if token == self.bundle.end:
                 break
             yield token
-            step = [token]
+            ids = [token]
 
-    def _next(self, ids: list[int], given: NDArray[np.float32], states: States) -> int:
-        """The likeliest next token; `states` afterwards holds the new ones as well."""
-        scores, *present = self.sessions["step"].run(None, {"input_ids": np.array([ids]), "present": given, **states})
-        states.update((name.replace("present", "past"), value) for name, value in zip(self.present, present, strict=True))
-        return int(scores[0].argmax())
+
+class Step:
+    """The step graph with the memories of one answer and a cache, which stay in their places; every token is written in place."""
+
+    def __init__(self, session: Any, states: States, room: int) -> None:
+        self._session, self._binding = session, session.io_binding()
+        self.room, self.total = room, 0  # tokens that fit, and tokens that are there
+        for name, values in states.items():
+            self._binding.bind_cpu_input(name, values)
+        for value in session.get_inputs():
+            if value.name.startswith("past"):
+                shape = [size if isinstance(size, int) else room for size in value.shape]
+                buffer = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.float32)
+                self._binding.bind_ortvalue_input(value.name, buffer)
+                self._binding.bind_ortvalue_output(value.name.replace("past", "present"), buffer)
+        self._binding.bind_output("scores")
+
+    def scores(self, ids: list[int]) -> NDArray[np.float32]:
+        """Scores [V] of the token after `ids`, which come after all that was given before. ValueError if they do not fit."""
+        if self.total + len(ids) > self.room:
+            raise ValueError(f"there is room for {self.room} tokens; {self.total} are there, {len(ids)} more do not fit")
+        self.total += len(ids)
+        self._binding.bind_cpu_input("input_ids", np.array([ids]))
+        self._binding.bind_cpu_input("total", np.array([self.total], np.int32))
+        self._session.run_with_iobinding(self._binding)
+        found: NDArray[np.float32] = self._binding.get_outputs()[-1].numpy()[0]  # what was bound last
+        return found

@@ -128,12 +128,12 @@ def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Bat
 
 def step_losses(
     model: PhoneGLMForConditionalGeneration, batch: Batch, concepts: Concepts, *, align_only: bool = False,
-    teacher: PhoneGLMForConditionalGeneration | None = None,
+    teacher: PhoneGLMForConditionalGeneration | None = None, kept: Sequence[int] = (),
 ) -> Losses:  # fmt: skip
     """All losses of one batch. Pictures and clips are encoded once and used by every sample that refers to them.
 
     With a `teacher`, `soft` is the divergence of its scores from the model's, and `thoughts` the distance of what the two see,
-    hear and think: cells, frames, and hidden states after layers at the same share of either's depth.
+    hear and think: cells, frames, and hidden states; `kept` are the layers of the teacher's that the model has, if not all.
     """
     pixels = batch.pixels.float() / 255
     names = concepts.embed(model.embed_tokens.weight)
@@ -155,7 +155,7 @@ def step_losses(
         theirs = lesson(teacher, batch)
         soft = kl_divergence(logits, theirs.logits)
         said = batch.attention_mask.bool()
-        pairs = [(cells, theirs.cells), *zip((state[said] for state in states[1:]), theirs.at(states[1:], batch), strict=True)]
+        pairs = [(cells, theirs.cells), *zip((state[said] for state in states[1:]), theirs.at(kept, batch), strict=True)]
         if batch.audio_present.any():
             pairs.append((frames[mask], theirs.frames[mask]))
         thoughts = feature_distance(*zip(*pairs, strict=True))
@@ -174,10 +174,10 @@ class Lesson(NamedTuple):
     states: list[Float[Tensor, "B T D"]]  # after each layer
     logits: Float[Tensor, "N V"]
 
-    def at(self, students: Sequence[Tensor], batch: Batch) -> list[Float[Tensor, "M D"]]:
-        """The states that a student with fewer layers should have after each of them, where there is text."""
-        places = (round((number + 1) * len(self.states) / len(students)) - 1 for number in range(len(students)))
-        return [self.states[place][batch.attention_mask.bool()] for place in places]
+    def at(self, kept: Sequence[int], batch: Batch) -> list[Float[Tensor, "M D"]]:
+        """The states that a student with these layers should have after each: what the next of them reads in the teacher."""
+        ends = [*(layer - 1 for layer in (kept or range(len(self.states)))[1:]), len(self.states) - 1]
+        return [self.states[end][batch.attention_mask.bool()] for end in ends]
 
 
 @torch.no_grad()

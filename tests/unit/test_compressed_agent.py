@@ -62,7 +62,26 @@ def test_a_student_keeps_its_eyes_and_ears(small):
     assert list(model.gated) == ["0", "2"]
     assert report.macs < sum(p.numel() for p in model.parameters()) * 1000
     with pytest.raises(ValueError, match="neither see nor hear"):
-        apply(model, Recipe("blind", layers=(1, 3)), example)
+        apply(model, Recipe("blind", layers=(3,)), example)
+
+
+@pytest.mark.parametrize(
+    ("layers", "moved"),
+    [
+        ((0, 1), {"0": "0", "1": "2"}),
+        ((0, 2, 3), {"0": "0", "1": "2"}),
+        ((0, 3), {"0": "0"}),
+        ((1, 2), {"1": "2"}),
+        ((1, 3), {"0": "2"}),
+    ],
+)
+def test_what_sees_follows_the_last_layer_that_stays_before_it(small, layers, moved):
+    model, example = small
+    student, _ = apply(model, Recipe("student", layers=layers), example)
+    assert {new: old for new in student.gated for old in model.gated if torch.equal(
+        student.gated[new]["image"].q_proj.weight, model.gated[old]["image"].q_proj.weight)} == moved  # fmt: skip
+    assert tuple(map(str, student.config.gated_layers)) == tuple(moved)
+    assert torch.isfinite(outputs(student, example)[0]).all()
 
 
 def test_a_saved_agent_is_opened_like_any_other(small, tmp_path):

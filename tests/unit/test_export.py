@@ -20,7 +20,7 @@ from autoglm_lab.export.graphs import agent_graphs, onnx_module
 from autoglm_lab.export.integers import exportable
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import MANIFEST, Bundle
-from autoglm_lab.runtime.onnx_engine import OnnxEngine
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 from autoglm_lab.training.evaluation import OneByOne, World, right, spoken_requests, typed_requests
 
 
@@ -157,19 +157,32 @@ def test_thoughts_and_blind_requests_are_the_same_too(agent, whole):
 
 def test_scores_are_those_of_pytorch_at_any_length(agent, whole):
     engine, model = OnnxEngine(whole), agent.model
-    states = dict(engine.nothing)
-    past = None
+    step = Step(engine.sessions["step"], {"present": np.zeros(2, np.float32), **engine.nothing}, room=40)
+    other = Step(engine.sessions["step"], {"present": np.zeros(2, np.float32), **engine.nothing}, room=12)
+    past, said = None, []
     memories = model.remember(None, None, 1)
     for length in (1, 7, 1, 3):  # prefill with nothing before, decoding, several tokens at once
         ids = torch.randint(10, 2000, (1, length), generator=torch.Generator().manual_seed(length))
+        said += ids[0].tolist()
         with torch.no_grad():
             out = model(ids, memories=memories, past_key_values=past, use_cache=True)
         past = out.past_key_values
-        scores, *present = engine.sessions["step"].run(
-            None, {"input_ids": ids.numpy(), "present": np.zeros(2, np.float32), **states}
-        )
-        states.update(zip([name.replace("present", "past") for name in engine.present], present, strict=True))
-        np.testing.assert_allclose(scores, out.logits[:, -1].numpy(), atol=1e-4)
+        np.testing.assert_allclose(step.scores(ids[0].tolist()), out.logits[0, -1].numpy(), atol=1e-4)
+    np.testing.assert_allclose(other.scores(said), out.logits[0, -1].numpy(), atol=1e-4, err_msg="all at once, beside the first")
+    assert (step.total, other.total) == (12, 12)
+    with pytest.raises(ValueError, match="room for 12 tokens; 12 are there, 1 more do not fit"):
+        other.scores([10])
+
+
+def test_two_answers_at_once_do_not_mix(agent, whole):
+    engine = OnnxEngine(whole)
+    alone = [engine.answer(task).answer.text for task in ("who are you", "打开设置")]
+    streams = [iter(engine.answer(task)) for task in ("who are you", "打开设置")]
+    pieces: list[list[str]] = [[], []]
+    for _ in range(100):
+        for mine, stream in zip(pieces, streams, strict=True):
+            mine += [piece for piece in [next(stream, None)] if piece is not None]
+    assert ["".join(part) for part in pieces] == alone
 
 
 @pytest.mark.parametrize(("recipe", "share", "kind"), [("int8", 0.27, "MatMulInteger"), ("int4", 0.18, "MatMulNBits")])
@@ -209,7 +222,8 @@ def test_a_damaged_bundle_is_refused_in_one_sentence(whole, tmp_path):
     path = copy() / MANIFEST
     known = json.loads(path.read_text())
     for change, words in (
-        ({"format": 99}, "format 99, this runtime reads up to 1"), ({"opset": 9}, "opset 9; this runtime reads 17"),
+        ({"format": 99}, "format 99, this runtime reads 2; update"), ({"opset": 9}, "opset 9; this runtime reads 17"),
+        ({"format": 1}, "format 1, this runtime reads 2; export the bundle anew"),
         ({"files": {}}, "does not list audio.onnx, image.onnx"), ({"format": "x"}, "is broken"),
     ):  # fmt: skip
         path.write_text(json.dumps(known | change))
@@ -235,6 +249,8 @@ def test_bad_requests_are_refused_before_anything_runs(whole):
         engine.answer("open " * 600)
     with pytest.raises(ValueError, match="no samples"):
         engine.answer(audio=np.zeros(0, np.float32))
+    with pytest.raises(ValueError, match=r"max_new_tokens is 1024; after this request at most 10\d\d fit"):
+        engine.answer("open", max_new_tokens=1024)
 
 
 def test_a_failed_export_leaves_the_old_bundle(agent, whole, tmp_path, monkeypatch):

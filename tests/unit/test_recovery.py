@@ -59,20 +59,20 @@ def test_a_teacher_is_heard(world):
 def test_a_student_comes_to_think_as_its_teacher(world):
     data, model = world
     rows, student = [], drop_layers(model, [0, 2])
-    small(data, steps=30, learning_rate=5e-3, alpha=0.0, thoughts=10.0, teacher=model, on_step=rows.append)(student)
+    small(data, steps=30, learning_rate=5e-3, alpha=0.0, thoughts=10.0, teacher=model, kept=(0, 2), on_step=rows.append)(student)
     assert sum(row["thoughts"] for row in rows[-5:]) < 0.8 * sum(row["thoughts"] for row in rows[:5])
     same: list[dict[str, float]] = []
     small(data, steps=1, teacher=model, thoughts=1.0, bfloat16=False, on_step=same.append)(copy.deepcopy(model))
     assert same[0]["thoughts"] == pytest.approx(0, abs=1e-9), "a copy thinks as the original does"
 
 
-def test_a_student_is_compared_at_the_same_share_of_depth():
+def test_a_student_is_compared_where_its_next_layer_reads():
     states = [torch.full((1, 2, 3), float(number)) for number in (1, 2, 3, 4)]
     batch = SimpleNamespace(attention_mask=torch.tensor([[1, 0]]))
     taught = Lesson(None, None, states, None)
-    for students, places in ((4, [1, 2, 3, 4]), (2, [2, 4]), (1, [4]), (3, [1, 3, 4])):
-        assert [float(state.mean()) for state in taught.at([None] * students, batch)] == places
-        assert all(state.shape == (1, 3) for state in taught.at([None] * students, batch)), "padding is no thought"
+    for kept, places in (((), [1, 2, 3, 4]), ((0, 2), [2, 4]), ((0, 1), [1, 4]), ((3,), [4]), ((0, 1, 3), [1, 3, 4])):
+        assert [float(state.mean()) for state in taught.at(kept, batch)] == places
+        assert all(state.shape == (1, 3) for state in taught.at(kept, batch)), "padding is no thought"
 
 
 def test_it_is_the_same_each_time(world):
