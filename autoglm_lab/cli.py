@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoglm_lab.paths import WORK
+
+if TYPE_CHECKING:
+    from autoglm_lab.compress.recipe import Recipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -296,7 +301,7 @@ def _compress(options: argparse.Namespace) -> int:
     path = Path(options.recipe)
     recipe = Recipe.read(path) if path.suffix == ".json" or path.exists() else named(options.recipe)
     engine = load_agent(options.model)
-    train = _recovery(options, recipe.layers, None if options.alone else engine.model) if options.steps else None
+    train = _recovery(options, recipe, None if options.alone else engine.model) if options.steps else None
     many = BatchEngine(engine.model, engine.processor)
     sample = sample_requests() if recipe.wants_examples else []
     model, report = apply(engine.model, recipe, engine.example(), train=train, loss=lambda made: many.loss(sample, made),
@@ -305,6 +310,7 @@ def _compress(options: argparse.Namespace) -> int:
         report = replace(report, steps=options.steps, rate=options.rate, alone=options.alone,
                          thoughts=options.thoughts or None, flags=_flags(options))  # fmt: skip
     save_agent(model, engine.processor, options.out, recipe, report)
+    shutil.rmtree(_unfinished(options, recipe), ignore_errors=True)
     if options.tasks:
         report = measured(report, load_agent(options.out), engine, tasks=options.tasks)
         write_report(report, options.out)
@@ -365,15 +371,22 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _recovery(options: argparse.Namespace, kept: tuple[int, ...], teacher: Any | None) -> Any:
+def _recovery(options: argparse.Namespace, recipe: Recipe, teacher: Any | None) -> Any:
     from autoglm_lab.training.build import prepare
     from autoglm_lab.training.recovery import Recovery
 
     folder = options.data if options.data is not None else WORK / "full" / "data"
     return Recovery(
         prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher, thoughts=options.thoughts,
-        encoders=not options.fixed_encoders, pictures=options.pictures, samples=options.requests, kept=kept,
+        encoders=not options.fixed_encoders, pictures=options.pictures, samples=options.requests, kept=recipe.layers,
+        folder=_unfinished(options, recipe),
     )  # fmt: skip
+
+
+def _unfinished(options: argparse.Namespace, recipe: Recipe) -> Path:
+    """Where the recovery of what a recipe made keeps its checkpoints until the agent is saved."""
+    out: Path = options.out.resolve()
+    return out.with_name(f".{out.name}-{zlib.crc32(recipe.to_json().encode()):08x}")
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,6 +45,8 @@ class Recovery:
         None  # None: where it is fast; it compiles a kernel for every shape of batch, and keeps them all in memory
     )
     on_step: Callable[[dict[str, float]], None] | None = None
+    folder: Path | None = None  # for checkpoints: the same recovery of the same model goes on from there
+    every: int = 200  # steps between two checkpoints
 
     def __call__(self, model: nn.Module, masks: Masks | None = None) -> None:
         """Train what has a gradient to follow; masked weights stay zero. ValueError for a model that is no PhoneGLM."""
@@ -58,7 +63,9 @@ class Recovery:
             for module in model.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
-        for step in tqdm(range(self.steps), desc="recovering", unit="step", leave=False):
+        checkpoint = None if self.folder is None else self.folder / f"{self._key(model)}.pt"
+        done = 0 if checkpoint is None else _resume(checkpoint, model, optimizer)
+        for step in tqdm(range(done, self.steps), desc="recovering", unit="step", initial=done, total=self.steps, leave=False):
             for group in optimizer.param_groups:
                 group["lr"] = self.rate(step)
             row = self._learn(model, optimizer, step)
@@ -66,9 +73,19 @@ class Recovery:
                 masks.apply(model)
             if self.on_step is not None:
                 self.on_step({"step": step + 1, **row})
+            if checkpoint is not None and ((step + 1) % self.every == 0 or step + 1 == self.steps):
+                _save(checkpoint, model, optimizer, step + 1)
         model.train(False)
         for parameter in fixed:
             parameter.requires_grad_(True)
+
+    def _key(self, model: nn.Module) -> str:
+        """What tells this recovery of this model from any other: its settings, and the sizes of what learns."""
+        counts = [f.name for f in fields(self) if f.name != "every" and isinstance(f.default, int | float | tuple)]
+        settings = {name: getattr(self, name) for name in counts}
+        shapes = [(name, list(parameter.shape), parameter.requires_grad) for name, parameter in model.named_parameters()]
+        taught = self.teacher is not None
+        return hashlib.sha256(json.dumps([settings, taught, shapes], sort_keys=True).encode()).hexdigest()[:16]
 
     def rate(self, step: int) -> float:
         """Linear warm-up, then a cosine down to a twentieth."""
@@ -92,3 +109,20 @@ class Recovery:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         return numbers(losses)
+
+
+def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, part)
+    part.replace(path)
+
+
+def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """The steps that are done already, 0 without a checkpoint."""
+    if not path.exists():
+        return 0
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_state_dict(stored["model"])
+    optimizer.load_state_dict(stored["optimizer"])
+    return int(stored["step"])

@@ -86,6 +86,29 @@ def test_it_is_the_same_each_time(world):
         torch.testing.assert_close(a, b)
 
 
+def test_a_killed_recovery_goes_on_where_it_was(world, tmp_path):
+    data, model = world
+    whole, broken, seen = copy.deepcopy(model), copy.deepcopy(model), []
+    small(data, teacher=model)(whole)
+
+    def kill(row):
+        if row["step"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small(data, teacher=model, folder=tmp_path, every=2, on_step=kill)(broken)
+    small(data, teacher=model, folder=tmp_path, every=3, on_step=lambda row: seen.append(row["step"]))(
+        again := copy.deepcopy(model)
+    )
+    assert seen == [5, 6], "steps 1 to 4 are done"
+    for mine, wanted in zip(again.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(mine, wanted)
+    other: list[float] = []
+    small(data, folder=tmp_path, on_step=lambda row: other.append(row["step"]))(copy.deepcopy(model))
+    assert other == [1, 2, 3, 4, 5, 6], "without the teacher it is another recovery"
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_a_recipe_uses_it(world):
     data, model = world
     example = {"input_ids": torch.randint(8, 900, (1, 5)), "pixel_values": torch.rand(1, 3, 224, 224), "use_cache": False}
