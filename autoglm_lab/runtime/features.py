@@ -31,24 +31,25 @@ def image_features(image: Any) -> Array:
     [0, 1]. Transparency is laid on white. The sides are scaled independently, so 0..999 coordinates survive.
     Raises ValueError for empty pictures, wrong shapes, values outside the range, and more than 50 million pixels.
     """
-    pixels = _rgb(image)
+    pixels, white = _rgb(image)
     height, width, _ = pixels.shape
     short = _shrunk(pixels.reshape(height, -1), height).reshape(IMAGE_SIDE, width, 3)
     small = _shrunk(np.ascontiguousarray(short.transpose(1, 0, 2)).reshape(width, -1), width).reshape(IMAGE_SIDE, IMAGE_SIDE, 3)
-    return np.ascontiguousarray(np.clip(small.transpose(2, 1, 0), 0, 1), dtype=np.float32)
+    return np.ascontiguousarray(np.clip(small.transpose(2, 1, 0) * (1 / white), 0, 1), dtype=np.float32)
 
 
 def _shrunk(lines: Array, count: int) -> Array:
-    """`count` lines resized to 224. Each new one is a sum over the few old ones that its filter reaches, not over all."""
+    """`count` lines resized to 224, four at a time: each is a sum over the few old ones that its filter reaches, not over all."""
     weights, bands = resize_matrix(count, IMAGE_SIDE)
     out = np.empty((IMAGE_SIDE, lines.shape[1]), np.float32)
-    for row, weight, (first, last) in zip(out, weights, bands, strict=True):
-        np.matmul(weight[first:last], lines[first:last], out=row)
+    for row in range(0, IMAGE_SIDE, 4):
+        first, last = bands[row][0], bands[row + 3][1]
+        np.matmul(weights[row : row + 4, first:last], lines[first:last], out=out[row : row + 4])
     return out
 
 
-def _rgb(image: Any) -> Array:
-    """Pixels as [height, width, 3] float32 in [0, 1]."""
+def _rgb(image: Any) -> tuple[Array, float]:
+    """Pixels as [height, width, 3] float32 from 0 to white, and white: of bytes it is 255, so that few values are divided later."""
     if hasattr(image, "convert"):
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} pixels are read")
@@ -63,14 +64,14 @@ def _rgb(image: Any) -> Array:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
         raise ValueError(f"an image has shape [height, width] or [height, width, 1 to 4 channels], got {list(pixels.shape)}")
+    white = 255.0 if pixels.dtype == np.uint8 else 1.0
     scaled = pixels.astype(np.float32)
-    if pixels.dtype == np.uint8:
-        scaled *= np.float32(1 / 255)
-    elif not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1.0001:
+    if white == 1 and (not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1.0001):
         raise ValueError("pixel values have to be uint8, or floats between 0 and 1")
     if scaled.shape[2] in (2, 4):
-        scaled = scaled[..., :-1] * scaled[..., -1:] + 1 - scaled[..., -1:]
-    return np.asarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)), np.float32)
+        opaque = scaled[..., -1:] / white
+        scaled = scaled[..., :-1] * opaque + white * (1 - opaque)
+    return np.asarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)), np.float32), white
 
 
 @lru_cache(maxsize=32)

@@ -1,5 +1,7 @@
 """Chapters as a learner meets them: Run All in JupyterLab, then hands on the widgets, with the real model."""
 
+from itertools import combinations
+
 from playwright.sync_api import expect
 
 
@@ -97,3 +99,8 @@ def test_an_agent_is_chosen_on_the_plane(notebook_page):
     lab.screenshot("chapter-06-dark", of=root)
     lab.page.set_viewport_size({"width": 520, "height": 1600})
     lab.screenshot("chapter-06-narrow", of=root)
+    boxes = "all => all.map(e => [e.textContent, e.getBoundingClientRect().toJSON()])"
+    names = root.locator("[data-name] text").evaluate_all(boxes)
+    for (one, a), (other, b) in combinations(names, 2):
+        apart = a["right"] <= b["left"] or b["right"] <= a["left"] or a["bottom"] <= b["top"] + 2 or b["bottom"] <= a["top"] + 2
+        assert apart, f"{one} and {other} lie over each other in a narrow window"

@@ -12,6 +12,20 @@ function ticks(values, from = Math.min(...values)) {
   return Array.from({ length: Math.max(1, count) + 1 }, (_, i) => +(first + i * step).toPrecision(6));
 }
 
+// Where each name begins: beside its point, clear of the other points and names, if that can be.
+function places(points, wide) {
+  const taken = points.map(({ px, py }) => [px - 7, py - 7, px + 7, py + 7]);
+  return points.map(({ px, py, name }, own) => {
+    const long = 7.5 * name.length;
+    const offsets = [-6, 14, -22, 30].flatMap((dy) => [[10, dy], [-10 - long, dy], [-long / 2, 1.5 * dy - 4]]);
+    const boxes = offsets.map(([dx, dy]) => [px + dx, py + dy - 11, px + dx + long, py + dy + 3]);
+    const clear = (a) => taken.every((b, i) => i === own || a[2] < b[0] || b[2] < a[0] || a[3] < b[1] || b[3] < a[1]);
+    const best = boxes.find((box) => box[0] >= EDGE.left && box[2] <= wide && clear(box)) ?? boxes[px < wide - 160 ? 0 : 1];
+    taken.push(best);
+    return [best[0], best[1] + 11];
+  });
+}
+
 function render({ model, el }) {
   const { ask, close } = asker(model);
   const choose = (name) => ask({ kind: "choose", name });
@@ -44,14 +58,14 @@ function render({ model, el }) {
     ];
     const at = (name) => shown.points.find((point) => point.name === name);
     const line = shown.front.map((name, i) => `${i ? "L" : "M"}${x(at(name).x)} ${y(100 * at(name).y)}`).join("");
-    const marks = shown.points.map((point) => {
+    const spots = places(shown.points.map((point) => ({ px: x(point.x), py: y(100 * point.y), name: point.name })), wide);
+    const marks = shown.points.map((point, i) => {
       const chosen = point.name === model.get("choice");
       const kind = `lab-point${point.front ? " lab-front" : ""}${chosen ? " lab-chosen" : ""}`;
       const words = `${point.name}: ${+point.x.toPrecision(3)} (${shown.unit}), success ${(100 * point.y).toFixed(1)} %`;
       const bar = point.ci95.length
         ? [make("line", { x1: x(point.x), x2: x(point.x), y1: y(100 * point.ci95[0]), y2: y(100 * point.ci95[1]) })]
         : [];
-      const right = x(point.x) < wide - 160;
       const mark = make(
         "g",
         {
@@ -70,7 +84,7 @@ function render({ model, el }) {
         },
         ...bar,
         make("circle", { cx: x(point.x), cy: y(100 * point.y), r: chosen ? 7 : 5 }),
-        svgText(x(point.x) + (right ? 10 : -10), y(100 * point.y) - 6, right ? "start" : "end", point.name),
+        svgText(...spots[i], "start", point.name),
       );
       return mark;
     });
