@@ -38,17 +38,20 @@ _LAZY = {
 }
 
 
-def load(folder: Path | str | None = None) -> Any:
+def load(folder: Path | str | None = None, *, grammar: bool = False) -> Any:
     """The shipped agent, or the one in `folder`: a bundle runs in ONNX Runtime, any other, compressed or not, in PyTorch.
 
-    FileNotFoundError names a missing file, ValueError one that was changed after its export.
+    With `grammar` a bundle writes nothing that does not parse. FileNotFoundError names a missing file, ValueError one that was
+    changed after its export, or a `grammar` for what is no bundle.
     """
     from autoglm_lab.runtime.bundle import is_bundle
 
     if folder is not None and is_bundle(folder):
         from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
-        return OnnxEngine(folder)
+        return OnnxEngine(folder, grammar=grammar)
+    if grammar:
+        raise ValueError("only a bundle can be held to the grammar; write one with `autoglm-lab export`")
     from autoglm_lab.compress.agent import load_agent
 
     return load_agent(folder)

@@ -96,12 +96,17 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--requests", type=_positive, default=12, help="how many different ones (default 12)")
     bench.add_argument("--rounds", type=_positive, default=3, help="how often each is asked (default 3)")
+    bench.add_argument("--grammar", action="store_true", help="each bundle once more, held to the action grammar")
     bench.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
     bench.set_defaults(command=_bench)
 
     for command in (demo, ask, evaluate, compress, export):
         kinds = "model folder" if command in (compress, export) else "model folder or bundle"
         command.add_argument("--model", type=Path, help=f"{kinds} (default: the shipped model)")
+    for command in (demo, ask, evaluate):
+        command.add_argument(
+            "--grammar", action="store_true", help="let a bundle write nothing that does not parse, with fewer passes"
+        )
     for command in (demo, ask, train, evaluate, compress, export, recipes, bench):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
@@ -148,7 +153,7 @@ def _seed(text: str) -> int:
 def _engine(options: argparse.Namespace) -> Any:
     from autoglm_lab import load
 
-    return load(options.model)
+    return load(options.model, grammar=options.grammar)
 
 
 def _ask(options: argparse.Namespace) -> int:
@@ -405,6 +410,8 @@ def _bench(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     flags, threads = fast_maths(), torch.get_num_threads()
     engines = {"shipped": load_agent(None), **{str(path): opened(path) for path in options.models}}
+    if options.grammar:
+        engines |= {f"{path}, grammar": OnnxEngine(path, threads=options.threads, grammar=True) for path in options.models}
     found = bench(engines, requests=options.requests, rounds=options.rounds)
     if options.json:
         times = {name: {stage: asdict(time) for stage, time in stages.items()} for name, stages in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,16 +20,17 @@ class Answer:
     action: Action | None = None
     error: str | None = None
     tokens: int = 0
+    passes: int = 0  # how often the decoder was run for them
     ms: dict[str, float] = field(default_factory=dict)  # per stage: features, image, audio, prefill, decode, total
 
     @classmethod
-    def read(cls, text: str, tokens: int, ms: dict[str, float]) -> Answer:
+    def read(cls, text: str, tokens: int, ms: dict[str, float], passes: int = 0) -> Answer:
         """Parse a model's text; a text without a valid action gives an answer with an error, never a success."""
         try:
             thinking, action = parse_answer(text)
         except ValueError as problem:
-            return cls(text, error=str(problem), tokens=tokens, ms=ms)
-        return cls(text, thinking, action, None, tokens, ms)
+            return cls(text, error=str(problem), tokens=tokens, passes=passes, ms=ms)
+        return cls(text, thinking, action, None, tokens, passes, ms)
 
 
 class Stream:
@@ -65,7 +67,7 @@ def spoken(tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Sto
         if not text.endswith("\ufffd"):  # never hand out half a character
             yield text[len(shown) :]
             shown = text
-    yield Answer.read(decode(said), len(said), watch.total())
+    yield Answer.read(decode(said), len(said), watch.total(), watch.laps["prefill"] + watch.laps["decode"])
 
 
 class Engine(Protocol):
@@ -84,12 +86,14 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.ms: dict[str, float] = {}
+        self.laps: Counter[str] = Counter()  # how often each stage was booked
         self._began = self._mark = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         """Book the time since the last lap under `stage`."""
         now = time.perf_counter()
         self.ms[stage] = self.ms.get(stage, 0.0) + (now - self._mark) * 1000
+        self.laps[stage] += 1
         self._mark = now
 
     def total(self) -> dict[str, float]:

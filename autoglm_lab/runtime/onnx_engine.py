@@ -14,15 +14,20 @@ from tokenizers import Tokenizer
 from autoglm_lab.runtime.bundle import GRAPHS, TOKENIZER, Bundle
 from autoglm_lab.runtime.engine import Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
+from autoglm_lab.runtime.grammar import Grammar, State
 from autoglm_lab.runtime.prompt import MAX_TOKENS, write_prompt
 
 States = dict[str, NDArray[np.float32]]
 
 
 class OnnxEngine:
-    """Answers from a bundle, greedily; keys and values of what was seen, heard and said are kept for the whole answer."""
+    """Answers from a bundle, greedily; keys and values of what was seen, heard and said are kept for the whole answer.
 
-    def __init__(self, folder: Path | str, *, threads: int | None = None) -> None:
+    With `grammar` only what the action grammar allows is written, so that every answer parses, and what it forces costs no
+    pass through the decoder of its own.
+    """
+
+    def __init__(self, folder: Path | str, *, threads: int | None = None, grammar: bool = False) -> None:
         self.bundle = Bundle.open(folder)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -35,6 +40,7 @@ class OnnxEngine:
             for name in GRAPHS
         }
         self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
+        self.grammar = Grammar(self.tokenizer) if grammar else None
         # what there is before anything was seen or heard: one empty place
         self.nothing: States = {
             value.name: np.zeros([size if isinstance(size, int) else 1 for size in value.shape], np.float32)
@@ -58,19 +64,24 @@ class OnnxEngine:
             raise ValueError(f"the request has {len(ids)} tokens; at most {MAX_TOKENS} fit")
         if len(ids) + max_new_tokens > self.bundle.places:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; after this request at most {self.bundle.places - len(ids)} fit")
+        state = None if self.grammar is None else self.grammar.start(think=think)
+        if state is not None and max_new_tokens < state.least:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; the shortest answer has {state.least} tokens")
         features: States = {}
         if image is not None:
             features["image"] = image_features(image)[None]
         if audio is not None:
             features["audio"] = log_mel(mono_16k(audio, 16_000))[None]
         watch.lap("features")
-        return Stream(spoken(self._tokens(ids, features, max_new_tokens, watch), self._text, watch))
+        return Stream(spoken(self._tokens(ids, features, max_new_tokens, state, watch), self._text, watch))
 
     def _text(self, ids: list[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
-    def _tokens(self, ids: list[int], features: States, max_new_tokens: int, watch: Stopwatch) -> Iterator[int]:
+    def _tokens(
+        self, ids: list[int], features: States, max_new_tokens: int, state: State | None, watch: Stopwatch
+    ) -> Iterator[int]:
         states = dict(self.nothing)
         for name, values in features.items():
             session = self.sessions[name]
@@ -79,13 +90,19 @@ class OnnxEngine:
             watch.lap(name)
         given = np.array([float(name in features) for name in ("image", "audio")], np.float32)
         step = Step(self.sessions["step"], {"present": given, **states}, room=len(ids) + max_new_tokens)
-        for number in range(max_new_tokens):
-            token = int(step.scores(ids).argmax())
-            watch.lap("decode" if number else "prefill")
+        unread = ids
+        for left in range(max_new_tokens, 0, -1):
+            token = None if state is None else state.forced
+            if token is None:
+                scores, unread = step.scores(unread), []
+                token = int(scores.argmax()) if state is None else state.choose(scores, left)
+                watch.lap("decode" if left < max_new_tokens else "prefill")
             if token == self.bundle.end:
                 break
+            if state is not None:
+                state = state.after(token)
+            unread = [*unread, token]
             yield token
-            ids = [token]
 
 
 class Step:

@@ -155,6 +155,22 @@ def test_thoughts_and_blind_requests_are_the_same_too(agent, whole):
             assert set(given.ms) >= {"features", "prefill", "decode", "total"}
 
 
+def test_the_grammar_changes_no_answer_that_parses_and_saves_questions(whole, requests):
+    free, held = (OneByOne(OnnxEngine(whole, grammar=grammar)).answer_many(requests) for grammar in (False, True))
+    for mine, wanted in zip(held, free, strict=True):
+        assert mine.action is not None
+        if wanted.action is not None:
+            assert (mine.text, mine.tokens) == (wanted.text, wanted.tokens)
+    assert all(answer.passes == answer.tokens + 1 for answer in free)
+    taps = [answer for answer in held if answer.action.name == "Tap"]
+    assert taps and all((answer.passes, answer.tokens) == (4, 7) for answer in taps), "what, where across, where down"
+    assert all(mine.passes < wanted.passes for mine, wanted in zip(held, free, strict=True))
+    short = OnnxEngine(whole, grammar=True)
+    assert short.answer("who are you", max_new_tokens=5).answer.action.name == "finish"
+    with pytest.raises(ValueError, match="max_new_tokens is 2; the shortest answer has 3 tokens"):
+        short.answer("who are you", max_new_tokens=2)
+
+
 def test_scores_are_those_of_pytorch_at_any_length(agent, whole):
     engine, model = OnnxEngine(whole), agent.model
     step = Step(engine.sessions["step"], {"present": np.zeros(2, np.float32), **engine.nothing}, room=40)
@@ -265,12 +281,13 @@ def test_a_failed_export_leaves_the_old_bundle(agent, whole, tmp_path, monkeypat
 
 def test_the_command_line_takes_a_bundle_and_loads_no_torch(whole):
     code = (
-        "import sys; from autoglm_lab.cli import main; code = main(['ask', 'open Settings', '--model', sys.argv[1]]);"
+        "import sys; from autoglm_lab.cli import main; code = main(['ask', 'open Settings', '--model', *sys.argv[1:]]);"
         "print('torch' in sys.modules, 'transformers' in sys.modules); sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(whole)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "False False" and "do(" in done.stdout + done.stderr
+    for more in ([], ["--grammar"]):
+        done = subprocess.run([sys.executable, "-c", code, str(whole), *more], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "False False" and "do(" in done.stdout + done.stderr
 
 
 def test_export_writes_a_bundle_from_the_command_line(tmp_path, capsys):

@@ -1,0 +1,105 @@
+"""The action grammar over tokens: which may come next, and which has to.
+
+Where only one token may follow, the model need not be asked: it is written down and read together with the next question.
+Willard and Louf (2023) compile a grammar to such an automaton; the jumps are described by Zheng et al. (2024, SGLang).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from autoglm_lab.phone.actions import SIGNATURES
+from autoglm_lab.runtime.prompt import END, END_THINK, FRAGMENTS, SPECIAL_TOKENS
+
+# what stands for a number, and for any text
+NUMBER, TEXT = "#", "*"
+QUOTED, POINT = f'"{TEXT}"', f"[{NUMBER},{NUMBER}]"
+WRITTEN = {"element": POINT, "start": POINT, "end": POINT}  # the other fields are texts
+# bytes below 32 as the byte-level alphabet writes them; a string may not hold them, nor a quote, nor begin an escape
+NO_TEXT = re.compile(r'["\\\u0100-\u011f]')
+
+
+@dataclass(eq=False)
+class State:
+    """A place in an answer: the tokens that lead on from here, and whether others may come that stay here."""
+
+    edges: dict[int, State] = field(default_factory=dict)
+    free: NDArray[np.bool_] | None = None  # [V] tokens of a text or a thought, which goes on with them
+    last: bool = False
+    least: int = 0  # tokens to the end, at least
+
+    @property
+    def forced(self) -> int | None:
+        """The only token that may come, if there is only one."""
+        return next(iter(self.edges)) if len(self.edges) == 1 and self.free is None else None
+
+    def after(self, token: int) -> State:
+        """Where a token leads. ValueError for one that may not come."""
+        if token in self.edges:
+            return self.edges[token]
+        if self.free is None or not self.free[token]:
+            raise ValueError(f"token {token} may not come here")
+        return self
+
+    def choose(self, scores: NDArray[np.float32], left: int) -> int:
+        """The likeliest token among those that may come and still let the answer end with `left` tokens, this one included."""
+        allowed = np.full(len(scores), -np.inf, np.float32)
+        if self.free is not None and self.least < left:
+            allowed[self.free] = scores[self.free]
+        for token, state in self.edges.items():
+            if state.least < left:
+                allowed[token] = scores[token]
+        return int(allowed.argmax())
+
+
+class Grammar:
+    """All answers that `phone.actions.parse_answer` reads, as the agent writes them: each action with the fields it must have."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        vocabulary = tokenizer.get_vocab()
+        special = {vocabulary[token] for token in (*SPECIAL_TOKENS, *FRAGMENTS)}
+        size = max(vocabulary.values()) + 1
+        self._text, self._thought = np.zeros(size, bool), np.zeros(size, bool)
+        for token, number in vocabulary.items():
+            self._text[number] = number not in special and not NO_TEXT.search(token)
+            self._thought[number] = number not in special and "(" not in token  # what looks like an action would be read as one
+        self._numbers = [vocabulary[str(number)] for number in range(1000)]
+        self.action, end = State(), State(last=True)
+        for name, (needed, _) in SIGNATURES.items():
+            parts = [f"{part}={WRITTEN.get(part, QUOTED)}" for part in needed]
+            written = ", ".join(parts if name == "finish" else [f'action="{name}"', *parts])
+            self._add(f"finish({written})" if name == "finish" else f"do({written})", end)
+        self.thinking = State({vocabulary[END_THINK]: self.action}, free=self._thought)
+        _count(self.thinking)
+
+    def start(self, *, think: bool) -> State:
+        """Where an answer begins."""
+        return self.thinking if think else self.action
+
+    def _add(self, pattern: str, end: State) -> None:
+        """One way through the grammar; it shares its beginning with those that are there."""
+        state = self.action
+        for piece in re.split(f"([{NUMBER}{TEXT}])", pattern + END):
+            if piece == NUMBER:
+                reached = {state.edges.get(number) for number in self._numbers}
+                following = reached.pop() or State()
+                state.edges |= dict.fromkeys(self._numbers, following)
+                state = following
+            elif piece == TEXT:
+                state.free = self._text
+            else:
+                for token in self._tokenizer.encode(piece, add_special_tokens=False).ids:
+                    state = state.edges.setdefault(token, end if token == self._tokenizer.token_to_id(END) else State())
+
+
+def _count(state: State) -> int:
+    """Fill in how many tokens are missing at least; the only circles are those of texts and thoughts, which need no turn."""
+    if not state.last and not state.least:
+        state.least = 1 + min(_count(following) for following in {id(s): s for s in state.edges.values()}.values())
+    return state.least

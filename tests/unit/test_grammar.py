@@ -1,0 +1,85 @@
+"""The action grammar over tokens: all that the agent may write comes through, and whatever comes through parses."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from autoglm_lab.paths import data_dir
+from autoglm_lab.phone.actions import SIGNATURES, Action, format_action, parse_answer
+from autoglm_lab.runtime.grammar import Grammar
+from autoglm_lab.runtime.prompt import END, END_THINK, write_answer
+
+TOKENIZER = Tokenizer.from_file(str(data_dir() / "model" / "tokenizer.json"))
+GRAMMAR = Grammar(TOKENIZER)
+VOCABULARY = TOKENIZER.get_vocab_size()
+TEXT = "告诉 Tom: at 14:25, 好的 [5,6] (maybe)"
+
+
+def tokens(text):
+    return TOKENIZER.encode(text, add_special_tokens=False).ids
+
+
+def walk(ids, state=GRAMMAR.action):
+    """Where the tokens lead, and how many of them were forced."""
+    forced = 0
+    for token in ids:
+        forced += state.forced == token
+        state = state.after(token)
+    return state, forced
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_every_action_comes_through(name):
+    points = {"element": (0, 999), "start": (915, 69), "end": (7, 70)}
+    action = Action(name, **{part: points.get(part, TEXT) for part in SIGNATURES[name][0]})
+    state, _ = walk(tokens(format_action(action) + END))
+    assert state.last
+    state, _ = walk(tokens(write_answer("看 the switch", format_action(action), think=True)), GRAMMAR.thinking)
+    assert state.last
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [('do(action="Tap", element=[915,69])', 4), ('do(action="Swipe", start=[1,2], end=[3,4])', 6), ('do(action="Back")', 2),
+     ('do(action="Double Tap", element=[5,6])', 4), ('finish(message="Sent")', 3)],
+)  # fmt: skip
+def test_what_is_forced_needs_no_question(text, asked):
+    ids = tokens(text + END)
+    assert len(ids) - walk(ids)[1] == asked
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['do(action="Jump"', 'do(action="Tap", element=[1,x', 'do(action="Back")do', 'finish(message="a"b', "open",
+     'finish(message="a\\n', 'finish(message="a\n', 'finish(message="<think>', 'do(action="Tap", element=[1,2], message="ok'],
+)  # fmt: skip
+def test_other_texts_do_not(text):
+    with pytest.raises(ValueError, match="may not come here"):
+        walk(tokens(text))
+
+
+def test_a_thought_cannot_be_taken_for_an_action():
+    for text in (f"x{END}", "do(action=", 'a do(action="Back")'):
+        with pytest.raises(ValueError, match="may not come here"):
+            walk(tokens(text), GRAMMAR.thinking)
+
+
+@given(st.integers(0, 2**32), st.booleans(), st.integers(17, 40), st.sampled_from([0.0, 3.0]))
+@settings(max_examples=150, deadline=None)
+def test_whatever_is_likely_the_answer_parses_and_ends_in_time(seed, think, most, talkative):
+    rng, state, said = np.random.default_rng(seed), GRAMMAR.start(think=think), []
+    liked = rng.normal(0, talkative, VOCABULARY)
+    for left in range(most, 0, -1):
+        token = state.forced
+        if token is None:
+            token = state.choose((rng.normal(size=VOCABULARY) + liked).astype(np.float32), left)
+        state = state.after(token)
+        said.append(token)
+        if state.last:
+            break
+    assert state.last
+    text = TOKENIZER.decode(said, skip_special_tokens=False)
+    assert text.endswith(END) and (END_THINK in text) == think
+    parse_answer(text.removesuffix(END))
