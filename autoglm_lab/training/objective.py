@@ -128,12 +128,13 @@ def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Bat
 
 def step_losses(
     model: PhoneGLMForConditionalGeneration, batch: Batch, concepts: Concepts, *, align_only: bool = False,
-    teacher: PhoneGLMForConditionalGeneration | None = None, kept: Sequence[int] = (),
+    teacher: PhoneGLMForConditionalGeneration | None = None, kept: Sequence[int] | None = None,
 ) -> Losses:  # fmt: skip
     """All losses of one batch. Pictures and clips are encoded once and used by every sample that refers to them.
 
-    With a `teacher`, `soft` is the divergence of its scores from the model's, and `thoughts` the distance of what the two see,
-    hear and think: cells, frames, and hidden states; `kept` are the layers of the teacher's that the model has, if not all.
+    With a `teacher`, `soft` is the divergence of its scores from the model's. With `kept`, the layers of the teacher's that the
+    model has (empty for all), `thoughts` is the distance of what the two see, hear and think: cells, frames, and hidden states.
+    ValueError if the model has another number of layers.
     """
     pixels = batch.pixels.float() / 255
     names = concepts.embed(model.embed_tokens.weight)
@@ -154,16 +155,26 @@ def step_losses(
     if teacher is not None:
         theirs = lesson(teacher, batch)
         soft = kl_divergence(logits, theirs.logits)
-        said = batch.attention_mask.bool()
-        pairs = [(cells, theirs.cells), *zip((state[said] for state in states[1:]), theirs.at(kept, batch), strict=True)]
-        if batch.audio_present.any():
-            pairs.append((frames[mask], theirs.frames[mask]))
-        thoughts = feature_distance(*zip(*pairs, strict=True))
+        if kept is not None:
+            thoughts = distance_of_thoughts((cells, frames, mask), states[1:], theirs, kept, batch)
     noise = {"image": batch.image_noise, "audio": batch.audio_noise}
     gate = sum((price_of_gates(part.gate, batch.answer, noise[m]) for fused in gated for m, part in fused.items()), start=zero)
     point, point_right = point_loss(gated[-1]["image"].weights, batch)
     return Losses(image, audio, answer, gate, point, switch, copy, soft, thoughts, image_right, audio_right, token_right,
                   answer_right, point_right, switch_right)  # fmt: skip
+
+
+def distance_of_thoughts(
+    senses: tuple[Tensor, Tensor, Tensor], states: Sequence[Tensor], theirs: Lesson, kept: Sequence[int], batch: Batch
+) -> Tensor:
+    """How far cells, frames and hidden states are from the teacher's. ValueError for a student of other layers than `kept`."""
+    if len(states) != len(kept or theirs.states):
+        raise ValueError(f"the student has {len(states)} layers, not {len(kept or theirs.states)}; kept says which they are")
+    (cells, frames, mask), said = senses, batch.attention_mask.bool()
+    pairs = [(cells, theirs.cells), *zip((state[said] for state in states), theirs.at(kept, batch), strict=True)]
+    if batch.audio_present.any():
+        pairs.append((frames[mask], theirs.frames[mask]))
+    return feature_distance(*zip(*pairs, strict=True))
 
 
 class Lesson(NamedTuple):

@@ -98,7 +98,8 @@ class Recovery:
         batch = self.data.batch(self.seed, FIRST_STEP + step, 0, self.pictures, self.samples, hard=True, copies=self.copies)
         half = has_fast_bf16() if self.bfloat16 is None else self.bfloat16
         with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-            losses = step_losses(model, batch, self.data.concepts, teacher=self.teacher, kept=self.kept)
+            losses = step_losses(model, batch, self.data.concepts, teacher=self.teacher,
+                                 kept=self.kept if self.thoughts else None)  # fmt: skip
         mixed = losses.answer
         if self.teacher is not None:
             mixed = (1 - self.alpha) * losses.answer + self.alpha * losses.soft + self.thoughts * losses.thoughts

@@ -264,7 +264,7 @@ from autoglm_lab.measure.report import read_reports
 from autoglm_lab.paths import data_dir
 
 known = read_reports() | read_reports(data_dir() / "reports" / "compared")
-for name in ("whole", "student_300", "student_300_alone", "student", "rank40", "rank40_trained"):
+for name in ("whole", "student", "rank40", "rank40_trained"):
     print(known[name])
 
 
@@ -273,9 +273,7 @@ def compare(text, mine, other):
     print(f"{text}: {100 * (mine.success - other.success):+.1f} points, {'more' if apart else 'no more'} than chance would give")
 
 
-short, long = known["student_300"], known["student"]
-compare(f"{short.steps} steps with the teacher beside as many without", short, known["student_300_alone"])
-compare(f"{long.steps} steps, to think as he does as well, beside {short.steps}", long, short)
+compare(f"the student after {known['student'].steps} steps beside his teacher", known["student"], known["whole"])
 compare("thin matrices after training beside the same without", known["rank40_trained"], known["rank40"])
 
 # %% [markdown]

@@ -61,6 +61,9 @@ def test_a_student_comes_to_think_as_its_teacher(world):
     rows, student = [], drop_layers(model, [0, 2])
     small(data, steps=30, learning_rate=5e-3, alpha=0.0, thoughts=10.0, teacher=model, kept=(0, 2), on_step=rows.append)(student)
     assert sum(row["thoughts"] for row in rows[-5:]) < 0.8 * sum(row["thoughts"] for row in rows[:5])
+    with pytest.raises(ValueError, match="the student has 2 layers, not 4; kept says which"):
+        small(data, thoughts=1.0, teacher=model)(student)
+    small(data, steps=1, teacher=model)(student)  # scores alone ask for no layers
     same: list[dict[str, float]] = []
     small(data, steps=1, teacher=model, thoughts=1.0, bfloat16=False, on_step=same.append)(copy.deepcopy(model))
     assert same[0]["thoughts"] == pytest.approx(0, abs=1e-9), "a copy thinks as the original does"
