@@ -84,7 +84,7 @@ def test_an_agent_is_chosen_on_the_plane(notebook_page):
     told, said = root.get_by_role("status"), root.locator(".lab-said")
     expect(told).to_contain_text('"name": "int4"')
     expect(said).to_contain_text("nothing beats")
-    root.locator("[data-name='int8'] circle").click()
+    root.locator("[data-name='int8'] text").click()  # its circle lies under that of int8_static
     expect(told).to_contain_text('"name": "int8"', timeout=30_000)
     lab.screenshot("chapter-06-light", of=root)
     lab.command("notebook:enter-command-mode", wait=True)
