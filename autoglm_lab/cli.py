@@ -306,7 +306,8 @@ def _compress(options: argparse.Namespace) -> int:
     path = Path(options.recipe)
     recipe = Recipe.read(path) if path.suffix == ".json" or path.exists() else named(options.recipe)
     engine = load_agent(options.model)
-    train = _recovery(options, recipe, None if options.alone else engine.model) if options.steps else None
+    unfinished = _unfinished(options, recipe)
+    train = _recovery(options, recipe, None if options.alone else engine.model, unfinished) if options.steps else None
     many = BatchEngine(engine.model, engine.processor)
     sample = sample_requests() if recipe.wants_examples else []
     model, report = apply(engine.model, recipe, engine.example(), train=train, loss=lambda made: many.loss(sample, made),
@@ -315,7 +316,7 @@ def _compress(options: argparse.Namespace) -> int:
         report = replace(report, steps=options.steps, rate=options.rate, alone=options.alone,
                          thoughts=options.thoughts or None, flags=_flags(options))  # fmt: skip
     save_agent(model, engine.processor, options.out, recipe, report)
-    shutil.rmtree(_unfinished(options, recipe), ignore_errors=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
     if options.tasks:
         report = measured(report, load_agent(options.out), engine, tasks=options.tasks)
         write_report(report, options.out)
@@ -376,7 +377,7 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _recovery(options: argparse.Namespace, recipe: Recipe, teacher: Any | None) -> Any:
+def _recovery(options: argparse.Namespace, recipe: Recipe, teacher: Any | None, unfinished: Path) -> Any:
     from autoglm_lab.training.build import prepare
     from autoglm_lab.training.recovery import Recovery
 
@@ -384,14 +385,17 @@ def _recovery(options: argparse.Namespace, recipe: Recipe, teacher: Any | None) 
     return Recovery(
         prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher, thoughts=options.thoughts,
         encoders=not options.fixed_encoders, pictures=options.pictures, samples=options.requests, kept=recipe.layers,
-        folder=_unfinished(options, recipe),
+        folder=unfinished,
     )  # fmt: skip
 
 
 def _unfinished(options: argparse.Namespace, recipe: Recipe) -> Path:
-    """Where the recovery of what a recipe made keeps its checkpoints until the agent is saved."""
+    """Where the recovery of what a recipe made of a model keeps its checkpoints until the agent is saved."""
+    from autoglm_lab.runtime.bundle import digest
+
+    whole = digest(_model_folder(options) / "model.safetensors")
     out: Path = options.out.resolve()
-    return out.with_name(f".{out.name}-{zlib.crc32(recipe.to_json().encode()):08x}")
+    return out.with_name(f".{out.name}-{zlib.crc32((recipe.to_json() + whole).encode()):08x}")
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -42,7 +42,7 @@ class StepGraph(nn.Module):
 
     def __init__(self, model: PhoneGLMForConditionalGeneration) -> None:
         super().__init__()
-        self.model, self.width = model, int(model.config.head_dim or 0)
+        self.model = model
         angles = torch.arange(model.config.max_position_embeddings)[:, None] * model.rotary_emb.inv_freq
         self.register_buffer("cos", angles.cos())
         self.register_buffer("sin", angles.sin())

@@ -31,7 +31,7 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Take_over": (("message",), ()),
     "finish": (("message",), ()),
 }
-_POINTS = ("element", "start", "end")
+POINTS = ("element", "start", "end")
 _STRING = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
 _ARGUMENT = re.compile(rf"(\w+)=({_STRING}|\[(?:0|[1-9]\d{{0,2}}),(?:0|[1-9]\d{{0,2}})\])")
 
@@ -56,7 +56,7 @@ class Action:
         for field, value in self.arguments.items():
             if field not in needed + allowed:
                 raise ValueError(f"{self.name} takes no {field!r}")
-            if field in _POINTS and not all(type(v) is int and 0 <= v <= 999 for v in value):
+            if field in POINTS and not all(type(v) is int and 0 <= v <= 999 for v in value):
                 raise ValueError(f"{field} of {self.name} is {value}; coordinates are integers from 0 to 999")
         for field in needed:
             if getattr(self, field) is None:
@@ -123,7 +123,7 @@ def _action(head: str, values: dict[str, str | Point], text: str) -> Action:
     for field, value in values.items():
         if field not in {f.name for f in fields(Action)[1:]}:
             raise ValueError(f"{field!r} is not an argument of any action (in {text[:80]!r})")
-        if isinstance(value, str) == (field in _POINTS):
+        if isinstance(value, str) == (field in POINTS):
             raise ValueError(f"{field!r} in {text[:80]!r} has the wrong type; points are [x,y], the rest is text")
     return Action(str(name), **values)  # type: ignore[arg-type]
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from autoglm_lab.phone.actions import SIGNATURES
+from autoglm_lab.phone.actions import POINTS, SIGNATURES
 from autoglm_lab.runtime.prompt import END, END_THINK, FRAGMENTS, SPECIAL_TOKENS
 
 # what stands for a number, and for any text
 NUMBER, TEXT = "#", "*"
-QUOTED, POINT = f'"{TEXT}"', f"[{NUMBER},{NUMBER}]"
-WRITTEN = {"element": POINT, "start": POINT, "end": POINT}  # the other fields are texts
+POINT, QUOTED = f"[{NUMBER},{NUMBER}]", f'"{TEXT}"'
 # bytes below 32 as the byte-level alphabet writes them; a string may not hold them, nor a quote, nor begin an escape
 NO_TEXT = re.compile(r'["\\\u0100-\u011f]')
 
@@ -32,6 +32,14 @@ class State:
     free: NDArray[np.bool_] | None = None  # [V] tokens of a text or a thought, which goes on with them
     last: bool = False
     least: int = 0  # tokens to the end, at least
+
+    @cached_property
+    def _tokens(self) -> NDArray[np.int64]:
+        return np.fromiter(self.edges, np.int64)
+
+    @cached_property
+    def _needs(self) -> NDArray[np.int64]:
+        return np.array([state.least for state in self.edges.values()])
 
     @property
     def forced(self) -> int | None:
@@ -51,14 +59,13 @@ class State:
         allowed = np.full(len(scores), -np.inf, np.float32)
         if self.free is not None and self.least < left:
             allowed[self.free] = scores[self.free]
-        for token, state in self.edges.items():
-            if state.least < left:
-                allowed[token] = scores[token]
+        tokens = self._tokens[self._needs < left]
+        allowed[tokens] = scores[tokens]
         return int(allowed.argmax())
 
 
 class Grammar:
-    """All answers that `phone.actions.parse_answer` reads, as the agent writes them: each action with the fields it must have."""
+    """Answers as the agent writes them: a thought or none, then an action with the fields that it must have and no others."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -72,7 +79,7 @@ class Grammar:
         self._numbers = [vocabulary[str(number)] for number in range(1000)]
         self.action, end = State(), State(last=True)
         for name, (needed, _) in SIGNATURES.items():
-            parts = [f"{part}={WRITTEN.get(part, QUOTED)}" for part in needed]
+            parts = [f"{part}={POINT if part in POINTS else QUOTED}" for part in needed]
             written = ", ".join(parts if name == "finish" else [f'action="{name}"', *parts])
             self._add(f"finish({written})" if name == "finish" else f"do({written})", end)
         self.thinking = State({vocabulary[END_THINK]: self.action}, free=self._thought)
@@ -87,8 +94,7 @@ class Grammar:
         state = self.action
         for piece in re.split(f"([{NUMBER}{TEXT}])", pattern + END):
             if piece == NUMBER:
-                reached = {state.edges.get(number) for number in self._numbers}
-                following = reached.pop() or State()
+                following = state.edges.get(self._numbers[0]) or State()
                 state.edges |= dict.fromkeys(self._numbers, following)
                 state = following
             elif piece == TEXT:

@@ -19,7 +19,7 @@ from autoglm_lab.compress.sparsity import Masks
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.objective import step_losses
-from autoglm_lab.training.trainer import Recipe, has_fast_bf16, numbers
+from autoglm_lab.training.trainer import Recipe, has_fast_bf16, numbers, write_checkpoint
 
 FIRST_STEP = 1_000_000  # batches here are others than those of the long training
 
@@ -45,7 +45,7 @@ class Recovery:
         None  # None: where it is fast; it compiles a kernel for every shape of batch, and keeps them all in memory
     )
     on_step: Callable[[dict[str, float]], None] | None = None
-    folder: Path | None = None  # for checkpoints: the same recovery of the same model goes on from there
+    folder: Path | None = None  # for checkpoints of one model: the same recovery goes on from there
     every: int = 200  # steps between two checkpoints
 
     def __call__(self, model: nn.Module, masks: Masks | None = None) -> None:
@@ -74,7 +74,8 @@ class Recovery:
             if self.on_step is not None:
                 self.on_step({"step": step + 1, **row})
             if checkpoint is not None and ((step + 1) % self.every == 0 or step + 1 == self.steps):
-                _save(checkpoint, model, optimizer, step + 1)
+                checkpoint.parent.mkdir(parents=True, exist_ok=True)
+                write_checkpoint(checkpoint, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step + 1)
         model.train(False)
         for parameter in fixed:
             parameter.requires_grad_(True)
@@ -110,13 +111,6 @@ class Recovery:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         return numbers(losses)
-
-
-def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, part)
-    part.replace(path)
 
 
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -162,11 +162,9 @@ class Training:
             writer.writerow(row)
 
     def save(self) -> None:
-        """Write a checkpoint; a kill at any moment leaves the old one or the new one."""
-        part = self.folder / "checkpoint.part"
-        torch.save({"model": self.model.state_dict(), "averaged": self.averaged, "optimizer": self.optimizer.state_dict(),
-                    "step": self.step, "recipe": asdict(self.recipe)}, part)  # fmt: skip
-        part.replace(self.folder / "checkpoint.pt")
+        """Write a checkpoint."""
+        write_checkpoint(self.folder / "checkpoint.pt", model=self.model.state_dict(), averaged=self.averaged,
+                         optimizer=self.optimizer.state_dict(), step=self.step, recipe=asdict(self.recipe))  # fmt: skip
 
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; False if there is none. ValueError if it was made with another seed or batch."""
@@ -199,6 +197,13 @@ class Training:
         copy.load_state_dict(self.averaged)
         copy.train(False)
         return copy
+
+
+def write_checkpoint(path: Path, **parts: Any) -> None:
+    """Write what a run needs to go on; a kill at any moment leaves the old file or the new one."""
+    part = path.with_suffix(".part")
+    torch.save(parts, part)
+    part.replace(path)
 
 
 def _groups(model: PhoneGLMForConditionalGeneration, recipe: Recipe) -> list[dict[str, Any]]:

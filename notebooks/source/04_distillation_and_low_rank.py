@@ -323,11 +323,11 @@ lab.check("04.rank", rank_for)
 # ## What was simulated, what was real
 #
 # Teacher, students, factors, losses and times are real; the training is a few seconds of what a student needs. A student that
-# is meant to work takes thousands of steps: `autoglm-lab compress --recipe student --steps 2000 --out student`.
+# is meant to work takes thousands of steps: `data/claims.csv` holds the command that made the one above.
 #
 # ## To take away
 #
-# 1. A teacher tells more than the right answer: how wrong each wrong one is. Whether that helps a student is measured, with the
-#    same batches and steps, and beside the interval.
+# 1. A teacher tells more than the right answer: how wrong each wrong one is. Whether that helps a student has to be measured,
+#    with the same batches and steps.
 # 2. Start a student from its teacher's own layers, and teach it with the same batches.
 # 3. A low rank is a bet that little flows in most directions; the lower it is, the more it pays to ask the data and not the weight.

@@ -62,6 +62,7 @@ BAD = {
     "bad count": (["evaluate", "--tasks", "0"], "from 1"),
     "no such model": (["ask", "--model", "nowhere", "hi"], "tokenizer.json"),
     "no such preset": (["train", "--preset", "huge"], "invalid choice"),
+    "a grammar for no bundle": (["ask", "--grammar", "hi"], "only a bundle can be held to the grammar"),
     "no command": ([], "required"),
 }
 

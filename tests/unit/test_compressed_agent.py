@@ -1,12 +1,13 @@
 """The agent itself, made small: every part of it is pruned, saved, opened again and asked."""
 
 import json
+from argparse import Namespace
 
 import pytest
 import torch
 
 import autoglm_lab as lab
-from autoglm_lab.cli import main
+from autoglm_lab.cli import _unfinished, main
 from autoglm_lab.compress.agent import load_agent, save_agent
 from autoglm_lab.compress.groups import outputs, trace
 from autoglm_lab.compress.recipe import Recipe, apply, named, names
@@ -154,3 +155,13 @@ def test_thin_matrices_fitted_to_what_flows_through_need_no_training(tmp_path, c
     assert report["n"] == 32 and report["success"] >= 0.85
     assert report["parameters"] < 0.83 * sum(p.numel() for p in lab.load().model.parameters())
     assert "steps" not in report and report["forward_ms"] > 0
+
+
+def test_checkpoints_of_another_model_or_recipe_are_not_taken_up(tmp_path):
+    def unfinished(weights, recipe):
+        (tmp_path / "model.safetensors").write_bytes(weights)
+        return _unfinished(Namespace(out=tmp_path / "small", model=tmp_path), recipe)
+
+    first = unfinished(b"a", named("student"))
+    assert first.parent == tmp_path.resolve() and first == unfinished(b"a", named("student"))
+    assert len({first, unfinished(b"b", named("student")), unfinished(b"a", named("int2"))}) == 3

@@ -188,6 +188,8 @@ def test_scores_are_those_of_pytorch_at_any_length(agent, whole):
     assert (step.total, other.total) == (12, 12)
     with pytest.raises(ValueError, match="room for 12 tokens; 12 are there, 1 more do not fit"):
         other.scores([10])
+    with pytest.raises(ValueError, match="no tokens to read"):
+        step.scores([])
 
 
 def test_two_answers_at_once_do_not_mix(agent, whole):
