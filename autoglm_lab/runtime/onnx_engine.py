@@ -122,7 +122,7 @@ class Step:
         self._binding.bind_output("scores")
 
     def scores(self, ids: list[int]) -> NDArray[np.float32]:
-        """Scores [V] of the token after `ids`, which come after all that was given before. ValueError if there are none or too many."""
+        """Scores [V] of the token after `ids`, which follow all that was given before. ValueError if they are none or too many."""
         if not ids:
             raise ValueError("there are no tokens to read; give one at least")
         if self.total + len(ids) > self.room:
