@@ -98,8 +98,8 @@ assert torch.allclose(by_hand, divergence, atol=1e-6)
 # ## A student from its teacher
 #
 # `drop_layers` copies the teacher and keeps some layers: the student starts as a teacher with holes, and not from nothing.
-# What sees and hears stays, after the last layer before it that does. Which two of the four should be left? Often every second
-# one is taken; but it costs only a look at the loss to try them all.
+# A gated layer whose decoder layer goes moves to the last one that stays before it, if that place is free. Which two of the
+# four should be left? Often every second one is taken; but it costs only a look at the loss to try them all.
 
 # %%
 from itertools import combinations
@@ -139,7 +139,7 @@ def taught_by(who, steps=24):
             curve.append(loss(made.train(False)))
             made.train()
 
-    Recovery(world, steps=steps, learning_rate=1e-3, pictures=2, copies=2, teacher=who, bfloat16=False, on_step=look)(made)
+    Recovery(world, steps=steps, learning_rate=6e-4, pictures=2, copies=2, teacher=who, bfloat16=False, on_step=look)(made)
     return curve
 
 
