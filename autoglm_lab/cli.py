@@ -384,7 +384,7 @@ def _recovery(options: argparse.Namespace, recipe: Recipe, teacher: Any | None, 
     folder = options.data if options.data is not None else WORK / "full" / "data"
     return Recovery(
         prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher, thoughts=options.thoughts,
-        encoders=not options.fixed_encoders, pictures=options.pictures, samples=options.requests, kept=recipe.layers,
+        encoders=not options.fixed_encoders, pictures=options.pictures, samples=options.requests, student=bool(recipe.layers),
         folder=unfinished,
     )  # fmt: skip
 

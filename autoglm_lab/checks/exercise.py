@@ -19,6 +19,7 @@ CHAPTERS = {
     "04": "distillation",
     "05": "quantization",
     "06": "qat",
+    "07": "decoding",
 }
 
 

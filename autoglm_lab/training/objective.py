@@ -128,13 +128,13 @@ def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Bat
 
 def step_losses(
     model: PhoneGLMForConditionalGeneration, batch: Batch, concepts: Concepts, *, align_only: bool = False,
-    teacher: PhoneGLMForConditionalGeneration | None = None, kept: Sequence[int] | None = None,
+    teacher: PhoneGLMForConditionalGeneration | None = None, thoughts: bool = False, all_look: bool = False,
 ) -> Losses:  # fmt: skip
     """All losses of one batch. Pictures and clips are encoded once and used by every sample that refers to them.
 
-    With a `teacher`, `soft` is the divergence of its scores from the model's. With `kept`, the layers of the teacher's that the
-    model has (empty for all), `thoughts` is the distance of what the two see, hear and think: cells, frames, and hidden states.
-    ValueError if the model has another number of layers.
+    With a `teacher`, `soft` is the divergence of its scores from the model's; `thoughts` asks for the distance of what the two
+    see, hear and think as well: cells, frames, and hidden states. With `all_look` every gated layer learns where to look, not the
+    last alone.
     """
     pixels = batch.pixels.float() / 255
     names = concepts.embed(model.embed_tokens.weight)
@@ -151,27 +151,29 @@ def step_losses(
     states, gated = model.decode(batch.inputs, memories, batch.attention_mask, output_attentions=True)
     logits = answer_logits(model, states[-1], batch)
     answer, token_right, answer_right = answer_loss(logits, model.config, batch)
-    soft = thoughts = zero
+    soft = apart = zero
     if teacher is not None:
         theirs = lesson(teacher, batch)
         soft = kl_divergence(logits, theirs.logits)
-        if kept is not None:
-            thoughts = distance_of_thoughts((cells, frames, mask), states[1:], theirs, kept, batch)
+        if thoughts:
+            apart = distance_of_thoughts((cells, frames, mask), states[1:], theirs, batch)
     noise = {"image": batch.image_noise, "audio": batch.audio_noise}
     gate = sum((price_of_gates(part.gate, batch.answer, noise[m]) for fused in gated for m, part in fused.items()), start=zero)
-    point, point_right = point_loss(gated[-1]["image"].weights, batch)
-    return Losses(image, audio, answer, gate, point, switch, copy, soft, thoughts, image_right, audio_right, token_right,
+    looks = [point_loss(fused["image"].weights, batch) for fused in (gated if all_look else gated[-1:])]
+    point, point_right = sum((loss for loss, _ in looks), start=zero), looks[-1][1]
+    return Losses(image, audio, answer, gate, point, switch, copy, soft, apart, image_right, audio_right, token_right,
                   answer_right, point_right, switch_right)  # fmt: skip
 
 
-def distance_of_thoughts(
-    senses: tuple[Tensor, Tensor, Tensor], states: Sequence[Tensor], theirs: Lesson, kept: Sequence[int], batch: Batch
-) -> Tensor:
-    """How far cells, frames and hidden states are from the teacher's. ValueError for a student of other layers than `kept`."""
-    if len(states) != len(kept or theirs.states):
-        raise ValueError(f"the student has {len(states)} layers, not {len(kept or theirs.states)}; kept says which they are")
+def distance_of_thoughts(senses: tuple[Tensor, Tensor, Tensor], states: Sequence[Tensor], theirs: Lesson, batch: Batch) -> Tensor:
+    """How far cells, frames and hidden states are from the teacher's.
+
+    A student of fewer layers is asked for the last states alone: in between it has to go ways of its own.
+    """
     (cells, frames, mask), said = senses, batch.attention_mask.bool()
-    pairs = [(cells, theirs.cells), *zip((state[said] for state in states), theirs.at(kept, batch), strict=True)]
+    last = len(theirs.states) if len(states) == len(theirs.states) else 1
+    pairs = [(cells, theirs.cells)]
+    pairs += [(mine[said], right[said]) for mine, right in zip(states[-last:], theirs.states[-last:], strict=True)]
     if batch.audio_present.any():
         pairs.append((frames[mask], theirs.frames[mask]))
     return feature_distance(*zip(*pairs, strict=True))
@@ -184,11 +186,6 @@ class Lesson(NamedTuple):
     frames: Float[Tensor, "A F D"]
     states: list[Float[Tensor, "B T D"]]  # after each layer
     logits: Float[Tensor, "N V"]
-
-    def at(self, kept: Sequence[int], batch: Batch) -> list[Float[Tensor, "M D"]]:
-        """The states that a student with these layers should have after each: what the next of them reads in the teacher."""
-        ends = [*(layer - 1 for layer in (kept or range(len(self.states)))[1:]), len(self.states) - 1]
-        return [self.states[end][batch.attention_mask.bool()] for end in ends]
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ class Recovery:
     alpha: float = 0.7  # share of the teacher in what the answers are compared with
     encoders: bool = True  # whether what sees and hears learns as well
     thoughts: float = 0.0  # weight of the teacher's cells, frames and hidden states; batch norms then stay fixed, as his are
-    kept: tuple[int, ...] = ()  # the teacher's layers that a student has, if not all
+    student: bool = False  # it has lost layers: each look at the picture that is left has to find the place
     seed: int = 0
     bfloat16: bool | None = (
         None  # None: where it is fast; it compiles a kernel for every shape of batch, and keeps them all in memory
@@ -100,7 +100,7 @@ class Recovery:
         half = has_fast_bf16() if self.bfloat16 is None else self.bfloat16
         with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
             losses = step_losses(model, batch, self.data.concepts, teacher=self.teacher,
-                                 kept=self.kept if self.thoughts else None)  # fmt: skip
+                                 thoughts=self.thoughts > 0, all_look=self.student)  # fmt: skip
         mixed = losses.answer
         if self.teacher is not None:
             mixed = (1 - self.alpha) * losses.answer + self.alpha * losses.soft + self.thoughts * losses.thoughts

@@ -1,4 +1,4 @@
-"""Bars and lines that live three times: in plotly where the notebook runs, as a PNG elsewhere, and as a sentence."""
+"""Bars, lines and grids that live three times: in plotly where the notebook runs, as a PNG elsewhere, and as a sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 import matplotlib
 import plotly.graph_objects as go
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from plotly.subplots import make_subplots
 
 COLOURS = ("#3b6fd4", "#d9822b", "#3c9d6b", "#a05bb5", "#c94f4f", "#5b8a99")
 PAPER, INK = "#ffffff", "#24292f"
@@ -117,3 +119,28 @@ def _legend(figure: go.Figure, axes: Any, count: int) -> None:
     )
     if count > 1:
         axes.legend(frameon=False, fontsize=9)
+
+
+def grids(title: str, series: Mapping[str, Sequence[Sequence[float]]], x_name: str, y_name: str, sentence: str) -> Chart:
+    """Matrices side by side, dark where they are large: `series` maps a name to rows of numbers.
+
+    Raises ValueError when there is nothing to draw.
+    """
+    if not series:
+        raise ValueError("grids needs at least one matrix")
+    figure = make_subplots(1, len(series), subplot_titles=list(series))
+    figure.update_layout(_plotly(title, x_name, height=330).layout, xaxis_title=None)
+    with matplotlib.rc_context({"font.size": 10}):
+        picture = Figure(figsize=(7.2, 2.9), layout="constrained", facecolor=PAPER)
+        places = picture.subplots(1, len(series), squeeze=False)[0]
+    for number, ((name, rows), axes) in enumerate(zip(series.items(), places, strict=True), 1):
+        values = [[round(float(value), 3) for value in row] for row in rows]
+        shades = [[0, PAPER], [1, COLOURS[0]]]
+        figure.add_heatmap(z=values, colorscale=shades, showscale=False, xgap=1, ygap=1, row=1, col=number)
+        figure.update_xaxes(title=x_name, row=1, col=number)
+        figure.update_yaxes(title=y_name if number == 1 else None, autorange="reversed", row=1, col=number)
+        axes.imshow(rows, cmap=LinearSegmentedColormap.from_list("", [PAPER, COLOURS[0]]), aspect="auto")
+        axes.set_title(name)
+        axes.set_xlabel(x_name)
+    places[0].set_ylabel(y_name)
+    return Chart(figure, picture, sentence)

@@ -34,6 +34,14 @@ def eat_total(ms):
     return {k: v / total for k, v in ms.items()}
 
 
+def forced_from(edges, state):
+    """The tokens of the only ways that lead on."""
+    if len(edges.get(state, {})) != 1:
+        return []
+    [(token, following)] = edges[state].items()
+    return [token, *forced_from(edges, following)]
+
+
 # what learners write, in their own words, and a word of the hint they must get
 PLANTED = {
     "00.tap": [
@@ -137,6 +145,19 @@ PLANTED = {
         (lambda g, x, s, b: np.where(np.abs(np.rint(x / s)) >= 2 ** (b - 1), g, 0), "other way round"),
         (lambda g, x, s, b: np.where(np.abs(np.rint(x / s)) < 2 ** (b - 1), g, 0) / s, "cancelled out"),
         (lambda g, x, s, b: np.where(np.abs(x) < 2 ** (b - 1) - 0.999, g, 0), "decided by the code"),
+    ],
+    "07.append": [
+        (lambda b, f, n: (np.vstack((b[:f], n)), f + len(n)), "another size"),
+        (lambda b, f, n: (np.vstack((n, b[len(n) :])), f + len(n)), "writes over"),
+        (lambda b, f, n: (np.vstack((b, n))[-len(b) :], f + len(n)), "not at the end"),
+        (lambda b, f, n: (np.vstack((b[:f], n, b[f + len(n) :])), f), "nobody counted"),
+        (lambda b, f, n: (np.vstack((b[:f], n, b[f + len(n) :])), f + 1), "count every new row"),
+    ],
+    "07.jump": [
+        (lambda e, s: forced_from(e, s)[:1], "go on"),
+        (lambda e, s: forced_from({a: dict([*ways.items()][:1]) for a, ways in e.items()}, s), "has to be asked"),
+        (lambda e, s: forced_from({a: {b: b for b in ways.values()} for a, ways in e.items()}, s), "states you passed"),
+        (lambda e, s: [*forced_from(e, s), *([20] if s in (0, 2) else [])], "for the model to choose"),
     ],
 }  # fmt: skip
 EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}

@@ -12,7 +12,7 @@ from autoglm_lab.compress.recipe import Recipe, apply
 from autoglm_lab.compress.sparsity import magnitude_masks, prune, sparsity_of
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.training.build import few_scenes
-from autoglm_lab.training.objective import Lesson
+from autoglm_lab.training.objective import Lesson, distance_of_thoughts, step_losses
 from autoglm_lab.training.recovery import Recovery
 from autoglm_lab.training.trainer import preset
 
@@ -59,23 +59,31 @@ def test_a_teacher_is_heard(world):
 def test_a_student_comes_to_think_as_its_teacher(world):
     data, model = world
     rows, student = [], drop_layers(model, [0, 2])
-    small(data, steps=30, learning_rate=5e-3, alpha=0.0, thoughts=10.0, teacher=model, kept=(0, 2), on_step=rows.append)(student)
+    small(data, steps=30, learning_rate=5e-3, alpha=0.0, thoughts=10.0, teacher=model, student=True, on_step=rows.append)(student)
     assert sum(row["thoughts"] for row in rows[-5:]) < 0.8 * sum(row["thoughts"] for row in rows[:5])
-    with pytest.raises(ValueError, match="the student has 2 layers, not 4; kept says which"):
-        small(data, thoughts=1.0, teacher=model)(student)
-    small(data, steps=1, teacher=model)(student)  # scores alone ask for no layers
     same: list[dict[str, float]] = []
     small(data, steps=1, teacher=model, thoughts=1.0, bfloat16=False, on_step=same.append)(copy.deepcopy(model))
     assert same[0]["thoughts"] == pytest.approx(0, abs=1e-9), "a copy thinks as the original does"
 
 
-def test_a_student_is_compared_where_its_next_layer_reads():
+def test_a_student_is_compared_at_the_end_only():
     states = [torch.full((1, 2, 3), float(number)) for number in (1, 2, 3, 4)]
-    batch = SimpleNamespace(attention_mask=torch.tensor([[1, 0]]))
-    taught = Lesson(None, None, states, None)
-    for kept, places in (((), [1, 2, 3, 4]), ((0, 2), [2, 4]), ((0, 1), [1, 4]), ((3,), [4]), ((0, 1, 3), [1, 3, 4])):
-        assert [float(state.mean()) for state in taught.at(kept, batch)] == places
-        assert all(state.shape == (1, 3) for state in taught.at(kept, batch)), "padding is no thought"
+    batch = SimpleNamespace(attention_mask=torch.tensor([[1, 0]]), audio_present=torch.zeros(1))
+    cells = torch.ones(1, 4, 3)
+    theirs, senses = Lesson(cells, None, states, None), (cells, None, None)
+    astray = torch.full((1, 2, 3), 9.0)
+    assert float(distance_of_thoughts(senses, [astray, states[3]], theirs, batch)) == 0
+    assert float(distance_of_thoughts(senses, [states[0], astray], theirs, batch)) > 0
+    assert float(distance_of_thoughts(senses, [astray, *states[1:]], theirs, batch)) > 0, "with all layers, all count"
+    padded = torch.cat((states[3][:, :1], astray[:, 1:]), 1)
+    assert float(distance_of_thoughts(senses, [astray, padded], theirs, batch)) == 0, "padding is no thought"
+
+
+def test_every_look_of_a_student_learns_where(world):
+    data, model = world
+    batch = data.batch(0, 1, 0, 3, 2, hard=True)
+    last, every = (step_losses(model, batch, data.concepts, all_look=each).point.item() for each in (False, True))
+    assert every > last > 0
 
 
 def test_it_is_the_same_each_time(world):

@@ -1,0 +1,110 @@
+"""Checks of chapter 07."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoglm_lab.checks.exercise import Exercise
+
+Array = NDArray[np.float64]
+Edges = dict[int, dict[int, int]]
+
+
+def append(buffer: Array, filled: int, new: Array) -> tuple[Array, int]:
+    """The buffer with new rows after those that are filled, and how many are filled then."""
+    end = filled + len(new)
+    written = buffer.copy()
+    written[filled:end] = new
+    return written, end
+
+
+def _grown(buffer: Array, filled: int, new: Array) -> tuple[Array, int]:
+    return np.concatenate((buffer[:filled], new)), filled + len(new)
+
+
+def _first(buffer: Array, filled: int, new: Array) -> tuple[Array, int]:
+    return append(buffer, 0, new)[0], filled + len(new)
+
+
+def _last(buffer: Array, filled: int, new: Array) -> tuple[Array, int]:
+    return np.concatenate((buffer[len(new) :], new)), filled + len(new)
+
+
+def _uncounted(buffer: Array, filled: int, new: Array) -> tuple[Array, int]:
+    return append(buffer, filled, new)[0], filled
+
+
+def _one(buffer: Array, filled: int, new: Array) -> tuple[Array, int]:
+    return append(buffer, filled, new)[0], filled + 1
+
+
+def jump(edges: Edges, state: int) -> list[int]:
+    """The tokens that are forced from here, until there is a choice or the end."""
+    forced = []
+    while len(edges.get(state, {})) == 1:
+        token, state = next(iter(edges[state].items()))
+        forced.append(token)
+    return forced
+
+
+def _single(edges: Edges, state: int) -> list[int]:
+    return jump(edges, state)[:1]
+
+
+def _choosing(edges: Edges, state: int) -> list[int]:
+    taken = []
+    while edges.get(state):
+        token, state = next(iter(edges[state].items()))
+        taken.append(token)
+    return taken
+
+
+def _states(edges: Edges, state: int) -> list[int]:
+    passed = []
+    while len(edges.get(state, {})) == 1:
+        state = next(iter(edges[state].values()))
+        passed.append(state)
+    return passed
+
+
+def _and_the_choice(edges: Edges, state: int) -> Any:
+    forced = jump(edges, state)
+    for token in forced:
+        state = edges[state][token]
+    return forced + sorted(edges.get(state, {}))[:1]
+
+
+_rng = np.random.default_rng(7)
+_EDGES: Edges = {0: {11: 1}, 1: {12: 2}, 2: {20: 3, 21: 4}, 3: {30: 5}, 4: {31: 5}, 5: {32: 6}}
+EXERCISES = (
+    Exercise(
+        "07.append", append,
+        (
+            (_grown, "that buffer has another size: a fixed one keeps its room, and what is not filled stays as it was."),
+            (_first, "that writes over what is remembered: the new rows begin where the filled ones end."),
+            (_last, "nothing has to move: write after the filled rows, not at the end of the buffer."),
+            (_uncounted, "the rows are written, but nobody counted them: the next ones would be written over them."),
+            (_one, "count every new row: a prefill writes many at once."),
+        ),
+        (
+            (_rng.normal(size=(6, 2)), 2, _rng.normal(size=(3, 2))),
+            (np.zeros((4, 3)), 0, _rng.normal(size=(4, 3))),
+            (_rng.normal(size=(5, 1)), 3, _rng.normal(size=(1, 1))),
+        ),
+        "no row moves, and the next token knows where to go.",
+    ),
+    Exercise(
+        "07.jump", jump,
+        (
+            (_single, "go on: what follows a forced token may be forced, too."),
+            (_choosing, "where several tokens may come, the model has to be asked: stop there."),
+            (_states, "those are the states you passed; the tokens are what leads to them."),
+            (_and_the_choice, "the last one was no longer forced; it is for the model to choose."),
+        ),
+        ((_EDGES, 0), (_EDGES, 2), (_EDGES, 3), (_EDGES, 6)),
+        "these tokens cost no pass of their own.",
+    ),
+)  # fmt: skip

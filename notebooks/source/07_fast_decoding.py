@@ -1,0 +1,557 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lab:
+#     goal: write the cache that every language model lives by, and let a grammar write what needs no thought
+# ---
+
+# %% [markdown]
+# # 07 Fast decoding
+#
+# After this chapter you can
+#
+# - write a key-value cache twice, growing and fixed, and plug both into the real model,
+# - say why one token costs almost as much as eight, and what follows from it,
+# - make attention sparse so that it really computes less, and say from which length on that pays,
+# - let a grammar write the tokens that need no thought.
+#
+# A language model writes one token at a time, and each token asks about all that came before. How little of it has to be done twice?
+
+# %%
+import numpy as np
+import torch
+
+import autoglm_lab as lab
+
+engine = lab.load()
+model, processor = engine.model, engine.processor
+phone = lab.SimulatedPhone(seed=21)
+asked = processor(text="open Settings", images=phone.screenshot())
+prompt = asked["input_ids"]
+with torch.inference_mode():
+    memories = model.remember(model.encode_image(asked["pixel_values"]), None, 1)
+print(f"{prompt.shape[1]} tokens to read, {torch.get_num_threads()} threads")
+
+# %% [markdown]
+# ## Predict
+#
+# The model writes 128 tokens: once with a cache, once reading everything again for each token. How many times faster is the
+# cache? (An article about such a system says 3.4.)
+
+# %%
+my_guess = 3.4
+
+# %% [markdown]
+# ## Everything again, for every token
+#
+# Without a cache the model is a function of all tokens so far. Each new token goes through it together with all the old ones.
+
+
+# %%
+@torch.inference_mode()
+def recompute(count):
+    """Write `count` tokens, reading all of them again each time."""
+    ids = prompt
+    for _ in range(count):
+        hidden, _ = model.decode(ids, memories)
+        token = model.head(hidden[-1][:, -1:]).argmax(-1)
+        ids = torch.cat((ids, token), 1)
+    return ids[0, prompt.shape[1] :].tolist()
+
+
+print(processor.tokenizer.decode(recompute(12)))
+
+# %% [markdown]
+# ## The cache, by hand
+#
+# In a decoder an old token never looks at a newer one. So its keys and values are what they were, in every layer: keep them, and
+# compute those of the new token alone. The layers of the library ask a cache two things: *take these keys and values, give me
+# all there are* (`update`), and *how many are there?*, from which follows what may be seen.
+
+
+# %%
+class GrowingCache:
+    """Keys and values [1, K, tokens, E] of each layer, made anew and one longer each time."""
+
+    is_compileable = False
+
+    def __init__(self):
+        self.layers = {}
+
+    def update(self, key, value, layer, *_):
+        if layer in self.layers:
+            key, value = (torch.cat(pair, dim=2) for pair in zip(self.layers[layer], (key, value), strict=True))
+        self.layers[layer] = key, value
+        return key, value
+
+    def get_seq_length(self, layer=0):
+        return self.layers[layer][0].shape[2] if layer in self.layers else 0
+
+    def get_mask_sizes(self, new_tokens, layer=0):
+        return self.get_seq_length(layer) + new_tokens, 0  # how many keys there will be, and where they begin
+
+    def get_query_offset(self, layer=0):
+        return self.get_seq_length(layer)
+
+
+# %% [markdown]
+# The first pass reads the whole request: **prefill**. Every later pass reads one token: **decode**.
+
+
+# %%
+@torch.inference_mode()
+def with_cache(cache, count):
+    """Write `count` tokens; each is read once."""
+    said, new = [], prompt
+    for _ in range(count):
+        hidden, _ = model.decode(new, memories, past_key_values=cache, use_cache=True)
+        new = model.head(hidden[-1][:, -1:]).argmax(-1)
+        said.append(int(new))
+    return said
+
+
+mine = GrowingCache()
+print("the same tokens:", with_cache(mine, 24) == recompute(24))
+assert with_cache(GrowingCache(), 24) == recompute(24)
+
+# %% [markdown]
+# And the library's own cache, after the same tokens: does it hold the same numbers?
+
+# %%
+from transformers import DynamicCache
+
+theirs = DynamicCache(config=model.config)
+with_cache(theirs, 24)
+difference = max(float((a - b).abs().max()) for i, layer in enumerate(theirs.layers)
+                 for a, b in zip(mine.layers[i], (layer.keys, layer.values), strict=True))  # fmt: skip
+kept = sum(part.numel() * part.element_size() for pair in mine.layers.values() for part in pair)
+print(
+    f"largest difference {difference:.0e}; {kept / mine.get_seq_length():,.0f} bytes for each token, in {len(mine.layers)} layers"
+)
+assert difference < 1e-5
+
+# %% [markdown]
+# ## Room made once
+#
+# A growing cache is copied at every token. A phone reserves the room at the beginning and writes into it: nothing moves, and the
+# size of the buffer is known before the answer begins, which is what a graph compiled for fixed shapes needs.
+
+
+# %%
+class FixedCache(GrowingCache):
+    """The same, in buffers [1, K, room, E] that are made once."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room, self.buffers, self.filled = room, {}, {}
+
+    def update(self, key, value, layer, *_):
+        if layer not in self.buffers:
+            empty = key.new_zeros(*key.shape[:2], self.room, key.shape[3])
+            self.buffers[layer], self.filled[layer] = (empty, empty.clone()), 0
+        start = self.filled[layer]
+        self.filled[layer] = end = start + key.shape[2]
+        for buffer, new in zip(self.buffers[layer], (key, value), strict=True):
+            buffer[:, :, start:end] = new
+        return tuple(buffer[:, :, :end] for buffer in self.buffers[layer])
+
+    def get_seq_length(self, layer=0):
+        return self.filled.get(layer, 0)
+
+
+fixed = FixedCache(room=256)
+assert with_cache(fixed, 24) == recompute(24)
+
+# %% [markdown]
+# Here it is, seen from above: the size of the keys of the last layer, place by place. What is white waits to be written.
+
+# %%
+from autoglm_lab.widgets.charts import grids, lines
+
+last = max(fixed.buffers)
+rows = {f"key head {head}": fixed.buffers[last][0][0, head, :48, ::4].abs().T.tolist() for head in range(2)}
+grids(f"Keys of layer {last}", rows, "token", "every fourth number",
+      f"The first {fixed.filled[last]} of {fixed.room} places of the buffer are filled, the others are still zero.")  # fmt: skip
+
+# %% [markdown]
+# ## Why one token costs almost as much as eight
+#
+# How long does a pass through the decoder take, by the number of new tokens it reads?
+
+# %%
+from autoglm_lab.measure.timing import paired
+
+
+@torch.inference_mode()
+def one_pass(count):
+    cache = FixedCache(room=256)
+    model.decode(prompt, memories, past_key_values=cache, use_cache=True)
+    new = prompt[:, :1].expand(1, count)
+
+    def call():
+        cache.filled = dict.fromkeys(cache.filled, prompt.shape[1])  # forget what the last call wrote
+        with torch.inference_mode():
+            model.head(model.decode(new, memories, past_key_values=cache, use_cache=True)[0][-1][:, -1:])
+
+    return call
+
+
+counts = (1, 2, 4, 8, 16, 32, 64)
+took = paired({count: one_pass(count) for count in counts}, runs=15)
+each = [took[count].median_ms for count in counts]
+lines("One pass through the decoder", {"whole pass": (counts, each), "for each token": (counts, [ms / n for ms, n in zip(each, counts, strict=True)])},
+      "new tokens", "ms", f"A pass that reads 8 tokens takes {each[3] / each[0]:.1f} times as long as one that reads a single token, not 8 times.")  # fmt: skip
+
+# %% [markdown]
+# For one token every weight of the decoder has to come from memory, and is used once. With eight tokens each weight is used
+# eight times while it is there. Prefill is limited by arithmetic, decoding by memory; remember this for the grammar below.
+
+# %%
+weights = sum(p.numel() for name, p in model.named_parameters() if name.startswith(("layers.", "gated.", "lm_head")))
+weights += 0 if "lm_head.weight" in dict(model.named_parameters()) else model.lm_head.weight.numel()
+print(f"{4 * weights / 1e6:.0f} MB of weights in {each[0]:.1f} ms: {4 * weights / 1e6 / each[0]:.0f} GB/s")
+
+# %% [markdown]
+# ## The race
+#
+# The same tokens by three ways, in turns, at several lengths.
+
+# %%
+ways = {
+    "everything again": recompute,
+    "growing cache": lambda count: with_cache(GrowingCache(), count),
+    "fixed cache": lambda count: with_cache(FixedCache(prompt.shape[1] + count), count),
+}
+lengths = (8, 32, 128)
+race = {count: paired({name: lambda way=way, count=count: way(count) for name, way in ways.items()}, runs=3, warm_up=1)
+        for count in lengths}  # fmt: skip
+lines("Writing an answer in PyTorch", {name: (lengths, [race[count][name].median_ms for count in lengths]) for name in ways},
+      "tokens written", "ms")  # fmt: skip
+
+# %%
+ratio = race[128]["everything again"].median_ms / race[128]["fixed cache"].median_ms
+print(f"At 128 tokens the fixed cache is {ratio:.1f} times faster. You guessed {my_guess}; the article says 3.4.")
+for count in lengths:
+    print(f"{count:4} tokens: {race[count]['everything again'].median_ms / race[count]['fixed cache'].median_ms:.1f} times")
+
+# %% [markdown]
+# There is no one factor: it grows with the length of the answer. The agent's actions are short, and there the cache earns least; a
+# thought before the action, or a description of the screen, makes it worth far more.
+#
+# What was seen is kept as well: the keys and values of the picture are computed once for an answer, not for every token.
+
+# %%
+with torch.inference_mode():
+    cells = model.encode_image(asked["pixel_values"])
+
+
+def in_inference(call):
+    with torch.inference_mode():
+        return call()
+
+
+once = paired({
+    "see": lambda: in_inference(lambda: model.encode_image(asked["pixel_values"])),
+    "keys and values": lambda: in_inference(lambda: model.remember(cells, None, 1)),
+}, runs=9)  # fmt: skip
+print(*(f"{name:16} {time}" for name, time in once.items()), sep="\n")
+said = engine.answer("open Settings", phone.screenshot()).answer.tokens
+print(
+    f"paid again for each of the {said} tokens of this answer: {(said - 1) * sum(time.median_ms for time in once.values()):.0f} ms more"
+)
+
+# %% [markdown]
+# ## On the phone's runtime
+#
+# The same step, as a graph in ONNX Runtime: one operator for self-attention with its cache, which is written in place. `Step`
+# holds the memories and the cache of one answer, and gives the scores of the next token.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from autoglm_lab.export.bundle import bundle
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+
+folder = tempfile.TemporaryDirectory()
+bundle(engine, Path(folder.name) / "agent")
+device = OnnxEngine(Path(folder.name) / "agent")
+screen = device.nothing | dict(zip(
+    (output.name for output in device.sessions["image"].get_outputs()),
+    device.sessions["image"].run(None, {device.sessions["image"].get_inputs()[0].name: asked["pixel_values"].numpy()}), strict=True,
+)) | {"present": np.array([1, 0], np.float32)}  # fmt: skip
+
+
+# %%
+def on_the_phone(count, cached):
+    """Write `count` tokens with ONNX Runtime; without a cache each of them begins with an empty one."""
+    ids = prompt[0].tolist()
+    room, read = len(ids) + count, 0
+    step = Step(device.sessions["step"], screen, room)
+    for _ in range(count):
+        if not cached:
+            step, read = Step(device.sessions["step"], screen, room), 0
+        token = int(step.scores(ids[read:]).argmax())
+        read = len(ids)
+        ids.append(token)
+    return ids[prompt.shape[1] :]
+
+
+assert on_the_phone(24, True) == on_the_phone(24, False) == recompute(24)
+phones = paired({kind: lambda cached=cached: on_the_phone(128, cached) for kind, cached in (("everything again", False), ("cache", True))}, runs=3)  # fmt: skip
+print(*(f"{kind:18} {time}" for kind, time in phones.items()), sep="\n")
+print(f"{phones['everything again'].median_ms / phones['cache'].median_ms:.1f} times faster with a cache, at 128 tokens")
+
+# %% [markdown]
+# ## Look at less
+#
+# Attention over T tokens compares T x T pairs. Patterns drop most of them: a **window** keeps the last few tokens, **strides** keep
+# a window and every n-th token before it. With n the square root of T a token sees about 2 n others, so that all of them
+# together cost T times the square root of T.
+
+# %%
+from autoglm_lab.model.patterns import allowed, attend
+
+shown = {"dense": allowed(25), "window of 5": allowed(25, "window", 5), "strides of 5": allowed(25, "strided", 5)}
+pairs = {name: int(seen.sum()) for name, seen in shown.items()}
+grids("Who sees whom", {name: seen.int().tolist() for name, seen in shown.items()}, "looked at", "token",
+      f"Of 25 tokens: {'; '.join(f'{name} has {count} pairs' for name, count in pairs.items())}.")  # fmt: skip
+
+# %% [markdown]
+# A mask over the full matrix would hide the rest and still compute it. A window in blocks does not: cut the tokens into blocks
+# as long as the window; whatever a token sees lies in its own block or in the one before.
+
+
+# %%
+def window_attention(q, k, v, reach):
+    """[H, T, E] -> [H, T, E], for T a multiple of `reach`; no matrix is larger than reach x 2 reach."""
+    q, k, v = (x.unflatten(-2, (-1, reach)) for x in (q, k, v))  # [H, blocks, reach, E]
+    before = lambda x: torch.nn.functional.pad(x, (0, 0, 0, 0, 1, -1))  # noqa: E731
+    k, v = (torch.cat((before(x), x), -2) for x in (k, v))  # [H, blocks, 2 reach, E]
+    back = torch.arange(reach)[:, None] + reach - torch.arange(2 * reach)  # how far a key lies behind its query
+    seen = ((back >= 0) & (back < reach)).repeat(q.shape[1], 1, 1)
+    seen[0, :, :reach] = False  # before the first block there is nothing
+    scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~seen, -torch.inf)
+    return (scores.softmax(-1) @ v).flatten(-3, -2)
+
+
+q, k, v = torch.randn(3, 8, 96, 64, generator=torch.Generator().manual_seed(0))
+masked = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed(96, "window", 16))
+assert torch.allclose(window_attention(q, k, v, 16), masked, atol=1e-5)
+assert torch.allclose(window_attention(q, k, v, 16), attend(q, k, v, "window", 16), atol=1e-5)
+print("the same as the masked matrix:", float((window_attention(q, k, v, 16) - masked).abs().max()))
+
+# %% [markdown]
+# What does it save? Eight heads of 64 numbers, from 256 to 8,192 tokens. Dense attention is timed as PyTorch's own operator, which
+# is fused and never stores the matrix. The lines are fitted to the upper lengths: `time = c * T ^ exponent`.
+
+# %%
+spans = (256, 512, 1024, 2048, 4096, 8192)
+patterns = {"dense": ("dense", None), "window of 64": ("window", 64), "strided": ("strided", None)}
+times = {name: [] for name in patterns}
+for tokens in spans:
+    q, k, v = torch.randn(3, 1, 8, tokens, 64)
+    calls = {name: lambda p=pattern, r=reach: attend(q, k, v, p, r) for name, (pattern, reach) in patterns.items()}  # noqa: B023
+    with torch.inference_mode():
+        for name, time in paired(calls, runs=5 if tokens < 4096 else 3, warm_up=1).items():
+            times[name].append(time.median_ms)
+exponents = {name: np.polyfit(np.log(spans[-4:]), np.log(ms[-4:]), 1)[0] for name, ms in times.items()}
+chart = lines("Time of attention", {f"{name}: T^{exponents[name]:.2f}": (spans, ms) for name, ms in times.items()}, "tokens", "ms")
+chart.figure.update_xaxes(type="log")
+chart.figure.update_yaxes(type="log")
+chart
+
+# %%
+first = {
+    name: next((n for n, a, b in zip(spans, times["dense"], ms, strict=True) if b < a), None)
+    for name, ms in times.items()
+    if name != "dense"
+}
+for name, tokens in first.items():
+    print(
+        f"{name}: exponent {exponents[name]:.2f}; faster than dense from {tokens} tokens on"
+        if tokens
+        else f"{name}: never faster here"
+    )
+print(f"a request of this agent has about {prompt.shape[1]} tokens, at most 512")
+
+# %% [markdown]
+# So the claim of T times the square root of T holds, in the exponent. It is worth nothing to this agent, whose requests are short; a
+# phone agent that reads a screen as 3,000 tokens is another matter. And what would a window do to its answers? The loss of
+# right answers to steps that nobody trained on, each layer seeing only the last tokens:
+
+# %%
+from autoglm_lab.training.batch import BatchEngine
+from autoglm_lab.training.evaluation import World, typed_requests
+
+steps = typed_requests(World(seed=7), 24)
+many = BatchEngine(model, processor)
+ready = [many.rightly_answered([step]) for step in steps]
+
+
+@torch.inference_mode()
+def loss(pattern, reach=None):
+    """Mean cross-entropy of the answers, every layer seeing what the pattern lets it see."""
+    losses = []
+    for tensors, said in ready:
+        ids = tensors["input_ids"]
+        mask = allowed(ids.shape[1], pattern, reach)[None, None]
+        scores = model(**(tensors | {"attention_mask": mask}), logits_to_keep=said.shape[1] + 1).logits[:, :-1][said]
+        losses.append(torch.nn.functional.cross_entropy(scores, ids[:, -said.shape[1] :][said]))
+    return float(torch.stack(losses).mean())
+
+
+reaches = (2, 4, 8, 16, 32, 64)
+whole, windows, strides = loss("dense"), [loss("window", r) for r in reaches], [loss("strided", r) for r in reaches]
+lines("Answers of a model that sees less", {"window": (reaches, windows), "strides": (reaches, strides), "dense": (reaches, [whole] * len(reaches))},
+      "tokens that are seen, or between two of them", "loss")  # fmt: skip
+
+# %% [markdown]
+# The request stands at the beginning and the action at the end: a window that does not reach from one to the other cuts the wish
+# off from the deed. A model has to be *trained* with its pattern; this one was not.
+#
+# ## Write what needs no thought
+#
+# An answer is an action: `do(action="Tap", element=[503,271])`. After `do(action="Tap"` there is only one way on, up to the bracket.
+# A grammar that knows the tokens says at each place which may come. Where it is only one, the model is not asked: the token is
+# written down, and read together with the next one that needs thought. As a pass over several tokens costs about as much as a
+# pass over one, that is nearly free.
+
+# %%
+from autoglm_lab.runtime.grammar import Grammar
+
+grammar = Grammar(device.tokenizer)
+state, table = grammar.start(think=False), []
+answer = device.answer("open Settings", phone.screenshot()).answer
+for token in (*device.tokenizer.encode(answer.text, add_special_tokens=False).ids, device.bundle.end):
+    choices = len(state.edges) + (0 if state.free is None else int(state.free.sum()))
+    table.append((device.tokenizer.decode([token], skip_special_tokens=False), choices))
+    state = state.after(token)
+for text, choices in table:
+    print(f"{text!r:22} {'forced' if choices == 1 else f'one of {choices:,}'}")
+print(f"{sum(choices == 1 for _, choices in table)} of {len(table)} tokens need no thought")
+
+# %% [markdown]
+# The loop of the engine changes by a few lines: it collects what is forced, and reads it with the next question.
+
+
+# %%
+def answer_by_grammar(step, ids, most=96):
+    """The tokens of an answer, and how often the decoder ran."""
+    state, unread, said, passes = grammar.start(think=False), list(ids), [], 0
+    for left in range(most, 0, -1):
+        token = state.forced
+        if token is None:
+            scores, unread, passes = step.scores(unread), [], passes + 1
+            token = state.choose(scores, left)
+        if token == device.bundle.end:
+            break
+        state = state.after(token)
+        said.append(token)
+        unread.append(token)
+    return said, passes
+
+
+said, passes = answer_by_grammar(Step(device.sessions["step"], screen, 256), prompt[0].tolist())
+print(f"{device.tokenizer.decode(said)}: {len(said)} tokens, {passes} passes")
+assert device.tokenizer.decode(said) == answer.text
+
+# %% [markdown]
+# Same answers, fewer passes: over requests that nobody trained on, with the engine's own grammar.
+
+# %%
+held = OnnxEngine(Path(folder.name) / "agent", grammar=True)
+
+
+def answers(engine):
+    return [engine.answer(r.task.text, r.image, current_app=r.app, last=r.last).answer for r in steps]
+
+
+free, bound = answers(device), answers(held)
+times = paired({"free": lambda: answers(device), "by the grammar": lambda: answers(held)}, runs=5, warm_up=1)
+print(f"{sum(a.text == b.text for a, b in zip(free, bound, strict=True))} of {len(steps)} answers are the same")
+print(f"passes: {sum(a.passes for a in free)} free, {sum(a.passes for a in bound)} by the grammar")
+print(
+    f"an answer takes {times['free'].median_ms / len(steps):.1f} ms free, {times['by the grammar'].median_ms / len(steps):.1f} ms by the grammar"
+)
+assert all(a.text == b.text for a, b in zip(free, bound, strict=True) if a.action is not None)
+
+# %% [markdown]
+# And where a model is bad? With random scores it still writes a valid action: the grammar knows what an action is, not which one is right.
+
+# %%
+from autoglm_lab.runtime.engine import Answer
+
+chance, size = np.random.default_rng(0), device.tokenizer.get_vocab_size()
+state, said = grammar.start(think=False), []
+for left in range(24, 0, -1):
+    token = state.forced or state.choose(chance.normal(size=size).astype(np.float32), left)
+    if token == device.bundle.end:
+        break
+    state = state.after(token)
+    said.append(token)
+print(Answer.read(device.tokenizer.decode(said), len(said), {}).action)
+
+# %% [markdown]
+# ## Exercise 1: write into the room
+#
+# `buffer` [room, E] holds `filled` rows already. Return a buffer in which the rows `new` follow them, and how many are filled then.
+# The buffer that was given stays as it was.
+
+
+# %% tags=["exercise"]
+def append(buffer, filled, new):
+    """(a buffer like the one given, the number of filled rows)."""
+    # <solution>
+    end = filled + len(new)
+    written = buffer.copy()
+    written[filled:end] = new
+    return written, end
+    # </solution>
+    # <stub> return None  # where do the new rows begin, where do they end?
+
+
+# %%
+lab.check("07.append", append)
+
+# %% [markdown]
+# ## Exercise 2: jump forward
+#
+# `edges` says for each state which token leads where: `{state: {token: next state}}`. From `state`, follow the tokens that are
+# forced, until there is a choice or the end. Return them.
+
+
+# %% tags=["exercise"]
+def jump(edges, state):
+    """A list of tokens."""
+    # <solution>
+    forced = []
+    while len(edges.get(state, {})) == 1:
+        token, state = next(iter(edges[state].items()))
+        forced.append(token)
+    return forced
+    # </solution>
+    # <stub> return None  # how many ways lead on from here?
+
+
+# %%
+lab.check("07.jump", jump)
+
+# %% [markdown]
+# ## What was simulated, what was real
+#
+# Caches, graph, grammar and times are real, on this machine: the ratios depend on its memory and its number of threads. The long
+# answers of the race are whatever the model goes on to say after its answer; only their length matters.
+
+# %%
+folder.cleanup()
+
+# %% [markdown]
+# ## To take away
+#
+# 1. Old keys and values never change: keep them, and an answer costs one pass over one token for each token.
+# 2. A pass over few tokens is paid for the weights it reads, not for the tokens: whatever makes several tokens share it is won.
+# 3. Sparse attention saves what it does not compute, and only where the requests are long.
