@@ -98,6 +98,8 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--rounds", type=_positive, default=3, help="how often each is asked (default 3)")
     bench.add_argument("--grammar", action="store_true", help="each bundle once more, held to the action grammar")
     bench.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
+    bench.add_argument("--bundle", type=Path, metavar="DIR", help="instead: what this bundle is worth, as ratios of times in turns")
+    bench.add_argument("--against", choices=("generate",), help="with --bundle: also against the model's generate() in PyTorch")
     bench.set_defaults(command=_bench)
 
     for command in (demo, ask, evaluate, compress, export):
@@ -410,9 +412,15 @@ def _bench(options: argparse.Namespace) -> int:
     def opened(path: Path) -> Any:
         return OnnxEngine(path, threads=options.threads) if is_bundle(path) else load_agent(path)
 
+    if options.against and options.bundle is None:
+        raise ValueError("--against needs --bundle: the folder of the bundle that is compared")
+    if options.bundle is not None and options.models:
+        raise ValueError("give model folders, or --bundle, not both")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     flags, threads = fast_maths(), torch.get_num_threads()
+    if options.bundle is not None:
+        return _race(options, flags, threads)
     engines = {"shipped": load_agent(None), **{str(path): opened(path) for path in options.models}}
     if options.grammar:
         engines |= {f"{path}, grammar": OnnxEngine(path, threads=options.threads, grammar=True) for path in options.models}
@@ -424,6 +432,21 @@ def _bench(options: argparse.Namespace) -> int:
     print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}")
     for name, stages in found.items():
         print(name, *(f"  {stage:11} {time}" for stage, time in stages.items()), sep="\n")
+    return 0
+
+
+def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> int:
+    from autoglm_lab.compress.agent import load_agent
+    from autoglm_lab.measure.race import Spread, race
+
+    generate = load_agent(None).generate if options.against else None
+    found = race(options.bundle, generate=generate, threads=options.threads, count=options.requests, rounds=options.rounds)
+    if options.json:
+        print(json.dumps({"threads": threads, "cpu_flags": flags, **found}))
+        return 0
+    print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}")
+    for name, value in {**found.pop("ratios"), **found}.items():
+        print(f"{name:30} {Spread(**value)}")
     return 0
 
 

@@ -26,7 +26,7 @@ def bench(engines: Mapping[str, Engine], *, requests: int = 12, rounds: int = 3,
     """
     if not engines or requests < 1 or rounds < 1:
         raise ValueError(f"there are {len(engines)} engines, {requests} requests and {rounds} rounds; one of each is needed")
-    asked = [_request(FIRST_PHONE + seed * 4096 + number, spoken=number % 2 == 1) for number in range(requests)]
+    asked = questions(requests, seed)
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
     for turn in tqdm(range(rounds + 1), desc="answering", unit="round", leave=False):
         for name, engine in engines.items():  # all requests in a row: on a phone no other agent drives the weights out of the cache
@@ -36,6 +36,13 @@ def bench(engines: Mapping[str, Engine], *, requests: int = 12, rounds: int = 3,
                     taken[name].append(_stages(answer))
     return {name: {stage: Timing.of([row[stage] for row in rows if stage in row]) for stage in _names(rows)}
             for name, rows in taken.items()}  # fmt: skip
+
+
+def questions(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """What an engine is asked: every second request is spoken. ValueError for none."""
+    if count < 1:
+        raise ValueError(f"{count} requests are asked for; at least one is needed")
+    return [_request(FIRST_PHONE + seed * 4096 + number, spoken=number % 2 == 1) for number in range(count)]
 
 
 def _request(number: int, spoken: bool) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def attend(
     found = weights[..., : 2 * reach] @ near_value
     if pattern == "strided":
         found = found + (weights[..., 2 * reach :].transpose(-2, -3) @ value.transpose(-2, -3)).transpose(-2, -3)
-    return found.flatten(-3, -2)[..., :tokens, :]
+    answer: Tensor = found.flatten(-3, -2)[..., :tokens, :]
+    return answer
 
 
 def allowed(tokens: int, pattern: Pattern = "dense", reach: int | None = None) -> Bool[Tensor, "T T"]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from autoglm_lab.cli import main
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import Scheme, packed_layer, quantize_weights
@@ -18,6 +19,7 @@ from autoglm_lab.compress.recipe import apply, named
 from autoglm_lab.export.bundle import bundle, count_nodes, integer_products
 from autoglm_lab.export.graphs import agent_graphs, onnx_module
 from autoglm_lab.export.integers import exportable
+from autoglm_lab.measure.bench import questions
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import MANIFEST, Bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
@@ -301,8 +303,25 @@ def test_the_command_line_takes_a_bundle_and_loads_no_torch(whole):
 
 
 def test_export_writes_a_bundle_from_the_command_line(tmp_path, capsys):
-    from autoglm_lab.cli import main
-
     assert main(["export", "--model", str(tmp_path / "none"), "--out", str(tmp_path / "b")]) == 2
     assert "holds no config.json" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_a_bundle_is_raced(whole, capsys):
+    asked = ["bench", "--bundle", str(whole), "--against", "generate", "--requests", "2", "--rounds", "1", "--json"]
+    assert main(asked) == 0
+    told = json.loads(capsys.readouterr().out)
+    ratios = told["ratios"]
+    assert set(ratios) == {"cache_vs_recompute", "grammar_vs_free", "answer_vs_generate", "answer_by_grammar_vs_generate"}
+    for ratio in ratios.values():
+        assert ratio["lo"] <= ratio["median"] <= ratio["hi"] and ratio["runs"] >= 1
+    assert ratios["cache_vs_recompute"]["median"] > 1.5, "128 tokens read again and again"
+    assert 0 < told["cold_start_s"]["median"] < 60 and 20 < told["peak_rss_mb"]["median"] < 400
+    assert told["decode_tokens_per_s"]["median"] < told["prefill_tokens_per_s"]["median"]
+    assert 0 < told["bandwidth_share"]["median"] < 3
+
+
+def test_generate_is_a_witness(agent):
+    for request in questions(2):
+        assert agent.generate(request) == agent.answer(**request).answer.text

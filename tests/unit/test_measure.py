@@ -9,6 +9,7 @@ import pytest
 from autoglm_lab.cli import main
 from autoglm_lab.measure.bench import bench
 from autoglm_lab.measure.machine import cpu_flags
+from autoglm_lab.measure.race import Spread
 from autoglm_lab.measure.timing import Timing, paired
 from autoglm_lab.runtime.engine import Answer, Stream
 
@@ -70,4 +71,17 @@ def test_bench_tells_the_machine(capsys):
     assert told["threads"] == 1 and set(told["engines"]) == {"shipped"}
     assert {"features", "image", "audio", "prefill", "decode", "first_token", "total"} <= set(told["engines"]["shipped"])
     assert main(["bench", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_spreads_say_how_they_were_made():
+    found = Spread.of([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert (found.median, found.lo, found.hi, found.runs) == (3.0, 1.2, 4.8, 5)
+    assert str(found) == "3 (1.2 to 4.8, 5 runs)"
+
+
+def test_a_race_needs_a_bundle(capsys):
+    assert main(["bench", "--against", "generate"]) == 2
+    assert "--bundle" in capsys.readouterr().err
+    assert main(["bench", "--bundle", "nowhere"]) == 2
     assert "nowhere" in capsys.readouterr().err

@@ -1,0 +1,157 @@
+"""A bundle against the other ways to the same answer: ratios of times that were measured in turns, and what it needs besides."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from autoglm_lab.measure.bench import questions
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+
+PROMPT, WRITTEN = 64, 128  # tokens read at once, and written one by one
+READ_BYTES = 2**28  # more than any cache holds
+
+# what a fresh process does: import, open, answer; it tells its peak of memory in MB
+COLD = """
+import resource, sys
+import numpy as np
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
+OnnxEngine(sys.argv[1]).answer("open Settings", np.load(sys.argv[2])).answer
+if sys.platform == "linux":  # where the peak of resource counts the parent's pages as well
+    print(next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, and 5th and 95th percentile, of something that was measured several times."""
+
+    median: float
+    lo: float
+    hi: float
+    runs: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """What several runs come to.
+
+        >>> Spread.of([2.0, 4.0, 3.0]).median
+        3.0
+        """
+        median, lo, hi = (round(float(np.percentile(values, share)), 3) for share in (50, 5, 95))
+        return cls(median, lo, hi, len(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:g} ({self.lo:g} to {self.hi:g}, {self.runs} runs)"
+
+
+def race(folder: Path, *, generate: Callable[[dict[str, Any]], object] | None = None, threads: int | None = None, count: int = 6,
+         rounds: int = 3) -> dict[str, Any]:  # fmt: skip
+    """What a bundle is worth, in one run on this machine.
+
+    In `ratios`: `cache_vs_recompute` (writing 128 tokens), `grammar_vs_free` (a whole answer), and with `generate`, which answers
+    the same request in another way, `answer_vs_generate`. Beside them `cold_start_s` and `peak_rss_mb` of a fresh process up to
+    its first answer, `prefill_tokens_per_s`, `decode_tokens_per_s`, and `bandwidth_share`: the bytes of weights that decoding
+    reads in a second as a share of what this machine reads at most. ValueError without requests or rounds.
+    """
+    free, held = (OnnxEngine(folder, threads=threads, grammar=grammar) for grammar in (False, True))
+    asked = questions(count)
+    ratios = {"cache_vs_recompute": _ratio(lambda: _write(free, cached=False), lambda: _write(free, cached=True), rounds)}
+    ways: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
+        "grammar_vs_free": (lambda request: free.answer(**request).answer, lambda request: held.answer(**request).answer)
+    }
+    if generate is not None:
+        ways["answer_vs_generate"] = (generate, lambda request: free.answer(**request).answer)
+        ways["answer_by_grammar_vs_generate"] = (generate, lambda request: held.answer(**request).answer)
+    for name, (slow, fast) in ways.items():
+        ratios[name] = _ratios(slow, fast, asked, rounds)
+    prefill, decode = _tokens_per_s(free, 5 * rounds)
+    weights = free.bundle.path("step").stat().st_size
+    shares = [weights * speed / reach for speed, reach in zip(decode, _read_bytes_per_s(threads, 5 * rounds), strict=True)]
+    cold = [_cold_start(folder) for _ in range(rounds + 1)][1:]
+    return {
+        "ratios": {name: asdict(ratio) for name, ratio in ratios.items()},
+        "cold_start_s": asdict(Spread.of([seconds for seconds, _ in cold])),
+        "peak_rss_mb": asdict(Spread.of([megabytes for _, megabytes in cold])),
+        "prefill_tokens_per_s": asdict(Spread.of(prefill)),
+        "decode_tokens_per_s": asdict(Spread.of(decode)),
+        "bandwidth_share": asdict(Spread.of(shares)),
+    }
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = perf_counter()
+    call()
+    return perf_counter() - began
+
+
+def _ratio(slow: Callable[[], object], fast: Callable[[], object], runs: int) -> Spread:
+    """How many times longer `slow` takes, run by run, after one that does not count."""
+    pairs = [(_seconds(slow), _seconds(fast)) for _ in range(runs + 1)][1:]
+    return Spread.of([a / b for a, b in pairs])
+
+
+def _ratios(slow: Callable[[Any], object], fast: Callable[[Any], object], asked: Sequence[Any], rounds: int) -> Spread:
+    """The same over requests. Each agent gets all of them in a row: on a phone no other drives its weights out of the cache."""
+    bar = tqdm(range(rounds + 1), desc="racing", unit="round", leave=False)
+    taken = [[[_seconds(lambda way=way, r=request: way(r)) for request in asked] for way in (slow, fast)] for _ in bar]  # type: ignore[misc]
+    return Spread.of([a / b for turn in taken[1:] for a, b in zip(*turn, strict=True)])
+
+
+def _write(engine: OnnxEngine, cached: bool, count: int = WRITTEN) -> None:
+    """Write tokens after a short prompt, reading each once, or all of them again for each."""
+    given = {**engine.nothing, "present": np.zeros(2, np.float32)}
+    ids, unread = [10] * 16, [10] * 16
+    step = Step(engine.sessions["step"], given, len(ids) + count)
+    for _ in range(count):
+        if not cached:
+            step, unread = Step(engine.sessions["step"], given, len(ids) + count), ids
+        unread = [int(step.scores(unread).argmax())]
+        ids = [*ids, *unread]
+
+
+def _tokens_per_s(engine: OnnxEngine, runs: int) -> tuple[list[float], list[float]]:
+    """Tokens per second of a prompt that is read at once, and of tokens that are written one by one."""
+    given = {**engine.nothing, "present": np.zeros(2, np.float32)}
+    prefill, decode = [], []
+    for _ in range(runs + 1):
+        step = Step(engine.sessions["step"], given, PROMPT + 16)
+        prefill.append(PROMPT / _seconds(lambda step=step: step.scores([10] * PROMPT)))  # type: ignore[misc]
+        decode.append(16 / _seconds(lambda step=step: [step.scores([10]) for _ in range(16)]))  # type: ignore[misc]
+    return prefill[1:], decode[1:]
+
+
+def _read_bytes_per_s(threads: int | None, runs: int) -> list[float]:
+    """How fast this machine reads memory with so many threads: sums over an array that no cache holds."""
+    count = threads or os.cpu_count() or 1
+    parts = np.array_split(np.ones(READ_BYTES // 4, np.float32), count)
+    with ThreadPoolExecutor(count) as pool:
+        taken = [_seconds(lambda: list(pool.map(np.sum, parts))) for _ in range(runs + 1)]
+    return [READ_BYTES / seconds for seconds in taken[1:]]
+
+
+def _cold_start(folder: Path) -> tuple[float, float]:
+    """Seconds from nothing to the first answer in a process of its own, and its peak of memory in MB. RuntimeError if it fails."""
+    with tempfile.TemporaryDirectory() as place:
+        screen = Path(place) / "screen.npy"
+        np.save(screen, np.full((224, 224, 3), 127, np.uint8))
+        began = perf_counter()
+        ran = subprocess.run([sys.executable, "-c", COLD, str(folder), str(screen)], capture_output=True, text=True, check=False)
+        seconds = perf_counter() - began
+    if ran.returncode:
+        raise RuntimeError(f"a fresh process did not answer: {ran.stderr.strip().splitlines()[-1:]}")
+    return seconds, float(json.loads(ran.stdout))
