@@ -353,11 +353,12 @@ def _export(options: argparse.Namespace) -> int:
     from autoglm_lab.export.bundle import bundle
     from autoglm_lab.measure.report import Report
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
-    from autoglm_lab.training.measured import measured_in_runtime
+    from autoglm_lab.training.measured import measured_in_runtime, sample_requests
 
     engine, made = load_agent(options.model), options.model or Path()
     recipe = Recipe.read(made / "recipe.json") if (made / "recipe.json").exists() else Recipe()
-    bundle(engine, options.out, recipe)
+    screens = [request.image for request in sample_requests(64)] if recipe.round_inputs else []
+    bundle(engine, options.out, recipe, screens=screens)
     exported = OnnxEngine(options.out)
     told: dict[str, Any] = {"bundle": str(options.out), "bytes": exported.bundle.bytes}
     if options.tasks:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from autoglm_lab.compress.quantization import PackedLinear
 from autoglm_lab.compress.recipe import Recipe
+from autoglm_lab.export.convolutions import integer_convolutions
 from autoglm_lab.export.graphs import OPSET, agent_graphs
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.paths import whole_folder
 from autoglm_lab.runtime.bundle import FORMAT, GRAPHS, MANIFEST, TOKENIZER, digest
+from autoglm_lab.runtime.features import image_features
 
 KERNELS = ("MatMulInteger", "MatMulNBits")  # that multiply integers
 
 
-def bundle(engine: TorchEngine, out: Path, recipe: Recipe | None = None) -> None:
+def bundle(engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, screens: Sequence[Any] = ()) -> None:
     """Write an agent, compressed or not, as a bundle; a kill at any moment leaves the old folder or the new one.
 
+    With `screens`, pictures of any kind, the convolutions that see are computed with integers; their ranges come from these.
     ValueError for a layer without a kernel, and when the file would multiply fewer layers as integers than the model has.
     """
     graphs = agent_graphs(engine.model)
     _check_integers(engine, graphs)
+    if screens:
+        graphs["image"] = integer_convolutions(graphs["image"], [image_features(screen)[None] for screen in screens])
     with whole_folder(out) as part:
         for name, content in graphs.items():
             (part / GRAPHS[name]).write_bytes(content)

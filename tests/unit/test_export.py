@@ -17,6 +17,7 @@ from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import Scheme, packed_layer, quantize_weights
 from autoglm_lab.compress.recipe import apply, named
 from autoglm_lab.export.bundle import bundle, count_nodes, integer_products
+from autoglm_lab.export.convolutions import integer_convolutions, runtime_nodes
 from autoglm_lab.export.graphs import agent_graphs, onnx_module
 from autoglm_lab.export.integers import exportable
 from autoglm_lab.measure.bench import questions
@@ -325,3 +326,34 @@ def test_a_bundle_is_raced(whole, capsys):
 def test_generate_is_a_witness(agent):
     for request in questions(2):
         assert agent.generate(request) == agent.answer(**request).answer.text
+
+
+def test_a_strangers_convolutions_are_computed_with_integers():
+    torch.manual_seed(1)
+    layers = [part for i, o in ((3, 16), (16, 16), (16, 32))
+              for part in (nn.Conv2d(i, o, 3, 2, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU())]  # fmt: skip
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 16, 5))
+    for _ in range(3):
+        network(normal(8, 3, 32, 32))  # batch norms that have seen something
+    graph = onnx_module(network, {"pixels": normal(1, 3, 32, 32)})
+    examples = [normal(1, 3, 32, 32, seed=seed).numpy() for seed in range(8)]
+    made = integer_convolutions(graph, examples)
+    assert runtime_nodes(graph)["QLinearConv"] == 0 and runtime_nodes(made)["QLinearConv"] == 3
+    assert len(made) < 0.75 * len(graph)
+    x = normal(1, 3, 32, 32, seed=99)
+    [rounded], [wanted] = run(made, pixels=x), run(graph, pixels=x)
+    assert 0 < np.linalg.norm(rounded - wanted) < 0.1 * np.linalg.norm(wanted)
+    with pytest.raises(ValueError, match="no example"):
+        integer_convolutions(graph, [])
+    with pytest.raises(ValueError, match="none of the convolutions"):
+        integer_convolutions(onnx_module(nn.Linear(4, 2), {"x": normal(3, 4)}), [normal(3, 4).numpy()])
+
+
+def test_an_agent_that_sees_with_integers_answers_as_before(agent, requests, tmp_path):
+    bundle(agent, tmp_path / "seeing", screens=[request.image for request in typed_requests(World(4242), 16)])
+    exported = OnnxEngine(tmp_path / "seeing")
+    graph = exported.bundle.path("image").read_bytes()
+    assert runtime_nodes(graph)["QLinearConv"] == sum(isinstance(m, nn.Conv2d) for m in agent.model.modules())
+    given, wanted = (OneByOne(e).answer_many(requests) for e in (exported, agent))
+    hits, most = (sum(right(r, a) for r, a in zip(requests, answers, strict=True)) for answers in (given, wanted))
+    assert hits >= most - 1

@@ -1,0 +1,75 @@
+"""Convolutions that are computed with integers, by the runtime's own static quantiser.
+
+What flows between two convolutions has to be rounded with a scale that is known beforehand, and what is added to it with the
+same tools; batch norms have to be part of the weights. The quantiser of ONNX Runtime does all three on the finished graph, from
+the ranges that pictures of real screens give.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+ROUNDED = ("Conv", "Relu", "Add")  # operators between which integers flow
+INTEGER = "QLinearConv"  # what the runtime makes of a convolution between rounded inputs and outputs
+
+
+def integer_convolutions(graph: bytes, examples: Sequence[NDArray[np.float32]]) -> bytes:
+    """A graph of one input whose convolutions have 8-bit inputs, and weights of 7 bits: safe without VNNI, too.
+
+    ValueError without examples, and when the runtime would compute not a single convolution with integers.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    if not examples:
+        raise ValueError("there is no example; ranges of what flows between convolutions are taken from real pictures")
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self, name: str) -> None:
+            self.left: Iterator[NDArray[np.float32]] = iter(examples)
+            self.name = name
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            """The next example, until there is none."""
+            example = next(self.left, None)
+            return None if example is None else {self.name: example}
+
+    log = logging.getLogger()
+    level = log.level
+    log.setLevel(logging.ERROR)  # the quantiser asks for what was done just before
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            whole, folded, rounded = (Path(folder) / f"{name}.onnx" for name in ("whole", "folded", "rounded"))
+            whole.write_bytes(graph)
+            name = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).get_inputs()[0].name
+            quant_pre_process(str(whole), str(folded), skip_symbolic_shape=True)  # batch norms become part of the weights
+            quantize_static(
+                str(folded), str(rounded), Reader(name), quant_format=QuantFormat.QDQ, op_types_to_quantize=list(ROUNDED),
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
+            )  # fmt: skip
+            made = rounded.read_bytes()
+    finally:
+        log.setLevel(level)
+    if not runtime_nodes(made)[INTEGER]:
+        raise ValueError("the runtime computes none of the convolutions with integers; nothing was gained")
+    return made
+
+
+def runtime_nodes(graph: bytes) -> Counter[str]:
+    """How many nodes of each kind the runtime runs, after it has put together what belongs together."""
+    import onnx
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
