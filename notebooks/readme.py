@@ -43,7 +43,7 @@ def check(root: pathlib.Path) -> list[str]:
     text = (root / "README.md").read_text(encoding="utf-8")
     problems = unmeasured(text)
     wanted = blocks(root)
-    for name, source in (("results", RESULTS), ("claims", CLAIMS)):
+    for name, source in (("results", RESULTS), ("claims", CLAIMS), ("speed", CLAIMS)):
         if get(text, name) != wanted[name]:
             problems.append(f"README.md: the {name} are not those of {source}; {HOW}")
     shown, measured = rows(get(text, "chapters")), rows(wanted["chapters"])
@@ -58,7 +58,7 @@ def check(root: pathlib.Path) -> list[str]:
 
 def blocks(root: pathlib.Path) -> dict[str, str]:
     """The generated blocks by name."""
-    return {"chapters": chapters(root), "results": results(root), "claims": claims(root)}
+    return {"chapters": chapters(root), "results": results(root), "claims": claims(root), "speed": speed(root)}
 
 
 def chapters(root: pathlib.Path) -> str:
@@ -114,6 +114,8 @@ def claims(root: pathlib.Path) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in entries:
+        if entry["figure"]:
+            continue
         first = f"| {entry['report']} | {entry['runtime'] or 'PyTorch'} |"
         if not entry["success"]:
             lines.append(f"{first} | | | | | {entry['asked']} | {entry['reached']} |")
@@ -122,6 +124,27 @@ def claims(root: pathlib.Path) -> str:
         verdict = {"yes": "reached", "no": "missed"}.get(entry["reached"], entry["reached"])
         figures = f"{rate:.1%} | {low:.1%} to {high:.1%} | {size:.0%} | {-saved:+.0%}".replace("+0%", "0%").replace("-0%", "0%")
         lines.append(f"{first} {figures} | {entry['times_faster']}x | {entry['asked']} | {verdict} |")
+    return "\n".join(lines)
+
+
+def speed(root: pathlib.Path) -> str:
+    """How fast a bundle answers, beside other ways to the same answer."""
+    path = root / CLAIMS
+    entries = []
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            entries = [entry for entry in csv.DictReader(file) if entry["figure"]]
+    if not entries:
+        return f"Speed is {NOT_YET}."
+    lines = [
+        "| Bundle | Figure | Median | 5 % to 95 % | Runs | Claimed | Asked | |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for entry in entries:
+        verdict = {"yes": "reached", "no": "missed"}.get(entry["reached"], entry["reached"])
+        spread = f"{entry['measured']} | {entry['measured_low']} to {entry['measured_high']} | {entry['runs']}"
+        figure = entry["figure"].replace("_", " ")
+        lines.append(f"| {entry['report']} | {figure} | {spread} | {entry['claimed']} | {entry['asked']} | {verdict} |")
     return "\n".join(lines)
 
 
@@ -161,5 +184,5 @@ def numbers(cells: list[str]) -> list[float]:
 
 def unmeasured(text: str) -> list[str]:
     """A problem for each block that still lacks a figure."""
-    names = ("chapters", "results", "claims")
+    names = ("chapters", "results", "claims", "speed")
     return [f"README.md: the {name} lack figures; {HOW}" for name in names if NOT_YET in get(text, name)]

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from autoglm_lab.measure.report import Report, read_reports
 from autoglm_lab.paths import data_dir
 
 COLUMNS = (
     "part", "report", "runtime", "claimed", "asked", "reached", "points_lost", "success", "low", "high", "n", "share_of_fp32_bytes",
-    "macs_saved", "parameters_saved", "times_faster", "first_token_times_faster", "forward_times_faster", "training", "command",
+    "macs_saved", "parameters_saved", "times_faster", "first_token_times_faster", "forward_times_faster", "figure", "measured",
+    "measured_low", "measured_high", "runs", "training", "command",
 )  # fmt: skip
 
 
@@ -92,6 +95,31 @@ class Claim:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class RaceClaim:
+    """One row about speed: a figure of `autoglm-lab bench --bundle`, and the least or the most that is asked of it."""
+
+    part: str
+    figure: str
+    claimed: str = ""
+    least: float | None = None
+    most: float | None = None
+
+    def row(self, bundle: str, found: Mapping[str, Any]) -> dict[str, str]:
+        """The figure beside what is asked; `found` is what `bench --json` printed. KeyError when it holds no such figure."""
+        spread = found["ratios"].get(self.figure) or found[self.figure]
+        asked = "" if self.least is None else f"at least {self.least:g}"
+        asked += "" if self.most is None else f"at most {self.most:g}"
+        reached = (self.least is None or spread["median"] >= self.least) and (self.most is None or spread["median"] <= self.most)
+        return {
+            "part": self.part, "report": bundle, "runtime": ORT, "claimed": self.claimed, "asked": asked,
+            "reached": ("yes" if reached else "no") if asked else "", "figure": self.figure, "measured": f"{spread['median']:.4g}",
+            "measured_low": f"{spread['lo']:.4g}", "measured_high": f"{spread['hi']:.4g}", "runs": f"{spread['runs']}",
+            "command": f"autoglm-lab compress --recipe {bundle} --out small; autoglm-lab export --model small --out bundle; "
+                       "autoglm-lab bench --bundle bundle --against generate",
+        }  # fmt: skip
+
+
 def _known(value: float | None) -> float:
     if value is None:
         raise ValueError("a report lacks a figure; measure it with `autoglm-lab compress --tasks`")
@@ -122,6 +150,17 @@ CLAIMS = (
     Claim("B9", "int2", "< 1 % loss", regained="int2_rounded"),
     Claim("B10", "small", "-62 % latency, 1.5 % loss", points=1.5, faster=1 / 0.38, runtime=ORT),
 )
+RACES = (
+    RaceClaim("A5", "cache_vs_recompute", "230 -> 68 ms, 3.4x", least=6),
+    RaceClaim("C3", "answer_vs_generate", least=8),
+    RaceClaim("C3", "answer_by_grammar_vs_generate"),
+    RaceClaim("A5", "grammar_vs_free"),
+    RaceClaim("C9", "cold_start_s", "start 0.9 s", most=0.6),
+    RaceClaim("C9", "peak_rss_mb", "280 MB", most=150),
+    RaceClaim("C3", "prefill_tokens_per_s"),
+    RaceClaim("C3", "decode_tokens_per_s"),
+    RaceClaim("C3", "bandwidth_share"),
+)
 
 
 def table() -> str:
@@ -139,6 +178,9 @@ def table() -> str:
         else:
             writer.writerow({"part": claim.part, "report": claim.report, "runtime": claim.runtime, "claimed": claim.claimed,
                              "asked": claim.asked(), "reached": UNKNOWN})  # fmt: skip
+    for path in sorted((folder / "race").glob("*.json")):
+        found = json.loads(path.read_text("utf-8"))
+        writer.writerows(race.row(path.stem, found) for race in RACES)
     return text.getvalue()
 
 

@@ -33,23 +33,41 @@ def image_features(image: Any) -> Array:
     """
     pixels, white = _rgb(image)
     height, width, _ = pixels.shape
-    short = _shrunk(pixels.reshape(height, -1), height).reshape(IMAGE_SIDE, width, 3)
-    small = _shrunk(np.ascontiguousarray(short.transpose(1, 0, 2)).reshape(width, -1), width).reshape(IMAGE_SIDE, IMAGE_SIDE, 3)
-    return np.ascontiguousarray(np.clip(small.transpose(2, 1, 0) * (1 / white), 0, 1), dtype=np.float32)
+    small = _narrow(_shrunk(pixels.reshape(height, -1), height), width).reshape(IMAGE_SIDE, IMAGE_SIDE, 3)
+    return np.ascontiguousarray(np.clip(small.transpose(2, 0, 1) * (1 / white), 0, 1), dtype=np.float32)
 
 
-def _shrunk(lines: Array, count: int) -> Array:
-    """`count` lines resized to 224, four at a time: each is a sum over the few old ones that its filter reaches, not over all."""
+def _shrunk(lines: NDArray[Any], count: int) -> Array:
+    """`count` lines resized to 224, four at a time: each is a sum over the few old ones that its filter reaches, not over all.
+
+    Bytes become floats only here, as many as fit in a cache.
+    """
     weights, bands = resize_matrix(count, IMAGE_SIDE)
     out = np.empty((IMAGE_SIDE, lines.shape[1]), np.float32)
     for row in range(0, IMAGE_SIDE, 4):
         first, last = bands[row][0], bands[row + 3][1]
-        np.matmul(weights[row : row + 4, first:last], lines[first:last], out=out[row : row + 4])
+        near = lines[first:last].astype(np.float32, copy=False)
+        np.matmul(weights[row : row + 4, first:last], near, out=out[row : row + 4])
     return out
 
 
-def _rgb(image: Any) -> tuple[Array, float]:
-    """Pixels as [height, width, 3] float32 from 0 to white, and white: of bytes it is 255, so that few values are divided later."""
+def _narrow(lines: Array, count: int) -> Array:
+    """Lines of `count` pixels of three colours resized to 224 pixels, four at a time."""
+    return np.concatenate([lines[:, first:last] @ weights for first, last, weights in _pixel_bands(count)], axis=1)
+
+
+@lru_cache(maxsize=32)
+def _pixel_bands(count: int) -> list[tuple[int, int, Array]]:
+    """For four pixels of a short line each: which values of a long line they need, and the weights of these for their colours."""
+    weights, bands = resize_matrix(count, IMAGE_SIDE)
+    reach = [(bands[row][0], bands[row + 3][1]) for row in range(0, IMAGE_SIDE, 4)]
+    colours = np.eye(3, dtype=np.float32)
+    return [(3 * first, 3 * last, np.kron(weights[4 * place : 4 * place + 4, first:last].T, colours))
+            for place, (first, last) in enumerate(reach)]  # fmt: skip
+
+
+def _rgb(image: Any) -> tuple[NDArray[Any], float]:
+    """Pixels as [height, width, 3] from 0 to white, and white: of bytes it is 255, so that few values are divided later."""
     if hasattr(image, "convert"):
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} pixels are read")
@@ -65,6 +83,8 @@ def _rgb(image: Any) -> tuple[Array, float]:
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
         raise ValueError(f"an image has shape [height, width] or [height, width, 1 to 4 channels], got {list(pixels.shape)}")
     white = 255.0 if pixels.dtype == np.uint8 else 1.0
+    if white == 255 and pixels.shape[2] == 3:
+        return pixels, white
     scaled = pixels.astype(np.float32)
     if white == 1 and (not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1.0001):
         raise ValueError("pixel values have to be uint8, or floats between 0 and 1")

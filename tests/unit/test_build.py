@@ -167,6 +167,8 @@ README = textwrap.dedent(
     <!-- results:end -->
     <!-- claims:begin -->
     <!-- claims:end -->
+    <!-- speed:begin -->
+    <!-- speed:end -->
     """
 )
 
@@ -176,7 +178,7 @@ def test_readme_shows_what_was_measured(chapter, capsys):
     (root / "README.md").write_text(README)
     target, notebook = build.targets(chapter)[0], build.derive(chapter)[0]
     nbformat.write(notebook, target)
-    assert len(readme.update(root)) == 3
+    assert len(readme.update(root)) == 4
     (root / "build").mkdir()
     figures = {"notebooks": {"notebooks/00_adding.ipynb": {"seconds": 30, "peak_rss_mb": 400}}}
     (root / "build/notebooks.json").write_text(json.dumps(figures))
@@ -187,9 +189,11 @@ def test_readme_shows_what_was_measured(chapter, capsys):
     (root / "data/model").mkdir(parents=True)
     (root / "data/model/results.json").write_text(json.dumps(results))
     (root / "data/claims.csv").write_text(
-        "report,runtime,asked,reached,success,low,high,share_of_fp32_bytes,macs_saved,times_faster\n"
-        "four,ONNX Runtime,at most 1 points lost,yes,0.975,0.963,0.983,0.144,0.000,1.61\n"
-        "cut,,MACs -40%,no,0.8,0.7,0.9,0.3,0.4,1.04\nnew,,,not measured,,,,,,\n"
+        "report,runtime,asked,reached,success,low,high,share_of_fp32_bytes,macs_saved,times_faster,"
+        "claimed,figure,measured,measured_low,measured_high,runs\n"
+        "four,ONNX Runtime,at most 1 points lost,yes,0.975,0.963,0.983,0.144,0.000,1.61,,,,,,\n"
+        "cut,,MACs -40%,no,0.8,0.7,0.9,0.3,0.4,1.04,,,,,,\nnew,,,not measured,,,,,,,,,,,,\n"
+        "four,ONNX Runtime,at most 0.6,yes,,,,,,,start 0.9 s,cold_start_s,0.27,0.25,0.3,3\n"
     )
     assert readme.update(root) == []
     text = (root / "README.md").read_text()
@@ -199,6 +203,7 @@ def test_readme_shows_what_was_measured(chapter, capsys):
     assert "| four | ONNX Runtime | 97.5% | 96.3% to 98.3% | 14% | 0% | 1.61x | at most 1 points lost | reached |" in text
     assert "| cut | PyTorch | 80.0% | 70.0% to 90.0% | 30% | -40% | 1.04x | MACs -40% | missed |" in text
     assert "| new | PyTorch | | | | | |  | not measured |" in text
+    assert "| four | cold start s | 0.27 | 0.25 to 0.3 | 3 | start 0.9 s | at most 0.6 | reached |" in text
     assert readme.check(root) == []
 
     figures["notebooks"]["notebooks/00_adding.ipynb"]["peak_rss_mb"] = 900

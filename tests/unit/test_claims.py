@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autoglm_lab.compress.recipe import Recipe, named
-from autoglm_lab.measure.claims import CLAIMS, Claim, table
+from autoglm_lab.measure.claims import CLAIMS, RACES, Claim, RaceClaim, table
 from autoglm_lab.measure.report import Report, read_reports
 from autoglm_lab.paths import data_dir
 
@@ -82,3 +82,27 @@ def test_the_shipped_table_is_what_the_shipped_reports_give():
     in_runtime = read_reports(data_dir() / "reports" / "onnx")
     assert {claim.report for claim in CLAIMS if claim.runtime} >= set(in_runtime) - {"whole"}
     assert all(report.runtime == "ONNX Runtime" and (report.n or 0) >= 1000 for report in in_runtime.values())
+
+
+def test_a_race_is_won_or_lost_by_its_median():
+    found = {"ratios": {"cache": {"median": 6.5, "lo": 5.9, "hi": 7.0, "runs": 3}},
+             "cold_start_s": {"median": 0.7, "lo": 0.6, "hi": 0.8, "runs": 3}}  # fmt: skip
+    won, lost = RaceClaim("A5", "cache", "3.4x", least=6).row("b", found), RaceClaim("C9", "cold_start_s", most=0.6).row("b", found)
+    assert (won["asked"], won["reached"], won["measured"], won["measured_low"], won["runs"]) == (
+        "at least 6",
+        "yes",
+        "6.5",
+        "5.9",
+        "3",
+    )
+    assert (lost["asked"], lost["reached"]) == ("at most 0.6", "no")
+    assert RaceClaim("A5", "cache").row("b", found)["reached"] == ""
+    with pytest.raises(KeyError):
+        RaceClaim("A5", "tokens").row("b", found)
+
+
+def test_every_shipped_race_has_every_figure():
+    races = list((data_dir() / "reports" / "race").glob("*.json"))
+    assert races
+    lines = [line for line in table().splitlines() if "bench --bundle" in line]
+    assert len(lines) == len(races) * len(RACES)
