@@ -12,6 +12,7 @@ from autoglm_lab.compress.quantization import PackedLinear
 from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.export.convolutions import integer_convolutions
 from autoglm_lab.export.graphs import OPSET, agent_graphs
+from autoglm_lab.export.verify import verify
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.paths import whole_folder
 from autoglm_lab.runtime.bundle import FORMAT, GRAPHS, MANIFEST, TOKENIZER, digest
@@ -24,10 +25,13 @@ def bundle(engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, scre
     """Write an agent, compressed or not, as a bundle; a kill at any moment leaves the old folder or the new one.
 
     With `screens`, pictures of any kind, the convolutions that see are computed with integers; their ranges come from these.
-    ValueError for a layer without a kernel, and when the file would multiply fewer layers as integers than the model has.
+    Every graph is compared with the model at several lengths first, and the manifest says how far they are apart (`verify`).
+    ValueError for a layer without a kernel, a graph that computes something else, and when the file would multiply fewer layers as
+    integers than the model has.
     """
     graphs = agent_graphs(engine.model)
     _check_integers(engine, graphs)
+    apart = verify(engine.model, graphs)
     if screens:
         graphs["image"] = integer_convolutions(graphs["image"], [image_features(screen)[None] for screen in screens])
     with whole_folder(out) as part:
@@ -40,6 +44,7 @@ def bundle(engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, scre
             "opset": OPSET,
             "recipe": json.loads((recipe or Recipe()).to_json()),
             "places": engine.model.config.max_position_embeddings,
+            "apart": {name: float(f"{share:.2g}") for name, share in apart.items()},
             "end": engine.processor.tokenizer.eos_token_id,
             "files": {name: {"bytes": (part / name).stat().st_size, "sha256": digest(part / name)} for name in files},
         }

@@ -7,6 +7,7 @@ import inspect
 import io
 import logging
 import warnings
+from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
@@ -67,6 +68,7 @@ def onnx_module(
         quiet.setLevel(level)
     assert program is not None
     made = program.model_proto
+    name_nodes(made)
     for part in (made.graph, *made.graph.node, *made.graph.value_info):  # where each line came from: a megabyte nobody reads
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
@@ -75,6 +77,13 @@ def onnx_module(
     except onnx.checker.ValidationError as error:
         raise ValueError(f"the exported file breaks a rule of ONNX: {error}") from error
     return bytes(made.SerializeToString())
+
+
+def name_nodes(model: Any) -> None:
+    """Call every node by the module that it was traced in, so that it can be found in a profile: `layers.0.mlp/linear_3`."""
+    for node in model.graph.node:
+        scopes = next((literal_eval(entry.value) for entry in node.metadata_props if entry.key.endswith("name_scopes")), ["", ""])
+        node.name = f"{scopes[-2] if len(scopes) > 1 else ''}/{node.output[0]}"
 
 
 def _has_kernels(model: Any) -> bool:

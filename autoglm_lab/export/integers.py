@@ -7,7 +7,8 @@ integers, by one of three kernels:
 - one scale for a channel: the input is rounded to 8 bits as it comes (`DynamicQuantizeLinear`), then `MatMulInteger`;
 - inputs have learned or calibrated ranges: quantise and dequantise nodes on either side, which the runtime fuses.
 
-Convolutions and embeddings are only stored as integers and computed with floats. Channels should have 7 bits: on x86
+Convolutions and embeddings are only stored as integers and computed with floats; `convolutions.integer_convolutions` goes on from
+there. Channels should have 7 bits: on x86
 processors without VNNI two products of 8-bit numbers may overflow the 16 bits in which they are added. These modules exist to be
 exported: run in PyTorch they give nothing that means anything.
 """

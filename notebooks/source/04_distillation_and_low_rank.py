@@ -256,15 +256,16 @@ print(
 # ## Thorough training
 #
 # These were measured on steps that nobody trained on, half of them spoken. A student needs its training: with the teacher
-# (`autoglm-lab compress --recipe student --steps STEPS --rate RATE --tasks 500 --out small`) or without (`--alone`). Thin
-# matrices that were fitted to their outputs (`--recipe rank40`) may need none at all.
+# (`autoglm-lab compress --recipe student --steps STEPS --rate RATE --tasks 500 --out small`) or without (`--alone`). With
+# `--thoughts` it is shown what the teacher thinks as well, but only at the end: half the layers have to go ways of their own in
+# between. Thin matrices that were fitted to their outputs (`--recipe rank40`) may need no training at all.
 
 # %%
 from autoglm_lab.measure.report import read_reports
 from autoglm_lab.paths import data_dir
 
 known = read_reports() | read_reports(data_dir() / "reports" / "compared")
-for name in ("whole", "student", "rank40", "rank40_trained"):
+for name in ("whole", "student", "student_alone", "rank40", "rank40_trained"):
     print(known[name])
 
 
@@ -274,6 +275,7 @@ def compare(text, mine, other):
 
 
 compare(f"the student after {known['student'].steps} steps beside his teacher", known["student"], known["whole"])
+compare("the same student with a teacher beside the one without", known["student"], known["student_alone"])
 compare("thin matrices after training beside the same without", known["rank40_trained"], known["rank40"])
 
 # %% [markdown]

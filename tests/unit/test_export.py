@@ -1,5 +1,6 @@
 """Graphs, integers in them, bundles, and the engine that runs them without PyTorch."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from autoglm_lab.export.bundle import bundle, count_nodes, integer_products
 from autoglm_lab.export.convolutions import integer_convolutions, runtime_nodes
 from autoglm_lab.export.graphs import agent_graphs, onnx_module
 from autoglm_lab.export.integers import exportable
+from autoglm_lab.export.verify import verify
 from autoglm_lab.measure.bench import questions
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import MANIFEST, Bundle
@@ -357,3 +359,21 @@ def test_an_agent_that_sees_with_integers_answers_as_before(agent, requests, tmp
     given, wanted = (OneByOne(e).answer_many(requests) for e in (exported, agent))
     hits, most = (sum(right(r, a) for r, a in zip(requests, answers, strict=True)) for answers in (given, wanted))
     assert hits >= most - 1
+
+
+def test_a_graph_that_computes_something_else_is_not_written(agent, whole, tmp_path, monkeypatch):
+    assert all(share < 1e-4 for share in json.loads((whole / MANIFEST).read_text())["apart"].values())
+    graphs = {name: Bundle.open(whole).path(name).read_bytes() for name in ("image", "audio", "step")}
+    other = copy.deepcopy(agent.model)
+    with torch.no_grad():
+        other.layers[3].mlp.down_proj.weight.mul_(1.1)
+    with pytest.raises(ValueError, match=r"the step graph is .* away from the model \(1 tokens after 0, without a picture"):
+        verify(other, graphs)
+    with torch.no_grad():
+        other.audio_encoder.blocks[0].up.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="the audio graph is nan% away"):
+        verify(other, graphs)
+    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model: graphs)
+    with pytest.raises(ValueError, match="away from the model"):
+        bundle(TorchEngine(other, agent.processor), tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()

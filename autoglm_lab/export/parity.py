@@ -1,0 +1,105 @@
+"""Does the file compute what the model computes? Layer by layer, so that the first that does not can be named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Values = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """How far two versions of one layer's output are apart: the largest difference, as a share of the largest value."""
+
+    name: str
+    difference: float
+
+
+def layer_outputs(graph: bytes) -> dict[str, str]:
+    """For each module of an exported graph, in the order in which they end: the name of the last value that it computes."""
+    import onnx
+
+    last: dict[str, str] = {}
+    for node in onnx.load_from_string(graph).graph.node:
+        path, _, _ = node.name.rpartition("/")
+        parts = path.split(".") if path else []
+        for depth in range(1, len(parts) + 1):
+            name = ".".join(parts[:depth])
+            last.pop(name, None)
+            last[name] = node.output[0]
+    return last
+
+
+def file_layers(graph: bytes, feeds: Mapping[str, NDArray[np.generic]]) -> Values:
+    """What every module of a graph computes in ONNX Runtime, without any fusion: a fused node has no inside."""
+    import onnx
+
+    made, wanted = onnx.load_from_string(graph), layer_outputs(graph)
+    known = {value.name for value in made.graph.output}
+    for name in dict.fromkeys(wanted.values()):
+        if name not in known:
+            made.graph.output.append(onnx.ValueInfoProto(name=name))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    values = dict(zip((output.name for output in session.get_outputs()), session.run(None, dict(feeds)), strict=True))
+    return {layer: values[name] for layer, name in wanted.items() if values[name].dtype == np.float32}
+
+
+@torch.no_grad()
+def module_layers(module: nn.Module, example: Mapping[str, Tensor]) -> Values:
+    """What every submodule computes in PyTorch, where that is one tensor; of one that runs twice the last counts."""
+    found: Values = {}
+
+    def note(name: str) -> object:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                found.pop(name, None)
+                found[name] = output.detach().float().numpy()
+
+        return hook
+
+    training = module.training
+    hooks = [part.register_forward_hook(note(name)) for name, part in module.named_modules() if name]
+    try:
+        module.train(False)(*example.values())
+    finally:
+        module.train(training)
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def compare(mine: Values, right: Values) -> list[Layer]:
+    """The layers that two versions have in common, in the order of the second. ValueError when there is none."""
+    both = [name for name in right if name in mine and mine[name].shape == right[name].shape]
+    if not both:
+        raise ValueError("the two have no layer in common; was the file written by onnx_module, from the same module?")
+    return [Layer(name, _apart(mine[name], right[name])) for name in both]
+
+
+def _apart(mine: NDArray[np.float32], right: NDArray[np.float32]) -> float:
+    return float(np.abs(mine - right).max() / max(float(np.abs(right).max()), 1e-12))
+
+
+def first_diverging(layers: list[Layer], tolerance: float = 1e-4) -> Layer | None:
+    """The first layer that is further apart than it may be; None when all agree. NaN agrees with nothing."""
+    return next((layer for layer in layers if not layer.difference <= tolerance), None)
+
+
+def check_layers(module: nn.Module, example: Mapping[str, Tensor], graph: bytes, tolerance: float = 1e-4) -> list[Layer]:
+    """All layers of a module beside those of its file. ValueError names the first that diverges."""
+    layers = compare(file_layers(graph, {name: value.numpy() for name, value in example.items()}), module_layers(module, example))
+    wrong = first_diverging(layers, tolerance)
+    if wrong is not None:
+        raise ValueError(f"the file diverges in layer {wrong.name!r}: by {wrong.difference:.1e} of its largest value, "
+                         f"allowed is {tolerance:.0e}")  # fmt: skip
+    return layers

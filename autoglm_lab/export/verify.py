@@ -1,0 +1,90 @@
+"""Every graph of an agent beside the agent itself, at several lengths, before a bundle is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from autoglm_lab.compress.quantization import PackedLinear
+from autoglm_lab.export.graphs import flat_memories
+from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
+from autoglm_lab.runtime.onnx_engine import Step
+
+FLOATS, INTEGERS = 1e-3, 0.25  # kernels that round their inputs to 8 bits give other sums than PyTorch
+FRAMES = (4, 33, 160)  # mel frames of a sound
+READ = ((1, 1), (5, 1), (3, 40), (64, 2))  # tokens of a first and of a second pass
+
+
+def verify(model: PhoneGLMForConditionalGeneration, graphs: Mapping[str, bytes]) -> dict[str, float]:
+    """The largest distance of each graph's outputs from the model's, as a share of their norm.
+
+    Pictures, sounds of several lengths, and answers with and without either, in two passes of several lengths. ValueError names
+    the graph and the case when they are further apart than they may be, or hold what is no number.
+    """
+    packed = any(isinstance(layer, PackedLinear) for layer in model.modules())
+    allowed = INTEGERS if packed else FLOATS
+    worst: dict[str, float] = {}
+    for graph, case, mine, right in _cases(model.train(False), graphs):
+        apart = float(np.linalg.norm(mine - right) / max(float(np.linalg.norm(right)), 1e-12))
+        if not apart <= allowed:
+            raise ValueError(f"the {graph} graph is {apart:.1%} away from the model ({case}); allowed is {allowed:.1%}")
+        worst[graph] = max(worst.get(graph, 0.0), apart)
+    return worst
+
+
+Case = tuple[str, str, Any, Any]
+
+
+@torch.no_grad()
+def _cases(model: PhoneGLMForConditionalGeneration, graphs: Mapping[str, bytes]) -> Iterator[Case]:
+    rng = torch.Generator().manual_seed(0)
+    session = {
+        name: onnxruntime.InferenceSession(graph, _quiet(), providers=["CPUExecutionProvider"]) for name, graph in graphs.items()
+    }
+    side = model.config.image_size
+    pixels = torch.rand(1, 3, side, side, generator=rng)
+    cells = model.encode_image(pixels)
+    yield from _outputs("image", session, pixels, flat_memories(model, "image", cells), "a picture")
+    for frames in FRAMES:
+        mel = torch.randn(1, frames, model.config.mel_bins, generator=rng)
+        heard, _ = model.encode_audio(mel)
+        yield from _outputs("audio", session, mel, flat_memories(model, "audio", heard), f"{frames} frames of sound")
+    for seen in (False, True):
+        for hearing in (False, True):
+            yield from _steps(model, session["step"], cells if seen else None, heard if hearing else None, rng)
+
+
+def _outputs(graph: str, sessions: Mapping[str, Any], given: Tensor, right: tuple[Tensor, ...], case: str) -> Iterator[Case]:
+    found = sessions[graph].run(None, {sessions[graph].get_inputs()[0].name: given.numpy()})
+    for mine, value in zip(found, right, strict=True):
+        yield graph, case, mine, value.numpy()
+
+
+def _steps(
+    model: PhoneGLMForConditionalGeneration, session: Any, cells: Tensor | None, heard: Tensor | None, rng: torch.Generator
+) -> Iterator[Case]:
+    sound = None if heard is None else (heard, torch.ones(heard.shape[:2], dtype=torch.bool))
+    memories = model.remember(cells, sound, 1)
+    present = np.array([cells is not None, heard is not None], np.float32)
+    states = {f"{m}_{kind}_{place}": getattr(layer[m], kind).numpy() for place, layer in enumerate(memories)
+              for m in ("image", "audio") for kind in ("key", "value")}  # fmt: skip
+    for counts in READ:
+        step, past = Step(session, {"present": present, **states}, room=sum(counts)), None
+        for place, count in enumerate(counts):
+            ids = torch.randint(8, model.config.vocab_size, (1, count), generator=rng)
+            out = model(ids, memories=memories, past_key_values=past, use_cache=True, logits_to_keep=1)
+            past = out.past_key_values
+            case = f"{count} tokens after {sum(counts[:place])}, {'with' if cells is not None else 'without'} a picture, " \
+                   f"{'with' if heard is not None else 'without'} sound"  # fmt: skip
+            yield "step", case, step.scores(ids[0].tolist()), out.logits[0, -1].float().numpy()
+
+
+def _quiet() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return options
