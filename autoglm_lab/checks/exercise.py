@@ -20,6 +20,7 @@ CHAPTERS = {
     "05": "quantization",
     "06": "qat",
     "07": "decoding",
+    "08": "export",
 }
 
 

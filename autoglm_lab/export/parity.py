@@ -67,12 +67,13 @@ def module_layers(module: nn.Module, example: Mapping[str, Tensor]) -> Values:
 
         return hook
 
-    training = module.training
+    modes = {part: part.training for part in module.modules()}
     hooks = [part.register_forward_hook(note(name)) for name, part in module.named_modules() if name]
     try:
         module.train(False)(*example.values())
     finally:
-        module.train(training)
+        for part, mode in modes.items():
+            part.training = mode
         for hook in hooks:
             hook.remove()
     return found

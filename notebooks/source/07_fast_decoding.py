@@ -76,10 +76,8 @@ print(processor.tokenizer.decode(recompute(12)))
 class GrowingCache:
     """Keys and values [1, K, tokens, E] of each layer, made anew and one longer each time."""
 
-    is_compileable = False
-
     def __init__(self):
-        self.layers = {}
+        self.layers, self.is_compileable = {}, False
 
     def update(self, key, value, layer, *_):
         if layer in self.layers:
@@ -199,6 +197,7 @@ def one_pass(count):
     return call
 
 
+# %%
 counts = (1, 2, 4, 8, 16, 32, 64)
 took = paired({count: one_pass(count) for count in counts}, runs=15)
 each = [took[count].median_ms for count in counts]
@@ -404,6 +403,7 @@ def loss(pattern, reach=None):
     return float(torch.stack(losses).mean())
 
 
+# %%
 reaches = (2, 4, 8, 16, 32, 64)
 whole, windows, strides = loss("dense"), [loss("window", r) for r in reaches], [loss("strided", r) for r in reaches]
 lines("Answers of a model that sees less", {"window": (reaches, windows), "strides": (reaches, strides), "dense": (reaches, [whole] * len(reaches))},

@@ -159,6 +159,19 @@ PLANTED = {
         (lambda e, s: forced_from({a: {b: b for b in ways.values()} for a, ways in e.items()}, s), "states you passed"),
         (lambda e, s: [*forced_from(e, s), *([20] if s in (0, 2) else [])], "for the model to choose"),
     ],
+    "08.fold": [
+        (lambda w, m, v, g, b, e: (w * (g / (v + e) ** 0.5).reshape(1, -1, 1, 1), b - m * g / (v + e) ** 0.5), "first axis"),
+        (lambda w, m, v, g, b, e: ((w.T * g / (v + e)).T, b - m * g / (v + e)), "square root"),
+        (lambda w, m, v, g, b, e: ((w.T * g / (v + e) ** 0.5).T, b), "carry it"),
+        (lambda w, m, v, g, b, e: ((w.T * g / (v + e) ** 0.5).T, b - m), "scaled as well"),
+        (lambda w, m, v, g, b, e: ((w.T / (v + e) ** 0.5).T, b - m / (v + e) ** 0.5), "gamma"),
+    ],
+    "08.changing": [
+        (lambda s: [a for a in range(len(s[0])) if len({t[a] for t in s}) == 1], "never change"),
+        (lambda s: [a for a in range(len(s[0])) if s[0][a] != s[1][a]], "only later"),
+        (lambda s: [s[0][a] for a in range(len(s[0])) if len({t[a] for t in s}) > 1], "numbers of the axes"),
+        (lambda s: [a + 1 for a in range(len(s[0])) if len({t[a] for t in s}) > 1], "from zero"),
+    ],
 }  # fmt: skip
 EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}
 

@@ -73,3 +73,10 @@ def test_strangers_have_nothing_in_common(exported):
     other = nn.Sequential(nn.Linear(4, 3))
     with pytest.raises(ValueError, match="no layer in common"):
         compare(file_layers(graph, {"x": np.zeros((3, 4), np.float32)}), module_layers(other, {"x": torch.zeros(3, 4)}))
+
+
+def test_the_module_stays_in_its_modes(exported):
+    module, example, _ = exported
+    around = nn.Sequential(module)  # a new container trains, what it holds does not
+    module_layers(around, example)
+    assert around.training and not any(part.training for part in module.modules())
