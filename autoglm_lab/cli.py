@@ -102,6 +102,12 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--against", choices=("generate",), help="with --bundle: also against the model's generate() in PyTorch")
     bench.set_defaults(command=_bench)
 
+    doctor = commands.add_parser("doctor", help="can this machine run it: pass, warn or fail, and what would help")
+    doctor.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle that is to run here")
+    doctor.add_argument("--bits", type=float, help="instead of a bundle: a model of nine billion weights with so many bits each")
+    doctor.add_argument("--port", type=int, help="a port that has to be free")
+    doctor.set_defaults(command=_doctor)
+
     for command in (demo, ask, evaluate, compress, export):
         kinds = "model folder" if command in (compress, export) else "model folder or bundle"
         command.add_argument("--model", type=Path, help=f"{kinds} (default: the shipped model)")
@@ -109,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--grammar", action="store_true", help="let a bundle write nothing that does not parse, with fewer passes"
         )
-    for command in (demo, ask, train, evaluate, compress, export, recipes, bench):
+    for command in (demo, ask, train, evaluate, compress, export, recipes, bench, doctor):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
 
@@ -449,6 +455,31 @@ def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> 
     for name, value in {**found.pop("ratios"), **found}.items():
         print(f"{name:30} {Spread(**value)}")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from autoglm_lab.measure.machine import cpu_flags
+    from autoglm_lab.runtime.onnx_engine import OnnxEngine
+    from autoglm_lab.runtime.preflight import PHONE_9B, Machine, bundle_needs, examine, model_needs
+
+    if options.port is not None and not 1 <= options.port <= 65_535:
+        raise ValueError(f"port is {options.port}; ports are 1 to 65535")
+    if options.bundle is not None and options.bits is not None:
+        raise ValueError("give --bundle or --bits, not both")
+    needs = None
+    if options.bundle is not None:
+        engine = OnnxEngine(options.bundle)
+        needs = bundle_needs(options.bundle.name, engine.bundle.bytes, engine.cache_bytes_per_token)
+    elif options.bits is not None:
+        needs = model_needs("AutoGLM-Phone-9B", bits=options.bits, **PHONE_9B)
+    ports = [] if options.port is None else [options.port]
+    found = examine(Machine.here(cpu_flags(), ports=ports), needs, options.port)
+    arithmetic = [] if needs is None else list(needs.arithmetic)
+    if options.json:
+        print(json.dumps({"verdict": found.verdict, "findings": [asdict(line) for line in found], "arithmetic": arithmetic}))
+    else:
+        print(repr(found), *arithmetic, sep="\n")
+    return 1 if found.verdict == "fail" else 0
 
 
 def _recipes(options: argparse.Namespace) -> int:

@@ -75,6 +75,12 @@ class OnnxEngine:
         watch.lap("features")
         return Stream(spoken(self._tokens(ids, features, max_new_tokens, state, watch), self._text, watch))
 
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """What keys and values of one token take."""
+        shapes = [value.shape for value in self.sessions["step"].get_inputs() if value.name.startswith("past")]
+        return sum(4 * int(np.prod([size for size in shape if isinstance(size, int)])) for shape in shapes)
+
     def _text(self, ids: list[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=False)
         return text
