@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import io
 import logging
@@ -54,6 +53,8 @@ def onnx_module(
     if inspect.Parameter.VAR_POSITIONAL in kinds:  # what `*states` takes is one argument to the exporter
         first = kinds.index(inspect.Parameter.VAR_POSITIONAL)
         shapes[first:] = [tuple(shapes[first:])]
+    modes = {part: part.training for part in module.modules()}
+    module.train(False)
     quiet = logging.getLogger("torch.onnx")
     level, noise = quiet.level, io.StringIO()
     quiet.setLevel(logging.ERROR)
@@ -61,22 +62,27 @@ def onnx_module(
         with warnings.catch_warnings(), redirect_stdout(noise), redirect_stderr(noise):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                copy.deepcopy(module).eval(), tuple(example.values()), input_names=list(example), output_names=list(outputs),
+                module, tuple(example.values()), input_names=list(example), output_names=list(outputs),
                 dynamic_shapes=tuple(shapes), opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
             )  # fmt: skip
     finally:
         quiet.setLevel(level)
+        for part, mode in modes.items():
+            part.training = mode
     assert program is not None
     made = program.model_proto
+    del program  # it holds the weights once more
     name_nodes(made)
-    for part in (made.graph, *made.graph.node, *made.graph.value_info):  # where each line came from: a megabyte nobody reads
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
+    for line in (made.graph, *made.graph.node, *made.graph.value_info):  # where each line came from: a megabyte nobody reads
+        line.ClearField("metadata_props")
+        line.ClearField("doc_string")
+    known, content = not _has_kernels(made), bytes(made.SerializeToString())
+    del made
     try:
-        onnx.checker.check_model(made, full_check=not _has_kernels(made))
+        onnx.checker.check_model(content, full_check=known)
     except onnx.checker.ValidationError as error:
         raise ValueError(f"the exported file breaks a rule of ONNX: {error}") from error
-    return bytes(made.SerializeToString())
+    return content
 
 
 def name_nodes(model: Any) -> None:

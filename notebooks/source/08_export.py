@@ -136,15 +136,15 @@ for wrong in ({"ids": torch.ones(1, 7, dtype=torch.long)}, {"words": torch.ones(
 # it was traced, so each layer can be compared with its module. This is the part of the agent that sees:
 
 # %%
-from autoglm_lab.export.graphs import SeenGraph
 from autoglm_lab.export.parity import check_layers, compare, file_layers, first_diverging, module_layers
 from autoglm_lab.runtime.features import image_features
 from autoglm_lab.widgets.charts import lines
 
 screen = image_features(lab.SimulatedPhone(seed=21).screenshot())[None]
 looks = {"pixel_values": torch.from_numpy(screen)}
-seeing = onnx_module(SeenGraph(model), looks, outputs=["key_0", "value_0", "key_1", "value_1"])
-layers = check_layers(SeenGraph(model), looks, seeing)
+eye = model.image_encoder
+seeing = onnx_module(eye, looks)
+layers = check_layers(eye, looks, seeing)
 lines("The part that sees: file and model", {"difference": (range(len(layers)), [layer.difference for layer in layers])}, "layer",
       "share of the largest value", f"{len(layers)} layers agree; the largest difference is {max(layer.difference for layer in layers):.0e} of the largest value.")  # fmt: skip
 
@@ -156,12 +156,12 @@ lines("The part that sees: file and model", {"difference": (range(len(layers)), 
 broken = onnx.load_from_string(seeing)
 victim = next(stored for stored in broken.graph.initializer if "stages.4" in stored.name and len(stored.dims) == 4)
 victim.CopyFrom(numpy_helper.from_array(1.01 * numpy_helper.to_array(victim), victim.name))
-found = compare(file_layers(broken.SerializeToString(), {"pixel_values": screen}), module_layers(SeenGraph(model), looks))
+found = compare(file_layers(broken.SerializeToString(), {"pixel_values": screen}), module_layers(eye, looks))
 culprit = first_diverging(found)
 print(
     f"changed: {victim.name}\nfound:   {culprit.name}, {culprit.difference:.1%} away; {sum(layer.difference > 1e-4 for layer in found)} of {len(found)} layers differ"
 )
-assert victim.name.split(".")[:4] == culprit.name.split(".")[:4]
+assert victim.name.split(".")[:2] == culprit.name.split(".")[:2]
 
 # %% [markdown]
 # ## What a runtime puts together

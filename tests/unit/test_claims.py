@@ -97,6 +97,7 @@ def test_a_race_is_won_or_lost_by_its_median():
     )
     assert (lost["asked"], lost["reached"]) == ("at most 0.6", "no")
     assert RaceClaim("A5", "cache").row("b", found)["reached"] == ""
+    assert RaceClaim("A5", "cache", least=9, of="int8").row("b", found)["asked"] == "", "asked of another bundle only"
     with pytest.raises(KeyError):
         RaceClaim("A5", "tokens").row("b", found)
 
