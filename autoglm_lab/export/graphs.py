@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import inspect
 import io
 import logging
 import warnings
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -84,15 +82,7 @@ def onnx_module(
         onnx.checker.check_model(content, full_check=known)
     except onnx.checker.ValidationError as error:
         raise ValueError(f"the exported file breaks a rule of ONNX: {error}") from error
-    release_memory()
     return content
-
-
-def release_memory() -> None:
-    """Give what is free back to the system: the exporter leaves circles of objects that hold weights, and glibc keeps their pages."""
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def name_nodes(model: Any) -> None:

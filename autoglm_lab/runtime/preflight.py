@@ -115,7 +115,7 @@ def model_needs(
     Scales of groups count as bits: 4-bit weights in groups of 32 with a 16-bit scale have 4.5. ValueError for sizes below 1.
 
     >>> model_needs("9 B", parameters=9e9, bits=4.5, layers=40, key_value_heads=2, head_dim=128, tokens=25_480).memory // 10**8
-    62
+    61
     """
     if min(parameters, bits, layers, key_value_heads, head_dim, tokens) < 1:
         raise ValueError("a model has parameters, bits, layers, heads and tokens; each of these is at least 1")

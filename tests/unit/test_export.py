@@ -288,6 +288,7 @@ def test_a_failed_export_leaves_the_old_bundle(agent, whole, tmp_path, monkeypat
     out = shutil.copytree(whole, tmp_path / "b")
     monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model: dict.fromkeys(("image", "audio", "step"), b"x"))
     monkeypatch.setattr("autoglm_lab.export.bundle._check_integers", lambda *_: None)
+    monkeypatch.setattr("autoglm_lab.export.bundle.verify", lambda *_: {})
     monkeypatch.setattr("autoglm_lab.export.bundle.digest", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         bundle(agent, out)
