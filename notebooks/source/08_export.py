@@ -255,6 +255,7 @@ from pathlib import Path
 
 from autoglm_lab.export.bundle import bundle
 
+del ways, broken, found  # on a small machine the export needs the room
 folder = tempfile.TemporaryDirectory()
 place = Path(folder.name) / "agent"
 bundle(engine, place)
