@@ -444,9 +444,15 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> int:
     from autoglm_lab.compress.agent import load_agent
-    from autoglm_lab.measure.race import Spread, race
+    from autoglm_lab.measure.race import race
+    from autoglm_lab.measure.timing import Spread
+    from autoglm_lab.training.batch import BatchEngine
 
-    generate = load_agent(None).generate if options.against else None
+    generate: Callable[[dict[str, Any]], str] | None = None
+    if options.against:
+        whole = load_agent(None)
+        many = BatchEngine(whole.model, whole.processor)
+        generate = lambda request: many.generate(**request)  # noqa: E731
     found = race(options.bundle, generate=generate, threads=options.threads, count=options.requests, rounds=options.rounds)
     if options.json:
         print(json.dumps({"threads": threads, "cpu_flags": flags, **found}))

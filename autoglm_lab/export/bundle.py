@@ -31,9 +31,10 @@ def bundle(engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, scre
     """
     graphs = agent_graphs(engine.model)
     _check_integers(engine, graphs)
-    apart = verify(engine.model, graphs)
-    if screens:
-        graphs["image"] = integer_convolutions(graphs["image"], [image_features(screen)[None] for screen in screens])
+    pictures = [image_features(screen)[None] for screen in screens]
+    if pictures:
+        graphs["image"] = integer_convolutions(graphs["image"], pictures)
+    apart = verify(engine.model, graphs, pictures)
     with whole_folder(out) as part:
         for name, content in graphs.items():
             (part / GRAPHS[name]).write_bytes(content)

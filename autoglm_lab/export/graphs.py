@@ -72,7 +72,7 @@ def onnx_module(
     assert program is not None
     made = program.model_proto
     del program  # it holds the weights once more
-    name_nodes(made)
+    _name_nodes(made)
     for line in (made.graph, *made.graph.node, *made.graph.value_info):  # where each line came from: a megabyte nobody reads
         line.ClearField("metadata_props")
         line.ClearField("doc_string")
@@ -85,7 +85,7 @@ def onnx_module(
     return content
 
 
-def name_nodes(model: Any) -> None:
+def _name_nodes(model: Any) -> None:
     """Call every node by the module that it was traced in, so that it can be found in a profile: `layers.0.mlp/linear_3`."""
     for node in model.graph.node:
         scopes = next((literal_eval(entry.value) for entry in node.metadata_props if entry.key.endswith("name_scopes")), ["", ""])

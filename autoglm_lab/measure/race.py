@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from autoglm_lab.measure.bench import questions
+from autoglm_lab.measure.timing import Spread
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 
 PROMPT, WRITTEN = 64, 128  # tokens read at once, and written one by one
@@ -36,30 +37,10 @@ else:
 """
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Median, and 5th and 95th percentile, of something that was measured several times."""
-
-    median: float
-    lo: float
-    hi: float
-    runs: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """What several runs come to.
-
-        >>> Spread.of([2.0, 4.0, 3.0]).median
-        3.0
-        """
-        median, lo, hi = (round(float(np.percentile(values, share)), 3) for share in (50, 5, 95))
-        return cls(median, lo, hi, len(values))
-
-    def __str__(self) -> str:
-        return f"{self.median:g} ({self.lo:g} to {self.hi:g}, {self.runs} runs)"
+Way = Callable[[Any], object]  # answers a request
 
 
-def race(folder: Path, *, generate: Callable[[dict[str, Any]], object] | None = None, threads: int | None = None, count: int = 6,
+def race(folder: Path, *, generate: Way | None = None, threads: int | None = None, count: int = 6,
          rounds: int = 3) -> dict[str, Any]:  # fmt: skip
     """What a bundle is worth, in one run on this machine.
 
@@ -70,18 +51,21 @@ def race(folder: Path, *, generate: Callable[[dict[str, Any]], object] | None = 
     """
     free, held = (OnnxEngine(folder, threads=threads, grammar=grammar) for grammar in (False, True))
     asked = questions(count)
-    ratios = {"cache_vs_recompute": _ratio(lambda: _write(free, cached=False), lambda: _write(free, cached=True), rounds)}
-    ways: dict[str, tuple[Callable[[Any], object], Callable[[Any], object]]] = {
-        "grammar_vs_free": (lambda request: free.answer(**request).answer, lambda request: held.answer(**request).answer)
-    }
+
+    def cache(cached: bool) -> Way:
+        return lambda _: _write(free, cached)
+
+    def answer(engine: OnnxEngine) -> Way:
+        return lambda request: engine.answer(**request).answer
+
+    ways = {"cache_vs_recompute": ([None], cache(False), cache(True)), "grammar_vs_free": (asked, answer(free), answer(held))}
     if generate is not None:
-        ways["answer_vs_generate"] = (generate, lambda request: free.answer(**request).answer)
-        ways["answer_by_grammar_vs_generate"] = (generate, lambda request: held.answer(**request).answer)
-    for name, (slow, fast) in ways.items():
-        ratios[name] = _ratios(slow, fast, asked, rounds)
+        ways["answer_vs_generate"] = (asked, generate, answer(free))
+        ways["answer_by_grammar_vs_generate"] = (asked, generate, answer(held))
+    ratios = {name: _ratios(slow, fast, given, rounds) for name, (given, slow, fast) in ways.items()}
     prefill, decode = _tokens_per_s(free, 5 * rounds)
     weights = free.bundle.path("step").stat().st_size
-    shares = [weights * speed / reach for speed, reach in zip(decode, _read_bytes_per_s(threads, 5 * rounds), strict=True)]
+    shares = [weights * speed / reach for speed, reach in zip(decode, read_bytes_per_s(threads, 5 * rounds), strict=True)]
     cold = [_cold_start(folder) for _ in range(rounds + 1)][1:]
     return {
         "ratios": {name: asdict(ratio) for name, ratio in ratios.items()},
@@ -99,14 +83,11 @@ def _seconds(call: Callable[[], object]) -> float:
     return perf_counter() - began
 
 
-def _ratio(slow: Callable[[], object], fast: Callable[[], object], runs: int) -> Spread:
-    """How many times longer `slow` takes, run by run, after one that does not count."""
-    pairs = [(_seconds(slow), _seconds(fast)) for _ in range(runs + 1)][1:]
-    return Spread.of([a / b for a, b in pairs])
+def _ratios(slow: Way, fast: Way, asked: Sequence[Any], rounds: int) -> Spread:
+    """How many times longer `slow` takes, request by request, after a round that does not count.
 
-
-def _ratios(slow: Callable[[Any], object], fast: Callable[[Any], object], asked: Sequence[Any], rounds: int) -> Spread:
-    """The same over requests. Each agent gets all of them in a row: on a phone no other drives its weights out of the cache."""
+    Each agent gets all of them in a row: on a phone no other drives its weights out of the cache.
+    """
     bar = tqdm(range(rounds + 1), desc="racing", unit="round", leave=False)
     taken = [[[_seconds(lambda way=way, r=request: way(r)) for request in asked] for way in (slow, fast)] for _ in bar]  # type: ignore[misc]
     return Spread.of([a / b for turn in taken[1:] for a, b in zip(*turn, strict=True)])
@@ -135,7 +116,7 @@ def _tokens_per_s(engine: OnnxEngine, runs: int) -> tuple[list[float], list[floa
     return prefill[1:], decode[1:]
 
 
-def _read_bytes_per_s(threads: int | None, runs: int) -> list[float]:
+def read_bytes_per_s(threads: int | None, runs: int) -> list[float]:
     """How fast this machine reads memory with so many threads: sums over an array that no cache holds."""
     count = threads or os.cpu_count() or 1
     parts = np.array_split(np.ones(READ_BYTES // 4, np.float32), count)

@@ -10,6 +10,29 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Median, and 5th and 95th percentile, of something that was measured several times."""
+
+    median: float
+    lo: float
+    hi: float
+    runs: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """What several runs come to.
+
+        >>> print(Spread.of([2.0, 4.0, 3.0]))
+        3 (2.1 to 3.9, 3 runs)
+        """
+        median, lo, hi = (float(np.percentile(values, share)) for share in (50, 5, 95))
+        return cls(median, lo, hi, len(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.4g} ({self.lo:.4g} to {self.hi:.4g}, {self.runs} runs)"
+
+
+@dataclass(frozen=True)
 class Timing:
     """Median, and 5th and 95th percentile, of several runs in milliseconds."""
 
@@ -20,7 +43,8 @@ class Timing:
     @classmethod
     def of(cls, taken_ms: Sequence[float]) -> Timing:
         """What several runs come to."""
-        return cls(*(float(np.percentile(taken_ms, share)) for share in (50, 5, 95)))
+        spread = Spread.of(taken_ms)
+        return cls(spread.median, spread.lo, spread.hi)
 
     def __str__(self) -> str:
         """As notebooks print it.

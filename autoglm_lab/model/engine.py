@@ -48,22 +48,6 @@ class TorchEngine:
         return Stream(spoken(self._tokens(dict(inputs), max_new_tokens, watch), self.processor.tokenizer.decode, watch))
 
     @torch.inference_mode()
-    def generate(self, request: dict[str, Any], max_new_tokens: int = 96) -> str:
-        """The text of an answer, written by the library's own `generate`: slower, and a witness that nobody here wrote.
-
-        `request` holds arguments of `answer`. ValueError as there.
-        """
-        asked = {"text": request.get("task", ""), "images": request.get("image"), "audio": request.get("audio"),
-                 "current_app": request.get("current_app", "System Home"), "last": request.get("last", "")}  # fmt: skip
-        inputs = self.processor(**asked)
-        end = self.processor.tokenizer.eos_token_id
-        model: Any = self.model  # the library's typing of generate excludes models that are not its own
-        ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=end, pad_token_id=end)
-        said = ids[0, inputs["input_ids"].shape[1] :].tolist()
-        text: str = self.processor.tokenizer.decode(said[:-1] if said and said[-1] == end else said)
-        return text
-
-    @torch.inference_mode()
     def _tokens(self, inputs: dict[str, Any], max_new_tokens: int, watch: Stopwatch) -> Iterator[int]:
         memories = self._memories(inputs, watch)
         step, past = inputs["input_ids"], None

@@ -59,6 +59,10 @@ class BatchEngine:
         ends = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in said]
         return [tokenizer.decode(row[:end]) for row, end in zip(said, ends, strict=True)]
 
+    def generate(self, *, task: str = "", image: Any = None, audio: Any = None, current_app: str = "System Home") -> str:
+        """The text of one answer, from the arguments of `Engine.answer`: written by the library's own `generate`."""
+        return self.texts(self.processor(text=task, images=image, audio=audio, current_app=current_app))[0]
+
     @torch.inference_mode()
     def gates(self, inputs: Any) -> dict[str, float]:
         """Mean gate of each modality over the tokens of the model's own answers and over the gated layers."""

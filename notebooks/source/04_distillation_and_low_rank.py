@@ -270,8 +270,10 @@ for name in ("whole", "student", "student_alone", "rank40", "rank40_trained"):
 
 
 def compare(text, mine, other):
-    apart = mine.ci95[0] > other.ci95[1] or other.ci95[0] > mine.ci95[1]
-    print(f"{text}: {100 * (mine.success - other.success):+.1f} points, {'more' if apart else 'no more'} than chance would give")
+    chance = (
+        1.96 * sum(r.success * (1 - r.success) / r.n for r in (mine, other)) ** 0.5
+    )  # 95 % of differences are smaller by chance
+    print(f"{text}: {100 * (mine.success - other.success):+.1f} points; chance alone may give {100 * chance:.1f}")
 
 
 compare(f"the student after {known['student'].steps} steps beside his teacher", known["student"], known["whole"])

@@ -205,13 +205,20 @@ lines("One pass through the decoder", {"whole pass": (counts, each), "for each t
       "new tokens", "ms", f"A pass that reads 8 tokens takes {each[3] / each[0]:.1f} times as long as one that reads a single token, not 8 times.")  # fmt: skip
 
 # %% [markdown]
-# For one token every weight of the decoder has to come from memory, and is used once. With eight tokens each weight is used
-# eight times while it is there. Prefill is limited by arithmetic, decoding by memory; remember this for the grammar below.
+# With eight tokens every weight is used eight times while it is there, and every operator is called once for all of them. For a
+# single token both are paid in full: the weights have to come from memory, and hundreds of small operators have to be called.
+# Which of the two it is that costs? Compare the rate at which weights are used with the rate at which this machine reads memory:
 
 # %%
-weights = sum(p.numel() for name, p in model.named_parameters() if name.startswith(("layers.", "gated.", "lm_head")))
-weights += 0 if "lm_head.weight" in dict(model.named_parameters()) else model.lm_head.weight.numel()
-print(f"{4 * weights / 1e6:.0f} MB of weights in {each[0]:.1f} ms: {4 * weights / 1e6 / each[0]:.0f} GB/s")
+from autoglm_lab.measure.race import read_bytes_per_s
+
+parts = (model.layers, model.gated, model.lm_head)
+weights = sum(4 * p.numel() for part in parts for p in part.parameters())
+reads = np.median(read_bytes_per_s(torch.get_num_threads(), runs=5)) / 1e9
+print(
+    f"{weights / 1e6:.0f} MB of weights in {each[0]:.1f} ms: {weights / 1e6 / each[0]:.1f} GB/s; this machine reads {reads:.1f} GB/s"
+)
+print(f"PyTorch uses {weights / 1e6 / each[0] / reads:.0%} of that for one token; the rest of the time goes to calls")
 
 # %% [markdown]
 # ## The race
@@ -303,6 +310,9 @@ assert on_the_phone(24, True) == on_the_phone(24, False) == recompute(24)
 phones = paired({kind: lambda cached=cached: on_the_phone(128, cached) for kind, cached in (("everything again", False), ("cache", True))}, runs=3)  # fmt: skip
 print(*(f"{kind:18} {time}" for kind, time in phones.items()), sep="\n")
 print(f"{phones['everything again'].median_ms / phones['cache'].median_ms:.1f} times faster with a cache, at 128 tokens")
+print(
+    f"{weights / 1e6 / (phones['cache'].median_ms / 128):.1f} GB/s of weights are used, {weights / 1e6 / (phones['cache'].median_ms / 128) / reads:.0%} of what memory gives"
+)
 
 # %% [markdown]
 # ## Look at less
@@ -378,8 +388,8 @@ for name, tokens in first.items():
 print(f"a request of this agent has about {prompt.shape[1]} tokens, at most 512")
 
 # %% [markdown]
-# So the claim of T times the square root of T holds, in the exponent. It is worth nothing to this agent, whose requests are short; a
-# phone agent that reads a screen as 3,000 tokens is another matter. And what would a window do to its answers? The loss of
+# The claim for strides is an exponent of one and a half. Compare; but an exponent is worth nothing to this agent, whose requests are
+# short. A phone agent that reads a screen as thousands of tokens is another matter. And what would a window do to its answers? The loss of
 # right answers to steps that nobody trained on, each layer seeing only the last tokens:
 
 # %%

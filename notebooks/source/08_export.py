@@ -146,7 +146,7 @@ eye = model.image_encoder
 seeing = onnx_module(eye, looks)
 layers = check_layers(eye, looks, seeing)
 lines("The part that sees: file and model", {"difference": (range(len(layers)), [layer.difference for layer in layers])}, "layer",
-      "share of the largest value", f"{len(layers)} layers agree; the largest difference is {max(layer.difference for layer in layers):.0e} of the largest value.")  # fmt: skip
+      "share of its size", f"{len(layers)} layers agree; the largest difference is {max(layer.difference for layer in layers):.0e} of a layer's size.")  # fmt: skip
 
 # %% [markdown]
 # And if somebody changes one weight of the file by one per cent? Everything after it differs; the first one is the culprit. (It is

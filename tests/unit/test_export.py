@@ -26,6 +26,7 @@ from autoglm_lab.measure.bench import questions
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import MANIFEST, Bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+from autoglm_lab.training.batch import BatchEngine
 from autoglm_lab.training.evaluation import OneByOne, World, right, spoken_requests, typed_requests
 
 
@@ -327,8 +328,9 @@ def test_a_bundle_is_raced(whole, capsys):
 
 
 def test_generate_is_a_witness(agent):
+    many = BatchEngine(agent.model, agent.processor)
     for request in questions(2):
-        assert agent.generate(request) == agent.answer(**request).answer.text
+        assert many.generate(**request) == agent.answer(**request).answer.text
 
 
 def test_a_strangers_convolutions_are_computed_with_integers():
@@ -357,6 +359,8 @@ def test_an_agent_that_sees_with_integers_answers_as_before(agent, requests, tmp
     exported = OnnxEngine(tmp_path / "seeing")
     graph = exported.bundle.path("image").read_bytes()
     assert runtime_nodes(graph)["QLinearConv"] == sum(isinstance(m, nn.Conv2d) for m in agent.model.modules())
+    apart = json.loads((tmp_path / "seeing" / MANIFEST).read_text())["apart"]
+    assert 1e-3 < apart["image"] < 0.2 and apart["step"] < 1e-4, "what ships is what was compared"
     given, wanted = (OneByOne(e).answer_many(requests) for e in (exported, agent))
     hits, most = (sum(right(r, a) for r, a in zip(requests, answers, strict=True)) for answers in (given, wanted))
     assert hits >= most - 1

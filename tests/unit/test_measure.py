@@ -9,8 +9,7 @@ import pytest
 from autoglm_lab.cli import main
 from autoglm_lab.measure.bench import bench
 from autoglm_lab.measure.machine import cpu_flags
-from autoglm_lab.measure.race import Spread
-from autoglm_lab.measure.timing import Timing, paired
+from autoglm_lab.measure.timing import Spread, Timing, paired
 from autoglm_lab.runtime.engine import Answer, Stream
 
 
