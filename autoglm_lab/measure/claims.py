@@ -127,7 +127,7 @@ class RaceClaim:
 
 
 def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _known(value: float | None) -> float:

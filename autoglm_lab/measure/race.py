@@ -58,7 +58,10 @@ def race(folder: Path, *, generate: Way | None = None, threads: int | None = Non
     def answer(engine: OnnxEngine) -> Way:
         return lambda request: engine.answer(**request).answer
 
-    ways = {"cache_vs_recompute": ([None], cache(False), cache(True)), "grammar_vs_free": (asked, answer(free), answer(held))}
+    ways: dict[str, tuple[Sequence[Any], Way, Way]] = {
+        "cache_vs_recompute": ([None], cache(False), cache(True)),
+        "grammar_vs_free": (asked, answer(free), answer(held)),
+    }
     if generate is not None:
         ways["answer_vs_generate"] = (asked, generate, answer(free))
         ways["answer_by_grammar_vs_generate"] = (asked, generate, answer(held))
