@@ -32,16 +32,17 @@ def attend(
     tokens = query.shape[-2]
     reach = math.isqrt(tokens - 1) + 1 if reach is None else reach
     ends = (0, 0, 0, -tokens % reach)  # whole blocks; what is added lies in the future of every token
+    query = query * query.shape[-1] ** -0.5
     query, key, value = (F.pad(x, ends).unflatten(-2, (-1, reach)) for x in (query, key, value))  # [*B, blocks, reach, D]
     near_key, near_value = (torch.cat((_block_before(x), x), -2) for x in (key, value))  # [*B, blocks, 2 reach, D]
-    scores = (query @ near_key.transpose(-1, -2)).masked_fill(~_near(query.shape[-3], reach, query.device), -torch.inf)
+    scores = (query @ near_key.transpose(-1, -2)).masked_fill_(~_near(query.shape[-3], reach, query.device), -torch.inf)
     if pattern == "strided":
         # tokens a stride apart stand below each other: a column for each place in a block
         across, down = query.transpose(-2, -3), key.transpose(-2, -3)  # [*B, reach, blocks, D]
         before = torch.ones(across.shape[-2], across.shape[-2], dtype=torch.bool, device=query.device).tril(-1)
-        far = (across @ down.transpose(-1, -2)).masked_fill(~before, -torch.inf).transpose(-2, -3)  # [*B, blocks, reach, blocks]
+        far = (across @ down.transpose(-1, -2)).masked_fill_(~before, -torch.inf).transpose(-2, -3)  # [*B, blocks, reach, blocks]
         scores = torch.cat((scores, far), -1)
-    weights = (scores * query.shape[-1] ** -0.5).softmax(-1)
+    weights = scores.softmax(-1)
     found = weights[..., : 2 * reach] @ near_value
     if pattern == "strided":
         found = found + (weights[..., 2 * reach :].transpose(-2, -3) @ value.transpose(-2, -3)).transpose(-2, -3)

@@ -12,6 +12,7 @@ import matplotlib
 import plotly.graph_objects as go
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from plotly.subplots import make_subplots
 
 COLOURS = ("#3b6fd4", "#d9822b", "#3c9d6b", "#a05bb5", "#c94f4f", "#5b8a99")
@@ -76,14 +77,26 @@ def lines(
     x_name: str,
     y_name: str,
     sentence: str = "",
+    *,
+    log: bool = False,
 ) -> Chart:
-    """Lines with markers: `series` maps a legend name to x and y values. Without a `sentence` first and last values are told."""
+    """Lines with markers: `series` maps a legend name to x and y values; with `log` both axes are logarithmic.
+
+    Without a `sentence` first and last values are told.
+    """
     if not series:
         raise ValueError("lines needs at least one series")
     figure = _plotly(title, x_name, height=340)
     figure.update_yaxes(title=y_name)
     picture, axes = canvas(title, x_name, height=3.4)
     axes.set_ylabel(y_name)
+    if log:
+        figure.update_xaxes(type="log")
+        figure.update_yaxes(type="log")
+        axes.loglog()
+        ticks = sorted({place for x, _ in series.values() for place in x})
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.xaxis.set_minor_formatter(NullFormatter())
     told = []
     for number, (name, (x, y)) in enumerate(series.items()):
         colour, mode = COLOURS[number % len(COLOURS)], "lines+markers" if len(x) < 30 else "lines"
@@ -132,6 +145,7 @@ def grids(title: str, series: Mapping[str, Sequence[Sequence[float]]], x_name: s
     figure.update_layout(_plotly(title, x_name, height=330).layout, xaxis_title=None)
     with matplotlib.rc_context({"font.size": 10}):
         picture = Figure(figsize=(7.2, 2.9), layout="constrained", facecolor=PAPER)
+        picture.suptitle(title, x=0.01, ha="left", color=INK)
         places = picture.subplots(1, len(series), squeeze=False)[0]
     for number, ((name, rows), axes) in enumerate(zip(series.items(), places, strict=True), 1):
         values = [[round(float(value), 3) for value in row] for row in rows]
@@ -142,5 +156,7 @@ def grids(title: str, series: Mapping[str, Sequence[Sequence[float]]], x_name: s
         axes.imshow(rows, cmap=LinearSegmentedColormap.from_list("", [PAPER, COLOURS[0]]), aspect="auto")
         axes.set_title(name)
         axes.set_xlabel(x_name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     places[0].set_ylabel(y_name)
     return Chart(figure, picture, sentence)

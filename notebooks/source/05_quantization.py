@@ -352,7 +352,8 @@ lab.check("05.pack4", pack4)
 #
 # Bytes, errors and right steps are those of the real agent. In PyTorch its integers are unpacked to floats before they are
 # multiplied; in ONNX Runtime they are multiplied as they are, and the last two pictures are times of real kernels: the first
-# of this machine, the second of the machine that made the reports. Convolutions are stored as integers, but computed as floats.
+# of this machine, the second of the machine that made the reports. Convolutions are stored as integers; those that see are computed
+# with them where ranges are known, as in `int8_static`, all others with floats.
 #
 # ## To take away
 #
