@@ -36,6 +36,7 @@ def main() -> int:
         pip_install("-r", "binder/requirements.txt", "-r", "binder/requirements-dev.txt")
         pip_install("--no-deps", "--no-build-isolation", "-e", ".")
         silence_news()
+        fetch_browser_runtime()
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -175,6 +176,13 @@ def silence_news() -> None:
     page = VENV / "etc" / "jupyter" / "labconfig" / "page_config.json"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}))
+
+
+def fetch_browser_runtime() -> None:
+    """What the phone in a browser runs on; without it everything else works."""
+    done = run([venv_python(), "-m", "autoglm_lab.web.assets"])
+    if done.returncode:
+        say((done.stderr.strip().splitlines() or ["the browser phone is not ready"])[-1])
 
 
 if __name__ == "__main__":

@@ -102,6 +102,13 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--against", choices=("generate",), help="with --bundle: also against the model's generate() in PyTorch")
     bench.set_defaults(command=_bench)
 
+    phone = commands.add_parser("phone", help="serve a page on which a bundle runs in the browser, also without a network")
+    phone.add_argument("--bundle", type=Path, metavar="DIR", required=True, help="a bundle written by `export`")
+    phone.add_argument("--port", type=_whole, default=8080, help="where (default 8080; 0: any free port)")
+    phone.add_argument("--network", action="store_true", help="let other devices of this network reach it, too")
+    phone.add_argument("--seed", type=_seed, default=7, help="which simulated phone (default 7)")
+    phone.set_defaults(command=_phone)
+
     doctor = commands.add_parser("doctor", help="can this machine run it: pass, warn or fail, and what would help")
     doctor.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle that is to run here")
     doctor.add_argument("--bits", type=float, help="instead of a bundle: a model of nine billion weights with so many bits each")
@@ -460,6 +467,20 @@ def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> 
     print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}")
     for name, value in {**found.pop("ratios"), **found}.items():
         print(f"{name:30} {Spread(**value)}")
+    return 0
+
+
+def _phone(options: argparse.Namespace) -> int:
+    from threading import Event
+
+    from autoglm_lab.phone.simulator import SimulatedPhone
+    from autoglm_lab.web.server import BrowserPhone
+
+    phone = SimulatedPhone(options.seed, lang="en")
+    host = "0.0.0.0" if options.network else "127.0.0.1"
+    with BrowserPhone(options.bundle, phone=phone, port=options.port, host=host) as served:
+        print(f"{served.url} ({served.transfer_bytes / 1e6:.1f} MB to load once; Ctrl+C stops)", flush=True)
+        Event().wait()
     return 0
 
 

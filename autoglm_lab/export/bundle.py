@@ -11,11 +11,12 @@ from typing import Any
 from autoglm_lab.compress.quantization import PackedLinear
 from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.export.convolutions import integer_convolutions
+from autoglm_lab.export.features import feature_graphs
 from autoglm_lab.export.graphs import OPSET, agent_graphs
 from autoglm_lab.export.verify import verify
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.paths import whole_folder
-from autoglm_lab.runtime.bundle import FORMAT, GRAPHS, MANIFEST, TOKENIZER, digest
+from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, TOKENIZER, digest
 from autoglm_lab.runtime.features import image_features
 
 KERNELS = ("MatMulInteger", "MatMulNBits")  # that multiply integers
@@ -36,10 +37,10 @@ def bundle(engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, scre
         graphs["image"] = integer_convolutions(graphs["image"], pictures)
     apart = verify(engine.model, graphs, pictures)
     with whole_folder(out) as part:
-        for name, content in graphs.items():
-            (part / GRAPHS[name]).write_bytes(content)
+        for name, content in (graphs | feature_graphs()).items():
+            (part / (GRAPHS | FEATURES)[name]).write_bytes(content)
         engine.processor.tokenizer.backend_tokenizer.save(str(part / TOKENIZER))
-        files = (*GRAPHS.values(), TOKENIZER)
+        files = (*GRAPHS.values(), *FEATURES.values(), TOKENIZER)
         manifest = {
             "format": FORMAT,
             "opset": OPSET,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 GRAPHS = {"image": "image.onnx", "audio": "audio.onnx", "step": "step.onnx"}
+FEATURES = {"pixels": "pixels.onnx", "mel": "mel.onnx"}  # for hosts without numpy; `runtime.features` does the same
 OPSETS = range(17, 24)  # that the runtime reads
 
 
@@ -71,7 +72,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder.name} is a bundle of format {version}, this runtime reads {FORMAT}; {remedy}")
     if opset not in OPSETS:
         raise ValueError(f"{folder.name} uses ONNX opset {opset}; this runtime reads {OPSETS[0]} to {OPSETS[-1]}")
-    missing = sorted({*GRAPHS.values(), TOKENIZER} - set(files))
+    missing = sorted({*GRAPHS.values(), *FEATURES.values(), TOKENIZER} - set(files))
     if missing:
         raise ValueError(f"{MANIFEST} of {folder.name} does not list {', '.join(missing)}; export the bundle anew")
     return {**manifest, "files": files}

@@ -254,8 +254,8 @@ def test_a_damaged_bundle_is_refused_in_one_sentence(whole, tmp_path):
     path = copy() / MANIFEST
     known = json.loads(path.read_text())
     for change, words in (
-        ({"format": 99}, "format 99, this runtime reads 2; update"), ({"opset": 9}, "opset 9; this runtime reads 17"),
-        ({"format": 1}, "format 1, this runtime reads 2; export the bundle anew"),
+        ({"format": 99}, "format 99, this runtime reads 3; update"), ({"opset": 9}, "opset 9; this runtime reads 17"),
+        ({"format": 2}, "format 2, this runtime reads 3; export the bundle anew"),
         ({"files": {}}, "does not list audio.onnx, image.onnx"), ({"format": "x"}, "is broken"),
     ):  # fmt: skip
         path.write_text(json.dumps(known | change))

@@ -18,11 +18,11 @@ FLOORS = (
     {"model"},
     {"compress"},  # a model recovers from being made small by training, with the losses of distillation
     {"export", "training"},
-    {"agent", "serve", "edge"},
+    {"agent", "serve", "edge", "web"},
     {"widgets", "checks"},
     {"cli"},
 )
-WITHOUT_TORCH = ("phone", "runtime", "measure")
+WITHOUT_TORCH = ("phone", "runtime", "measure", "web")
 HEAVY = ("torch", "transformers")
 IMPORT_LIMIT_S = 0.3
 

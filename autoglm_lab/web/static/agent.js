@@ -1,0 +1,114 @@
+// The agent, in a worker: graphs, tokenizer and template come from the bundle; only the loop around them is written here.
+
+import * as ort from "./runtime/ort.wasm.min.mjs";
+import { Tokenizer } from "./runtime/tokenizers.min.mjs";
+
+ort.env.wasm.numThreads = 1; // more would need headers that isolate the page
+ort.env.logLevel = "error";
+
+const GRAPHS = ["step", "image", "audio", "pixels", "mel"];
+let agent = null;
+
+onmessage = async ({ data: { id, kind, request } }) => {
+  try {
+    if (kind === "load") postMessage({ id, done: await load() });
+    else postMessage({ id, done: await answer(request, (text) => postMessage({ id, text })) });
+  } catch (error) {
+    postMessage({ id, failed: error.message });
+  }
+};
+
+async function load() {
+  const page = await (await fetched("page.json")).json();
+  const sizes = Object.values(page.sizes).reduce((a, b) => a + b, 0);
+  let read = 0;
+  const heard = (bytes) => postMessage({ loaded: (read += bytes) / sizes });
+  const tokenizer = new Tokenizer(await (await fetched("bundle/tokenizer.json")).json(), {});
+  const graphs = {};
+  // one after the other: memory for one file at a time
+  for (const name of GRAPHS)
+    graphs[name] = await ort.InferenceSession.create(await bytes(`bundle/${name}.onnx`, page.sizes[name], heard), {
+      executionProviders: ["wasm"],
+    });
+  agent = { page, tokenizer, graphs };
+  return page;
+}
+
+async function fetched(name) {
+  const response = await fetch(name);
+  if (!response.ok) throw new Error(`${name} cannot be loaded (${response.status}); load the page again`);
+  return response;
+}
+
+async function bytes(name, size, heard) {
+  const content = new Uint8Array(size);
+  const reader = (await fetched(name)).body.getReader();
+  for (let at = 0; ; ) {
+    const { done, value } = await reader.read();
+    if (done) return content;
+    content.set(value, at);
+    at += value.length;
+    heard(value.length);
+  }
+}
+
+// One answer. `request` holds task, app, last, and perhaps image {data, width, height} (RGBA) and audio (16 kHz samples).
+async function answer({ task = "", app = "System Home", last = "", image = null, audio = null }, onText) {
+  const { page, tokenizer, graphs } = agent;
+  task = task.trim();
+  if (!task && !audio) throw new Error("the request is empty; write or say something");
+  const ms = {};
+  const began = performance.now();
+  let mark = began;
+  const lap = (stage) => {
+    const now = performance.now();
+    ms[stage] = (ms[stage] || 0) + now - mark;
+    mark = now;
+  };
+  const template = page.prompts[[image && "image", audio && "audio"].filter(Boolean).join(" ")];
+  const fields = { task, app, last: last || "none" };
+  const prompt = template.replace(/\{(task|app|last)\}/g, (_, name) => fields[name]);
+  let ids = tokenizer.encode(prompt, { add_special_tokens: false }).ids;
+  if (ids.length > page.max_tokens) throw new Error(`the request has ${ids.length} tokens; at most ${page.max_tokens} fit`);
+  const seen = image && { rgba: new ort.Tensor("uint8", image.data, [image.height, image.width, 4]) };
+  const pixels = seen && (await graphs.pixels.run(seen));
+  const mel = audio && (await graphs.mel.run({ wave: new ort.Tensor("float32", audio, [1, audio.length]) }));
+  lap("features");
+  const states = nothing(graphs.step, ids.length + page.max_new_tokens);
+  states.present = new ort.Tensor("float32", [image ? 1 : 0, audio ? 1 : 0], [2]);
+  for (const [name, features] of [["image", pixels], ["audio", mel]])
+    if (features) {
+      Object.assign(states, await graphs[name].run({ [graphs[name].inputNames[0]]: Object.values(features)[0] }));
+      lap(name);
+    }
+  const said = [];
+  for (let total = 0; said.length < page.max_new_tokens; ) {
+    total += ids.length;
+    states.input_ids = new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]);
+    states.total = new ort.Tensor("int32", [total], [1]);
+    const { scores, ...kept } = await graphs.step.run(states);
+    for (const [name, value] of Object.entries(kept)) states[name.replace("present", "past")] = value;
+    const token = scores.data.reduce((best, score, place, all) => (score > all[best] ? place : best), 0);
+    lap(said.length ? "decode" : "prefill");
+    if (token === page.end) break;
+    said.push(token);
+    ids = [token];
+    onText(spelled(tokenizer, said));
+  }
+  ms.total = performance.now() - began;
+  return { text: spelled(tokenizer, said), tokens: said, ms };
+}
+
+const spelled = (tokenizer, ids) =>
+  tokenizer.decode(ids, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+
+// What there is before anything was seen, heard or said: empty places, and room for the whole answer.
+function nothing(step, room) {
+  const states = {};
+  for (const { name, shape } of step.inputMetadata) {
+    if (!/^(image|audio|past)_/.test(name)) continue;
+    const sizes = shape.map((size) => (typeof size === "number" ? size : name.startsWith("past") ? room : 1));
+    states[name] = new ort.Tensor("float32", new Float32Array(sizes.reduce((a, b) => a * b)), sizes);
+  }
+  return states;
+}

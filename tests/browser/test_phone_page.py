@@ -1,0 +1,180 @@
+"""The phone in a browser: the same answers as in Python, and still there when the server has gone."""
+
+import contextlib
+import io
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from autoglm_lab.compress.agent import load_agent
+from autoglm_lab.compress.recipe import apply, named
+from autoglm_lab.export.bundle import bundle
+from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.phone.actions import parse
+from autoglm_lab.phone.screens import find
+from autoglm_lab.phone.simulator import SimulatedPhone
+from autoglm_lab.phone.speech import SpeechBank
+from autoglm_lab.runtime.engine import Answer
+from autoglm_lab.runtime.features import mono_16k
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
+from autoglm_lab.training.evaluation import World, right, spoken_requests, typed_requests
+from autoglm_lab.web.server import BrowserPhone
+from tests.browser.driver import FLAGS, SCREENSHOTS, find_chromium
+
+TIMEOUT_MS = 60_000
+PIXEL = {"viewport": {"width": 412, "height": 839}, "device_scale_factor": 2.625, "is_mobile": True, "has_touch": True}
+ASK = """async ({task, app, last, image, audio}) => {
+  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const picture = await createImageBitmap(new Blob([bytes(image)]));
+  const context = new OffscreenCanvas(picture.width, picture.height).getContext("2d");
+  context.drawImage(picture, 0, 0);
+  const data = new Uint8Array(context.getImageData(0, 0, picture.width, picture.height).data.buffer);
+  return phone.answer({task, app, last, image: {data, width: picture.width, height: picture.height},
+    audio: audio && new Float32Array(bytes(audio).buffer)});
+}"""
+
+
+@pytest.fixture(scope="module")
+def agent():
+    return load_agent(None)
+
+
+@pytest.fixture(scope="module")
+def exported(agent, tmp_path_factory):
+    made, _ = apply(agent.model, named("int8"), agent.example())
+    folder = tmp_path_factory.mktemp("bundle") / "int8"
+    bundle(TorchEngine(made, agent.processor), folder, named("int8"))
+    return folder
+
+
+@pytest.fixture
+def served(exported):
+    with BrowserPhone(exported) as phone:
+        yield phone
+
+
+@contextlib.contextmanager
+def page_of(browser, served, **options):
+    """The page, loaded and kept; nothing but this server is asked, and the console stays quiet while the server is there."""
+    context = browser.new_context(viewport={"width": 900, "height": 800}, **options)
+    page, foreign, errors = context.new_page(), [], []
+    page.set_default_timeout(TIMEOUT_MS)
+    page.on("request", lambda r: None if r.url.startswith((served.url, "data:", "blob:")) else foreign.append(r.url))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(served.url)
+    page.wait_for_function("document.body.dataset.kept")
+    assert not errors
+    yield page
+    assert not foreign
+    context.close()
+
+
+def base64(content):
+    import base64 as coder
+
+    return coder.b64encode(content).decode()
+
+
+def png(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64(file.getvalue())
+
+
+def both(page, engine, request):
+    """What the page and what Python answer."""
+    spoken = request.audio is not None
+    audio = mono_16k(request.audio, 16_000) if spoken else None
+    asked = {"task": "" if spoken else request.task.text, "app": request.app, "last": request.last,
+             "image": png(request.image), "audio": base64(audio.tobytes()) if spoken else None}  # fmt: skip
+    told = page.evaluate(ASK, asked)
+    assert told["ms"]["total"] >= 0.99 * sum(told["ms"][stage] for stage in ("features", "image", "prefill", "decode"))
+    wanted = engine.answer(asked["task"], request.image, audio, current_app=request.app, last=request.last).answer
+    return Answer.read(told["text"], len(told["tokens"]), told["ms"]), wanted
+
+
+@pytest.fixture(scope="module")
+def requests():
+    world = World(4242)
+    return typed_requests(world, 12) + spoken_requests(world, 8, held_out=False)
+
+
+def test_the_page_gives_the_tokens_that_python_gives(browser, agent, requests, tmp_path):
+    bundle(agent, tmp_path / "whole")
+    engine = OnnxEngine(tmp_path / "whole")
+    with BrowserPhone(tmp_path / "whole") as served, page_of(browser, served) as page:
+        for request in requests:
+            told, wanted = both(page, engine, request)
+            assert (told.text, told.tokens) == (wanted.text, wanted.tokens)
+
+
+def test_with_integers_only_ties_fall_otherwise(browser, served, exported, requests):
+    """Inputs are rounded to 8 bits: a last bit that differs may turn one code into the next, and a point by a thousandth."""
+    engine, same = OnnxEngine(exported), 0
+    with page_of(browser, served) as page:
+        for request in requests:
+            told, wanted = both(page, engine, request)
+            assert told.tokens == wanted.tokens and told.action.name == wanted.action.name
+            for mine, theirs in zip(told.action.element or (), wanted.action.element or (), strict=True):
+                assert abs(mine - theirs) <= 2
+            assert right(request, told) == right(request, wanted)
+            same += told.text == wanted.text
+    assert same >= 0.9 * len(requests)
+
+
+def test_a_task_is_done_on_the_page_and_its_times_come_back_only_with_consent(browser, served):
+    with page_of(browser, served) as page:
+        for agreed in (False, True):
+            page.get_by_role("button", name="Phone from the start").click()
+            page.get_by_label("Send the times").set_checked(agreed)
+            page.get_by_label("Command").fill("open Settings")
+            page.get_by_label("Command").press("Enter")
+            page.wait_for_function("document.getElementById('status').textContent.startsWith('Done')")
+            told = page.get_by_label("What the agent did").locator("code").all_inner_texts()
+            assert parse(told[0]).name in ("Tap", "Launch") and parse(told[-1]).name == "finish"
+            page.wait_for_timeout(300)
+            assert len(served.latencies) == (len(told) if agreed else 0)
+        assert all(latency["ms"]["total"] > 0 for latency in served.latencies)
+        page.get_by_label("Command").fill("   ")
+        page.get_by_role("button", name="Ask").click()
+        assert "The command is empty" in page.get_by_role("status").inner_text()
+        page.set_input_files("#shot", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"})
+        page.wait_for_function("document.getElementById('status').textContent.includes('not an image')")
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / "phone_page.png")
+
+
+def test_a_spoken_command_is_heard_through_the_microphone_with_the_server_gone(browser, exported, tmp_path):
+    """A WAV file is what the emulated phone's microphone hears."""
+    simulated = SimulatedPhone(7, lang="en")
+    assert "settings" in simulated.state.look.pages[0]
+    bank = SpeechBank.load()
+    clip = next(c for c in bank.clips("en") if c.utterance.text == "open Settings")
+    wave = np.concatenate((np.zeros(4_000), bank.waveform(clip), np.zeros(8_000))).astype(np.float32)
+    soundfile.write(tmp_path / "command.wav", wave, 16_000, subtype="PCM_16")
+    microphone = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+                  f"--use-file-for-fake-audio-capture={tmp_path / 'command.wav'}%noloop"]  # fmt: skip
+    hearing = browser.browser_type.launch(executable_path=find_chromium(), headless=True, args=[*FLAGS, *microphone])
+    context = hearing.new_context(**PIXEL, permissions=["microphone"])
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT_MS)
+    with BrowserPhone(exported, phone=simulated) as served:
+        page.goto(served.url)
+        page.wait_for_function("document.body.dataset.kept")
+    context.set_offline(True)
+    page.reload()
+    page.wait_for_function("document.body.dataset.kept")
+    page.get_by_role("button", name="Speak").tap()
+    page.wait_for_function("document.getElementById('status').textContent.startsWith('Listening')")
+    time.sleep(len(wave) / 16_000 + 0.5)
+    page.get_by_role("button", name="Stop").tap()
+    page.wait_for_function("document.querySelector('#steps .bar')")
+    action = parse(page.get_by_label("What the agent did").locator("code").first.inner_text())
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "phone_page_offline.png")
+    hearing.close()
+    assert action.name == "Tap"
+    assert find(simulated.state, concept="settings").covers(action.element[0] + 0.5, action.element[1] + 0.5)
