@@ -19,7 +19,7 @@ STAGE = @printf '\n== %s\n'
 PYTEST := $(BIN)/python -m pytest
 ALLOW_ROOT = $(shell test "$$(id -u)" = 0 && echo --allow-root)
 
-.PHONY: help setup lab demo test lint types unit nbval readme figures browser notebooks clean
+.PHONY: help setup lab demo test lint types unit nbval readme figures browser arm64 notebooks clean
 .NOTPARALLEL:
 
 help:
@@ -47,7 +47,7 @@ lab: setup
 demo: setup
 	$(BIN)/autoglm-lab demo
 
-test: lint types unit nbval readme browser
+test: lint types unit nbval readme browser arm64
 
 lint: setup
 	$(STAGE) 'ruff'
@@ -77,6 +77,10 @@ readme: setup
 # Times and memory of the notebooks as measured here, results as in data/model, into README.md.
 figures: nbval
 	$(BIN)/python -m notebooks.build --readme
+
+arm64: setup
+	$(STAGE) 'the device folder on ARM64, emulated'
+	$(PYTEST) tests/devices
 
 browser: setup
 	$(STAGE) 'notebooks in a real browser, offline'

@@ -1,0 +1,76 @@
+"""A Python for ARM64 under user-mode emulation: Debian's own, the aarch64 wheels of what a device folder requires, and qemu.
+
+It proves that the ARM64 builds compute what those here compute. It says nothing about speed.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+
+PROGRAMS = ("qemu-aarch64-static", "mmdebstrap")
+INSTALL = "The emulator is missing. Debian, Ubuntu, as root: apt-get install qemu-user-static mmdebstrap"
+DEBIAN = "python3-minimal,python3.11,libpython3.11-stdlib,libstdc++6,libgomp1,libc6,zlib1g,libssl3,libffi8,libbz2-1.0,liblzma5"
+PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
+# ONNX Runtime asks /proc/cpuinfo what the processor can do, and crashes where that is an x86's
+CPU = "".join(
+    f"processor\t: {core}\nBogoMIPS\t: 100.00\nFeatures\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid "
+    "asimdrdm lrcpc dcpop asimddp\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x4\nCPU part\t: 0xd0b\n"
+    "CPU revision\t: 1\n\n"
+    for core in range(2)
+)
+
+
+def missing() -> list[str]:
+    """Programs that are not installed."""
+    return [name for name in PROGRAMS if shutil.which(name) is None]
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """An ARM64 root folder and packages beside it."""
+
+    root: pathlib.Path
+    packages: pathlib.Path
+
+    @classmethod
+    def made(cls, folder: pathlib.Path, requirements: pathlib.Path) -> Emulator:
+        """In `folder`, made at the first call; what pip would install on the device lies in `packages`."""
+        emulator = cls(folder / "root", folder / "packages")
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            options = ("--quiet", "--variant=extract", "--architectures=arm64", "--mode=root", f"--include={DEBIAN}")
+            call("mmdebstrap", *options, "bookworm", emulator.root)
+            (emulator.root / "proc").mkdir(exist_ok=True)
+            (emulator.root / "proc" / "cpuinfo").write_text(CPU)
+            kinds = ["--python-version=311", "--abi=cp311", "--abi=abi3", "--abi=none", *(f"--platform={p}" for p in PLATFORMS)]
+            download = (sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--no-deps", *kinds)
+            call(*download, "-d", folder / "wheels", "-r", requirements)
+            for wheel in sorted((folder / "wheels").glob("*.whl")):
+                with zipfile.ZipFile(wheel) as archive:
+                    archive.extractall(emulator.packages)
+            (folder / "done").touch()
+        return emulator
+
+    def run(self, *arguments: object, cwd: pathlib.Path, timeout_s: float) -> str:
+        """What the ARM64 Python prints for these arguments; CalledProcessError with its messages when it fails."""
+        settings = {
+            "QEMU_CPU": "cortex-a76", "QEMU_LD_PREFIX": str(self.root), "PYTHONHOME": str(self.root / "usr"),
+            "PYTHONPATH": f"{cwd}{os.pathsep}{self.packages}", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
+            "PATH": os.environ["PATH"],
+        }  # fmt: skip
+        python = self.root / "usr" / "bin" / "python3.11"
+        return call("qemu-aarch64-static", python, *arguments, cwd=cwd, env=settings, timeout=timeout_s)
+
+
+def call(*command: object, **options: object) -> str:
+    """What a program prints; AssertionError with what it said when it fails."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
+    assert done.returncode == 0, f"{command[0]} failed ({done.returncode}):\n{done.stderr[-3000:]}"
+    return done.stdout
