@@ -21,6 +21,7 @@ CHAPTERS = {
     "06": "qat",
     "07": "decoding",
     "08": "export",
+    "10": "device",
 }
 
 

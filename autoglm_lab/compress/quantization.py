@@ -203,10 +203,14 @@ class PackedWeight(nn.Module):
         zero_point = found.zero_point[:1] if scheme.symmetric else found.zero_point  # one 0 stands for all
         self.register_buffer("zero_point", zero_point.to(torch.uint8))
 
+    @property
+    def codes(self) -> Int[Tensor, "R n"]:
+        """The integers, unpacked; those of a row share a scale."""
+        return unpack(self.packed, self.width, self.rows[0] * self.rows[1]).reshape(self.rows) + self.scheme.limits[0]
+
     def forward(self) -> Shaped[Tensor, "*shape"]:
         """The weight as floats."""
-        codes = unpack(self.packed, self.width, self.rows[0] * self.rows[1]).reshape(self.rows) + self.scheme.limits[0]
-        rows = self.scale.float() * (codes - self.zero_point.to(torch.int32))
+        rows = self.scale.float() * (self.codes - self.zero_point.to(torch.int32))
         return from_rows(rows, self.shape, self.scheme).to(self.kept)
 
     def channels(self, numbers: Int[Tensor, "*N"]) -> Shaped[Tensor, "*N I"]:

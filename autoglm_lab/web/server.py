@@ -42,8 +42,8 @@ class BrowserPhone:
         """Port 0 is any free one; with host "0.0.0.0" other devices reach the page. ValueError for a bad bundle or a busy port."""
         if not 0 <= port <= 65_535:
             raise ValueError(f"port is {port}; ports are 0 (any) to 65535")
-        self.bundle = Bundle.open(folder)
-        self.files = page_files(self.bundle, phone or SimulatedPhone(7, lang="en"), runtime_files())
+        self.bundle, self.phone = Bundle.open(folder), phone or SimulatedPhone(7, lang="en")
+        self.files = page_files(self.bundle, self.phone, runtime_files())
         self.latencies: list[dict[str, Any]] = []
         try:
             self._server = _Server((host, port), _Handler)

@@ -1,4 +1,4 @@
-"""Live pictures for the notebooks: the phone, attention, gates, a training run, weights pruned and rounded, recipes.
+"""Live pictures for the notebooks: the phone, attention, gates, a training run, weights pruned and rounded, recipes, times.
 
 Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
 Importing this package loads no widget library; the first call does.
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from autoglm_lab.measure.report import Report
     from autoglm_lab.phone.simulator import Phone
+    from autoglm_lab.web.server import BrowserPhone
     from autoglm_lab.widgets.attention_view import Names
     from autoglm_lab.widgets.attention_widget import AttentionWidget
+    from autoglm_lab.widgets.browser_widget import BrowserWidget
     from autoglm_lab.widgets.gates_widget import GatesWidget
+    from autoglm_lab.widgets.latency_widget import Begin, LatencyWidget
     from autoglm_lab.widgets.pareto_widget import Chosen, ParetoWidget
     from autoglm_lab.widgets.phone_view import Runner
     from autoglm_lab.widgets.phone_widget import PhoneWidget
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.sparsity_widget import Measure, SparsityWidget
     from autoglm_lab.widgets.training_widget import TrainingWidget
 
-__all__ = ["GateView", "attention", "gates", "pareto", "phone", "quantization", "sparsity", "training"]
+__all__ = ["GateView", "attention", "browser", "gates", "latency", "pareto", "phone", "quantization", "sparsity", "training"]
 
 
 def phone(
@@ -121,3 +124,25 @@ def pareto(reports: Sequence[Report], chosen: Chosen | None = None) -> ParetoWid
     from autoglm_lab.widgets.pareto_widget import ParetoWidget
 
     return ParetoWidget(reports, chosen)
+
+
+def latency(variants: Mapping[str, Begin], repeats: int = 3) -> LatencyWidget:
+    """Where the time of an answer goes, stage by stage, variants side by side: guess first, then measure.
+
+    `variants` are functions that begin an answer and give its `Stream`, for example `lambda: engine.answer("open Settings")`;
+    each is asked `repeats` times, in turn, and its medians are shown. `guess` and `measure` of the widget do the same from
+    Python. ValueError without a variant, or for fewer than one repeat.
+    """
+    from autoglm_lab.widgets.latency_widget import LatencyWidget
+
+    return LatencyWidget(variants, repeats)
+
+
+def browser(served: BrowserPhone) -> BrowserWidget:
+    """A phone in the browser, beside its address as a QR code and the times that phones have told.
+
+    The server runs where the notebook runs: a page shows it when that is this machine. ImportError without segno.
+    """
+    from autoglm_lab.widgets.browser_widget import BrowserWidget
+
+    return BrowserWidget(served)

@@ -1,5 +1,7 @@
 """Exercise checks: the solution passes, every planted mistake gets the hint that helps, a stub is no failure and no success."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -171,6 +173,20 @@ PLANTED = {
         (lambda s: [a for a in range(len(s[0])) if s[0][a] != s[1][a]], "only later"),
         (lambda s: [s[0][a] for a in range(len(s[0])) if len({t[a] for t in s}) > 1], "numbers of the axes"),
         (lambda s: [a + 1 for a in range(len(s[0])) if len({t[a] for t in s}) > 1], "from zero"),
+    ],
+    "10.entropy": [
+        (lambda c: sum(-n / c.size * np.log(n / c.size) for n in Counter(c.ravel().tolist()).values()), "base 2"),
+        (lambda c: np.mean([-np.log2(n / c.size) for n in Counter(c.ravel().tolist()).values()]), "by its share"),
+        (lambda c: np.log2(len(set(c.ravel().tolist()))), "fixed length"),
+        (lambda c: sum(-n * np.log2(n / c.size) for n in Counter(c.ravel().tolist()).values()), "all codes together"),
+        (lambda c: sum(n / c.size * np.log2(n / c.size) for n in Counter(c.ravel().tolist()).values()), "turn the sign"),
+    ],
+    "10.memory": [
+        (lambda p, b, t, n, h, w: p * b / 8 + t * n * h * w * 2, "a key and a value"),
+        (lambda p, b, t, n, h, w: p * b / 8 + t * h * w * 4, "every layer"),
+        (lambda p, b, t, n, h, w: p * b + t * n * h * w * 4, "in bits"),
+        (lambda p, b, t, n, h, w: b / 8 * (p + 2 * t * n * h * w), "has 16"),
+        (lambda p, b, t, n, h, w: p * b / 8 + n * h * w * 4, "every token"),
     ],
 }  # fmt: skip
 EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}

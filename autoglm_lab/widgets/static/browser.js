@@ -1,0 +1,28 @@
+const EVERY_MS = 2000;
+
+function render({ model, el }) {
+  const { ask, close } = asker(model);
+  const frame = make("iframe", { class: "lab-page", src: model.get("url"), title: "The phone in a browser", allow: "microphone" }); // prettier-ignore
+  const code = make("div", { class: "lab-qr", role: "img", "aria-label": `QR code of ${model.get("url")}` });
+  code.innerHTML = model.get("qr");
+  const link = make("a", { href: model.get("url"), target: "_blank", rel: "noopener" }, model.get("url"));
+  const list = make("ol", { class: "lab-timeline", "aria-label": "Times that phones have told" });
+  const said = make("p", { class: "lab-said", "aria-live": "polite" });
+  const side = make("div", { class: "lab-main" }, code, link, list, timelineKey(), said);
+  el.append(make("div", { class: "lab lab-browser" }, frame, side));
+
+  function update() {
+    list.replaceChildren(...timeline(model.get("rows")));
+    if (said.textContent !== model.get("said")) said.textContent = model.get("said");
+  }
+  model.on("change", update);
+  const clock = setInterval(() => ask({ kind: "refresh" }), EVERY_MS);
+  update();
+  return () => {
+    clearInterval(clock);
+    model.off("change", update);
+    close();
+  };
+}
+
+export default { render };

@@ -1,0 +1,301 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   lab:
+#     goal: put the agent on a device, prove that it is the same agent there, and run it in a browser without a network
+# ---
+
+# %% [markdown]
+# # 10 On a device
+#
+# After this chapter you can
+#
+# - say before you install anything whether a device can run a model, and why,
+# - pack a folder that needs no PyTorch, and say what each of its megabytes is,
+# - tell which differences between two processors are errors and which are not,
+# - run the agent in a browser, with its pictures and your voice staying on the device.
+
+# %%
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import autoglm_lab as lab
+from autoglm_lab.compress.recipe import apply, named
+from autoglm_lab.export.bundle import bundle
+from autoglm_lab.model.engine import TorchEngine
+
+engine = lab.load()
+room = tempfile.TemporaryDirectory()
+folder = Path(room.name)
+small, _ = apply(engine.model, named("int8"), engine.example())
+bundle(TorchEngine(small, engine.processor), folder / "int8", named("int8"))
+device = lab.load(folder / "int8")
+print(f"{device.bundle.bytes / 1e6:.1f} MB, recipe {device.bundle.recipe['name']}")
+
+# %% [markdown]
+# ## Predict
+#
+# The bundle holds millions of weights of one byte each. A browser loads it compressed with gzip. What share of the bytes will be left?
+
+# %%
+my_guess = 0.5
+
+# %% [markdown]
+# ## Before anything is installed
+#
+# Is it a 64-bit system for which there are wheels? Is there room for the weights, twice (a new bundle is written beside the old one)? Does
+# the processor multiply bytes? `autoglm-lab doctor --bundle DIR` asks that on any machine; here it asks this one.
+
+# %%
+from autoglm_lab.measure.machine import cpu_flags
+from autoglm_lab.runtime.preflight import PHONE_9B, Machine, bundle_needs, examine, model_needs
+
+needs = bundle_needs("this bundle", device.bundle.bytes, device.cache_bytes_per_token)
+machine = Machine.here(cpu_flags())
+examine(machine, needs)
+
+# %% [markdown]
+# No line of it is a rule of thumb: the needs are sums. The same sums for the agent that this one is a small picture of, AutoGLM-Phone-9B,
+# with weights of four and a half bits (four, and a scale for each group of 32):
+
+# %%
+print(*needs.arithmetic, "", *model_needs("AutoGLM-Phone-9B", bits=4.5, **PHONE_9B).arithmetic, sep="\n")
+
+# %% [markdown]
+# ## What is in the bundle, and what of it travels
+#
+# Three graphs compute, two turn pictures and sound into numbers for hosts that have no numpy. Which of them weigh anything?
+
+# %%
+import gzip
+
+from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, TOKENIZER
+from autoglm_lab.widgets.charts import bars, lines
+
+files = {name: (folder / "int8" / name).read_bytes() for name in (*GRAPHS.values(), *FEATURES.values(), TOKENIZER)}
+packed = {name: len(gzip.compress(content, 6)) for name, content in files.items()}
+bars("Files of the bundle", {"on disk": {n: len(c) / 1e6 for n, c in files.items()}, "through gzip": {n: p / 1e6 for n, p in packed.items()}},
+     "MB", f"Together {sum(map(len, files.values())) / 1e6:.1f} MB, through gzip {sum(packed.values()) / 1e6:.1f} MB.")  # fmt: skip
+
+# %%
+share = sum(packed.values()) / sum(map(len, files.values()))
+print(f"{share:.0%} of the bytes are left; you guessed {my_guess:.0%}")
+
+# %% [markdown]
+# Why not less? A compressor gives short codes to what is frequent. Weights look like noise around zero: no value is very frequent. What is the
+# least a code can need is its **entropy**.
+
+# %%
+from autoglm_lab.checks.device import entropy
+from autoglm_lab.compress.quantization import PackedLinear
+
+codes = {name: layer.weight_codes.codes.numpy().astype(np.int8) for name, layer in small.named_modules()
+         if isinstance(layer, PackedLinear) and name.startswith("layers.0.")}  # fmt: skip
+bars("Bits that a code needs at least", {"entropy": {name: entropy(values) for name, values in codes.items()}}, "bits of 8")
+
+# %% [markdown]
+# Zeros are another matter. A weight that is zero takes as much room in memory and as much time in a product as any other (chapter 03 has
+# measured it), but on the way to the phone it costs next to nothing. Cut the smallest codes of one layer, and compress what is left:
+
+# %%
+name, values = max(codes.items(), key=lambda pair: pair[1].size)
+shares, sizes, least = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9), [], []
+for share_of_zeros in shares:
+    cut = np.where(np.abs(values) <= np.quantile(np.abs(values), share_of_zeros) * (share_of_zeros > 0), 0, values).astype(np.int8)
+    sizes.append(8 * len(gzip.compress(cut.tobytes(), 6)) / cut.size)
+    least.append(entropy(cut))
+lines(f"{name}: bits for each weight", {"gzip": (shares, sizes), "entropy": (shares, least)}, "share of codes set to zero", "bits")
+
+# %% [markdown]
+# That is what unstructured pruning is good for on a phone. The line says nothing about right answers: cutting needs training again, as
+# in chapter 03.
+#
+# ## A folder for the device
+#
+# The bundle, the part of this package that runs it, a script of a few lines, and the packages it needs. Not PyTorch, and nothing of
+# Jupyter.
+
+# %%
+from autoglm_lab.export.device import device_folder
+
+device_folder(folder / "int8", folder / "device")
+for place in sorted((folder / "device").rglob("*")):
+    if place.is_file() and len(place.relative_to(folder / "device").parts) <= 2:
+        print(f"{place.relative_to(folder / 'device')!s:28} {place.stat().st_size:12,} bytes")
+print((folder / "device" / "run.py").read_text())
+
+# %% [markdown]
+# Run it as a device would: in a process of its own, with a Python that is told that there is no PyTorch.
+
+# %%
+import subprocess
+import sys
+
+phone = lab.SimulatedPhone(7, lang="en")
+phone.screenshot().save(folder / "screen.png")
+without = "import sys, runpy; sys.modules['torch'] = None; sys.argv[0] = 'run.py'; sys.path.insert(0, '.'); runpy.run_path('run.py', run_name='__main__')"
+done = subprocess.run([sys.executable, "-c", without, "open Settings", str(folder / "screen.png")], cwd=folder / "device",
+                      capture_output=True, text=True, check=True)  # fmt: skip
+print(done.stdout)
+phone.screenshot().resize((216, 480))
+
+# %% [markdown]
+# The guide in the folder says how to start it on a board with Linux, and on an Android phone inside Termux.
+#
+# ## Is it the same agent there?
+#
+# A phone has an ARM64 processor, with kernels of its own. `make arm64` runs this very folder with an ARM64 Python under emulation, on every
+# landing of this repository: each integer product of a step is the same to the last bit, scores of the agent in floats are within 1e-4,
+# and twenty actions of the agent in integers are the same. Its scores are *not* the same. Is that an error?
+#
+# It can be seen without any ARM. Change the picture by a millionth, about as much as two processors disagree, twelve times over:
+
+# %%
+from autoglm_lab.runtime.features import image_features
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+from autoglm_lab.runtime.prompt import write_prompt
+
+bundle(engine, folder / "whole")
+
+
+def scores(agent, pixels):
+    """The scores of the first token of an answer about a picture."""
+    session = agent.sessions["image"]
+    made = session.run(None, {session.get_inputs()[0].name: pixels[None]})
+    states = agent.nothing | dict(zip((o.name for o in session.get_outputs()), made, strict=True))
+    ids = agent.tokenizer.encode(write_prompt("open Settings", "System Home"), add_special_tokens=False).ids
+    return Step(agent.sessions["step"], {"present": np.array([1, 0], np.float32), **states}, len(ids)).scores(ids)
+
+
+# %%
+pixels, rng = image_features(phone.screenshot()), np.random.default_rng(0)
+noises = [rng.uniform(-1e-6, 1e-6, pixels.shape).astype(np.float32) for _ in range(12)]
+for kind in ("whole", "int8"):
+    agent = OnnxEngine(folder / kind)
+    plain, moved = scores(agent, pixels), [scores(agent, pixels + noise) for noise in noises]
+    apart = np.array([np.abs(plain - other).max() for other in moved])
+    print(f"{kind:6} scores move by {apart.min():.0e} to {apart.max():.0e}, not at all {np.sum(apart == 0)} times;",
+          f"the same token {sum(plain.argmax() == other.argmax() for other in moved)} of 12 times")  # fmt: skip
+
+# %% [markdown]
+# In floats a small cause has a small effect. With integers the inputs of each product are rounded to 256 steps first. Mostly that swallows
+# the difference; but a value that lies on the border between two steps falls to the one side or to the other, and a whole step follows from
+# nothing. Here is one such value:
+
+# %%
+scale = np.float32(0.02)
+for x in (np.float32(0.12999998), np.float32(0.13000001)):
+    print(f"{x:.8f} / {scale} -> {np.rint(x / scale):.0f}")
+
+# %% [markdown]
+# So bit-equal scores are the wrong thing to ask of an agent in integers. Ask for bit-equal *products* of equal inputs, which finds a
+# broken kernel at once, and for equal *actions*, which is what a user sees.
+#
+# ## In a browser
+#
+# The same bundle runs on a web page: ONNX Runtime compiled to WebAssembly computes the graphs, the tokenizer reads the file of the bundle,
+# and pictures and sound go through the two graphs that were written for this. The server only hands out files. After the first load
+# the page works without it: in the end-to-end test of this repository a WAV file is played into the microphone of an emulated phone
+# whose server is gone, and the agent taps where it should.
+
+# %%
+from autoglm_lab.web.server import BrowserPhone
+
+served = BrowserPhone(folder / "int8", phone=phone)
+view = lab.widgets.browser(served)
+view
+
+# %% [markdown]
+# Ask it something, by keyboard or by voice; tick the box under the answers, and its times arrive beside the page. A page that runs where this
+# notebook does needs no more. For a real phone there are two ways:
+#
+# - on a cable, `adb reverse tcp:8080 tcp:8080`, then `autoglm-lab phone --bundle DIR` here and `http://localhost:8080` there: with
+#   microphone and without a network afterwards, because browsers trust localhost;
+# - over the air, `autoglm-lab phone --bundle DIR --network` and the QR code: typed commands only, as browsers give neither microphone nor
+#   offline storage to a page without https.
+#
+# On Binder the server is in a data centre and your browser cannot reach it: the picture above is then all there is.
+#
+# ## Where the time goes
+#
+# Guess how long an answer takes here, in floats and in integers, typed and spoken; then measure.
+
+# %%
+from autoglm_lab.phone.speech import SpeechBank
+
+bank = SpeechBank.load()
+wave = bank.waveform(bank.find("open Settings", "en", np.random.default_rng(0)))
+whole, screen = OnnxEngine(folder / "whole"), phone.screenshot()
+times = lab.widgets.latency({
+    "floats, typed": lambda: whole.answer("open Settings", screen),
+    "integers, typed": lambda: device.answer("open Settings", screen),
+    "integers, spoken": lambda: device.answer("", screen, wave),
+})  # fmt: skip
+times.guess("integers, typed", 50)
+times.measure()
+times
+
+# %% [markdown]
+# ## Exercise 1: what a code needs
+#
+# `codes` is an array of integers. How many bits does a code need at least, on average, if each is written by itself? (The mean of -log2
+# of the share that each value has.)
+
+
+# %% tags=["exercise"]
+def bits_needed(codes):
+    """Bits for each code."""
+    # <solution>
+    _, counts = np.unique(codes, return_counts=True)
+    shares = counts / counts.sum()
+    return float(-(shares * np.log2(shares)).sum())
+    # </solution>
+    # <stub> return None  # how often does each value occur?
+
+
+# %%
+lab.check("10.entropy", bits_needed)
+
+# %% [markdown]
+# ## Exercise 2: will it fit?
+#
+# Bytes of memory for a model of so many `parameters` of `bits` each, that remembers `tokens`: in each of its `layers` a key and a value for
+# each of `heads` heads, each `width` numbers of 16 bits.
+
+
+# %% tags=["exercise"]
+def memory_bytes(parameters, bits, tokens, layers, heads, width):
+    """Bytes of weights and cache."""
+    # <solution>
+    weights = parameters * bits / 8
+    token = 2 * 2 * layers * heads * width
+    return weights + token * tokens
+    # </solution>
+    # <stub> return None  # the weights first, then what a token leaves behind
+
+
+# %%
+lab.check("10.memory", memory_bytes)
+
+# %% [markdown]
+# ## What was simulated, what was real
+#
+# The bundle, the folder, the page and all times are real. The ARM64 processor of the tests is an emulated one: it proves that the ARM
+# builds compute the same, it says nothing about their speed. The phone on the page is a deck of drawn screens; where the deck ends, the
+# page says so. Android itself, with its other C library and its own accelerators, was not run here.
+
+# %%
+served.close()
+room.cleanup()
+
+# %% [markdown]
+# ## To take away
+#
+# 1. Whether a model fits is arithmetic, and can be done before anything is bought or installed.
+# 2. Rounding makes a small difference between processors a large one: compare products and actions, not scores.
+# 3. A page can be an app: what is loaded once runs without a network, and what is said to it stays where it was said.
