@@ -109,6 +109,11 @@ def parser() -> argparse.ArgumentParser:
     phone.add_argument("--seed", type=_seed, default=7, help="which simulated phone (default 7)")
     phone.set_defaults(command=_phone)
 
+    device = commands.add_parser("device", help="write the folder that is copied to a device: a bundle and what runs it")
+    device.add_argument("--bundle", type=Path, metavar="DIR", required=True, help="a bundle written by `export`")
+    device.add_argument("--out", type=Path, required=True, help="the folder")
+    device.set_defaults(command=_device)
+
     doctor = commands.add_parser("doctor", help="can this machine run it: pass, warn or fail, and what would help")
     doctor.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle that is to run here")
     doctor.add_argument("--bits", type=float, help="instead of a bundle: a model of nine billion weights with so many bits each")
@@ -467,6 +472,14 @@ def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> 
     print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}")
     for name, value in {**found.pop("ratios"), **found}.items():
         print(f"{name:30} {Spread(**value)}")
+    return 0
+
+
+def _device(options: argparse.Namespace) -> int:
+    from autoglm_lab.export.device import device_folder
+
+    device_folder(options.bundle, options.out)
+    print(f"copy {options.out} to the device; its README.md says how run.py is started there")
     return 0
 
 

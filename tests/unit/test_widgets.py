@@ -17,6 +17,7 @@ from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.filmstrip import Frame, caption, filmstrip, marked
 from autoglm_lab.phone.screens import find
 from autoglm_lab.phone.simulator import SimulatedPhone
+from autoglm_lab.runtime.engine import Answer, Stream
 from autoglm_lab.widgets.attention_view import AttentionMaps, cell_centre
 from autoglm_lab.widgets.phone_view import entry, target_at, targets, wav_url
 
@@ -674,3 +675,53 @@ def test_pareto_refuses_what_cannot_be_compared():
     for wrong, reason in bad:
         with pytest.raises(ValueError, match=reason):
             widgets.pareto(wrong)
+
+
+def answering(ms, pieces=("do", "(")):
+    """A variant whose answers take these times."""
+    times = iter(ms)
+
+    def begin():
+        def spoken():
+            yield from pieces
+            yield Answer("do()", ms={"image": 5.0, "decode": next(times), "total": 9.0})
+
+        return Stream(spoken())
+
+    return begin
+
+
+def test_times_are_guessed_and_measured_in_turns():
+    widget = widgets.latency({"floats": answering([30, 90, 50]), "integers": answering([10, 11, 12])})
+    assert [row["answers"] for row in widget.rows] == [0, 0] and "floats: not measured" in widget.said
+    assert says(widget, kind="guess", name="integers", ms=20) == "" and widget.rows[1]["guess"] == 20
+    assert says(widget, kind="measure", name="floats") == "" and says(widget, kind="measure", name="integers") == ""
+    assert widget.rows[0]["stages"] == {"image": 5, "decode": 50} and widget.rows[1]["total"] == 16
+    assert "integers: 16 ms, guessed 20, 69% of them decode, median of 3" in widget.said
+    assert widget.picture().size[0] > 300
+
+
+def test_times_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="a variant at least"):
+        widgets.latency({})
+    with pytest.raises(ValueError, match="measured once at least"):
+        widgets.latency({"a": answering([1])}, repeats=0)
+    widget = widgets.latency({"a": answering([1, 2, 3])})
+    assert "there is no variant 'b'; there are a" in says(widget, kind="guess", name="b", ms=3)
+    assert "takes some milliseconds" in says(widget, kind="guess", name="a", ms=-3)
+    assert "asks for nothing known" in says(widget, kind="dance")
+
+
+def test_a_page_shows_what_phones_have_told():
+    told = [{"device": "Pixel", "ms": {"image": ms, "decode": 1.0, "total": ms + 1}} for ms in (10.0, 30.0, 20.0)]
+    phone = SimulatedPhone(3, size=(120, 240))
+    served = SimpleNamespace(
+        url="http://127.0.0.1:1/", latencies=[], transfer_bytes=9_000_000, phone=phone, qr_svg=lambda: "<svg/>"
+    )
+    widget = widgets.browser(served)
+    assert "9.0 MB to load once. No times were told yet." in widget.said and widget.picture().size[1] == 480
+    served.latencies += told
+    assert widget.rows == [] and says(widget, kind="refresh") == ""
+    assert widget.rows[0]["stages"] == {"image": 20, "decode": 1} and "Pixel: 21 ms" in widget.said
+    assert widget.picture().size[0] > 300
+    assert "asks for nothing known" in says(widget, kind="dance")
