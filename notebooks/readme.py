@@ -137,14 +137,14 @@ def speed(root: pathlib.Path) -> str:
     if not entries:
         return f"Speed is {NOT_YET}."
     lines = [
-        "| Bundle | Figure | Median | 5 % to 95 % | Runs | Claimed | Asked | |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| Bundle | In | Figure | Median | 5 % to 95 % | Runs | Claimed | Asked | |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in entries:
         verdict = {"yes": "reached", "no": "missed"}.get(entry["reached"], entry["reached"])
         spread = f"{entry['measured']} | {entry['measured_low']} to {entry['measured_high']} | {entry['runs']}"
         figure = entry["figure"].replace("_", " ")
-        lines.append(f"| {entry['report']} | {figure} | {spread} | {entry['claimed']} | {entry['asked']} | {verdict} |")
+        lines.append(f"| {entry['report']} | {entry['runtime']} | {figure} | {spread} | {entry['claimed']} | {entry['asked']} | {verdict} |")
     return "\n".join(lines)
 
 

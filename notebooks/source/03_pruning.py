@@ -269,7 +269,7 @@ bars("Two fifths of the decoder's work gone, nothing trained", {"loss": costs}, 
 
 # %% [markdown]
 # Two requests say little about what others need; the size of a weight has seen all of the training. With 32 requests, and the
-# whole agent to choose from, it is the other way round: that is how `channels40` below was cut.
+# whole agent to choose from, it is the other way round: that is how `channels45` below was cut.
 
 # %% [markdown]
 # ## What is left speaks for what went
@@ -350,16 +350,16 @@ print(f"a dozen words: {times['whole']} whole, {times['cut']} cut")
 #
 # Forty steps show the direction. These were refitted and trained for longer, with eyes and ears, and then measured on steps
 # that nobody trained on, half of them spoken. What each line says after the times goes into the command that made it:
-# `autoglm-lab compress --recipe channels40 --steps STEPS --rate RATE --tasks 500 --out small`.
+# `autoglm-lab compress --recipe channels45 --steps STEPS --rate RATE --tasks 500 --out small`.
 
 # %%
 from autoglm_lab.measure.report import read_reports
 
 known = read_reports()
-for name in ("whole", "sparse80", "channels40"):
+for name in ("whole", "sparse80", "channels45"):
     print(known[name])
-fewer, dense = known["channels40"], known["whole"]
-print(f"channels40: {1 - fewer.macs / dense.macs:.0%} of the multiply-accumulates gone; a forward pass is "
+fewer, dense = known["channels45"], known["whole"]
+print(f"channels45: {1 - fewer.macs / dense.macs:.0%} of the multiply-accumulates gone; a forward pass is "
       f"{fewer.whole_forward_ms / fewer.forward_ms:.2f} times faster, a whole answer {fewer.whole_ms / fewer.answer_ms:.2f} times")  # fmt: skip
 
 # %% [markdown]
@@ -371,7 +371,7 @@ print(f"channels40: {1 - fewer.macs / dense.macs:.0%} of the multiply-accumulate
 # %%
 from autoglm_lab.paths import data_dir
 
-cut = read_reports(data_dir() / "reports" / "onnx")["channels40"]
+cut = read_reports(data_dir() / "reports" / "onnx")["channels45"]
 print(cut)
 print(f"in {cut.runtime} the first token comes {cut.whole_first_token_ms / cut.first_token_ms:.2f} times faster, "
       f"a whole answer {cut.whole_ms / cut.answer_ms:.2f} times")  # fmt: skip

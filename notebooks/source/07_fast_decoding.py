@@ -310,7 +310,7 @@ assert on_the_phone(24, True) == on_the_phone(24, False) == recompute(24)
 
 # %%
 kinds = {"everything again": False, "cache": True}
-phones = paired({kind: lambda cached=cached: on_the_phone(128, cached) for kind, cached in kinds.items()}, runs=3)
+phones = paired({kind: lambda cached=cached: on_the_phone(128, cached) for kind, cached in kinds.items()}, runs=3, warm_up=1)
 used = weights / 1e6 / (phones["cache"].median_ms / 128)
 print(*(f"{kind:18} {time}" for kind, time in phones.items()), sep="\n")
 print(f"{phones['everything again'].median_ms / phones['cache'].median_ms:.1f} times faster with a cache, at 128 tokens")
@@ -358,7 +358,7 @@ assert torch.allclose(window_attention(q, k, v, 16), attend(q, k, v, "window", 1
 print("the same as the masked matrix:", float((window_attention(q, k, v, 16) - masked).abs().max()))
 
 # %% [markdown]
-# What does it save? Four heads of 64 numbers, from 256 to 8,192 tokens. Dense attention is timed as PyTorch's own operator, which
+# What does it save? Two heads of 64 numbers, from 256 to 8,192 tokens. Dense attention is timed as PyTorch's own operator, which
 # is fused and never stores the matrix. The lines are fitted to the upper lengths: `time = c * T ^ exponent`.
 
 # %%
@@ -366,7 +366,7 @@ spans = (256, 512, 1024, 2048, 4096, 8192)
 patterns = {"dense": ("dense", None), "window of 64": ("window", 64), "strided": ("strided", None)}
 times = {name: [] for name in patterns}
 for tokens in spans:
-    q, k, v = torch.randn(3, 1, 4, tokens, 64)
+    q, k, v = torch.randn(3, 1, 2, tokens, 64)
     calls = {name: lambda p=pattern, r=reach: attend(q, k, v, p, r) for name, (pattern, reach) in patterns.items()}  # noqa: B023
     with torch.inference_mode():
         for name, time in paired(calls, runs=7, warm_up=2).items():
@@ -477,7 +477,7 @@ def answers(engine):
 
 
 free, bound = answers(device), answers(held)
-times = paired({"free": lambda: answers(device), "by the grammar": lambda: answers(held)}, runs=5, warm_up=1)
+times = paired({"free": lambda: answers(device), "by the grammar": lambda: answers(held)}, runs=4, warm_up=1)
 print(f"{sum(a.text == b.text for a, b in zip(free, bound, strict=True))} of {len(steps)} answers are the same")
 print(f"passes: {sum(a.passes for a in free)} free, {sum(a.passes for a in bound)} by the grammar")
 print(
