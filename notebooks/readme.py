@@ -144,7 +144,8 @@ def speed(root: pathlib.Path) -> str:
         verdict = {"yes": "reached", "no": "missed"}.get(entry["reached"], entry["reached"])
         spread = f"{entry['measured']} | {entry['measured_low']} to {entry['measured_high']} | {entry['runs']}"
         figure = entry["figure"].replace("_", " ")
-        lines.append(f"| {entry['report']} | {entry['runtime']} | {figure} | {spread} | {entry['claimed']} | {entry['asked']} | {verdict} |")
+        place = f"| {entry['report']} | {entry['runtime']} | {figure}"
+        lines.append(f"{place} | {spread} | {entry['claimed']} | {entry['asked']} | {verdict} |")
     return "\n".join(lines)
 
 

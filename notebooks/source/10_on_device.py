@@ -113,8 +113,22 @@ lines(f"{name}: bits for each weight", {"gzip": (shares, sizes), "entropy": (sha
 
 # %% [markdown]
 # That is what unstructured pruning is good for on a phone. The line says nothing about right answers: cutting needs training again, as
-# in chapter 03.
-#
+# in chapter 03. The recipe `phone` did both, zeros and integers, and was measured beside `int8_static`, integers alone; what a browser
+# loads holds ONNX Runtime itself as well:
+
+# %%
+import json
+
+from autoglm_lab.measure.report import read_reports
+from autoglm_lab.paths import data_dir
+
+reports = data_dir() / "reports"
+for name in ("int8_static", "phone"):
+    page, known = json.loads((reports / "page" / f"{name}.json").read_text()), read_reports(reports / "onnx")[name]
+    print(f"{name:12} {page['page_mb']['median']:.1f} MB to load, first answer {page['page_first_answer_s']['median']:.1f} s",
+          f"after the page was asked for; {known.success:.1%} of {known.n:,} steps right")  # fmt: skip
+
+# %% [markdown]
 # ## A folder for the device
 #
 # The bundle, the part of this package that runs it, a script of a few lines, and the packages it needs. Not PyTorch, and nothing of

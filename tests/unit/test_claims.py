@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autoglm_lab.compress.recipe import Recipe, named
-from autoglm_lab.measure.claims import CLAIMS, RACES, Claim, RaceClaim, table
+from autoglm_lab.measure.claims import CLAIMS, PAGES, RACES, Claim, RaceClaim, table
 from autoglm_lab.measure.report import Report, read_reports
 from autoglm_lab.paths import data_dir
 
@@ -107,3 +107,11 @@ def test_every_shipped_race_has_every_figure():
     assert races
     lines = [line for line in table().splitlines() if "bench --bundle" in line]
     assert len(lines) == len(races) * len(RACES)
+
+
+def test_the_page_of_the_phone_bundle_is_measured():
+    pages = {path.stem for path in (data_dir() / "reports" / "page").glob("*.json")}
+    assert "phone" in pages
+    lines = [line for line in table().splitlines() if "page_times bundle" in line]
+    assert len(lines) == len(pages) * len(PAGES)
+    assert next(line for line in lines if line.startswith("C4,phone,a browser") and ",page_mb," in line).split(",")[5] == "yes"
