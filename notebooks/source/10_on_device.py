@@ -301,13 +301,9 @@ lab.check("10.memory", memory_bytes)
 #
 # The bundle, the folder, the page and all times are real. The ARM64 processor of the tests is an emulated one: it proves that the ARM
 # builds compute the same, it says nothing about their speed. The phone on the page is a deck of drawn screens; where the deck ends, the
-# page says so. Android itself, with its other C library and its own accelerators, was not run here.
-
-# %%
-served.close()
-room.cleanup()
-
-# %% [markdown]
+# page says so. Android itself, with its other C library and its own accelerators, was not run here. The server and the folders go when this
+# notebook's kernel is shut down.
+#
 # ## To take away
 #
 # 1. Whether a model fits is arithmetic, and can be done before anything is bought or installed.

@@ -187,6 +187,7 @@ class NotebookPage:
     page: Page
     server: Server
     name: str
+    also: list[str] = field(default_factory=list)  # beginnings of further addresses that it may ask
     refused: list[str] = field(default_factory=list)
     console_errors: list[str] = field(default_factory=list)
 
@@ -292,7 +293,8 @@ class NotebookPage:
 
     def _remember_if_foreign(self, url: str) -> bool:
         own = self.server.url
-        foreign = not url.startswith((f"{own}/", f"{own.replace('http', 'ws', 1)}/", "data:", "blob:", "about:"))
+        known = (f"{own}/", f"{own.replace('http', 'ws', 1)}/", "data:", "blob:", "about:", *self.also)
+        foreign = not url.startswith(known)
         if foreign:
             self.refused.append(url)
         return foreign

@@ -104,3 +104,37 @@ def test_an_agent_is_chosen_on_the_plane(notebook_page):
     for (one, a), (other, b) in combinations(names, 2):
         apart = a["right"] <= b["left"] or b["right"] <= a["left"] or a["bottom"] <= b["top"] + 2 or b["bottom"] <= a["top"] + 2
         assert apart, f"{one} and {other} lie over each other in a narrow window"
+
+
+def test_the_agent_answers_on_a_page_in_the_notebook(open_notebook):
+    lab = open_notebook("10_on_device")
+    lab.also.append("http://127.0.0.1:")  # the page has a server and a port of its own
+    lab.run_all()
+    lab.assert_clean()
+    root = opened(lab, "browser")
+    page = root.frame_locator("iframe")
+    expect(page.get_by_role("status")).to_contain_text("Ready after", timeout=60_000)
+    page.get_by_label("Send the times").check()
+    page.get_by_label("Command").fill("open Settings")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.get_by_role("status")).to_contain_text("Done", timeout=60_000)
+    expect(root.locator(".lab-timeline__row")).to_have_count(1, timeout=20_000)
+    expect(root.locator(".lab-said")).to_contain_text("median of")
+    lab.screenshot("chapter-10-light", of=root)
+
+    times = opened(lab, "latency")
+    first = times.locator(".lab-timeline__row").first
+    before = first.locator(".lab-number").inner_text()
+    first.get_by_role("spinbutton").fill("70")
+    first.get_by_role("spinbutton").press("Enter")
+    expect(times.locator(".lab-said")).to_contain_text("guessed 70")
+    times.get_by_role("button", name="Measure").click()
+    expect(times.get_by_role("button", name="Measure")).to_be_enabled(timeout=60_000)
+    assert first.locator(".lab-number").inner_text() != before
+    lab.screenshot("chapter-10-times-light", of=times)
+    lab.theme("dark")
+    lab.screenshot("chapter-10-dark", of=root)
+    lab.screenshot("chapter-10-times-dark", of=times)
+    lab.page.set_viewport_size({"width": 520, "height": 1600})
+    lab.screenshot("chapter-10-narrow", of=root)
+    lab.assert_clean()
