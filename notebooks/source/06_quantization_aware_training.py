@@ -221,7 +221,7 @@ assert difference < 1e-3
 # %% [markdown]
 # ## Thorough training, and everything together
 #
-# The same two bits, for every layer of the agent and for longer: `autoglm-lab compress --recipe int2 --steps 200 --rate 0.0005 --tasks 500`.
+# The same two bits, for every layer of the agent and for longer: `autoglm-lab compress --recipe int2 --steps 400 --rate 0.0005 --thoughts 4 --tasks 500`.
 
 # %%
 from autoglm_lab.measure.report import read_reports

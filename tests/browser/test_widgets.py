@@ -135,6 +135,23 @@ widget
 """
 
 
+LATENCY = """
+from autoglm_lab import widgets
+from autoglm_lab.runtime.engine import Answer, Stream
+
+asked = []
+def begin(name, ms):
+    def pieces():
+        asked.append(name)
+        yield from ("do", "(")
+        yield Answer("do()", ms={"image": 5.0, "decode": ms, "total": ms + 5})
+    return lambda: Stream(pieces())
+
+widget = widgets.latency({"floats": begin("floats", 35.0), "integers": begin("integers", 10.0)})
+widget
+"""
+
+
 @pytest.fixture
 def lab(notebook_page, server):
     """`lab(name, source)`: the page of a notebook with this one cell, run."""
@@ -419,14 +436,35 @@ def test_pareto_is_chosen_by_mouse_and_key(lab):
     expect(said).to_contain_text("nothing beats fewer channels, as it is in whole answer")
 
 
+def test_times_are_guessed_and_measured_on_the_page(lab):
+    lab = lab("latency", LATENCY)
+    root = lab.page.locator(".lab-latency")
+    rows, said = root.locator(".lab-timeline__row"), root.locator(".lab-said")
+    expect(said).to_have_text("floats: not measured. integers: not measured.")
+    guess = root.get_by_label("Your guess for integers, in milliseconds")
+    guess.fill("20")
+    guess.press("Enter")
+    expect(said).to_contain_text("integers: not measured, guessed 20")
+    assert lab.python("print(asked)").strip() == "[]", "a guess measures nothing"
+    root.get_by_role("button", name="Measure").click()
+    expect(said).to_contain_text("integers: 15 ms, guessed 20, 67% of them decode, median of 3")
+    expect(rows.first).to_contain_text("40.0 ms")
+    widths = [part.bounding_box()["width"] for part in rows.locator(".lab-time--decode").all()]
+    assert abs(widths[0] / widths[1] - 3.5) < 0.1, "one scale for all rows"
+    assert lab.python("print(sorted(asked))").strip() == str(["floats"] * 3 + ["integers"] * 3)
+    guess.fill("-4")
+    guess.press("Enter")
+    expect(root.get_by_role("alert")).to_contain_text("takes some milliseconds")
+
+
 def test_widgets_fit_narrow_windows_and_both_themes(lab):
-    sources = (PHONE, ATTENTION, GATES, TRAINING, SPARSITY, QUANTIZATION, PARETO)
+    sources = (PHONE, ATTENTION, GATES, TRAINING, SPARSITY, QUANTIZATION, PARETO, LATENCY)
     lab = lab("looks", "\ndisplay(widget)\n".join(sources))
     for theme in ("light", "dark"):
         lab.theme(theme)
         for width in (1280, 480):
             lab.page.set_viewport_size({"width": width, "height": 3000})
-            for name in ("phone", "attention", "gates", "training", "sparsity", "quantization", "pareto"):
+            for name in ("phone", "attention", "gates", "training", "sparsity", "quantization", "pareto", "latency"):
                 root = lab.page.locator(f".lab-{name}").first
                 root.scroll_into_view_if_needed()
                 wide, room = root.evaluate("e => [e.scrollWidth, e.clientWidth]")

@@ -15,11 +15,13 @@ function render({ model, el }) {
     go.disabled = false;
   }
 
+  const tell = (row, input) => input.value !== "" && ask({ kind: "guess", name: row.name, ms: +input.value });
   const guess = (row) => [
     make("label", { class: "lab-guess" }, "Your guess, ms ",
       make("input", { type: "number", class: "lab-input", min: 0, step: 1, value: row.guess ?? "",
         "aria-label": `Your guess for ${row.name}, in milliseconds`,
-        change: (event) => event.target.value !== "" && ask({ kind: "guess", name: row.name, ms: +event.target.value }) })),
+        change: (event) => tell(row, event.target),
+        keydown: (event) => event.key === "Enter" && tell(row, event.target) })),
   ]; // prettier-ignore
 
   function update() {
