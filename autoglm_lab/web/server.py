@@ -75,7 +75,7 @@ class BrowserPhone:
             import segno
         except ImportError:
             raise ImportError("a QR code needs segno: pip install segno") from None
-        code: str = segno.make(self.url, micro=False).svg_inline(scale=4, border=2, dark="#000", light="#fff")
+        code: str = segno.make(self.url, micro=False).svg_inline(omitsize=True, border=2, dark="#000", light="#fff")
         return code
 
     def close(self) -> None:

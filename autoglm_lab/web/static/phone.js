@@ -183,7 +183,8 @@ async function run(words, audio) {
 
 function tell(ms) {
   if (!consent.checked) return;
-  const device = navigator.userAgent.slice(0, 200);
+  const [, system = "a device"] = /\(([^)]*)\)/.exec(navigator.userAgent) ?? [];
+  const device = system.slice(0, 80);
   fetch("/latency", { method: "POST", body: JSON.stringify({ device, ms }) }).catch(() => {}); // the server may be gone
 }
 
