@@ -19,13 +19,14 @@ STAGE = @printf '\n== %s\n'
 PYTEST := $(BIN)/python -m pytest
 ALLOW_ROOT = $(shell test "$$(id -u)" = 0 && echo --allow-root)
 
-.PHONY: help setup lab demo test lint types unit nbval readme figures browser arm64 notebooks clean
+.PHONY: help setup lab demo test lint types unit nbval readme figures browser arm64 runtimes device-test notebooks clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make lab        open the course in JupyterLab (sets up .venv the first time)'
 	@echo 'make demo       the agent in the terminal'
 	@echo 'make test       every check: lint, types, unit tests, notebooks, browser'
+	@echo 'make device-test  install the other runtimes (ONLY="mnn ncnn" for some), and check ARM64 and all of them'
 	@echo 'make notebooks  build and execute the notebooks from notebooks/source (ONLY=00_start_here for one)'
 	@echo 'make setup      only set up .venv'
 	@echo 'make clean      remove caches and build/, keep .venv'
@@ -47,7 +48,7 @@ lab: setup
 demo: setup
 	$(BIN)/autoglm-lab demo
 
-test: lint types unit nbval readme browser arm64
+test: lint types unit nbval readme browser arm64 runtimes
 
 lint: setup
 	$(STAGE) 'ruff'
@@ -80,7 +81,17 @@ figures: nbval
 
 arm64: setup
 	$(STAGE) 'the device folder on ARM64, emulated'
-	$(PYTEST) tests/devices
+	$(PYTEST) tests/devices/test_arm64.py
+
+# Those that are installed; `make device-test` installs them first, ONLY="mnn ncnn" some of them.
+runtimes: setup
+	$(STAGE) 'other runtimes'
+	$(PYTEST) tests/devices/test_runtimes.py
+
+device-test: setup
+	$(STAGE) 'environments of other runtimes'
+	$(BIN)/autoglm-lab runtimes --install $(ONLY)
+	$(MAKE) arm64 runtimes
 
 browser: setup
 	$(STAGE) 'notebooks in a real browser, offline'

@@ -99,7 +99,8 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--grammar", action="store_true", help="each bundle once more, held to the action grammar")
     bench.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
     bench.add_argument("--bundle", type=Path, metavar="DIR", help="instead: what this bundle is worth, as ratios of times in turns")
-    bench.add_argument("--against", choices=("generate",), help="with --bundle: also against the model's generate() in PyTorch")
+    bench.add_argument("--against", metavar="NAME,...", help="with --bundle: also against the whole agent's generate() in PyTorch, "
+                       "that after torch.compile (compile), and runtimes that `runtimes` knows")  # fmt: skip
     bench.set_defaults(command=_bench)
 
     phone = commands.add_parser("phone", help="serve a page on which a bundle runs in the browser, also without a network")
@@ -114,20 +115,31 @@ def parser() -> argparse.ArgumentParser:
     device.add_argument("--out", type=Path, required=True, help="the folder")
     device.set_defaults(command=_device)
 
+    runtimes = commands.add_parser("runtimes", help="convert the agent for other runtimes, run it there, and compare")
+    runtimes.add_argument(
+        "names", nargs="*", metavar="NAME", help="openvino, mnn, litert, executorch, ncnn, coreml, tensorrt (default: all)"
+    )
+    runtimes.add_argument("--out", type=Path, default=WORK / "runtimes", help="folder for their files (default build/runtimes)")
+    runtimes.add_argument("--requests", type=_positive, default=20, help="how many answers are compared (default 20)")
+    runtimes.add_argument("--threads", type=_positive, default=2, help="CPU threads (default 2)")
+    runtimes.add_argument("--rounds", type=_whole, default=9, help="turns in which steps are timed (default 9; 0: none)")
+    runtimes.add_argument("--install", action="store_true", help="only make the environments")
+    runtimes.set_defaults(command=_runtimes)
+
     doctor = commands.add_parser("doctor", help="can this machine run it: pass, warn or fail, and what would help")
     doctor.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle that is to run here")
     doctor.add_argument("--bits", type=float, help="instead of a bundle: a model of nine billion weights with so many bits each")
     doctor.add_argument("--port", type=int, help="a port that has to be free")
     doctor.set_defaults(command=_doctor)
 
-    for command in (demo, ask, evaluate, compress, export):
-        kinds = "model folder" if command in (compress, export) else "model folder or bundle"
+    for command in (demo, ask, evaluate, compress, export, runtimes):
+        kinds = "model folder" if command in (compress, export, runtimes) else "model folder or bundle"
         command.add_argument("--model", type=Path, help=f"{kinds} (default: the shipped model)")
     for command in (demo, ask, evaluate):
         command.add_argument(
             "--grammar", action="store_true", help="let a bundle write nothing that does not parse, with fewer passes"
         )
-    for command in (demo, ask, train, evaluate, compress, export, recipes, bench, doctor):
+    for command in (demo, ask, train, evaluate, compress, export, recipes, bench, runtimes, doctor):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
 
@@ -458,14 +470,26 @@ def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> 
     from autoglm_lab.compress.agent import load_agent
     from autoglm_lab.measure.race import race
     from autoglm_lab.measure.timing import Spread
-    from autoglm_lab.training.batch import BatchEngine
+    from autoglm_lab.peers.survey import chosen, described, survey
+    from autoglm_lab.training.batch import BatchEngine, compiled
 
-    generate: Callable[[dict[str, Any]], str] | None = None
-    if options.against:
-        whole = load_agent(None)
-        many = BatchEngine(whole.model, whole.processor)
-        generate = lambda request: many.generate(**request)  # noqa: E731
-    found = race(options.bundle, generate=generate, threads=options.threads, count=options.requests, rounds=options.rounds)
+    others = list(dict.fromkeys(name.strip() for name in options.against.split(","))) if options.against else []
+    peers = [name for name in others if name not in ("generate", "compile")]
+    if peers:
+        chosen(peers)
+    whole = load_agent(None)
+    ways: dict[str, Callable[[dict[str, Any]], str]] = {}
+    for name in others:
+        if name not in peers:
+            many = BatchEngine(whole.model if name == "generate" else compiled(whole.model), whole.processor)
+            ways[name] = lambda request, many=many: many.generate(**request)  # type: ignore[misc]
+    found = race(options.bundle, against=ways, threads=options.threads, count=options.requests, rounds=options.rounds)
+    if peers:
+        told = survey(whole, peers, WORK / "runtimes", threads=threads, rounds=3 * options.rounds, bundle=options.bundle)
+        for name, report in told.items():
+            if report["verdict"] != "verified":
+                raise ValueError(f"{name} cannot be raced here: {described(report)}")
+            found["ratios"] |= report["ratios"]
     if options.json:
         print(json.dumps({"threads": threads, "cpu_flags": flags, **found}))
         return 0
@@ -473,6 +497,28 @@ def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> 
     for name, value in {**found.pop("ratios"), **found}.items():
         print(f"{name:30} {Spread(**value)}")
     return 0
+
+
+def _runtimes(options: argparse.Namespace) -> int:
+    from autoglm_lab.measure.machine import fast_maths
+    from autoglm_lab.peers.survey import chosen, described, install, survey
+
+    names = chosen(options.names)
+    if options.install:
+        missing = install(names)
+        for name in names:
+            print(f"{name:12} {missing.get(name, 'ready')}")
+        return 1 if missing else 0
+    from autoglm_lab.compress.agent import load_agent
+
+    found = survey(load_agent(options.model), names, options.out, requests=options.requests, threads=options.threads,
+                   rounds=options.rounds)  # fmt: skip
+    if options.json:
+        print(json.dumps({"threads": options.threads, "cpu_flags": fast_maths(), "runtimes": found}))
+    else:
+        for name, told in found.items():
+            print(f"{name:12} {described(told)}")
+    return 1 if any(told["verdict"] == "fails" for told in found.values()) else 0
 
 
 def _device(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -40,14 +40,14 @@ else:
 Way = Callable[[Any], object]  # answers a request
 
 
-def race(folder: Path, *, generate: Way | None = None, threads: int | None = None, count: int = 6,
+def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int | None = None, count: int = 6,
          rounds: int = 3) -> dict[str, Any]:  # fmt: skip
     """What a bundle is worth, in one run on this machine.
 
-    In `ratios`: `cache_vs_recompute` (writing 128 tokens), `grammar_vs_free` (a whole answer), and with `generate`, which answers
-    the same request in another way, `answer_vs_generate`. Beside them `cold_start_s` and `peak_rss_mb` of a fresh process up to
-    its first answer, `prefill_tokens_per_s`, `decode_tokens_per_s`, and `bandwidth_share`: the bytes of weights that decoding
-    reads in a second as a share of what this machine reads at most. ValueError without requests or rounds.
+    In `ratios`: `cache_vs_recompute` (writing 128 tokens), `grammar_vs_free` (a whole answer), and for each other way to the same
+    answer in `against`, `answer_vs_NAME` and `answer_by_grammar_vs_NAME`. Beside them `cold_start_s` and `peak_rss_mb` of a fresh
+    process up to its first answer, `prefill_tokens_per_s`, `decode_tokens_per_s`, and `bandwidth_share`: the bytes of weights that
+    decoding reads in a second as a share of what this machine reads at most. ValueError without requests or rounds.
     """
     free, held = (OnnxEngine(folder, threads=threads, grammar=grammar) for grammar in (False, True))
     asked = questions(count)
@@ -62,9 +62,9 @@ def race(folder: Path, *, generate: Way | None = None, threads: int | None = Non
         "cache_vs_recompute": ([None], cache(False), cache(True)),
         "grammar_vs_free": (asked, answer(free), answer(held)),
     }
-    if generate is not None:
-        ways["answer_vs_generate"] = (asked, generate, answer(free))
-        ways["answer_by_grammar_vs_generate"] = (asked, generate, answer(held))
+    for name, other in (against or {}).items():
+        ways[f"answer_vs_{name}"] = (asked, other, answer(free))
+        ways[f"answer_by_grammar_vs_{name}"] = (asked, other, answer(held))
     ratios = {name: _ratios(slow, fast, given, rounds) for name, (given, slow, fast) in ways.items()}
     prefill, decode = _tokens_per_s(free, 5 * rounds)
     weights = free.bundle.path("step").stat().st_size

@@ -122,6 +122,11 @@ def fourier(places: Tensor, width: int, shortest: float) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), -1) * math.sqrt(2)
 
 
+def moments(count: int, width: int, device: torch.device | None = None) -> Float[Tensor, "F D"]:
+    """When each frame of sound is: 25 a second, and the longest period takes eight seconds."""
+    return fourier(torch.arange(count, device=device) / 100, width, 0.05) * 0.5
+
+
 def grid_positions(grid: int, width: int) -> Float[Tensor, "P D"]:
     """Where each cell is: its x in the first half of the vector, its y in the second."""
     middle = (torch.arange(grid) + 0.5) / grid

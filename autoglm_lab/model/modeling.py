@@ -18,7 +18,7 @@ from transformers.models.glm.modeling_glm import GlmDecoderLayer, GlmRMSNorm, Gl
 from transformers.utils.generic import ModelOutput
 
 from autoglm_lab.model.configuration import PhoneGLMConfig
-from autoglm_lab.model.encoders import AudioEncoder, ImageEncoder, fourier, grid_positions, number_embeddings
+from autoglm_lab.model.encoders import AudioEncoder, ImageEncoder, grid_positions, moments, number_embeddings
 from autoglm_lab.model.fusion import Fused, GatedCrossAttention, Memory
 
 MODALITIES = (
@@ -186,8 +186,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
             )
         if audio is not None:
             frames, mask = audio
-            moments = torch.arange(frames.shape[1], device=weight.device) / 100
-            when = fourier(moments, weight.shape[-1], 0.05).to(frames) * 0.5
+            when = moments(frames.shape[1], weight.shape[-1], weight.device).to(frames)
             states["audio"] = (frames + when, mask, weight.new_ones(len(frames)) if audio_present is None else audio_present)
         return [{m: layer.of(m).remember(*states[m]) for m in MODALITIES} for layer in self.gated_layers()]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +24,18 @@ from autoglm_lab.training.evaluation import Request, World, spoken_requests, typ
 
 BLURS = {"clean": 0.0, "blur_2": 2.0, "blur_4": 4.0, "blur_8": 8.0}  # pixels of the 224-pixel input
 NOISES = {"clean": float("inf"), "snr_10": 10.0, "snr_0": 0.0}  # dB
+
+
+def compiled(model: PhoneGLMForConditionalGeneration) -> PhoneGLMForConditionalGeneration:
+    """A copy of a model that PyTorch's compiler translates at its first answers, which takes minutes.
+
+    ImportError without a compiler for C++.
+    """
+    if not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        raise ImportError("torch.compile needs a compiler for C++ (Debian: apt install g++)")
+    copied = copy.deepcopy(model)
+    copied.forward = torch.compile(copied.forward, dynamic=True)  # type: ignore[method-assign]
+    return copied
 
 
 class BatchEngine:

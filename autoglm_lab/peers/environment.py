@@ -1,0 +1,61 @@
+"""An environment for each other runtime: on top of this one, so that what both need is there once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sysconfig
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import autoglm_lab
+from autoglm_lab.paths import whole_folder
+
+FOLDER = Path.home() / ".cache" / "autoglm-lab" / "peers"
+PATIENCE_S = 1800
+
+
+def environment(name: str, needs: Sequence[str], folder: Path = FOLDER) -> Path:
+    """The Python of a runtime's environment, made when it is not there or its pins have changed.
+
+    What is installed here is found there as well, PyTorch first of all; what the runtime needs in another version is installed
+    there and leaves this environment as it is. ImportError with pip's last words when a package cannot be had.
+    """
+    place = folder / name
+    if not is_ready(name, needs, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_folder(place) as part:
+            venv.create(part, with_pip=True, symlinks=True)
+            site = next((part / "lib").glob("python*")) / "site-packages"
+            above = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+            site.joinpath("above.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in sorted(above)))
+            if needs:
+                command = [str(part / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *needs]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+                if done.returncode:
+                    raise ImportError(f"{name} cannot be installed: {' '.join(done.stderr.strip().splitlines()[-2:])[-400:]}")
+            (part / "needs.json").write_text(json.dumps(list(needs)))
+    return place / "bin" / "python"
+
+
+def is_ready(name: str, needs: Sequence[str], folder: Path = FOLDER) -> bool:
+    """Whether the environment is there, with these pins."""
+    noted = folder / name / "needs.json"
+    return noted.is_file() and json.loads(noted.read_text()) == list(needs)
+
+
+def call(python: Path, module: str, *arguments: object, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
+    """What a module of this package prints as its last line, one JSON object, run by another Python. RuntimeError when it fails."""
+    root = Path(autoglm_lab.__file__).parents[1]
+    settings = os.environ | {"PYTHONPATH": str(root)}
+    command = [str(python), "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=timeout_s, check=False)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        said = [line for line in done.stderr.strip().splitlines() if line.strip()]
+        raise RuntimeError(f"{module} {arguments[0]} failed: {said[-1] if said else f'exit code {done.returncode}'}")
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found

@@ -1,0 +1,69 @@
+"""What every other runtime starts from: the portable graphs as files, and requests with the right answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from autoglm_lab.export.portable import MEL_FRAMES, ROOM, PortableStep, portable_parts
+from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.paths import whole_folder
+from autoglm_lab.peers.compare import CASES, SHAPES, TABLES
+
+
+def write_parts(engine: TorchEngine, out: Path, requests: Sequence[Any]) -> None:
+    """A folder with the portable parts as .onnx and .pt2 files, and what the agent answers to some requests.
+
+    Requests whose sound or answer is too long for the graphs are left out; ValueError when none is left, or for an agent that
+    holds packed integers. A kill at any moment leaves the old folder or the new one.
+    """
+    parts = portable_parts(engine.model)
+    cases: dict[str, Any] = {}
+    for request in requests:
+        case = _case(engine, request)
+        if case is not None:
+            cases |= {f"{name}_{len(cases) // 5}": values for name, values in case.items()}
+    if not cases:
+        raise ValueError(f"no request fits into {ROOM} tokens and {MEL_FRAMES / 100:g} seconds of sound")
+    with whole_folder(out) as part:
+        for name, made in parts.items():
+            (part / f"{name}.onnx").write_bytes(made.onnx())
+            torch.export.save(made.program(), part / f"{name}.pt2")
+        shapes = {name: {"inputs": {i: list(v.shape) for i, v in made.example.items()}, "outputs": made.outputs}
+                  for name, made in parts.items()}  # fmt: skip
+        end = engine.processor.tokenizer.eos_token_id
+        (part / SHAPES).write_text(json.dumps({"parts": shapes, "end": end, "room": ROOM}, indent=1) + "\n", "utf-8")
+        np.savez(part / CASES, **cases)
+        step = parts["step"].module
+        assert isinstance(step, PortableStep)
+        embedding = step.body.model.embed(torch.arange(engine.model.config.vocab_size)).detach()
+        np.savez(part / TABLES, embedding=embedding, cos=step.cos, sin=step.sin)
+
+
+@torch.inference_mode()
+def _case(engine: TorchEngine, request: Any) -> dict[str, np.ndarray] | None:
+    """A request as the encoders and the decoder get it, the tokens of the answer, and the scores after each token of both."""
+    spoken = request.audio is not None
+    given = dict(engine.processor(text="" if spoken else request.task.text, images=request.image,
+                                  audio=request.audio, current_app=request.app, last=request.last))  # fmt: skip
+    mel = given.get("input_features")
+    if mel is not None and mel.shape[1] > MEL_FRAMES:
+        return None
+    image, audio = engine.model.encode_image(given["pixel_values"]), None if mel is None else engine.model.encode_audio(mel)
+    memories = engine.model.remember(image, audio, 1)
+    ids, prompt = given["input_ids"], given["input_ids"].shape[1]
+    while True:
+        scores = engine.model(ids, memories=memories).logits[0]
+        token = int(scores[-1].argmax())
+        if token == engine.processor.tokenizer.eos_token_id:
+            break
+        ids = torch.cat((ids, torch.tensor([[token]])), 1)
+        if ids.shape[1] > ROOM:
+            return None
+    return {"pixels": given["pixel_values"].numpy(), "mel": np.zeros((0, 80), np.float32) if mel is None else mel[0].numpy(),
+            "prompt": ids[0, :prompt].numpy(), "said": ids[0, prompt:].numpy(), "scores": scores.numpy()}  # fmt: skip

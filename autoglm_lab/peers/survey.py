@@ -1,0 +1,73 @@
+"""All other runtimes, one after the other: environments, files, answers, times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.peers.environment import call, environment
+from autoglm_lab.peers.parts import write_parts
+from autoglm_lab.peers.runtimes import PEERS
+from autoglm_lab.training.evaluation import World, spoken_requests, typed_requests
+
+WORLD = 4242  # any phones and voices will do that training never saw
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """The runtimes of these names; all without any. ValueError for one that is not known."""
+    for name in names:
+        if name not in PEERS:
+            raise ValueError(f"there is no runtime {name!r}; there are {', '.join(PEERS)}")
+    return list(dict.fromkeys(names)) or list(PEERS)
+
+
+def install(names: Sequence[str]) -> dict[str, str]:
+    """Make the environments of these runtimes; why some could not be made."""
+    missing = {}
+    for name in tqdm(names, desc="installing", unit="runtime", leave=False):
+        try:
+            environment(name, PEERS[name]().wanted())
+        except ImportError as problem:
+            missing[name] = str(problem)
+    return missing
+
+
+def survey(
+    engine: TorchEngine, names: Sequence[str], out: Path, *, requests: int = 20, threads: int = 2, rounds: int = 9,
+    bundle: Path | None = None,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """What each runtime makes of an agent; see `peers.compare.report`. Every second request is spoken.
+
+    Files go to `out`, the portable ones into its `parts`. ImportError names a runtime whose environment cannot be made,
+    RuntimeError one whose process dies.
+    """
+    world = World(WORLD)
+    asked = typed_requests(world, requests - requests // 2) + spoken_requests(world, requests // 2, held_out=False)
+    write_parts(engine, out / "parts", asked)
+    found = {}
+    for name in tqdm(names, desc="converting, running, comparing", unit="runtime", leave=False):
+        python = environment(name, PEERS[name]().wanted())
+        options = ["--threads", threads, "--rounds", rounds, *(["--bundle", bundle.resolve()] if bundle else [])]
+        found[name] = call(python, "autoglm_lab.peers.compare", name, (out / "parts").resolve(), (out / name).resolve(), *options)
+    return found
+
+
+def described(told: dict[str, Any]) -> str:
+    """A report in one line.
+
+    >>> print(described({"runtime": "MNN", "version": "3", "verdict": "fails", "why": "converting: no room"}))
+    MNN 3: fails, converting: no room
+    """
+    said = f"{told['runtime']} {told['version']}: {told['verdict']}"
+    if "why" in told:
+        return f"{said}, {told['why']}"
+    if "hardware" in told:
+        return f"{said}, {told['known']}; needs {told['hardware']}"
+    said += f", {told['same_answers']} of {told['requests']} answers the same, scores apart by {told['distance']:.0e} of their size"
+    if "step_ms" in told:
+        said += "; a step takes " + ", ".join(f"{spread['median']:.2f} ms ({name})" for name, spread in told["step_ms"].items())
+    return said
