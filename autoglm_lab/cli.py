@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True, help="folder for the bundle")
     export.add_argument("--tasks", type=_whole, default=0,
                         help="measure it in ONNX Runtime on this many typed and spoken steps (default 0: not)")  # fmt: skip
+    export.add_argument("--one-call", action="store_true", help="one more file: the whole answer in one call, for any host")
     export.set_defaults(command=_export)
 
     recipes = commands.add_parser("recipes", help="the recipes that have a name")
@@ -388,7 +389,7 @@ def _export(options: argparse.Namespace) -> int:
     engine, made = load_agent(options.model), options.model or Path()
     recipe = Recipe.read(made / "recipe.json") if (made / "recipe.json").exists() else Recipe()
     screens = [request.image for request in sample_requests(64)] if recipe.round_inputs else []
-    bundle(engine, options.out, recipe, screens=screens)
+    bundle(engine, options.out, recipe, screens=screens, one_call=options.one_call)
     exported = OnnxEngine(options.out)
     told: dict[str, Any] = {"bundle": str(options.out), "bytes": exported.bundle.bytes}
     if options.tasks:
@@ -470,7 +471,8 @@ def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> 
     from autoglm_lab.compress.agent import load_agent
     from autoglm_lab.measure.race import race
     from autoglm_lab.measure.timing import Spread
-    from autoglm_lab.peers.survey import chosen, described, survey
+    from autoglm_lab.peers.survey import chosen, survey
+    from autoglm_lab.peers.told import described
     from autoglm_lab.training.batch import BatchEngine, compiled
 
     others = list(dict.fromkeys(name.strip() for name in options.against.split(","))) if options.against else []
@@ -491,7 +493,7 @@ def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> 
                 raise ValueError(f"{name} cannot be raced here: {described(report)}")
             found["ratios"] |= report["ratios"]
     if options.json:
-        print(json.dumps({"threads": threads, "cpu_flags": flags, **found}))
+        print(json.dumps({"threads": threads, "cpu_flags": flags, "against": ",".join(others), **found}))
         return 0
     print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}")
     for name, value in {**found.pop("ratios"), **found}.items():
@@ -501,7 +503,8 @@ def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> 
 
 def _runtimes(options: argparse.Namespace) -> int:
     from autoglm_lab.measure.machine import fast_maths
-    from autoglm_lab.peers.survey import chosen, described, install, survey
+    from autoglm_lab.peers.survey import chosen, install, survey
+    from autoglm_lab.peers.told import described
 
     names = chosen(options.names)
     if options.install:

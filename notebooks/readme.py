@@ -16,9 +16,12 @@ from collections.abc import Iterator
 
 import nbformat
 
+from autoglm_lab.peers.told import read, table
+
 MEASURED = "build/notebooks.json"
 RESULTS = "data/model/results.json"
 CLAIMS = "data/claims.csv"
+RUNTIMES = "data/reports/runtimes.json"
 NOT_YET = "not measured yet"
 DRIFT = 0.5
 HOW = "make figures writes it anew"
@@ -43,7 +46,7 @@ def check(root: pathlib.Path) -> list[str]:
     text = (root / "README.md").read_text(encoding="utf-8")
     problems = unmeasured(text)
     wanted = blocks(root)
-    for name, source in (("results", RESULTS), ("claims", CLAIMS), ("speed", CLAIMS)):
+    for name, source in (("results", RESULTS), ("claims", CLAIMS), ("speed", CLAIMS), ("runtimes", RUNTIMES)):
         if get(text, name) != wanted[name]:
             problems.append(f"README.md: the {name} are not those of {source}; {HOW}")
     shown, measured = rows(get(text, "chapters")), rows(wanted["chapters"])
@@ -58,7 +61,8 @@ def check(root: pathlib.Path) -> list[str]:
 
 def blocks(root: pathlib.Path) -> dict[str, str]:
     """The generated blocks by name."""
-    return {"chapters": chapters(root), "results": results(root), "claims": claims(root), "speed": speed(root)}
+    return {"chapters": chapters(root), "results": results(root), "claims": claims(root), "speed": speed(root),
+            "runtimes": runtimes(root)}  # fmt: skip
 
 
 def chapters(root: pathlib.Path) -> str:
@@ -125,6 +129,12 @@ def claims(root: pathlib.Path) -> str:
         figures = f"{rate:.1%} | {low:.1%} to {high:.1%} | {size:.0%} | {-saved:+.0%}".replace("+0%", "0%").replace("-0%", "0%")
         lines.append(f"{first} {figures} | {entry['times_faster']}x | {entry['asked']} | {verdict} |")
     return "\n".join(lines)
+
+
+def runtimes(root: pathlib.Path) -> str:
+    """Other runtimes: what is verified, what converts, what needs other hardware."""
+    path = root / RUNTIMES
+    return table(read(path)) if path.exists() else f"Other runtimes are {NOT_YET}."
 
 
 def speed(root: pathlib.Path) -> str:

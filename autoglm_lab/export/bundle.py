@@ -13,19 +13,23 @@ from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.export.convolutions import integer_convolutions
 from autoglm_lab.export.features import feature_graphs
 from autoglm_lab.export.graphs import OPSET, agent_graphs
+from autoglm_lab.export.greedy import greedy_graph
 from autoglm_lab.export.verify import verify
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.paths import whole_folder
-from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, TOKENIZER, digest
+from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, ONE_CALL, TOKENIZER, digest
 from autoglm_lab.runtime.features import image_features
 
 KERNELS = ("MatMulInteger", "MatMulNBits")  # that multiply integers
 
 
-def bundle(engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, screens: Sequence[Any] = ()) -> None:
+def bundle(
+    engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, screens: Sequence[Any] = (), one_call: bool = False
+) -> None:  # fmt: skip
     """Write an agent, compressed or not, as a bundle; a kill at any moment leaves the old folder or the new one.
 
     With `screens`, pictures of any kind, the convolutions that see are computed with integers; their ranges come from these.
+    With `one_call` there is one more file, in which the step stands in a loop (`greedy.greedy_graph`).
     Every graph is compared with the model at several lengths first, and the manifest says how far they are apart (`verify`).
     ValueError for a layer without a kernel, a graph that computes something else, and when the file would multiply fewer layers as
     integers than the model has.
@@ -40,7 +44,10 @@ def bundle(engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, scre
         for name, content in (graphs | feature_graphs()).items():
             (part / (GRAPHS | FEATURES)[name]).write_bytes(content)
         engine.processor.tokenizer.backend_tokenizer.save(str(part / TOKENIZER))
-        files = (*GRAPHS.values(), *FEATURES.values(), TOKENIZER)
+        files = [*GRAPHS.values(), *FEATURES.values(), TOKENIZER]
+        if one_call:
+            (part / ONE_CALL).write_bytes(greedy_graph(graphs["step"], engine.processor.tokenizer.eos_token_id))
+            files.append(ONE_CALL)
         manifest = {
             "format": FORMAT,
             "opset": OPSET,

@@ -175,6 +175,12 @@ RACES = (
     RaceClaim("C3", "prefill_tokens_per_s"),
     RaceClaim("C3", "decode_tokens_per_s"),
     RaceClaim("C3", "bandwidth_share"),
+    RaceClaim("C3", "answer_vs_compile"),
+    RaceClaim("C3", "answer_in_one_call_vs_generate"),
+    RaceClaim("C3", "one_call_vs_free"),
+    *(RaceClaim("C3", f"decode_vs_{name}", least=1) for name in ("openvino", "mnn", "executorch")),
+    *(RaceClaim("C3", f"decode_vs_{name}") for name in ("litert", "ncnn")),
+    *(RaceClaim("C3", f"same_file_vs_{name}") for name in ("openvino", "mnn", "executorch", "litert", "ncnn")),
 )
 PAGES = (
     RaceClaim("C4", "page_mb", most=12, of="phone"),
@@ -200,7 +206,9 @@ def table() -> str:
                              "asked": claim.asked(), "reached": UNKNOWN})  # fmt: skip
     for path in sorted((folder / "race").glob("*.json")):
         found = json.loads(path.read_text("utf-8"))
-        writer.writerows(race.row(path.stem, found) for race in RACES)
+        told = [race for race in RACES if race.figure in {**found, **found["ratios"]}]
+        command = f"autoglm-lab bench --bundle bundle --against {found['against']}"
+        writer.writerows(race.row(path.stem, found, command=command) for race in told)
     for path in sorted((folder / "page").glob("*.json")):
         found = json.loads(path.read_text("utf-8"))
         command = "python -m tests.browser.page_times bundle"

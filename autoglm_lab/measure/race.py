@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from autoglm_lab.measure.bench import questions
 from autoglm_lab.measure.timing import Spread
+from autoglm_lab.runtime.bundle import ONE_CALL
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 
 PROMPT, WRITTEN = 64, 128  # tokens read at once, and written one by one
@@ -45,11 +46,13 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
     """What a bundle is worth, in one run on this machine.
 
     In `ratios`: `cache_vs_recompute` (writing 128 tokens), `grammar_vs_free` (a whole answer), and for each other way to the same
-    answer in `against`, `answer_vs_NAME` and `answer_by_grammar_vs_NAME`. Beside them `cold_start_s` and `peak_rss_mb` of a fresh
-    process up to its first answer, `prefill_tokens_per_s`, `decode_tokens_per_s`, and `bandwidth_share`: the bytes of weights that
-    decoding reads in a second as a share of what this machine reads at most. ValueError without requests or rounds.
+    answer in `against`, `answer_vs_NAME` and `answer_by_grammar_vs_NAME`; where the bundle has an answer in one call,
+    `one_call_vs_free` and `answer_in_one_call_vs_NAME` as well. Beside them `cold_start_s` and `peak_rss_mb` of a fresh process up to
+    its first answer, `prefill_tokens_per_s`, `decode_tokens_per_s`, and `bandwidth_share`: the bytes of weights that decoding reads
+    in a second as a share of what this machine reads at most. ValueError without requests or rounds.
     """
     free, held = (OnnxEngine(folder, threads=threads, grammar=grammar) for grammar in (False, True))
+    whole = OnnxEngine(folder, threads=threads, one_call=True) if (folder / ONE_CALL).is_file() else None
     asked = questions(count)
 
     def cache(cached: bool) -> Way:
@@ -62,9 +65,13 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
         "cache_vs_recompute": ([None], cache(False), cache(True)),
         "grammar_vs_free": (asked, answer(free), answer(held)),
     }
+    if whole is not None:
+        ways["one_call_vs_free"] = (asked, answer(free), answer(whole))
     for name, other in (against or {}).items():
         ways[f"answer_vs_{name}"] = (asked, other, answer(free))
         ways[f"answer_by_grammar_vs_{name}"] = (asked, other, answer(held))
+        if whole is not None:
+            ways[f"answer_in_one_call_vs_{name}"] = (asked, other, answer(whole))
     ratios = {name: _ratios(slow, fast, given, rounds) for name, (given, slow, fast) in ways.items()}
     prefill, decode = _tokens_per_s(free, 5 * rounds)
     weights = free.bundle.path("step").stat().st_size

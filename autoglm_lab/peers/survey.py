@@ -54,20 +54,3 @@ def survey(
         options = ["--threads", threads, "--rounds", rounds, *(["--bundle", bundle.resolve()] if bundle else [])]
         found[name] = call(python, "autoglm_lab.peers.compare", name, (out / "parts").resolve(), (out / name).resolve(), *options)
     return found
-
-
-def described(told: dict[str, Any]) -> str:
-    """A report in one line.
-
-    >>> print(described({"runtime": "MNN", "version": "3", "verdict": "fails", "why": "converting: no room"}))
-    MNN 3: fails, converting: no room
-    """
-    said = f"{told['runtime']} {told['version']}: {told['verdict']}"
-    if "why" in told:
-        return f"{said}, {told['why']}"
-    if "hardware" in told:
-        return f"{said}, {told['known']}; needs {told['hardware']}"
-    said += f", {told['same_answers']} of {told['requests']} answers the same, scores apart by {told['distance']:.0e} of their size"
-    if "step_ms" in told:
-        said += "; a step takes " + ", ".join(f"{spread['median']:.2f} ms ({name})" for name, spread in told["step_ms"].items())
-    return said

@@ -11,6 +11,7 @@ from typing import Any
 FORMAT = 3
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 GRAPHS = {"image": "image.onnx", "audio": "audio.onnx", "step": "step.onnx"}
+ONE_CALL = "answer.onnx"  # where it was asked for: the step inside a loop, a whole answer in one call
 FEATURES = {"pixels": "pixels.onnx", "mel": "mel.onnx"}  # for hosts without numpy; `runtime.features` does the same
 OPSETS = range(17, 24)  # that the runtime reads
 
@@ -26,8 +27,11 @@ class Bundle:
     bytes: int  # of all files
 
     def path(self, name: str) -> Path:
-        """Where a graph ("image", "audio", "step") is."""
-        return self.folder / GRAPHS[name]
+        """Where a graph ("image", "audio", "step", "answer") is. FileNotFoundError when the bundle has no "answer"."""
+        path = self.folder / (GRAPHS | {"answer": ONE_CALL})[name]
+        if name == "answer" and not path.is_file():
+            raise FileNotFoundError(f"{self.folder.name} holds no {ONE_CALL}; write it with `autoglm-lab export --one-call`")
+        return path
 
     @classmethod
     def open(cls, folder: Path | str) -> Bundle:

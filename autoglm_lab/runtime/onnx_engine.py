@@ -24,10 +24,15 @@ class OnnxEngine:
     """Answers from a bundle, greedily; keys and values of what was seen, heard and said are kept for the whole answer.
 
     With `grammar` only what the action grammar allows is written, so that every answer parses, and what it forces costs no
-    pass through the decoder of its own.
+    pass through the decoder of its own. With `one_call` the whole answer is one call of the runtime, and comes at once.
+    FileNotFoundError for a bundle that was exported without that graph, ValueError for both.
     """
 
-    def __init__(self, folder: Path | str, *, threads: int | None = None, grammar: bool = False) -> None:
+    def __init__(
+        self, folder: Path | str, *, threads: int | None = None, grammar: bool = False, one_call: bool = False
+    ) -> None:  # fmt: skip
+        if grammar and one_call:
+            raise ValueError("an answer in one call is picked by the graph; grammar picks token by token: give one of the two")
         self.bundle = Bundle.open(folder)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -37,16 +42,21 @@ class OnnxEngine:
             options.intra_op_num_threads = threads
         self.sessions = {
             name: onnxruntime.InferenceSession(str(self.bundle.path(name)), options, providers=["CPUExecutionProvider"])
-            for name in GRAPHS
+            for name in (*(name for name in GRAPHS if name != "step"), "answer" if one_call else "step")
         }
         self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
         self.grammar = Grammar(self.tokenizer) if grammar else None
         # what there is before anything was seen or heard: one empty place
         self.nothing: States = {
             value.name: np.zeros([size if isinstance(size, int) else 1 for size in value.shape], np.float32)
-            for value in self.sessions["step"].get_inputs()
+            for value in self._decoder.get_inputs()
             if value.name.split("_")[0] in ("image", "audio")
         }
+
+    @property
+    def _decoder(self) -> Any:
+        """The session that writes."""
+        return self.sessions.get("step") or self.sessions["answer"]
 
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
                think: bool = False, max_new_tokens: int = 96) -> Stream:  # fmt: skip
@@ -78,7 +88,7 @@ class OnnxEngine:
     @property
     def cache_bytes_per_token(self) -> int:
         """What keys and values of one token take."""
-        shapes = [value.shape for value in self.sessions["step"].get_inputs() if value.name.startswith("past")]
+        shapes = [value.shape for value in self._decoder.get_inputs() if "past_" in value.name]
         return sum(4 * int(np.prod([size for size in shape if isinstance(size, int)])) for shape in shapes)
 
     def _text(self, ids: list[int]) -> str:
@@ -95,6 +105,11 @@ class OnnxEngine:
             states.update(zip((output.name for output in session.get_outputs()), made, strict=True))
             watch.lap(name)
         given = np.array([float(name in features) for name in ("image", "audio")], np.float32)
+        if "answer" in self.sessions:
+            said = self._in_one_call(ids, {"present": given, **states}, max_new_tokens)
+            watch.lap("decode")
+            yield from said
+            return
         step = Step(self.sessions["step"], {"present": given, **states}, room=len(ids) + max_new_tokens)
         unread = ids
         for left in range(max_new_tokens, 0, -1):
@@ -109,6 +124,19 @@ class OnnxEngine:
                 state = state.after(token)
             unread = [*unread, token]
             yield token
+
+    def _in_one_call(self, ids: list[int], states: States, max_new_tokens: int) -> list[int]:
+        """The tokens of an answer, without the one that ends it."""
+        room, session = len(ids) + max_new_tokens, self.sessions["answer"]
+        empty = {
+            value.name: np.zeros([size if isinstance(size, int) else room for size in value.shape], np.float32)
+            for value in session.get_inputs()
+            if value.name.startswith("first_past")
+        }
+        asked = {"first_input_ids": np.array([ids]), "first_total": np.array([len(ids)], np.int32)}
+        [said] = session.run(["tokens"], {**states, **empty, **asked, "max_new_tokens": np.array(max_new_tokens)})
+        tokens: list[int] = said.tolist()
+        return tokens[:-1] if tokens[-1] == self.bundle.end else tokens
 
 
 class Step:

@@ -25,13 +25,27 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.gates_widget import GatesWidget
     from autoglm_lab.widgets.latency_widget import Begin, LatencyWidget
     from autoglm_lab.widgets.pareto_widget import Chosen, ParetoWidget
+    from autoglm_lab.widgets.parity_view import Layer
+    from autoglm_lab.widgets.parity_widget import ParityWidget
     from autoglm_lab.widgets.phone_view import Runner
     from autoglm_lab.widgets.phone_widget import PhoneWidget
     from autoglm_lab.widgets.quantization_widget import Compute, QuantizationWidget
     from autoglm_lab.widgets.sparsity_widget import Measure, SparsityWidget
     from autoglm_lab.widgets.training_widget import TrainingWidget
 
-__all__ = ["GateView", "attention", "browser", "gates", "latency", "pareto", "phone", "quantization", "sparsity", "training"]
+__all__ = [
+    "GateView",
+    "attention",
+    "browser",
+    "gates",
+    "latency",
+    "pareto",
+    "parity",
+    "phone",
+    "quantization",
+    "sparsity",
+    "training",
+]
 
 
 def phone(
@@ -136,6 +150,17 @@ def latency(variants: Mapping[str, Begin], repeats: int = 3) -> LatencyWidget:
     from autoglm_lab.widgets.latency_widget import LatencyWidget
 
     return LatencyWidget(variants, repeats)
+
+
+def parity(comparisons: Mapping[str, Sequence[Layer]], tolerance: float = 1e-4) -> ParityWidget:
+    """A file beside its model, layer by layer, and the first layer that is further apart than allowed: move the slider.
+
+    `comparisons` are lists of layers by name, as `export.parity.compare` gives them; `tolerance` is a share of a layer's size.
+    ValueError without layers, or for a tolerance beyond 1e-8 to 1.
+    """
+    from autoglm_lab.widgets.parity_widget import ParityWidget
+
+    return ParityWidget(comparisons, tolerance)
 
 
 def browser(served: BrowserPhone) -> BrowserWidget:

@@ -138,15 +138,13 @@ for wrong in ({"ids": torch.ones(1, 7, dtype=torch.long)}, {"words": torch.ones(
 # %%
 from autoglm_lab.export.parity import check_layers, compare, file_layers, first_diverging, module_layers
 from autoglm_lab.runtime.features import image_features
-from autoglm_lab.widgets.charts import lines
 
 screen = image_features(lab.SimulatedPhone(seed=21).screenshot())[None]
 looks = {"pixel_values": torch.from_numpy(screen)}
 eye = model.image_encoder
 seeing = onnx_module(eye, looks)
 layers = check_layers(eye, looks, seeing)
-lines("The part that sees: file and model", {"difference": (range(len(layers)), [layer.difference for layer in layers])}, "layer",
-      "share of its size", f"{len(layers)} layers agree; the largest difference is {max(layer.difference for layer in layers):.0e} of a layer's size.")  # fmt: skip
+print(f"{len(layers)} layers agree; the largest difference is {max(layer.difference for layer in layers):.0e} of a layer's size")
 
 # %% [markdown]
 # And if somebody changes one weight of the file by one per cent? Everything after it differs; the first one is the culprit. (It is
@@ -162,6 +160,13 @@ print(
     f"changed: {victim.name}\nfound:   {culprit.name}, {culprit.difference:.1%} away; {sum(layer.difference > 1e-4 for layer in found)} of {len(found)} layers differ"
 )
 assert victim.name.split(".")[:2] == culprit.name.split(".")[:2]
+
+# %% [markdown]
+# Look at both comparisons. With the second one chosen, move the slider to the left: where is the limit below which a layer before the
+# culprit is accused, although only the order of its sums is another?
+
+# %%
+lab.widgets.parity({"as written": layers, "one weight changed": found})
 
 # %% [markdown]
 # ## What a runtime puts together

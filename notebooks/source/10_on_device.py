@@ -16,6 +16,7 @@
 # - say before you install anything whether a device can run a model, and why,
 # - pack a folder that needs no PyTorch, and say what each of its megabytes is,
 # - tell which differences between two processors are errors and which are not,
+# - take the agent to another runtime, and say what was proven there and what was not,
 # - run the agent in a browser, with its pictures and your voice staying on the device.
 
 # %%
@@ -210,6 +211,74 @@ for x in (np.float32(0.12999998), np.float32(0.13000001)):
 # So bit-equal scores are the wrong thing to ask of an agent in integers. Ask for bit-equal *products* of equal inputs, which finds a
 # broken kernel at once, and for equal *actions*, which is what a user sees.
 #
+# ## In another runtime
+#
+# A phone may come with a runtime of its own. To get there the agent has to be written once more. ONNX Runtime has an operator that attends
+# and writes its cache in place, and lengths that change from call to call; most others have neither. So all lengths are fixed, a step reads
+# one token, the cache is an input, and what the token adds to it is an output: whoever calls writes it into its place.
+
+# %%
+from autoglm_lab.export.portable import portable_parts
+
+parts = portable_parts(engine.model)
+for name in ("image", "audio", "step"):
+    shapes = {given: tuple(value.shape) for given, value in parts[name].example.items()}
+    shown = list(shapes.items())
+    print(name, *(f"{given} {shape}" for given, shape in shown[:5]), f"and {len(shown) - 5} more" if len(shown) > 5 else "", sep="\n    ")
+
+# %% [markdown]
+# `Host` is that caller, some lines of numpy (`autoglm_lab/peers/host.py`). Here it drives ONNX Runtime with the portable files; in the other
+# runtimes it is the same.
+
+# %%
+from autoglm_lab.peers.host import Host
+from autoglm_lab.peers.runtimes import OnnxRuntime
+
+calls = {}
+for name in ("image", "step"):
+    file = folder / f"portable_{name}.onnx"
+    file.write_bytes(parts[name].onnx())
+    shapes = {given: list(value.shape) for given, value in parts[name].example.items()}
+    calls[name] = OnnxRuntime().open(file, shapes, list(parts[name].outputs), threads=2)
+host = Host(calls["image"], audio=None, step=calls["step"], shapes={given: tuple(shape) for given, shape in shapes.items()})
+
+whole, screen = OnnxEngine(folder / "whole"), phone.screenshot()
+ids = whole.tokenizer.encode(write_prompt("open Settings", "System Home"), add_special_tokens=False).ids
+states, _ = host.remember(image_features(screen)[None], None)
+said = host.write(states, ids, end=whole.bundle.end, most=128)
+print("portable:", whole.tokenizer.decode(said, skip_special_tokens=False))
+print("bundle:  ", whole.answer("open Settings", screen).answer.text)
+
+# %% [markdown]
+# The same answer. What does the cache cost that is carried in and out? One step of each:
+
+# %%
+from autoglm_lab.measure.timing import paired
+
+session = whole.sessions["image"]
+seen = dict(zip((o.name for o in session.get_outputs()), session.run(None, {"pixel_values": image_features(screen)[None]}), strict=True))
+step = Step(whole.sessions["step"], {"present": np.array([1, 0], np.float32), **whole.nothing, **seen}, room=256)
+step.scores(ids)
+given = {"token": np.array([[10]], np.int32), "place": np.array([len(ids)], np.int32), **states}
+for name, time in paired({"portable": lambda: calls["step"](given), "bundle": lambda: step.scores([10])}, runs=25).items():
+    print(f"{name:9} {time}")
+
+# %% [markdown]
+# And the others? Each has an environment of its own, made by one command, `autoglm-lab runtimes NAME`, which then converts these files, runs
+# them on twenty held-out requests, half of them spoken, and compares answers and scores. What it found is a file in `data/reports`:
+
+# %%
+from IPython.display import Markdown
+
+from autoglm_lab.peers.told import read, table
+
+Markdown(table(read()))
+
+# %% [markdown]
+# *Verified* is what ran here and gave the same answers, token for token. *Converts* is less: the file was written and has the right inputs,
+# and nobody here knows what it computes, since only a Mac or an iPhone runs it. *Needs hardware* is less still. A table that calls all
+# three "supported" says nothing.
+#
 # ## In a browser
 #
 # The same bundle runs on a web page: ONNX Runtime compiled to WebAssembly computes the graphs, the tokenizer reads the file of the bundle,
@@ -244,7 +313,6 @@ from autoglm_lab.phone.speech import SpeechBank
 
 bank = SpeechBank.load()
 wave = bank.waveform(bank.find("open Settings", "en", np.random.default_rng(0)))
-whole, screen = OnnxEngine(folder / "whole"), phone.screenshot()
 times = lab.widgets.latency({
     "floats, typed": lambda: whole.answer("open Settings", screen),
     "integers, typed": lambda: device.answer("open Settings", screen),
@@ -308,4 +376,5 @@ lab.check("10.memory", memory_bytes)
 #
 # 1. Whether a model fits is arithmetic, and can be done before anything is bought or installed.
 # 2. Rounding makes a small difference between processors a large one: compare products and actions, not scores.
-# 3. A page can be an app: what is loaded once runs without a network, and what is said to it stays where it was said.
+# 3. For another runtime write the plainest graph that is still right, let the host do the rest, and compare whole answers.
+# 4. A page can be an app: what is loaded once runs without a network, and what is said to it stays where it was said.

@@ -152,6 +152,18 @@ widget
 """
 
 
+PARITY = """
+from types import SimpleNamespace
+from autoglm_lab import widgets
+
+def layers(*differences):
+    return [SimpleNamespace(name=f"layers.{n}.mlp.down_proj", difference=d) for n, d in enumerate(differences)]
+
+widget = widgets.parity({"as written": layers(1e-7, 2e-7, 4e-7), "one weight changed": layers(1e-7, 3e-3, 2e-2)})
+widget
+"""
+
+
 @pytest.fixture
 def lab(notebook_page, server):
     """`lab(name, source)`: the page of a notebook with this one cell, run."""
@@ -457,14 +469,31 @@ def test_times_are_guessed_and_measured_on_the_page(lab):
     expect(root.get_by_role("alert")).to_contain_text("takes some milliseconds")
 
 
+def test_the_first_layer_that_differs_is_found_on_the_page(lab):
+    lab = lab("parity", PARITY)
+    root = lab.page.locator(".lab-parity")
+    said, first = root.locator(".lab-said"), root.locator(".lab-parity__first")
+    expect(said).to_contain_text("as written: all 3 layers agree within 1e-04")
+    expect(first).to_have_count(0)
+    root.get_by_label("one weight changed").check()
+    expect(said).to_contain_text("the first layer that differs is layers.1.mlp.down_proj, by 3.0e-03")
+    expect(first).to_contain_text("3.0e-03 first")
+    slider = root.get_by_label("Allowed difference, as a power of ten")
+    slider.focus()
+    for _ in range(8):
+        slider.press("ArrowRight")
+    expect(said).to_contain_text("the first layer that differs is layers.2.mlp.down_proj")
+    assert lab.python("print(widget.shown, widget.tolerance)").strip() == "one weight changed 0.01"
+
+
 def test_widgets_fit_narrow_windows_and_both_themes(lab):
-    sources = (PHONE, ATTENTION, GATES, TRAINING, SPARSITY, QUANTIZATION, PARETO, LATENCY)
+    sources = (PHONE, ATTENTION, GATES, TRAINING, SPARSITY, QUANTIZATION, PARETO, LATENCY, PARITY)
     lab = lab("looks", "\ndisplay(widget)\n".join(sources))
     for theme in ("light", "dark"):
         lab.theme(theme)
         for width in (1280, 480):
             lab.page.set_viewport_size({"width": width, "height": 3000})
-            for name in ("phone", "attention", "gates", "training", "sparsity", "quantization", "pareto", "latency"):
+            for name in ("phone", "attention", "gates", "training", "sparsity", "quantization", "pareto", "latency", "parity"):
                 root = lab.page.locator(f".lab-{name}").first
                 root.scroll_into_view_if_needed()
                 wide, room = root.evaluate("e => [e.scrollWidth, e.clientWidth]")

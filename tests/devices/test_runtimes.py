@@ -1,4 +1,4 @@
-"""The agent in other runtimes: the same answers as here. Runtimes that are not installed are skipped; `make device-test` has all."""
+"""The agent in other runtimes: the same answers as here. Those that are not installed are skipped; `make device-test` has all."""
 
 import pytest
 

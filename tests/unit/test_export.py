@@ -20,6 +20,7 @@ from autoglm_lab.compress.recipe import apply, named
 from autoglm_lab.export.bundle import bundle, count_nodes, integer_products
 from autoglm_lab.export.convolutions import integer_convolutions, runtime_nodes
 from autoglm_lab.export.graphs import agent_graphs, onnx_module
+from autoglm_lab.export.greedy import greedy_graph
 from autoglm_lab.export.integers import exportable
 from autoglm_lab.export.verify import verify
 from autoglm_lab.measure.bench import questions
@@ -325,6 +326,27 @@ def test_a_bundle_is_raced(whole, capsys):
     assert 0 < told["cold_start_s"]["median"] < 60 and 20 < told["peak_rss_mb"]["median"] < 400
     assert told["decode_tokens_per_s"]["median"] < told["prefill_tokens_per_s"]["median"]
     assert 0 < told["bandwidth_share"]["median"] < 3
+
+
+def test_a_whole_answer_in_one_call_is_the_same(agent, whole, tmp_path):
+    with pytest.raises(FileNotFoundError, match="--one-call"):
+        OnnxEngine(whole, one_call=True)
+    bundle(agent, tmp_path / "b", one_call=True)
+    once, steps = OnnxEngine(tmp_path / "b", one_call=True), OnnxEngine(tmp_path / "b")
+    for request in questions(4):
+        mine, wanted = once.answer(**request).answer, steps.answer(**request).answer
+        assert (mine.text, mine.tokens, mine.passes) == (wanted.text, wanted.tokens, 1)
+        for most in (1, 3):
+            assert (
+                once.answer(**request, max_new_tokens=most).answer.text == steps.answer(**request, max_new_tokens=most).answer.text
+            )
+    assert once.cache_bytes_per_token == steps.cache_bytes_per_token
+    size = [(tmp_path / "b" / name).stat().st_size for name in ("answer.onnx", "step.onnx")]
+    assert size[0] < size[1] + 10_000, "weights stand outside the loop, once"
+    with pytest.raises(ValueError, match="give one of the two"):
+        OnnxEngine(tmp_path / "b", grammar=True, one_call=True)
+    with pytest.raises(ValueError, match="a step reads input_ids"):
+        greedy_graph(onnx_module(nn.Linear(2, 2), {"x": normal(3, 2)}), end=1)
 
 
 def test_generate_is_a_witness(agent):

@@ -712,6 +712,35 @@ def test_times_of_nothing_are_refused():
     assert "asks for nothing known" in says(widget, kind="dance")
 
 
+def compared(**differences):
+    return [SimpleNamespace(name=name, difference=difference) for name, difference in differences.items()]
+
+
+def test_layers_are_compared_and_the_first_that_differs_is_named():
+    widget = widgets.parity({"as written": compared(a=1e-7, b=3e-6), "changed": compared(a=1e-7, b=0.02, c=float("nan"))})
+    assert widget.said == "as written: all 2 layers agree within 1e-04; the largest difference is 3.0e-06, in b."
+    assert says(widget, kind="show", name="changed") == "" and widget.shown == "changed"
+    assert "the first layer that differs is b, by 2.0e-02; 1 before it agree within 1e-04, 2 of 3 do not" in widget.said
+    assert [row["first"] for row in widget.rows] == [False, True, False] and widget.rows[2]["apart"]
+    assert says(widget, kind="allow", power=-1) == "" and widget.tolerance == 0.1
+    assert [row["first"] for row in widget.rows] == [False, False, True], "what is no number agrees with nothing"
+    assert says(widget, kind="allow", power=-8) == "" and widget.rows[0]["first"]
+    image, words = bundle(widget)
+    assert image.size[0] > 300 and words == widget.said
+
+
+def test_comparisons_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="a comparison at least"):
+        widgets.parity({})
+    with pytest.raises(ValueError, match="'a' has no layers"):
+        widgets.parity({"a": []})
+    with pytest.raises(ValueError, match="1e-8 to 1"):
+        widgets.parity({"a": compared(x=0.1)}, tolerance=3)
+    widget = widgets.parity({"a": compared(x=0.1)})
+    assert "there is no comparison 'b'; there are 'a'" in says(widget, kind="show", name="b")
+    assert "asks for nothing known" in says(widget, kind="dance")
+
+
 def test_a_page_shows_what_phones_have_told():
     told = [{"device": "Pixel", "ms": {"image": ms, "decode": 1.0, "total": ms + 1}} for ms in (10.0, 30.0, 20.0)]
     phone = SimulatedPhone(3, size=(120, 240))

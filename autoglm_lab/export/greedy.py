@@ -1,0 +1,76 @@
+"""A whole greedy answer in one call: the step graph as the body of a loop, for hosts that are not Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def greedy_graph(step: bytes, end: int) -> bytes:
+    """The step graph of a bundle inside a loop that picks the likeliest token until it is `end`.
+
+    Inputs are those of the step, with `first_input_ids` the whole prompt [1, T], `first_total` its length [1], and in
+    `first_past_...` a cache with room for prompt and answer; and `max_new_tokens`, a number. The output `tokens` [N] is the answer
+    with its last token, which is `end` unless there was no room for it. Weights stand outside the loop, once. ValueError when the
+    graph is no step.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.load_from_string(step)
+    graph = model.graph
+    given = {value.name: value for value in graph.input}
+    if not {"input_ids", "present", "total"} <= set(given) or "scores" not in {value.name for value in graph.output}:
+        raise ValueError(f"the graph has inputs {', '.join(given)}; a step reads input_ids, present and total, and gives scores")
+    cache = [name for name in given if name.startswith("past")]
+    carried = ["input_ids", "total", *cache]
+
+    def value(name: str, kind: int, shape: list[int | str]) -> Any:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    def constant(name: str, kind: int, shape: list[int], numbers: list[int]) -> Any:
+        return helper.make_tensor(name, kind, shape, numbers)
+
+    # inside the loop the graph's own names stay as they are; outside each is called `first_...`
+    after = [
+        helper.make_node("ArgMax", ["scores"], ["next_ids"], "loop/next", axis=1, keepdims=1),
+        helper.make_node("Add", ["total", "one"], ["next_total"], "loop/total"),
+        helper.make_node("Equal", ["next_ids", "end"], ["is_end"], "loop/is_end"),
+        helper.make_node("Not", ["is_end"], ["goes_on"], "loop/goes_on"),
+        helper.make_node("Reshape", ["goes_on", "no_axes"], ["goes_on_scalar"], "loop/goes_on_scalar"),
+        helper.make_node("Reshape", ["next_ids", "no_axes"], ["token"], "loop/token"),
+    ]
+    body = helper.make_graph(
+        [*graph.node, *after], "one_token",
+        [value("turn", TensorProto.INT64, []), value("goes", TensorProto.BOOL, []), *(given[name] for name in carried)],
+        [value("goes_on_scalar", TensorProto.BOOL, []), value("next_ids", TensorProto.INT64, [1, 1]),
+         value("next_total", TensorProto.INT32, [1]),
+         *(value(name.replace("past", "present"), TensorProto.FLOAT, _shape(given[name])) for name in cache),
+         value("token", TensorProto.INT64, [])],
+    )  # fmt: skip
+    firsts = {name: f"first_{name}" for name in carried}
+    outer = [*(_renamed(given[name], firsts.get(name, name)) for name in given), value("max_new_tokens", TensorProto.INT64, [])]
+    loop = helper.make_node(
+        "Loop", ["max_new_tokens", "true", *firsts.values()], [*(f"last_{name}" for name in carried), "tokens"], "answer", body=body
+    )
+    constants = [
+        constant("one", TensorProto.INT32, [1], [1]), constant("end", TensorProto.INT64, [], [end]),
+        constant("no_axes", TensorProto.INT64, [0], []), constant("true", TensorProto.BOOL, [], [True]),
+    ]  # fmt: skip
+    made = helper.make_graph(
+        [loop], "answer", outer, [value("tokens", TensorProto.INT64, ["said"])], [*graph.initializer, *constants]
+    )
+    whole = helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return bytes(whole.SerializeToString())
+
+
+def _shape(value: Any) -> list[int | str]:
+    return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+
+def _renamed(value: Any, name: str) -> Any:
+    import onnx
+
+    copied = onnx.ValueInfoProto()
+    copied.CopyFrom(value)
+    copied.name = name
+    return copied
