@@ -21,6 +21,7 @@ from autoglm_lab.measure.bench import questions
 from autoglm_lab.measure.timing import Spread
 from autoglm_lab.runtime.bundle import ONE_CALL
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+from autoglm_lab.runtime.pipeline import answers
 
 PROMPT, WRITTEN = 64, 128  # tokens read at once, and written one by one
 READ_BYTES = 2**28  # more than any cache holds
@@ -45,11 +46,12 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
          rounds: int = 3) -> dict[str, Any]:  # fmt: skip
     """What a bundle is worth, in one run on this machine.
 
-    In `ratios`: `cache_vs_recompute` (writing 128 tokens), `grammar_vs_free` (a whole answer), and for each other way to the same
-    answer in `against`, `answer_vs_NAME` and `answer_by_grammar_vs_NAME`; where the bundle has an answer in one call,
-    `one_call_vs_free` and `answer_in_one_call_vs_NAME` as well. Beside them `cold_start_s` and `peak_rss_mb` of a fresh process up to
-    its first answer, `prefill_tokens_per_s`, `decode_tokens_per_s`, and `bandwidth_share`: the bytes of weights that decoding reads
-    in a second as a share of what this machine reads at most. ValueError without requests or rounds.
+    In `ratios`: `cache_vs_recompute` (writing 128 tokens), `grammar_vs_free` (a whole answer), `pipeline_vs_one_by_one` (all
+    requests, seeing and hearing one ahead and a thread for each stage, against one after the other with all threads); for each
+    other way to the same answer in `against`, `answer_vs_NAME` and `answer_by_grammar_vs_NAME`; where the bundle has an answer in
+    one call, `one_call_vs_free` and `answer_in_one_call_vs_NAME` as well. Beside them `cold_start_s` and `peak_rss_mb` of a fresh
+    process up to its first answer, `prefill_tokens_per_s`, `decode_tokens_per_s`, and `bandwidth_share`: the bytes of weights
+    that decoding reads in a second as a share of what this machine reads at most. ValueError without requests or rounds.
     """
     free, held = (OnnxEngine(folder, threads=threads, grammar=grammar) for grammar in (False, True))
     whole = OnnxEngine(folder, threads=threads, one_call=True) if (folder / ONE_CALL).is_file() else None
@@ -65,6 +67,10 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
         "cache_vs_recompute": ([None], cache(False), cache(True)),
         "grammar_vs_free": (asked, answer(free), answer(held)),
     }
+    single = OnnxEngine(folder, threads=1)  # two stages at once, a thread for each
+    ways["pipeline_vs_one_by_one"] = (
+        [None], lambda _: [free.answer(**request).answer for request in asked], lambda _: list(answers(single, asked)),
+    )  # fmt: skip
     if whole is not None:
         ways["one_call_vs_free"] = (asked, answer(free), answer(whole))
     for name, other in (against or {}).items():

@@ -21,6 +21,7 @@ HOP_SAMPLES = 160  # 10 ms steps
 MAX_PIXELS = 50_000_000
 MAX_AUDIO_SECONDS = 30.0
 DYNAMIC_RANGE = 8.0  # decades of power kept below the loudest value
+QUIET_PRODUCT = 2**18  # multiply-accumulates up to which OpenBLAS works alone
 QUIETEST_REFERENCE = -4.0  # log10 power; below it a clip counts as silence and is not amplified
 
 
@@ -37,6 +38,21 @@ def image_features(image: Any) -> Array:
     return np.ascontiguousarray(np.clip(small.transpose(2, 0, 1) * (1 / white), 0, 1), dtype=np.float32)
 
 
+def calm_product(left: Array, right: Array) -> Array:
+    """`left @ right` in pieces for which numpy's OpenBLAS starts no threads: they would spin on beside those of the runtime."""
+    rows, inner = left.shape
+    columns = right.shape[1]
+    if rows * inner * columns <= QUIET_PRODUCT:
+        return np.asarray(left @ right)
+    out = np.empty((rows, columns), np.float32)
+    high = max(2, min(rows, QUIET_PRODUCT // (inner * columns)))  # one row alone is another routine, which starts threads sooner
+    wide = max(2, QUIET_PRODUCT // (inner * high))
+    for top in range(0, rows, high):
+        for first in range(0, columns, wide):
+            np.matmul(left[top : top + high], right[:, first : first + wide], out=out[top : top + high, first : first + wide])
+    return out
+
+
 def _shrunk(lines: NDArray[Any], count: int) -> Array:
     """`count` lines resized to 224, four at a time: each is a sum over the few old ones that its filter reaches, not over all.
 
@@ -47,13 +63,13 @@ def _shrunk(lines: NDArray[Any], count: int) -> Array:
     for row in range(0, IMAGE_SIDE, 4):
         first, last = bands[row][0], bands[row + 3][1]
         near = lines[first:last].astype(np.float32, copy=False)
-        np.matmul(weights[row : row + 4, first:last], near, out=out[row : row + 4])
+        out[row : row + 4] = calm_product(weights[row : row + 4, first:last], near)
     return out
 
 
 def _narrow(lines: Array, count: int) -> Array:
     """Lines of `count` pixels of three colours resized to 224 pixels, four at a time."""
-    return np.concatenate([lines[:, first:last] @ weights for first, last, weights in _pixel_bands(count)], axis=1)
+    return np.concatenate([calm_product(lines[:, first:last], weights) for first, last, weights in _pixel_bands(count)], axis=1)
 
 
 @lru_cache(maxsize=32)
@@ -188,6 +204,6 @@ def log_mel(wave: Array) -> Array:
     frames = np.lib.stride_tricks.sliding_window_view(padded, FFT_SAMPLES)[::HOP_SAMPLES]
     window = np.hanning(FFT_SAMPLES + 1)[:-1].astype(np.float32)
     power = np.abs(np.fft.rfft(frames * window)) ** 2
-    decades = np.log10(np.maximum(power.astype(np.float32) @ mel_filters(), 1e-10))
+    decades = np.log10(np.maximum(calm_product(power.astype(np.float32), mel_filters()), 1e-10))
     reference = max(float(decades.max()), QUIETEST_REFERENCE)
     return np.asarray(np.maximum(decades - reference, -DYNAMIC_RANGE) / (DYNAMIC_RANGE / 2) + 1, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ from autoglm_lab.runtime.grammar import Grammar, State
 from autoglm_lab.runtime.prompt import MAX_TOKENS, write_prompt
 
 States = dict[str, NDArray[np.float32]]
+
+
+@dataclass
+class Asked:
+    """A request on its way through the engine: its tokens and features, and what the decoder is given once they are encoded."""
+
+    ids: list[int]
+    features: States
+    max_new_tokens: int
+    state: State | None
+    watch: Stopwatch
+    states: States | None = None
 
 
 class OnnxEngine:
@@ -64,6 +77,20 @@ class OnnxEngine:
 
         What is remembered lies in buffers that are made once for an answer: each token is written into them in place.
         """
+        return self.write(self._asked(task, image, audio, current_app, last, think, max_new_tokens))
+
+    def prepare(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
+                think: bool = False, max_new_tokens: int = 96) -> Asked:  # fmt: skip
+        """The first half of `answer`: what is seen and heard is encoded, nothing is written yet (`write`). Same errors."""
+        asked = self._asked(task, image, audio, current_app, last, think, max_new_tokens)
+        asked.states = self._encode(asked)
+        return asked
+
+    def write(self, asked: Asked) -> Stream:
+        """The answer to what was prepared."""
+        return Stream(spoken(self._tokens(asked), self._text, asked.watch))
+
+    def _asked(self, task: str, image: Any, audio: Any, current_app: str, last: str, think: bool, max_new_tokens: int) -> Asked:
         watch = Stopwatch()
         task = task.strip()
         if not task and audio is None:
@@ -83,7 +110,7 @@ class OnnxEngine:
         if audio is not None:
             features["audio"] = log_mel(mono_16k(audio, 16_000))[None]
         watch.lap("features")
-        return Stream(spoken(self._tokens(ids, features, max_new_tokens, state, watch), self._text, watch))
+        return Asked(ids, features, max_new_tokens, state, watch)
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -95,22 +122,27 @@ class OnnxEngine:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
-    def _tokens(
-        self, ids: list[int], features: States, max_new_tokens: int, state: State | None, watch: Stopwatch
-    ) -> Iterator[int]:
+    def _encode(self, asked: Asked) -> States:
+        """What the decoder is given for an answer besides tokens."""
         states = dict(self.nothing)
-        for name, values in features.items():
+        for name, values in asked.features.items():
             session = self.sessions[name]
             made = session.run(None, {session.get_inputs()[0].name: values})
             states.update(zip((output.name for output in session.get_outputs()), made, strict=True))
-            watch.lap(name)
-        given = np.array([float(name in features) for name in ("image", "audio")], np.float32)
+            asked.watch.lap(name)
+        return {"present": np.array([float(name in asked.features) for name in ("image", "audio")], np.float32), **states}
+
+    def _tokens(self, asked: Asked) -> Iterator[int]:
+        watch, ids, state, max_new_tokens = asked.watch, asked.ids, asked.state, asked.max_new_tokens
+        if asked.states is not None:
+            watch.lap("waiting")
+        states = self._encode(asked) if asked.states is None else asked.states
         if "answer" in self.sessions:
-            said = self._in_one_call(ids, {"present": given, **states}, max_new_tokens)
+            said = self._in_one_call(ids, states, max_new_tokens)
             watch.lap("decode")
             yield from said
             return
-        step = Step(self.sessions["step"], {"present": given, **states}, room=len(ids) + max_new_tokens)
+        step = Step(self.sessions["step"], states, room=len(ids) + max_new_tokens)
         unread = ids
         for left in range(max_new_tokens, 0, -1):
             token = None if state is None else state.forced

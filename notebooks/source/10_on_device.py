@@ -323,6 +323,58 @@ times.measure()
 times
 
 # %% [markdown]
+# ## Two things at once
+#
+# Seeing waits for arithmetic, writing waits for memory. While one answer is being written, another core can look at the next screen.
+# `runtime.pipeline.answers` does that for a stream of requests: seeing and hearing run one request ahead, in a thread of their own.
+#
+# Predict first: eight requests about eight screens. How much sooner are all answered, if each stage has one core instead of both in turn?
+
+# %%
+
+from autoglm_lab.measure.bench import questions
+from autoglm_lab.runtime.pipeline import answers
+
+asked, single = questions(8), OnnxEngine(folder / "int8", threads=1)
+ways = {
+    "one after the other, all cores": lambda: [device.answer(**request).answer.text for request in asked],
+    "one after the other, one core": lambda: [single.answer(**request).answer.text for request in asked],
+    "seeing one ahead, a core for each": lambda: [answer.text for answer in answers(single, asked)],
+}
+said = {name: way() for name, way in ways.items()}
+assert len({tuple(texts) for texts in said.values()}) == 1, "the same answers, in the same order"
+for name, time in paired(ways, runs=5, warm_up=1).items():
+    print(f"{name:34} {time}")
+
+# %% [markdown]
+# The gain is bounded by the longer stage, and by what the stages share: both stream their weights through one memory. And each thread counts.
+# While this was written, a pipeline was slower than no pipeline, for a reason that lay elsewhere: numpy's matrix products, for the resized
+# picture and the mel filters, started threads of their own, which went on spinning beside those of the runtime. Products in pieces that are
+# too small for threads (`runtime.features.calm_product`) are a little slower alone, and made whole answers twice as fast.
+#
+# ## A host that is not Python
+#
+# A loop over tokens is a few lines, in every language anew. It can be in the file instead: the step graph as the body of ONNX's `Loop`, with
+# `ArgMax` behind it, the weights outside. `autoglm-lab export --one-call` adds that file to a bundle.
+
+# %%
+from autoglm_lab.export.bundle import count_nodes
+from autoglm_lab.export.greedy import greedy_graph
+
+looped = greedy_graph((folder / "int8" / "step.onnx").read_bytes(), device.bundle.end)
+print(dict(count_nodes(looped)), f"{len(looped) / 1e6:.1f} MB")
+bundle(TorchEngine(small, engine.processor), folder / "once", named("int8"), one_call=True)
+once = OnnxEngine(folder / "once", one_call=True)
+for name, time in paired({
+    "token by token": lambda: device.answer("open Settings", screen).answer,
+    "in one call": lambda: once.answer("open Settings", screen).answer,
+}, runs=15).items():  # fmt: skip
+    print(f"{name:15} {time}")
+assert once.answer("open Settings", screen).answer.text == device.answer("open Settings", screen).answer.text
+
+# %% [markdown]
+# What is lost: nothing can be shown before all is written, and no grammar can hold it.
+#
 # ## Exercise 1: what a code needs
 #
 # `codes` is an array of integers. How many bits does a code need at least, on average, if each is written by itself? (The mean of -log2

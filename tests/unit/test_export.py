@@ -27,6 +27,7 @@ from autoglm_lab.measure.bench import questions
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import MANIFEST, Bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+from autoglm_lab.runtime.pipeline import answers
 from autoglm_lab.training.batch import BatchEngine
 from autoglm_lab.training.evaluation import OneByOne, World, right, spoken_requests, typed_requests
 
@@ -319,13 +320,27 @@ def test_a_bundle_is_raced(whole, capsys):
     assert main(asked) == 0
     told = json.loads(capsys.readouterr().out)
     ratios = told["ratios"]
-    assert set(ratios) == {"cache_vs_recompute", "grammar_vs_free", "answer_vs_generate", "answer_by_grammar_vs_generate"}
+    assert set(ratios) == {"cache_vs_recompute", "grammar_vs_free", "pipeline_vs_one_by_one", "answer_vs_generate",
+                           "answer_by_grammar_vs_generate"}  # fmt: skip
     for ratio in ratios.values():
         assert ratio["lo"] <= ratio["median"] <= ratio["hi"] and ratio["runs"] >= 1
     assert ratios["cache_vs_recompute"]["median"] > 1.5, "128 tokens read again and again"
     assert 0 < told["cold_start_s"]["median"] < 60 and 20 < told["peak_rss_mb"]["median"] < 400
     assert told["decode_tokens_per_s"]["median"] < told["prefill_tokens_per_s"]["median"]
     assert 0 < told["bandwidth_share"]["median"] < 3
+
+
+def test_a_stream_of_requests_gives_the_answers_in_their_order(whole):
+    engine, asked = OnnxEngine(whole), questions(4)
+    wanted = [engine.answer(**request).answer for request in asked]
+    found = list(answers(engine, asked))
+    assert [answer.text for answer in found] == [answer.text for answer in wanted]
+    assert all({"features", "image", "waiting", "prefill"} <= set(answer.ms) for answer in found)
+    assert list(answers(engine, [])) == []
+    coming = answers(engine, [asked[0], {"task": " "}, asked[1]])
+    assert next(coming).text == wanted[0].text, "an error comes when it is its turn"
+    with pytest.raises(ValueError, match="the request is empty"):
+        next(coming)
 
 
 def test_a_whole_answer_in_one_call_is_the_same(agent, whole, tmp_path):

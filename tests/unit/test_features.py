@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autoglm_lab.runtime.features import IMAGE_SIDE, gaussian_blur, image_features, log_mel, mel_filters, mono_16k
+from autoglm_lab.runtime.features import (
+    IMAGE_SIDE,
+    QUIET_PRODUCT,
+    calm_product,
+    gaussian_blur,
+    image_features,
+    log_mel,
+    mel_filters,
+    mono_16k,
+)
 from autoglm_lab.runtime.files import read_audio, read_image
 
 RNG = np.random.default_rng(0)
@@ -129,3 +138,18 @@ def test_files_are_refused_with_their_name(tmp_path):
     (tmp_path / "noise.wav").write_bytes(b"RIFF nothing")
     with pytest.raises(ValueError, match="not a sound"):
         read_audio(tmp_path / "noise.wav")
+
+
+@pytest.mark.parametrize("shape", [(4, 45, 3240), (250, 201, 80), (224, 144, 12), (1, 700, 900), (3, 1, 2), (5, 300, 1)])
+def test_products_are_taken_in_pieces_that_start_no_threads(monkeypatch, shape):
+    left, right = RNG.normal(size=shape[:2]).astype(np.float32), RNG.normal(size=shape[1:]).astype(np.float32)
+    real, pieces = np.matmul, []
+
+    def spy(a, b, out):
+        pieces.append(a.shape[0] * a.shape[1] * b.shape[1])
+        return real(a, b, out=out)
+
+    monkeypatch.setattr(np, "matmul", spy)
+    assert np.allclose(calm_product(left, right), left.astype(np.float64) @ right.astype(np.float64), atol=1e-3)
+    assert all(size <= QUIET_PRODUCT for size in pieces)
+    assert len(pieces) > 1 or np.prod(shape) <= QUIET_PRODUCT
