@@ -21,7 +21,7 @@ from autoglm_lab.peers.told import read, table
 MEASURED = "build/notebooks.json"
 RESULTS = "data/model/results.json"
 CLAIMS = "data/claims.csv"
-RUNTIMES = "data/reports/runtimes.json"
+RUNTIMES = "data/reports/peers/runtimes.json"
 NOT_YET = "not measured yet"
 DRIFT = 0.5
 HOW = "make figures writes it anew"

@@ -14,7 +14,7 @@ Reports = Mapping[str, Mapping[str, Any]]
 
 def read(path: Path | None = None) -> dict[str, dict[str, Any]]:
     """What `autoglm-lab runtimes --json` told (default: the shipped report), by runtime. FileNotFoundError without a report."""
-    path = path or data_dir() / "reports" / "runtimes.json"
+    path = path or data_dir() / "reports" / "peers" / "runtimes.json"
     if not path.is_file():
         raise FileNotFoundError(f"there is no report {path.name}; `autoglm-lab runtimes --json` makes one")
     found: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["runtimes"]

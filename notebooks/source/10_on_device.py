@@ -349,9 +349,27 @@ for name, time in paired(ways, runs=5, warm_up=1).items():
 # %% [markdown]
 # The gain is bounded by the longer stage, and by what the stages share: both stream their weights through one memory. And each thread counts.
 # While this was written, a pipeline was slower than no pipeline, for a reason that lay elsewhere: numpy's matrix products, for the resized
-# picture and the mel filters, started threads of their own, which went on spinning beside those of the runtime. Products in pieces that are
-# too small for threads (`runtime.features.calm_product`) are a little slower alone, and made whole answers twice as fast.
-#
+# picture and the mel filters, started threads of their own, which went on spinning beside those of the runtime. They are now taken in
+# pieces that are too small for threads (`runtime.features.calm_product`). Is that worth anything on this machine? A spoken request, both ways:
+
+# %%
+from autoglm_lab.runtime import features
+
+calm = features.calm_product
+
+
+def heard(product):
+    """A whole spoken answer with this product of matrices."""
+    features.calm_product = product
+    return device.answer("", screen, wave).answer
+
+
+both = paired({"in quiet pieces": lambda: heard(calm), "as numpy likes it": lambda: heard(np.matmul)}, runs=15)
+features.calm_product = calm
+for name, time in both.items():
+    print(f"{name:18} {time}")
+
+# %% [markdown]
 # ## A host that is not Python
 #
 # A loop over tokens is a few lines, in every language anew. It can be in the file instead: the step graph as the body of ONNX's `Loop`, with
