@@ -190,8 +190,8 @@ def scores(agent, pixels):
 # %%
 pixels, rng = image_features(phone.screenshot()), np.random.default_rng(0)
 noises = [rng.uniform(-1e-6, 1e-6, pixels.shape).astype(np.float32) for _ in range(12)]
-for kind in ("whole", "int8"):
-    agent = OnnxEngine(folder / kind)
+whole = OnnxEngine(folder / "whole")
+for kind, agent in {"whole": whole, "int8": device}.items():
     plain, moved = scores(agent, pixels), [scores(agent, pixels + noise) for noise in noises]
     apart = np.array([np.abs(plain - other).max() for other in moved])
     print(f"{kind:6} scores move by {apart.min():.0e} to {apart.max():.0e}, not at all {np.sum(apart == 0)} times;",
@@ -224,7 +224,12 @@ parts = portable_parts(engine.model)
 for name in ("image", "audio", "step"):
     shapes = {given: tuple(value.shape) for given, value in parts[name].example.items()}
     shown = list(shapes.items())
-    print(name, *(f"{given} {shape}" for given, shape in shown[:5]), f"and {len(shown) - 5} more" if len(shown) > 5 else "", sep="\n    ")
+    print(
+        name,
+        *(f"{given} {shape}" for given, shape in shown[:5]),
+        f"and {len(shown) - 5} more" if len(shown) > 5 else "",
+        sep="\n    ",
+    )
 
 # %% [markdown]
 # `Host` is that caller, some lines of numpy (`autoglm_lab/peers/host.py`). Here it drives ONNX Runtime with the portable files; in the other
@@ -242,7 +247,7 @@ for name in ("image", "step"):
     calls[name] = OnnxRuntime().open(file, shapes, list(parts[name].outputs), threads=2)
 host = Host(calls["image"], audio=None, step=calls["step"], shapes={given: tuple(shape) for given, shape in shapes.items()})
 
-whole, screen = OnnxEngine(folder / "whole"), phone.screenshot()
+screen = phone.screenshot()
 ids = whole.tokenizer.encode(write_prompt("open Settings", "System Home"), add_special_tokens=False).ids
 states, _ = host.remember(image_features(screen)[None], None)
 said = host.write(states, ids, end=whole.bundle.end, most=128)
@@ -256,12 +261,16 @@ print("bundle:  ", whole.answer("open Settings", screen).answer.text)
 from autoglm_lab.measure.timing import paired
 
 session = whole.sessions["image"]
-seen = dict(zip((o.name for o in session.get_outputs()), session.run(None, {"pixel_values": image_features(screen)[None]}), strict=True))
+seen = dict(
+    zip((o.name for o in session.get_outputs()), session.run(None, {"pixel_values": image_features(screen)[None]}), strict=True)
+)
 step = Step(whole.sessions["step"], {"present": np.array([1, 0], np.float32), **whole.nothing, **seen}, room=256)
 step.scores(ids)
 given = {"token": np.array([[10]], np.int32), "place": np.array([len(ids)], np.int32), **states}
-for name, time in paired({"portable": lambda: calls["step"](given), "bundle": lambda: step.scores([10])}, runs=25).items():
+portable = host.step
+for name, time in paired({"portable": lambda: portable(given), "bundle": lambda: step.scores([10])}, runs=25).items():
     print(f"{name:9} {time}")
+portable = calls = host = parts = engine = small = None  # PyTorch has done its part: what follows needs files only
 
 # %% [markdown]
 # And the others? Each has an environment of its own, made by one command, `autoglm-lab runtimes NAME`, which then converts these files, runs
@@ -350,7 +359,8 @@ for name, time in paired(ways, runs=5, warm_up=1).items():
 # The gain is bounded by the longer stage, and by what the stages share: both stream their weights through one memory. And each thread counts.
 # While this was written, a pipeline was slower than no pipeline, for a reason that lay elsewhere: numpy's matrix products, for the resized
 # picture and the mel filters, started threads of their own, which went on spinning beside those of the runtime. They are now taken in
-# pieces that are too small for threads (`runtime.features.calm_product`). Is that worth anything on this machine? A spoken request, both ways:
+# pieces that are too small for threads (`runtime.features.calm_product`). Is that worth anything on this machine? A spoken request, both
+# ways; for once not in turns, as threads that spin also slow down what comes next:
 
 # %%
 from autoglm_lab.runtime import features
@@ -364,10 +374,9 @@ def heard(product):
     return device.answer("", screen, wave).answer
 
 
-both = paired({"in quiet pieces": lambda: heard(calm), "as numpy likes it": lambda: heard(np.matmul)}, runs=15)
+for name, product in {"in quiet pieces": calm, "as numpy likes it": np.matmul}.items():
+    print(f"{name:18} {paired({name: lambda product=product: heard(product)}, runs=15)[name]}")
 features.calm_product = calm
-for name, time in both.items():
-    print(f"{name:18} {time}")
 
 # %% [markdown]
 # ## A host that is not Python
@@ -376,19 +385,29 @@ for name, time in both.items():
 # `ArgMax` behind it, the weights outside. `autoglm-lab export --one-call` adds that file to a bundle.
 
 # %%
+import onnxruntime
+
 from autoglm_lab.export.bundle import count_nodes
 from autoglm_lab.export.greedy import greedy_graph
 
 looped = greedy_graph((folder / "int8" / "step.onnx").read_bytes(), device.bundle.end)
 print(dict(count_nodes(looped)), f"{len(looped) / 1e6:.1f} MB")
-bundle(TorchEngine(small, engine.processor), folder / "once", named("int8"), one_call=True)
-once = OnnxEngine(folder / "once", one_call=True)
+loop = onnxruntime.InferenceSession(looped, providers=["CPUExecutionProvider"])
+prepared = device.prepare("open Settings", screen)  # what was seen, and the tokens of the prompt
+given = prepared.states | {
+    "first_input_ids": np.array([prepared.ids]), "first_total": np.array([len(prepared.ids)], np.int32),
+    "max_new_tokens": np.array(64),
+}  # fmt: skip
+for value in loop.get_inputs():
+    if value.name.startswith("first_past"):  # the empty cache, with room for the prompt and the answer
+        given[value.name] = np.zeros([size if isinstance(size, int) else 128 for size in value.shape], np.float32)
 for name, time in paired({
-    "token by token": lambda: device.answer("open Settings", screen).answer,
-    "in one call": lambda: once.answer("open Settings", screen).answer,
+    "token by token": lambda: device.write(device.prepare("open Settings", screen)).answer,
+    "in one call": lambda: (device.prepare("open Settings", screen), loop.run(["tokens"], given)),
 }, runs=15).items():  # fmt: skip
     print(f"{name:15} {time}")
-assert once.answer("open Settings", screen).answer.text == device.answer("open Settings", screen).answer.text
+[tokens] = loop.run(["tokens"], given)
+print(device.tokenizer.decode(tokens.tolist(), skip_special_tokens=False))
 
 # %% [markdown]
 # What is lost: nothing can be shown before all is written, and no grammar can hold it.
