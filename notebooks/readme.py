@@ -195,5 +195,5 @@ def numbers(cells: list[str]) -> list[float]:
 
 def unmeasured(text: str) -> list[str]:
     """A problem for each block that still lacks a figure."""
-    names = ("chapters", "results", "claims", "speed")
+    names = ("chapters", "results", "claims", "speed", "runtimes")
     return [f"README.md: the {name} lack figures; {HOW}" for name in names if NOT_YET in get(text, name)]

@@ -2,7 +2,7 @@
 
 ONNX Runtime has an operator that attends and writes its cache in place, and lengths that change from call to call; most other
 runtimes have neither. Here a step reads one token, the cache is an input of a fixed length, and what the token adds to it is an
-output, which the host writes into its place (`peers.host`). Attention over one token needs no repeated keys, rotating pairs of
+output, which the host writes into its place (`runtime.host`). Attention over one token needs no repeated keys, rotating pairs of
 channels is a product with a constant matrix, and places that hold nothing yet are covered by a mask.
 """
 
@@ -25,7 +25,7 @@ from autoglm_lab.export.step import Norm
 from autoglm_lab.model.encoders import moments
 from autoglm_lab.model.fusion import GatedCrossAttention
 from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
-from autoglm_lab.peers.host import COVERED
+from autoglm_lab.runtime.host import COVERED
 
 ROOM, MEL_FRAMES = 128, 400  # tokens that the cache holds, and hundredths of a second of sound
 MASKS = ("every", "half", "quarter")  # what a sound looks up for its body
@@ -105,7 +105,7 @@ class SoundBody(nn.Module):
     def __init__(self, model: PhoneGLMForConditionalGeneration, mel_frames: int) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("when", moments(mel_frames // 4, model.config.hidden_size))
+        self.register_buffer("when", moments(torch.empty(1, mel_frames // 4, model.config.hidden_size)))
 
     def forward(
         self, input_features: Float[Tensor, "1 M 80"], every: Float[Tensor, "1 1 M"], half: Float[Tensor, "1 1 M/2"],

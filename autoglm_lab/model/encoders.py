@@ -122,9 +122,9 @@ def fourier(places: Tensor, width: int, shortest: float) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), -1) * math.sqrt(2)
 
 
-def moments(count: int, width: int, device: torch.device | None = None) -> Float[Tensor, "F D"]:
+def moments(frames: Float[Tensor, "B F D"]) -> Float[Tensor, "F D"]:
     """When each frame of sound is: 25 a second, and the longest period takes eight seconds."""
-    return fourier(torch.arange(count, device=device) / 100, width, 0.05) * 0.5
+    return fourier(torch.arange(frames.shape[1], device=frames.device) / 100, frames.shape[-1], 0.05) * 0.5
 
 
 def grid_positions(grid: int, width: int) -> Float[Tensor, "P D"]:

@@ -186,8 +186,11 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
             )
         if audio is not None:
             frames, mask = audio
-            when = moments(frames.shape[1], weight.shape[-1], weight.device).to(frames)
-            states["audio"] = (frames + when, mask, weight.new_ones(len(frames)) if audio_present is None else audio_present)
+            states["audio"] = (
+                frames + moments(frames).to(frames),
+                mask,
+                weight.new_ones(len(frames)) if audio_present is None else audio_present,
+            )
         return [{m: layer.of(m).remember(*states[m]) for m in MODALITIES} for layer in self.gated_layers()]
 
     def decode(

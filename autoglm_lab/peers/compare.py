@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from autoglm_lab.measure.timing import Spread
-from autoglm_lab.peers.host import Arrays, Call, Host, with_look_ups
 from autoglm_lab.peers.runtimes import PEERS, NeedsHardware, OnnxRuntime, Peer, silence
+from autoglm_lab.runtime.host import Arrays, Call, Host, with_look_ups
 
 CASES, SHAPES, TABLES = "cases.npz", "shapes.json", "tables.npz"
 STEPS = 24  # of one turn of a race

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from autoglm_lab.peers.host import Arrays, Call
+from autoglm_lab.runtime.host import Arrays, Call
 
 NUMPY = {"float32": np.float32, "int32": np.int32}
 

@@ -61,5 +61,5 @@ def table(reports: Reports) -> str:
             )
         if "hardware" in told:
             cells[7] = f"needs {told['hardware']}; {told['known']}"
-        lines.append("| " + " | ".join(cells).replace("|  |", "| |").replace("|  |", "| |") + " |")
+        lines.append(f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in cells)}|")
     return "\n".join(lines)

@@ -232,11 +232,11 @@ for name in ("image", "audio", "step"):
     )
 
 # %% [markdown]
-# `Host` is that caller, some lines of numpy (`autoglm_lab/peers/host.py`). Here it drives ONNX Runtime with the portable files; in the other
+# `Host` is that caller, some lines of numpy (`autoglm_lab/runtime/host.py`). Here it drives ONNX Runtime with the portable files; in the other
 # runtimes it is the same.
 
 # %%
-from autoglm_lab.peers.host import Host
+from autoglm_lab.runtime.host import Host
 from autoglm_lab.peers.runtimes import OnnxRuntime
 
 calls = {}

@@ -169,6 +169,8 @@ README = textwrap.dedent(
     <!-- claims:end -->
     <!-- speed:begin -->
     <!-- speed:end -->
+    <!-- runtimes:begin -->
+    <!-- runtimes:end -->
     """
 )
 
@@ -178,7 +180,7 @@ def test_readme_shows_what_was_measured(chapter, capsys):
     (root / "README.md").write_text(README)
     target, notebook = build.targets(chapter)[0], build.derive(chapter)[0]
     nbformat.write(notebook, target)
-    assert len(readme.update(root)) == 4
+    assert len(readme.update(root)) == 5
     (root / "build").mkdir()
     figures = {"notebooks": {"notebooks/00_adding.ipynb": {"seconds": 30, "peak_rss_mb": 400}}}
     (root / "build/notebooks.json").write_text(json.dumps(figures))
@@ -195,9 +197,13 @@ def test_readme_shows_what_was_measured(chapter, capsys):
         "cut,,MACs -40%,no,0.8,0.7,0.9,0.3,0.4,1.04,,,,,,\nnew,,,not measured,,,,,,,,,,,,\n"
         "four,ONNX Runtime,at most 0.6,yes,,,,,,,start 0.9 s,cold_start_s,0.27,0.25,0.3,3\n"
     )
+    (root / "data/reports/peers").mkdir(parents=True)
+    told = {"runtime": "MNN", "version": "3.6", "verdict": "verified", "same_answers": 19, "requests": 20, "distance": 4e-4}
+    (root / "data/reports/peers/runtimes.json").write_text(json.dumps({"runtimes": {"mnn": told}}))
     assert readme.update(root) == []
     text = (root / "README.md").read_text()
     assert "| [Adding](notebooks/00_adding.ipynb) | add two numbers | 0.5 min | 400 MB |" in text
+    assert "| MNN | 3.6 | verified | 19 of 20 | 4e-04 of their size |" in text
     assert "| typed step | 98.6% | 97.2% to 99.4% | 500 |" in text
     assert "image clean 0.500, image blur 8 0.100" in text
     assert "| four | ONNX Runtime | 97.5% | 96.3% to 98.3% | 14% | 0% | 1.61x | at most 1 points lost | reached |" in text

@@ -18,7 +18,7 @@ FLOORS = (
     {"model"},
     {"compress"},  # a model recovers from being made small by training, with the losses of distillation
     {"export", "training"},
-    {"agent", "serve", "edge", "web"},
+    {"agent", "serve", "edge", "web", "peers"},
     {"widgets", "checks"},
     {"cli"},
 )
