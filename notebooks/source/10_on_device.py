@@ -236,8 +236,8 @@ for name in ("image", "audio", "step"):
 # runtimes it is the same.
 
 # %%
-from autoglm_lab.runtime.host import Host
 from autoglm_lab.peers.runtimes import OnnxRuntime
+from autoglm_lab.runtime.host import Host
 
 calls = {}
 for name in ("image", "step"):
