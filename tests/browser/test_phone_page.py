@@ -113,20 +113,20 @@ def test_the_page_gives_the_tokens_that_python_gives(browser, agent, requests, t
 
 
 def test_with_integers_only_ties_fall_otherwise(browser, served, exported, requests):
-    """Inputs are rounded to 8 bits: a last bit that differs may turn one code into the next, and move a point by a hair.
+    """The words are the same. Inputs are rounded to 8 bits: a last bit may turn one code into the next and move a point.
 
-    Such a point is on the same thing, and far nearer than a finger is wide (a tenth of the screen).
+    How many points move depends on the processor. None goes further than a hair, far less than a finger is wide (a tenth of the
+    screen), and on average they stay within a thousandth of it, the step in which points are written.
     """
-    engine, same = OnnxEngine(exported), 0
+    engine, apart = OnnxEngine(exported), []
     with page_of(browser, served) as page:
         for request in requests:
             told, wanted = both(page, engine, request)
             assert told.tokens == wanted.tokens and told.action.name == wanted.action.name
-            for mine, theirs in zip(told.action.element or (), wanted.action.element or (), strict=True):
-                assert abs(mine - theirs) <= HAIR
+            apart += [abs(a - b) for a, b in zip(told.action.element or (), wanted.action.element or (), strict=True)]
             assert right(request, told) == right(request, wanted)
-            same += told.text == wanted.text
-    assert same >= 0.9 * len(requests)
+    assert len(apart) >= 10
+    assert max(apart) <= HAIR and np.mean(apart) <= 1
 
 
 def test_a_task_is_done_on_the_page_and_its_times_come_back_only_with_consent(browser, served):

@@ -5,7 +5,7 @@ function render({ model, el }) {
     make("label", { class: "lab-parity__choice" },
       make("input", { type: "radio", name, value: label, change: () => wish({ kind: "show", name: label }) }), ` ${label}`)); // prettier-ignore
   const slider = make("input", { type: "range", min: -8, max: 0, step: 0.25, "aria-label": "Allowed difference, as a power of ten",
-    input: (event) => wish({ kind: "allow", power: +event.target.value }) }); // prettier-ignore
+    input: () => { showAllowed(); wish({ kind: "allow", power: +slider.value }); } }); // prettier-ignore
   const allowed = make("output", { class: "lab-number" });
   const list = make("ol", { class: "lab-parity__layers", "aria-label": "Layers, in the order in which they are computed" });
   const said = make("p", { class: "lab-said", "aria-live": "polite" });
@@ -13,16 +13,21 @@ function render({ model, el }) {
   const root = make("div", { class: "lab lab-parity" },
     make("fieldset", { class: "lab-parity__choices", hidden: choices.length < 2 }, make("legend", {}, "Compared"), ...choices),
     make("label", { class: "lab-parity__allowed" }, make("span", {}, "Allowed difference"), slider, allowed), said, list, error); // prettier-ignore
-  const { wish, stop } = wisher(ask, () => root);
+  const { wish, resting, stop } = wisher(ask, () => root, update);
   el.append(root);
 
-  function update() {
-    const power = model.get("power");
-    slider.value = power;
-    allowed.textContent = (10 ** power).toExponential(0);
+  function showAllowed() {
+    allowed.textContent = (10 ** slider.value).toExponential(0);
     slider.setAttribute("aria-valuetext", allowed.textContent);
-    for (const choice of root.querySelectorAll("input[type=radio]")) choice.checked = choice.value === model.get("shown");
-    list.style.setProperty("--allowed", `${(100 * (power + 8)) / 8}%`);
+    list.style.setProperty("--allowed", `${(100 * (+slider.value + 8)) / 8}%`);
+  }
+
+  function update() {
+    if (resting()) {
+      slider.value = model.get("power");
+      showAllowed();
+      for (const choice of root.querySelectorAll("input[type=radio]")) choice.checked = choice.value === model.get("shown");
+    }
     list.replaceChildren(...model.get("rows").map(row));
     said.textContent = model.get("said");
     error.textContent = model.get("message");
