@@ -118,7 +118,10 @@ def parser() -> argparse.ArgumentParser:
 
     runtimes = commands.add_parser("runtimes", help="convert the agent for other runtimes, run it there, and compare")
     runtimes.add_argument(
-        "names", nargs="*", metavar="NAME", help="openvino, mnn, litert, executorch, ncnn, coreml, tensorrt (default: all)"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="openvino, mnn, litert, executorch, ncnn, coreml, tensorrt, llamacpp (default: all)",
     )
     runtimes.add_argument("--out", type=Path, default=WORK / "runtimes", help="folder for their files (default build/runtimes)")
     runtimes.add_argument("--requests", type=_positive, default=20, help="how many answers are compared (default 20)")

@@ -10,6 +10,7 @@ from typing import Any
 
 from autoglm_lab.compress.quantization import PackedLinear
 from autoglm_lab.compress.recipe import Recipe
+from autoglm_lab.export.conditions import every_node
 from autoglm_lab.export.convolutions import integer_convolutions
 from autoglm_lab.export.features import feature_graphs
 from autoglm_lab.export.graphs import OPSET, agent_graphs
@@ -19,8 +20,6 @@ from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.paths import whole_folder
 from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, ONE_CALL, TOKENIZER, digest
 from autoglm_lab.runtime.features import image_features
-
-KERNELS = ("MatMulInteger", "MatMulNBits")  # that multiply integers
 
 
 def bundle(
@@ -64,21 +63,37 @@ def count_nodes(graph: bytes) -> Counter[str]:
     """How many nodes of each kind a graph has."""
     import onnx
 
-    return Counter(node.op_type for node in onnx.load_from_string(graph).graph.node)
+    return Counter(node.op_type for node in every_node(onnx.load_from_string(graph).graph))
 
 
 def integer_products(graph: bytes) -> int:
     """How many matrices of a graph are multiplied as integers: by a kernel of their own, or between quantised and dequantised."""
     import onnx
 
-    known = onnx.load_from_string(graph).graph
-    stored = {initializer.name for initializer in known.initializer if len(initializer.dims) == 2}
-    return sum(node.op_type in KERNELS or (node.op_type == "DequantizeLinear" and node.input[0] in stored) for node in known.node)
+    return len(_integer_channels(onnx.load_from_string(graph).graph))
+
+
+def _integer_channels(graph: Any) -> list[int]:
+    """How many channels each matrix has that is multiplied as integers."""
+    stored = {initializer.name: initializer.dims[1] for initializer in graph.initializer if len(initializer.dims) == 2}
+    found = []
+    for node in every_node(graph):
+        if node.op_type == "MatMulNBits":
+            found.append(next(attribute.i for attribute in node.attribute if attribute.name == "N"))
+        elif node.op_type == "MatMulInteger":
+            found.append(stored.get(node.input[1], 0))
+        elif node.op_type == "DequantizeLinear" and node.input[0] in stored:
+            found.append(stored[node.input[0]])
+    return found
 
 
 def _check_integers(engine: TorchEngine, graphs: dict[str, bytes]) -> None:
-    """A quantiser that did nothing is an error, not a slow surprise."""
-    wanted = sum(isinstance(layer, PackedLinear) for layer in engine.model.modules())
-    found = sum(integer_products(graph) for graph in graphs.values())
+    """A quantiser that did nothing is an error, not a slow surprise. Layers are counted by channels: several may be one product."""
+    import onnx
+
+    wanted = sum(layer.weight_codes.shape[0] for layer in engine.model.modules() if isinstance(layer, PackedLinear))
+    found = sum(sum(_integer_channels(onnx.load_from_string(graph).graph)) for graph in graphs.values())
     if found < wanted:
-        raise ValueError(f"the files multiply {found} layers as integers, the model has {wanted}: some were written as floats")
+        raise ValueError(
+            f"the files multiply {found} channels as integers, the layers of the model have {wanted}: some were written as floats"
+        )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from autoglm_lab.compress.layers import put
+from autoglm_lab.export.conditions import on_condition
 from autoglm_lab.export.integers import exportable
 from autoglm_lab.export.step import StepGraph
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
@@ -177,12 +178,15 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration) -> dict[str, bytes]:
     total = torch.tensor([5], dtype=torch.int32)
     example = {"input_ids": torch.randint(10, 20, (1, 5)), "present": torch.ones(2), "total": total, **states}
     dynamic = {"input_ids": {1: "tokens"}, **{name: {2: grows[name.split("_")[0]]} for name in states}}
+    step = onnx_module(StepGraph(written), example, dynamic=dynamic,
+                       outputs=["scores", *(name.replace("past", "present") for name in past)])  # fmt: skip
+    places = {"image": 0, "audio": 1}  # in `present`
+    looks = {f"looks.{layer}.{m}": ("present", place) for layer in range(len(model.gated)) for m, place in places.items()}
     return {
         "image": onnx_module(SeenGraph(written), {"pixel_values": torch.rand(1, 3, side, side)}, outputs=list(image)),
         "audio": onnx_module(HeardGraph(written), {"input_features": torch.rand(1, 48, model.config.mel_bins)},
                              dynamic={"input_features": {1: "mel_frames"}}, outputs=list(audio)),
-        "step": onnx_module(StepGraph(written), example, dynamic=dynamic,
-                            outputs=["scores", *(name.replace("past", "present") for name in past)]),
+        "step": on_condition(step, looks),
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -72,6 +72,7 @@ class Stored(nn.Module, ABC):
     def __init__(self, weight: PackedWeight) -> None:
         super().__init__()
         self.shape, self.bits, self.symmetric = weight.shape, weight.width, weight.scheme.symmetric
+        self.layout: tuple[Any, ...] = (type(self), weight.scheme)  # weights of one layout can stand in one matrix
         self.register_buffer("scale", weight.scale)
 
     @abstractmethod
@@ -85,6 +86,16 @@ class Stored(nn.Module, ABC):
     @abstractmethod
     def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
         """What a linear layer with this weight gives, as integers are multiplied."""
+
+    @abstractmethod
+    def beside(self, others: Sequence[Any]) -> Stored:
+        """The channels of several weights of the same layout, one after the other."""
+
+    def _with(self, outputs: int, **buffers: Tensor) -> Stored:
+        made = copy.copy(self)
+        made._buffers = {**self._buffers, **buffers}
+        made.shape = torch.Size((outputs, *self.shape[1:]))
+        return made
 
     @staticmethod
     def of(weight: PackedWeight) -> Stored:
@@ -127,6 +138,14 @@ class Bytes(Stored):
         y: Tensor = sums.float() * (scale * self.scale.float())
         return y
 
+    def beside(self, others: Sequence[Bytes]) -> Bytes:
+        """See `Stored.beside`."""
+        every = [self, *others]
+        codes, scale = torch.cat([each.codes for each in every], 1), torch.cat([each.scale for each in every])
+        made = self._with(len(scale), codes=codes, scale=scale)
+        assert isinstance(made, Bytes)
+        return made
+
     def product_of_ranges(self, x: Float[Tensor, "B T I"], low: Tensor, high: Tensor, limits: Any) -> Float[Tensor, "B T O"]:
         """The input is rounded to a range that is known beforehand."""
         scale, zero_point = affine(low, high, limits)
@@ -155,6 +174,14 @@ class Blocks(Stored):
         else:
             padded = nn.functional.pad(weight.zero_point.reshape(outputs, blocks), (0, -blocks % (8 // self.bits)))
             self.register_buffer("zero_point", pack(padded, self.bits).reshape(outputs, -1))
+
+    def beside(self, others: Sequence[Blocks]) -> Blocks:
+        """See `Stored.beside`."""
+        every = [self, *others]
+        parts = {name: torch.cat([each.get_buffer(name) for each in every]) for name in ("codes", "scale", "zero_point")}
+        made = self._with(len(parts["scale"]), **parts)
+        assert isinstance(made, Blocks)
+        return made
 
     @property
     def inputs(self) -> int:
@@ -216,6 +243,45 @@ class WrittenLinear(nn.Module):
         else:
             y = self.stored.product(x)
         return y if self.bias is None else y + self.bias
+
+    def like(self, other: WrittenLinear) -> bool:
+        """Whether both are multiplied by the same kernel and see the same: layers without bias, of one precision and range."""
+        return self.bias is None and other.bias is None and self._key() == other._key()
+
+    def _key(self) -> tuple[object, ...]:
+        return (self.stored.layout, self.ranges and (self.ranges.low.tolist(), self.ranges.high.tolist(), self.ranges.scheme))
+
+    def beside(self, others: Sequence[WrittenLinear]) -> WrittenLinear:
+        """The channels of several layers that are alike, one after the other."""
+        made = copy.copy(self)
+        made._modules = {**self._modules, "stored": self.stored.beside([other.stored for other in others])}
+        return made
+
+
+class Several(nn.Module):
+    """Several layers that see the same, each a product of its own; their outputs one after the other."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
+        """All outputs."""
+        return torch.cat([layer(x) for layer in self.layers], -1)
+
+
+def beside(layers: Sequence[nn.Module]) -> nn.Module:
+    """One layer for several that see the same: one product if they are linear, of one kind and without bias, else one by one."""
+    plain = [layer.weight.detach() for layer in layers if isinstance(layer, nn.Linear) and len(list(layer.parameters())) == 1]
+    if len(plain) == len(layers):
+        weight = torch.cat(plain)
+        made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        made.weight = nn.Parameter(weight)
+        return made
+    written = [layer for layer in layers if isinstance(layer, WrittenLinear)]
+    if len(written) == len(layers) and all(layer.like(written[0]) for layer in written):
+        return written[0].beside(written[1:])
+    return Several(layers)
 
 
 class WrittenConv(nn.Module):

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autoglm_lab.export.conditions import always
+
 Values = dict[str, NDArray[np.float32]]
 
 
@@ -38,9 +40,10 @@ def layer_outputs(graph: bytes) -> dict[str, str]:
 
 
 def file_layers(graph: bytes, feeds: Mapping[str, NDArray[np.generic]]) -> Values:
-    """What every module of a graph computes in ONNX Runtime, without any fusion: a fused node has no inside."""
+    """What every module of a graph computes in ONNX Runtime, without any fusion or condition: a fused node has no inside."""
     import onnx
 
+    graph = always(graph)
     made, wanted = onnx.load_from_string(graph), layer_outputs(graph)
     known = {value.name for value in made.graph.output}
     for name in dict.fromkeys(wanted.values()):

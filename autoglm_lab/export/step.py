@@ -1,8 +1,9 @@
 """One step of an answer as a graph: the decoder of `model.modeling` written out, so that few and large operators are left.
 
 For one token the weights have to come from memory whatever is done; what can be saved is the hundreds of small operators
-around them. Self-attention, with its rotation and its cache, is one operator of the runtime's own (GroupQueryAttention), norms
-have the form that the runtime replaces by one operator, and shapes are constants.
+around them. Query, key and value are one product. Self-attention, with its rotation and its cache, is one operator of the
+runtime's own (GroupQueryAttention), and so is what looks at a memory (MultiHeadAttention). Norms have the form that the runtime
+replaces by one operator, shapes are constants, and what was not given, picture or sound, is not looked at.
 """
 
 from __future__ import annotations
@@ -11,14 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from autoglm_lab.export.integers import MICROSOFT, node
+from autoglm_lab.export.integers import MICROSOFT, beside, node
 from autoglm_lab.model.fusion import GatedCrossAttention
 from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
-
-
-def reshape(x: Tensor, places: tuple[int, ...], shape: tuple[object, ...]) -> Tensor:
-    """`x` in another shape; `places` is what ONNX is told: 0 for a length as it was, -1 for what is left."""
-    return node("Reshape", (x, torch.tensor(places)), x.dtype, shape)
 
 
 class Norm(nn.Module):
@@ -32,6 +28,26 @@ class Norm(nn.Module):
         """The same shape as `x`."""
         normed: Tensor = x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
         return normed
+
+
+class Look(nn.Module):
+    """Gated cross-attention, as in `model.fusion`, of a request that has this modality."""
+
+    def __init__(self, part: GatedCrossAttention) -> None:
+        super().__init__()
+        self.norm, self.q_proj, self.o_proj, self.gate_proj = Norm(part.query_norm), part.q_proj, part.o_proj, part.gate_proj
+
+    def forward(
+        self, hidden: Float[Tensor, "1 T D"], key: Float[Tensor, "1 H S E"], value: Float[Tensor, "1 H S E"]
+    ) -> Float[Tensor, "1 T D"]:  # fmt: skip
+        """The new hidden states. It ends in a sum with what was given, which `conditions.on_condition` relies on."""
+        normed = self.norm(hidden)
+        found = node(f"{MICROSOFT}MultiHeadAttention", (self.q_proj(normed), key, value), normed.dtype, normed.shape,
+                     num_heads=key.shape[1])  # fmt: skip
+        attended: Tensor = self.o_proj(found)
+        gate = torch.sigmoid(self.gate_proj(torch.cat((normed, attended), -1)))
+        mixed: Tensor = hidden + gate * (attended - hidden)
+        return mixed
 
 
 class StepGraph(nn.Module):
@@ -48,64 +64,51 @@ class StepGraph(nn.Module):
         self.register_buffer("sin", angles.sin())
         self.before = nn.ModuleList(Norm(layer.input_layernorm) for layer in model.layers)  # type: ignore[arg-type]
         self.between = nn.ModuleList(Norm(layer.post_attention_layernorm) for layer in model.layers)  # type: ignore[arg-type]
-        self.query_norms = nn.ModuleList(
-            nn.ModuleDict({m: Norm(layer.of(m).query_norm) for m in MODALITIES}) for layer in model.gated_layers()
-        )
+        self.looks = nn.ModuleList(nn.ModuleDict({m: Look(layer.of(m)) for m in MODALITIES}) for layer in model.gated_layers())
         self.last = Norm(model.norm)
+        attentions = [layer.get_submodule("self_attn") for layer in model.layers]
+        self.qkv = nn.ModuleList(beside([part.q_proj, part.k_proj, part.v_proj]) for part in attentions)  # type: ignore[list-item]
 
     def forward(
         self, input_ids: Int[Tensor, "1 T"], present: Float[Tensor, " 2"], total: Int[Tensor, " 1"], *states: Tensor
     ) -> tuple[Tensor, ...]:
         """Scores [1, V] of the token after the last, and the cache with the keys and values of the new ones.
 
-        `present` says whether there is a picture and whether there is sound, `total` how many tokens there are with the new
-        ones; `states` are the memories of the picture, those of the sound, and the cache, each layer by layer. The cache has
-        room for more tokens than there are, so it can be written in place.
+        `present` says whether there is a picture and whether there is sound: `conditions.on_condition` reads it. `total` is how
+        many tokens there are with the new ones; `states` are the memories of the picture, those of the sound, and the cache, each
+        layer by layer. The cache has room for more tokens than there are, so it can be written in place.
         """
-        model, each = self.model, 2 * len(self.query_norms)
-        memories = {"image": (present[0], states[:each]), "audio": (present[1], states[each : 2 * each])}
+        model, each = self.model, 2 * len(self.looks)
+        memories = {"image": states[:each], "audio": states[each : 2 * each]}
         cache, kept = states[2 * each :], []
         hidden = model.embed(input_ids)
         for number, layer in enumerate(model.layers):
             attention = layer.get_submodule("self_attn")
-            attended, *written = self._attend(attention, self.before[number](hidden), cache[2 * number : 2 * number + 2], total)
+            qkv = self.qkv[number](self.before[number](hidden))
+            attended, *written = self._attend(attention, qkv, cache[2 * number : 2 * number + 2], total)
             kept += written
             hidden = hidden + attended
             hidden = hidden + layer.get_submodule("mlp")(self.between[number](hidden))
             if str(number) in model.gated:
                 place = list(model.gated).index(str(number))
                 for modality in MODALITIES:
-                    given, parts = memories[modality]
-                    gated = model.gated_layers()[place].of(modality)
-                    normed = self.query_norms[place][modality](hidden)  # type: ignore[index]
-                    hidden = self._look(gated, hidden, normed, given, *parts[2 * place : 2 * place + 2])
+                    hidden = self.looks[place][modality](hidden, *memories[modality][2 * place : 2 * place + 2])  # type: ignore[index]
         return (model.lm_head(self.last(hidden[:, -1:]))[:, 0], *kept)
 
     def _attend(
-        self, attention: nn.Module, x: Float[Tensor, "1 T D"], cache: tuple[Tensor, ...], total: Int[Tensor, " 1"]
+        self, attention: nn.Module, qkv: Float[Tensor, "1 T N"], cache: tuple[Tensor, ...], total: Int[Tensor, " 1"]
     ) -> tuple[Tensor, ...]:
-        """Self-attention in which G query heads share each of K keys and values, turned by their places in pairs of channels."""
-        keys, shared = cache[0].shape[1], int(attention.num_key_value_groups)  # type: ignore[arg-type]
-        query, key, value = attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)  # type: ignore[operator]
+        """Self-attention in which G query heads share each of K keys and values, turned by their places in pairs of channels.
+
+        `qkv` holds queries, keys and values of all heads one after the other, N = (G + 2) * K * width.
+        """
+        keys, shared, width = cache[0].shape[1], int(attention.num_key_value_groups), cache[0].shape[3]  # type: ignore[arg-type]
         found, *written = torch.onnx.ops.symbolic_multi_out(
             f"{MICROSOFT}GroupQueryAttention",
-            (query, key, value, *cache, total - 1, total, self.cos, self.sin),
+            (qkv, None, None, *cache, total - 1, total, self.cos, self.sin),
             {"num_heads": keys * shared, "kv_num_heads": keys, "do_rotary": 1, "rotary_interleaved": 1},
-            dtypes=(query.dtype,) * 3,
-            shapes=(query.shape, cache[0].shape, cache[1].shape),
+            dtypes=(qkv.dtype,) * 3,
+            shapes=((*qkv.shape[:2], keys * shared * width), cache[0].shape, cache[1].shape),
             version=1,
         )
         return (attention.o_proj(found), *written)  # type: ignore[operator]
-
-    def _look(
-        self, part: GatedCrossAttention, hidden: Float[Tensor, "1 T D"], normed: Float[Tensor, "1 T D"], given: Tensor,
-        key: Float[Tensor, "1 H S E"], value: Float[Tensor, "1 H S E"],
-    ) -> Float[Tensor, "1 T D"]:  # fmt: skip
-        """Gated cross-attention, as in `model.fusion`."""
-        count, heads, width = normed.shape[1], key.shape[1], key.shape[3]
-        query = reshape(part.q_proj(normed), (0, 0, heads, -1), (1, count, heads, width)).transpose(1, 2) * width**-0.5
-        found = ((query @ key.transpose(2, 3)).softmax(-1) @ value).transpose(1, 2)
-        attended: Tensor = part.o_proj(reshape(found, (0, 0, -1), (1, count, heads * width)))
-        gate = torch.sigmoid(part.gate_proj(torch.cat((normed, attended), -1))) * given
-        mixed: Tensor = hidden + gate * (attended - hidden)
-        return mixed

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from autoglm_lab.export.portable import MEL_FRAMES, ROOM, PortableStep, portable_parts
 from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.model.modeling import Memories
 from autoglm_lab.paths import whole_folder
+from autoglm_lab.peers import llama
 from autoglm_lab.peers.compare import CASES, SHAPES, TABLES
 
 
@@ -55,15 +58,50 @@ def _case(engine: TorchEngine, request: Any) -> dict[str, np.ndarray] | None:
     if mel is not None and mel.shape[1] > MEL_FRAMES:
         return None
     image, audio = engine.model.encode_image(given["pixel_values"]), None if mel is None else engine.model.encode_audio(mel)
-    memories = engine.model.remember(image, audio, 1)
-    ids, prompt = given["input_ids"], given["input_ids"].shape[1]
-    while True:
+    prompt = given["input_ids"].shape[1]
+    written = _written(engine, given["input_ids"], engine.model.remember(image, audio, 1))
+    if written is None:
+        return None
+    ids, scores = written
+    return {"pixels": given["pixel_values"].numpy(), "mel": np.zeros((0, 80), np.float32) if mel is None else mel[0].numpy(),
+            "prompt": ids[0, :prompt].numpy(), "said": ids[0, prompt:].numpy(), "scores": scores.numpy()}  # fmt: skip
+
+
+def _written(engine: TorchEngine, ids: Tensor, memories: Memories) -> tuple[Tensor, Tensor] | None:
+    """Prompt and answer [1, T] and the scores [T, V] after each token; None for an answer that is too long."""
+    while ids.shape[1] <= ROOM:
         scores = engine.model(ids, memories=memories).logits[0]
         token = int(scores[-1].argmax())
         if token == engine.processor.tokenizer.eos_token_id:
-            break
+            return ids, scores
         ids = torch.cat((ids, torch.tensor([[token]])), 1)
-        if ids.shape[1] > ROOM:
-            return None
-    return {"pixels": given["pixel_values"].numpy(), "mel": np.zeros((0, 80), np.float32) if mel is None else mel[0].numpy(),
-            "prompt": ids[0, :prompt].numpy(), "said": ids[0, prompt:].numpy(), "scores": scores.numpy()}  # fmt: skip
+    return None
+
+
+def write_plain(engine: TorchEngine, out: Path, texts: Sequence[str]) -> None:
+    """A folder with the decoder as a plain GLM, and what the agent answers to some texts while it sees and hears nothing.
+
+    Gates are closed then, so that this is the agent itself. ValueError for a decoder with layers of other kinds than plain ones,
+    and when no answer fits.
+    """
+    model = engine.model
+    state = {name: values.float().numpy() for name, values in model.state_dict().items() if name in llama.names(len(model.layers))}
+    missing = sorted(set(llama.names(len(model.layers))) - set(state))
+    if missing:
+        raise ValueError(f"the decoder has no {missing[0]}; only plain layers of floats can be written")
+    state["embed_tokens.weight"] = state["embed_tokens.weight"] * np.float32(model.config.hidden_size**0.5)
+    cases: dict[str, Any] = {}
+    for text in texts:
+        with torch.inference_mode():
+            ids = engine.processor(text=text)["input_ids"]
+            written = _written(engine, ids, model.remember(None, None, 1))
+        if written is not None:
+            said, prompt, number = written[0][0].numpy(), ids.shape[1], len(cases) // 3
+            case = {"prompt": said[:prompt], "said": said[prompt:], "scores": written[1][-1].numpy()}
+            cases |= {f"{name}_{number}": values for name, values in case.items()}
+    if not cases:
+        raise ValueError(f"no request fits into {ROOM} tokens")
+    with whole_folder(out) as part:
+        (part / llama.CONFIG).write_text(model.config.to_json_string(use_diff=False), "utf-8")
+        np.savez(part / llama.WEIGHTS, **state)
+        np.savez(part / llama.CASES, **cases)

@@ -9,20 +9,28 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.peers import llama
 from autoglm_lab.peers.environment import call, environment
-from autoglm_lab.peers.parts import write_parts
+from autoglm_lab.peers.parts import write_parts, write_plain
 from autoglm_lab.peers.runtimes import PEERS
 from autoglm_lab.training.evaluation import World, spoken_requests, typed_requests
 
 WORLD = 4242  # any phones and voices will do that training never saw
+LLAMA = "llamacpp"  # no graph can be put into it, only the decoder
+KNOWN = (*PEERS, LLAMA)
 
 
 def chosen(names: Sequence[str]) -> list[str]:
     """The runtimes of these names; all without any. ValueError for one that is not known."""
     for name in names:
-        if name not in PEERS:
-            raise ValueError(f"there is no runtime {name!r}; there are {', '.join(PEERS)}")
-    return list(dict.fromkeys(names)) or list(PEERS)
+        if name not in KNOWN:
+            raise ValueError(f"there is no runtime {name!r}; there are {', '.join(KNOWN)}")
+    return list(dict.fromkeys(names)) or list(KNOWN)
+
+
+def needs(name: str) -> tuple[str, ...]:
+    """What has to be installed here for a runtime."""
+    return llama.NEEDS if name == LLAMA else PEERS[name]().wanted()
 
 
 def install(names: Sequence[str]) -> dict[str, str]:
@@ -30,7 +38,7 @@ def install(names: Sequence[str]) -> dict[str, str]:
     missing = {}
     for name in tqdm(names, desc="installing", unit="runtime", leave=False):
         try:
-            environment(name, PEERS[name]().wanted())
+            environment(name, needs(name))
         except ImportError as problem:
             missing[name] = str(problem)
     return missing
@@ -47,10 +55,15 @@ def survey(
     """
     world = World(WORLD)
     asked = typed_requests(world, requests - requests // 2) + spoken_requests(world, requests // 2, held_out=False)
-    write_parts(engine, out / "parts", asked)
+    folders = {"parts": out / "parts", "plain": out / "plain"}
+    if set(names) - {LLAMA}:
+        write_parts(engine, folders["parts"], asked)
+    if LLAMA in names:
+        write_plain(engine, folders["plain"], [request.task.text for request in asked])
     found = {}
     for name in tqdm(names, desc="converting, running, comparing", unit="runtime", leave=False):
-        python = environment(name, PEERS[name]().wanted())
+        python = environment(name, needs(name))
         options = ["--threads", threads, "--rounds", rounds, *(["--bundle", bundle.resolve()] if bundle else [])]
-        found[name] = call(python, "autoglm_lab.peers.compare", name, (out / "parts").resolve(), (out / name).resolve(), *options)
+        started = ("llama", folders["plain"].resolve()) if name == LLAMA else ("compare", name, folders["parts"].resolve())
+        found[name] = call(python, f"autoglm_lab.peers.{started[0]}", *started[1:], (out / name).resolve(), *options)
     return found

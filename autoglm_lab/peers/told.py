@@ -33,6 +33,8 @@ def described(told: Mapping[str, Any]) -> str:
     if "hardware" in told:
         return f"{said}, {told['known']}; needs {told['hardware']}"
     said += f", {told['same_answers']} of {told['requests']} answers the same, scores apart by {told['distance']:.0e} of their size"
+    if "note" in told:
+        said += f" ({told['note']})"
     if "step_ms" in told:
         said += "; a step takes " + ", ".join(f"{spread['median']:.2f} ms ({name})" for name, spread in told["step_ms"].items())
     return said
@@ -49,7 +51,7 @@ def table(reports: Reports) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, told in reports.items():
-        cells = [told["runtime"], told["version"], told["verdict"], "", "", "", "", told.get("why", "")]
+        cells = [told["runtime"], told["version"], told["verdict"], "", "", "", "", told.get("why", told.get("note", ""))]
         if "same_answers" in told:
             cells[3:5] = [f"{told['same_answers']} of {told['requests']}", f"{told['distance']:.0e} of their size"]
         if "bytes" in told:

@@ -4,8 +4,8 @@ import pytest
 
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.peers.environment import call, environment, is_ready
-from autoglm_lab.peers.parts import write_parts
-from autoglm_lab.peers.runtimes import PEERS
+from autoglm_lab.peers.parts import write_parts, write_plain
+from autoglm_lab.peers.survey import needs
 from autoglm_lab.training.evaluation import World, spoken_requests, typed_requests
 
 VERIFIED = ("openvino", "mnn", "litert", "executorch", "ncnn")
@@ -21,10 +21,13 @@ def parts(tmp_path_factory):
 
 
 def told_by(name, parts, out):
-    needs = PEERS[name]().wanted()
-    if not is_ready(name, needs):
+    return call(python_of(name), "autoglm_lab.peers.compare", name, parts, out, "--rounds", 0)
+
+
+def python_of(name):
+    if not is_ready(name, needs(name)):
         pytest.skip(f"{name} is not installed: autoglm-lab runtimes --install {name}")
-    return call(environment(name, needs), "autoglm_lab.peers.compare", name, parts, out, "--rounds", 0)
+    return environment(name, needs(name))
 
 
 @pytest.mark.parametrize("name", VERIFIED)
@@ -45,3 +48,14 @@ def test_core_ml_converts_all_of_it(parts, tmp_path):
 def test_tensorrt_knows_every_operator(parts, tmp_path):
     told = told_by("tensorrt", parts, tmp_path / "tensorrt")
     assert told["verdict"] in ("needs hardware", "verified"), told.get("why")
+
+
+def test_llama_cpp_answers_what_is_typed(tmp_path):
+    python = python_of("llamacpp")
+    texts = [request.task.text for request in typed_requests(World(4242), 8)]
+    write_plain(load_agent(None), tmp_path / "plain", texts)
+    told = call(python, "autoglm_lab.peers.llama", tmp_path / "plain", tmp_path / "out", "--rounds", 0)
+    assert told["verdict"] == "verified", told.get("why")
+    assert told["requests"] == 8 and told["f32"]["same_answers"] == 8
+    assert told["f32"]["distance"] < APART and told["q8"]["distance"] < 0.1
+    assert 0.2 < told["q8"]["bytes"] / told["f32"]["bytes"] < 0.3

@@ -12,7 +12,7 @@ import zipfile
 import pytest
 import yaml
 
-from autoglm_lab.peers.runtimes import PEERS
+from autoglm_lab.peers.survey import KNOWN
 from tests.unit.setup_script import setup
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def test_every_requirement_is_pinned_once():
 def test_requirements_are_the_extras_of_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    apart = {"all", "dev", *PEERS}  # other runtimes have environments of their own
+    apart = {"all", "dev", *KNOWN}  # other runtimes have environments of their own
     own = {name for extra, names in extras.items() if extra not in apart for name in names}
     assert set(names_in(BINDER / "requirements.txt")) == own | set(project["dependencies"])
     assert set(names_in(BINDER / "requirements-dev.txt")) == set(extras["dev"])

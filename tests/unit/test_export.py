@@ -21,7 +21,7 @@ from autoglm_lab.export.bundle import bundle, count_nodes, integer_products
 from autoglm_lab.export.convolutions import integer_convolutions, runtime_nodes
 from autoglm_lab.export.graphs import agent_graphs, onnx_module
 from autoglm_lab.export.greedy import greedy_graph
-from autoglm_lab.export.integers import exportable
+from autoglm_lab.export.integers import Several, beside, exportable
 from autoglm_lab.export.verify import verify
 from autoglm_lab.measure.bench import questions
 from autoglm_lab.model.engine import TorchEngine
@@ -127,6 +127,69 @@ def test_trained_ranges_are_those_of_the_file():
     assert np.median(apart) < 1e-5 * float(between.max()) and apart.max() < 3 * code
 
 
+class Three(nn.Module):
+    """Query, key and value of one input."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        return torch.cat([layer(x) for layer in self.layers], -1)
+
+
+def three(bias=False):
+    torch.manual_seed(1)
+    return Three(*(nn.Linear(64, width, bias=bias) for width in (48, 16, 16)))
+
+
+def ranged(model):
+    learning = prepare(model, Scheme(7, granularity="channel"), inputs=ACTIVATIONS)
+    calibrate(learning, [(normal(40, 64, seed=s),) for s in range(4)])
+    return convert(learning)
+
+
+ALIKE = {
+    "floats": (three, "MatMul"),
+    "channels": (lambda: quantize_weights(three(), Scheme(7, granularity="channel")), "MatMulInteger"),
+    "groups": (lambda: quantize_weights(three(), Scheme(4, granularity="group", group_size=32)), "MatMulNBits"),
+    "zero points": (
+        lambda: quantize_weights(three(), Scheme(4, symmetric=False, granularity="group", group_size=32)),
+        "MatMulNBits",
+    ),
+    "ranges": (lambda: ranged(three()), "MatMul"),
+}
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+def test_layers_that_see_the_same_are_one_product(kind):
+    make, product = ALIKE[kind]
+    model = make()
+    layers = exportable(model).layers
+    x = normal(1, 7, 64, seed=5)
+    counted, found = [], []
+    for module in (Three(*layers), beside(list(layers))):
+        graph = onnx_module(module, {"x": normal(1, 5, 64)}, dynamic={"x": {1: "length"}})
+        counted.append(count_nodes(graph)[product])
+        found += run(graph, x=x)
+    assert counted == [3, 1]
+    np.testing.assert_allclose(*found, atol=1e-5)
+    assert np.linalg.norm(found[0] - model(x).detach().numpy()) < 0.01 * np.linalg.norm(found[0])
+
+
+def test_layers_that_differ_stay_products_of_their_own():
+    x = normal(1, 7, 64, seed=5)
+    mixed = three()
+    mixed.layers[2] = quantize_weights(nn.Sequential(mixed.layers[2]), Scheme(7, granularity="channel"))[0]
+    other = Three(*ranged(three()).layers[:2], *ranged(Three(nn.Linear(64, 8, bias=False))).layers)
+    other.layers[2].inputs.high.mul_(2)
+    for model in (mixed, three(bias=True), quantize_weights(three(bias=True), Scheme(7, granularity="channel")), other):
+        layers = list(exportable(model).layers)
+        assert isinstance(beside(layers), Several)
+        [found] = run(onnx_module(beside(layers), {"x": normal(1, 5, 64)}, dynamic={"x": {1: "length"}}), x=x)
+        assert np.linalg.norm(found - model(x).detach().numpy()) < 0.02 * np.linalg.norm(found)
+
+
 @pytest.mark.parametrize("scheme", [Scheme(7, granularity="channel"), Scheme(4, granularity="group", group_size=32)])
 def test_convolutions_and_embeddings_are_stored_as_integers_and_give_the_same(scheme):
     model = quantize_weights(Small(), scheme).eval()
@@ -226,7 +289,7 @@ def test_integer_bundles_are_small_and_keep_what_they_can(agent, requests, tmp_p
     bundle(engine, tmp_path / recipe, named(recipe))
     exported = OnnxEngine(tmp_path / recipe)
     assert exported.bundle.bytes <= share * 4 * sum(p.numel() for p in agent.model.parameters()), "everything included"
-    assert count_nodes(exported.bundle.path("step").read_bytes())[kind] == 4 * 6 + 2 * 6 + 1, "every layer of the decoder"
+    assert count_nodes(exported.bundle.path("step").read_bytes())[kind] == 4 * 4 + 2 * 6 + 1, "every layer of the decoder"
     assert exported.bundle.recipe["name"] == recipe
     given, wanted = (OneByOne(e).answer_many(requests) for e in (exported, agent))
     hits, most = (sum(right(r, a) for r, a in zip(requests, answers, strict=True)) for answers in (given, wanted))
@@ -270,7 +333,7 @@ def test_integers_that_became_floats_are_noticed(agent, tmp_path, monkeypatch):
     made, _ = apply(agent.model, named("int8"), agent.example())
     floats = agent_graphs(agent.model)
     monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model: floats)
-    with pytest.raises(ValueError, match="the files multiply 0 layers as integers, the model has 55"):
+    with pytest.raises(ValueError, match=r"the files multiply 0 channels as integers, the layers of the model have \d+: some were"):
         bundle(TorchEngine(made, agent.processor), tmp_path / "b")
     assert not (tmp_path / "b").exists()
 

@@ -18,6 +18,7 @@ from autoglm_lab.peers.compare import Parts, compare, race, report, step_of
 from autoglm_lab.peers.environment import environment, is_ready
 from autoglm_lab.peers.parts import write_parts
 from autoglm_lab.peers.runtimes import PEERS, TENSORRT_OPERATORS, OnnxRuntime, Peer, TensorRt, gpus
+from autoglm_lab.peers.survey import KNOWN, LLAMA
 from autoglm_lab.peers.told import described, read, table
 from autoglm_lab.training.evaluation import World, spoken_requests, typed_requests
 
@@ -202,12 +203,13 @@ def test_bad_input_from_the_command_line(tmp_path, capsys):
 
 def test_the_shipped_report_is_about_every_runtime_and_says_what_was_proven():
     found = read()
-    assert list(found) == list(PEERS)
+    assert list(found) == list(KNOWN)
     for name, told in found.items():
         assert told["verdict"] in ("verified", "converts", "needs hardware"), described(told)
         if told["verdict"] == "verified":
             assert told["same_answers"] == told["requests"] >= 20 and told["distance"] < 2e-3
-            assert told["step_ms"][name]["runs"] >= 9
-    assert len(table(found).splitlines()) == 2 + len(PEERS)
+            assert name == LLAMA or told["step_ms"][name]["runs"] >= 9
+    assert found[LLAMA]["q8"]["same_answers"] >= 0.9 * found[LLAMA]["requests"]
+    assert len(table(found).splitlines()) == 2 + len(KNOWN)
     with pytest.raises(FileNotFoundError, match="runtimes --json"):
         read(ROOT / "nowhere.json")

@@ -1,0 +1,221 @@
+"""llama.cpp, which knows GLM but no cross-attention: the decoder alone, answering what is typed while it sees and hears nothing.
+
+`python -m autoglm_lab.peers.llama PLAIN OUT [--bundle DIR] [--threads N] [--rounds N]` prints one JSON object as its last line.
+It is run by a Python that has llama-cpp-python, which compiles llama.cpp when it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoglm_lab.peers.compare import race
+from autoglm_lab.peers.runtimes import silence
+
+NEEDS = ("llama-cpp-python==0.3.36", "gguf==0.19.0")
+TITLE = "llama.cpp"
+ARCHITECTURE = "chatglm"  # what GGUF calls GLM
+PRECISIONS = {"f32": "F32", "q8": "Q8_0"}
+CONFIG, WEIGHTS, CASES = "config.json", "weights.npz", "cases.npz"
+LAYER = {
+    "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm", "mlp.gate_up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}  # fmt: skip
+
+
+def names(layers: int) -> dict[str, str]:
+    """For each tensor of a plain GLM what it is called in GGUF.
+
+    >>> names(1)["layers.0.mlp.down_proj.weight"]
+    'blk.0.ffn_down.weight'
+    """
+    found = {"embed_tokens.weight": "token_embd.weight", "norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
+    for number in range(layers):
+        found |= {f"layers.{number}.{ours}.weight": f"blk.{number}.{theirs}.weight" for ours, theirs in LAYER.items()}
+    return found
+
+
+def write_gguf(plain: Path, out: Path, precision: str) -> None:
+    """A plain GLM as a GGUF file without a tokenizer; matrices in `precision`, norms in floats."""
+    import gguf
+
+    config = json.loads((plain / CONFIG).read_text("utf-8"))
+    weights = np.load(plain / WEIGHTS)
+    kind = gguf.GGMLQuantizationType[PRECISIONS[precision]]
+    file = gguf.GGUFWriter(out, ARCHITECTURE)
+    file.add_block_count(config["num_hidden_layers"])
+    file.add_context_length(config["max_position_embeddings"])
+    file.add_embedding_length(config["hidden_size"])
+    file.add_feed_forward_length(config["intermediate_size"])
+    file.add_head_count(config["num_attention_heads"])
+    file.add_head_count_kv(config["num_key_value_heads"])
+    file.add_key_length(config["head_dim"])
+    file.add_value_length(config["head_dim"])
+    file.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    file.add_rope_dimension_count(int(config["head_dim"] * config["rope_parameters"]["partial_rotary_factor"]))
+    file.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    file.add_vocab_size(config["vocab_size"])
+    file.add_tokenizer_model("none")
+    file.add_file_type(gguf.LlamaFileType[f"MOSTLY_{PRECISIONS[precision]}" if precision != "f32" else "ALL_F32"])
+    for ours, theirs in names(config["num_hidden_layers"]).items():
+        values = weights[ours]
+        if values.ndim == 2:
+            file.add_tensor(theirs, gguf.quants.quantize(values, kind), raw_dtype=kind)
+        else:
+            file.add_tensor(theirs, values)
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+
+
+class Decoder:
+    """A GGUF file in llama.cpp: tokens in, the scores of the next one out."""
+
+    def __init__(self, path: Path, places: int, threads: int) -> None:
+        import llama_cpp
+
+        self.library = llama_cpp
+        llama_cpp.llama_backend_init()
+        self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
+        if not self.model:
+            raise ValueError(f"llama.cpp does not read {path.name}")
+        options = llama_cpp.llama_context_default_params()
+        options.n_ctx, options.n_batch, options.n_threads, options.n_threads_batch = places, places, threads, threads
+        options.type_k = options.type_v = int(llama_cpp.GGML_TYPE_F32)  # a cache of floats, as everywhere here
+        self.context = llama_cpp.llama_init_from_model(self.model, options)
+        self.vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self.model))
+        self.total = 0
+
+    def scores(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Scores [V] of the token after `ids`, which follow all that was given before. RuntimeError when they do not fit."""
+        batch = self.library.llama_batch_get_one((ctypes.c_int32 * len(ids))(*ids), len(ids))
+        if self.library.llama_decode(self.context, batch):
+            raise RuntimeError(f"llama.cpp cannot read {len(ids)} tokens after {self.total}")
+        self.total += len(ids)
+        found = self.library.llama_get_logits_ith(self.context, -1)
+        return np.ctypeslib.as_array(found, (self.vocabulary,)).copy()
+
+    def back_to(self, total: int) -> None:
+        """Forget all tokens but the first `total`."""
+        self.library.llama_memory_seq_rm(self.library.llama_get_memory(self.context), 0, total, -1)
+        self.total = total
+
+    def write(self, prompt: Sequence[int], end: int, longest: int) -> list[int]:
+        """The tokens of an answer, without the one that ends it."""
+        self.back_to(0)
+        unread, said = list(prompt), []
+        while len(said) < longest:
+            token = int(self.scores(unread).argmax())
+            if token == end:
+                break
+            said.append(token)
+            unread = [token]
+        return said
+
+
+def compare(decoder: Decoder, plain: Path, end: int) -> dict[str, Any]:
+    """How far scores are from the model's, and how many answers are the same token for token."""
+    kept = np.load(plain / CASES)
+    count, same, worst = sum(name.startswith("prompt") for name in kept), 0, 0.0
+    for number in range(count):
+        prompt, said, right = (kept[f"{name}_{number}"] for name in ("prompt", "said", "scores"))
+        decoder.back_to(0)
+        mine = decoder.scores([*prompt.tolist(), *said.tolist()])
+        worst = max(worst, float(np.linalg.norm(mine - right) / np.linalg.norm(right)))
+        same += decoder.write(prompt.tolist(), end, len(said) + 8) == said.tolist()
+    return {"distance": worst, "same_answers": same, "requests": count}
+
+
+def step_of(decoder: Decoder, prompt: Sequence[int], token: int) -> Callable[[], object]:
+    """One step in the middle of an answer, always the same."""
+    decoder.back_to(0)
+    decoder.scores(prompt)
+
+    def call() -> object:
+        decoder.back_to(len(prompt))
+        return decoder.scores([token])
+
+    return call
+
+
+def bundle_step(folder: Path, prompt: Sequence[int], token: int, threads: int) -> Callable[[], object]:
+    """The same step of a bundle, without picture and sound."""
+    from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+
+    engine = OnnxEngine(folder, threads=threads)
+    step = Step(engine.sessions["step"], {"present": np.zeros(2, np.float32), **engine.nothing}, len(prompt) + 1)
+    step.scores(list(prompt))
+
+    def call() -> object:
+        step.total = len(prompt)
+        return step.scores([token])
+
+    return call
+
+
+def report(plain: Path, out: Path, threads: int, rounds: int, bundle: Path | None = None) -> dict[str, Any]:
+    """Convert, run, compare, race. What fails says where and why, in place of figures it does not have."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    told: dict[str, Any] = {"runtime": TITLE, "version": _version(), "threads": threads, "verdict": "fails"}
+    facts = json.loads((plain / CONFIG).read_text("utf-8"))
+    stage = "converting"
+    try:
+        decoders = {}
+        for precision in PRECISIONS:
+            path = out / f"plain_{precision}.gguf"
+            write_gguf(plain, path, precision)
+            stage = "opening"
+            decoders[precision] = Decoder(path, facts["max_position_embeddings"], threads)
+            stage = "running"
+            found = compare(decoders[precision], plain, facts["eos_token_id"])
+            told[precision] = {"bytes": path.stat().st_size, **found}
+        told |= told["f32"]
+        same, requests = told["q8"]["same_answers"], told["q8"]["requests"]
+        told |= {
+            "verdict": "verified",
+            "note": f"the decoder alone, on typed text; with 8 bits {same} of {requests} answers the same",
+        }
+        if rounds and bundle is not None:
+            case = np.load(plain / CASES)
+            prompt, token = case["prompt_0"].tolist(), int(case["said_0"][0])
+            ways: Mapping[str, Callable[[], object]] = {"bundle": bundle_step(bundle, prompt, token, threads)}
+            raced = [race({**ways, f"llamacpp_{precision}": step_of(decoder, prompt, token)}, rounds)
+                     for precision, decoder in decoders.items()]  # fmt: skip
+            told |= {key: {name: found for one in raced for name, found in one[key].items()} for key in ("step_ms", "ratios")}
+    except Exception as problem:
+        told["why"] = f"{stage}: {type(problem).__name__}: {problem}"[:300]
+    return told
+
+
+def _version() -> str:
+    return importlib.metadata.version(NEEDS[0].split("==")[0])
+
+
+def main() -> None:
+    """The command in this module's first lines."""
+    options = argparse.ArgumentParser(prog="python -m autoglm_lab.peers.llama")
+    options.add_argument("plain", type=Path)
+    options.add_argument("out", type=Path)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--rounds", type=int, default=9)
+    options.add_argument("--bundle", type=Path)
+    given = options.parse_args()
+    with silence():
+        told = report(given.plain, given.out, given.threads, given.rounds, given.bundle)
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
