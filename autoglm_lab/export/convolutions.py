@@ -8,6 +8,7 @@ the ranges that pictures of real screens give.
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -53,7 +54,8 @@ def integer_convolutions(graph: bytes, examples: Sequence[NDArray[np.float32]]) 
             quant_pre_process(str(whole), str(folded), skip_symbolic_shape=True)  # batch norms become part of the weights
             quantize_static(
                 str(folded), str(rounded), Reader(name), quant_format=QuantFormat.QDQ, op_types_to_quantize=list(ROUNDED),
-                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
+                nodes_to_exclude=_floats(folded.read_bytes()), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                per_channel=True, reduce_range=True,
             )  # fmt: skip
             made = rounded.read_bytes()
     finally:
@@ -61,6 +63,15 @@ def integer_convolutions(graph: bytes, examples: Sequence[NDArray[np.float32]]) 
     if not runtime_nodes(made)[INTEGER]:
         raise ValueError("the runtime computes none of the convolutions with integers; nothing was gained")
     return made
+
+
+def _floats(graph: bytes) -> list[str]:
+    """The sums of a graph that stay floats: those with one stored number, or one for each channel. A bias of a product, a norm."""
+    import onnx
+
+    known = onnx.load_from_string(graph).graph
+    small = {stored.name for stored in known.initializer if math.prod(stored.dims) == (stored.dims[-1] if stored.dims else 1)}
+    return [node.name for node in known.node if node.op_type == "Add" and small & set(node.input)]
 
 
 def runtime_nodes(graph: bytes) -> Counter[str]:

@@ -19,7 +19,7 @@ from torch.export import Dim
 from autoglm_lab.compress.layers import put
 from autoglm_lab.export.conditions import on_condition
 from autoglm_lab.export.integers import exportable
-from autoglm_lab.export.step import StepGraph
+from autoglm_lab.export.step import StepGraph, with_quotients
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 
 OPSET = 20
@@ -163,6 +163,7 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration) -> dict[str, bytes]:
     """
     written = exportable(model)
     assert isinstance(written, PhoneGLMForConditionalGeneration)
+    with_quotients(written)
     if isinstance(written.embed_tokens, nn.Embedding):
         columns = nn.Parameter(written.embed_tokens.weight.detach().T.contiguous())
         put(written, "embed_tokens", TableEmbedding(columns))

@@ -240,8 +240,9 @@ class WrittenLinear(nn.Module):
         """The product as the runtime will compute it."""
         if self.ranges is not None and isinstance(self.stored, Bytes):
             y = self.stored.product_of_ranges(x, self.ranges.low, self.ranges.high, self.ranges.scheme)
-        else:
-            y = self.stored.product(x)
+            # with three axes: the runtime makes one product of floats of a product and a bias of one axis, before it sees integers
+            return y if self.bias is None else y + self.bias.reshape((1,) * (y.ndim - 1) + (-1,))
+        y = self.stored.product(x)
         return y if self.bias is None else y + self.bias
 
     def like(self, other: WrittenLinear) -> bool:

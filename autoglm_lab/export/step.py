@@ -11,14 +11,16 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers.models.glm.modeling_glm import GlmRMSNorm
 
+from autoglm_lab.compress.layers import put
 from autoglm_lab.export.integers import MICROSOFT, beside, node
 from autoglm_lab.model.fusion import GatedCrossAttention
 from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
 
 
 class Norm(nn.Module):
-    """Root mean square norm, in the form of a quotient."""
+    """Root mean square norm, in the form that ONNX Runtime computes with one operator: a quotient."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -30,19 +32,27 @@ class Norm(nn.Module):
         return normed
 
 
+def with_quotients(model: nn.Module) -> None:
+    """Replace every norm of a model by its quotient, in place."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, GlmRMSNorm):
+            put(model, name, Norm(module))
+
+
 class Look(nn.Module):
     """Gated cross-attention, as in `model.fusion`, of a request that has this modality."""
 
     def __init__(self, part: GatedCrossAttention) -> None:
         super().__init__()
-        self.norm, self.q_proj, self.o_proj, self.gate_proj = Norm(part.query_norm), part.q_proj, part.o_proj, part.gate_proj
+        self.norm, self.q_proj, self.o_proj, self.gate_proj = part.query_norm, part.q_proj, part.o_proj, part.gate_proj
 
     def forward(
         self, hidden: Float[Tensor, "1 T D"], key: Float[Tensor, "1 H S E"], value: Float[Tensor, "1 H S E"]
     ) -> Float[Tensor, "1 T D"]:  # fmt: skip
         """The new hidden states. It ends in a sum with what was given, which `conditions.on_condition` relies on."""
         normed = self.norm(hidden)
-        found = node(f"{MICROSOFT}MultiHeadAttention", (self.q_proj(normed), key, value), normed.dtype, normed.shape,
+        shape = (*normed.shape[:2], value.shape[1] * value.shape[3])
+        found = node(f"{MICROSOFT}MultiHeadAttention", (self.q_proj(normed), key, value), normed.dtype, shape,
                      num_heads=key.shape[1])  # fmt: skip
         attended: Tensor = self.o_proj(found)
         gate = torch.sigmoid(self.gate_proj(torch.cat((normed, attended), -1)))
@@ -62,10 +72,7 @@ class StepGraph(nn.Module):
         angles = torch.arange(model.config.max_position_embeddings)[:, None] * model.rotary_emb.inv_freq
         self.register_buffer("cos", angles.cos())
         self.register_buffer("sin", angles.sin())
-        self.before = nn.ModuleList(Norm(layer.input_layernorm) for layer in model.layers)  # type: ignore[arg-type]
-        self.between = nn.ModuleList(Norm(layer.post_attention_layernorm) for layer in model.layers)  # type: ignore[arg-type]
         self.looks = nn.ModuleList(nn.ModuleDict({m: Look(layer.of(m)) for m in MODALITIES}) for layer in model.gated_layers())
-        self.last = Norm(model.norm)
         attentions = [layer.get_submodule("self_attn") for layer in model.layers]
         self.qkv = nn.ModuleList(beside([part.q_proj, part.k_proj, part.v_proj]) for part in attentions)  # type: ignore[list-item]
 
@@ -84,16 +91,16 @@ class StepGraph(nn.Module):
         hidden = model.embed(input_ids)
         for number, layer in enumerate(model.layers):
             attention = layer.get_submodule("self_attn")
-            qkv = self.qkv[number](self.before[number](hidden))
+            qkv = self.qkv[number](layer.get_submodule("input_layernorm")(hidden))
             attended, *written = self._attend(attention, qkv, cache[2 * number : 2 * number + 2], total)
             kept += written
             hidden = hidden + attended
-            hidden = hidden + layer.get_submodule("mlp")(self.between[number](hidden))
+            hidden = hidden + layer.get_submodule("mlp")(layer.get_submodule("post_attention_layernorm")(hidden))
             if str(number) in model.gated:
                 place = list(model.gated).index(str(number))
                 for modality in MODALITIES:
                     hidden = self.looks[place][modality](hidden, *memories[modality][2 * place : 2 * place + 2])  # type: ignore[index]
-        return (model.lm_head(self.last(hidden[:, -1:]))[:, 0], *kept)
+        return (model.lm_head(model.norm(hidden[:, -1:]))[:, 0], *kept)
 
     def _attend(
         self, attention: nn.Module, qkv: Float[Tensor, "1 T N"], cache: tuple[Tensor, ...], total: Int[Tensor, " 1"]

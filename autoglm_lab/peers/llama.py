@@ -114,7 +114,8 @@ class Decoder:
     def write(self, prompt: Sequence[int], end: int, longest: int) -> list[int]:
         """The tokens of an answer, without the one that ends it."""
         self.back_to(0)
-        unread, said = list(prompt), []
+        said: list[int] = []
+        unread = list(prompt)
         while len(said) < longest:
             token = int(self.scores(unread).argmax())
             if token == end:

@@ -35,16 +35,23 @@ def image_features(image: Any) -> Array:
     pixels, white = _rgb(image)
     height, width, _ = pixels.shape
     small = _narrow(_shrunk(pixels.reshape(height, -1), height), width).reshape(IMAGE_SIDE, IMAGE_SIDE, 3)
-    return np.ascontiguousarray(np.clip(small.transpose(2, 0, 1) * (1 / white), 0, 1), dtype=np.float32)
+    out = np.empty((3, IMAGE_SIDE, IMAGE_SIDE), np.float32)
+    np.multiply(small.transpose(2, 0, 1), np.float32(1 / white), out=out)
+    return np.clip(out, 0, 1, out=out)
 
 
-def calm_product(left: Array, right: Array) -> Array:
-    """`left @ right` in pieces for which numpy's OpenBLAS starts no threads: they would spin on beside those of the runtime."""
+def calm_product(left: Array, right: Array, out: Array | None = None) -> Array:
+    """`left @ right` in pieces for which numpy's OpenBLAS starts no threads: they would spin on beside those of the runtime.
+
+    It is written to `out`, if there is one.
+    """
     rows, inner = left.shape
     columns = right.shape[1]
+    if out is None:
+        out = np.empty((rows, columns), np.float32)
     if rows * inner * columns <= QUIET_PRODUCT:
-        return np.asarray(left @ right)
-    out = np.empty((rows, columns), np.float32)
+        np.matmul(left, right, out=out)
+        return out
     high = max(2, min(rows, QUIET_PRODUCT // (inner * columns)))  # one row alone is another routine, which starts threads sooner
     wide = max(2, QUIET_PRODUCT // (inner * high))
     for top in range(0, rows, high):
@@ -60,16 +67,21 @@ def _shrunk(lines: NDArray[Any], count: int) -> Array:
     """
     weights, bands = resize_matrix(count, IMAGE_SIDE)
     out = np.empty((IMAGE_SIDE, lines.shape[1]), np.float32)
-    for row in range(0, IMAGE_SIDE, 4):
-        first, last = bands[row][0], bands[row + 3][1]
-        near = lines[first:last].astype(np.float32, copy=False)
-        out[row : row + 4] = calm_product(weights[row : row + 4, first:last], near)
+    reach = [(bands[row][0], bands[row + 3][1]) for row in range(0, IMAGE_SIDE, 4)]
+    near = np.empty((max(last - first for first, last in reach), lines.shape[1]), np.float32)
+    for place, (first, last) in enumerate(reach):
+        near[: last - first] = lines[first:last]
+        rows = slice(4 * place, 4 * place + 4)
+        calm_product(weights[rows, first:last], near[: last - first], out[rows])
     return out
 
 
 def _narrow(lines: Array, count: int) -> Array:
     """Lines of `count` pixels of three colours resized to 224 pixels, four at a time."""
-    return np.concatenate([calm_product(lines[:, first:last], weights) for first, last, weights in _pixel_bands(count)], axis=1)
+    out = np.empty((IMAGE_SIDE, 3 * IMAGE_SIDE), np.float32)
+    for place, (first, last, weights) in enumerate(_pixel_bands(count)):
+        calm_product(lines[:, first:last], weights, out[:, 12 * place : 12 * place + 12])
+    return out
 
 
 @lru_cache(maxsize=32)
