@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "models", nargs="*", type=Path, metavar="DIR", help="model folders and bundles to compare with the shipped model"
     )
-    bench.add_argument("--requests", type=_positive, default=12, help="how many different ones (default 12)")
+    bench.add_argument("--requests", type=_positive, default=24, help="how many different ones (default 24)")
     bench.add_argument("--rounds", type=_positive, default=3, help="how often each is asked (default 3)")
     bench.add_argument("--grammar", action="store_true", help="each bundle once more, held to the action grammar")
     bench.add_argument("--threads", type=_positive, help="CPU threads (default: all)")

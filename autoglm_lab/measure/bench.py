@@ -18,7 +18,7 @@ from autoglm_lab.runtime.engine import Answer, Engine
 FIRST_PHONE = 2**33  # any phones will do: only time is measured
 
 
-def bench(engines: Mapping[str, Engine], *, requests: int = 12, rounds: int = 3, seed: int = 0) -> dict[str, dict[str, Timing]]:
+def bench(engines: Mapping[str, Engine], *, requests: int = 24, rounds: int = 3, seed: int = 0) -> dict[str, dict[str, Timing]]:
     """The time of each stage of an answer, for each engine; every second request is spoken.
 
     Besides the stages: `first_token` (all before the second token) and `per_token` (each one after it), which compare engines
