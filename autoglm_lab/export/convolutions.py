@@ -18,6 +18,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from autoglm_lab.export.conditions import every_node
+
 ROUNDED = ("Conv", "Relu", "Add")  # operators between which integers flow
 INTEGER = "QLinearConv"  # what the runtime makes of a convolution between rounded inputs and outputs
 
@@ -83,4 +85,4 @@ def runtime_nodes(graph: bytes) -> Counter[str]:
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        return Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+        return Counter(node.op_type for node in every_node(onnx.load(options.optimized_model_filepath).graph))

@@ -99,7 +99,8 @@ class Decoder:
 
     def scores(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Scores [V] of the token after `ids`, which follow all that was given before. RuntimeError when they do not fit."""
-        batch = self.library.llama_batch_get_one((ctypes.c_int32 * len(ids))(*ids), len(ids))
+        tokens = (ctypes.c_int32 * len(ids))(*ids)  # the batch only points to it
+        batch = self.library.llama_batch_get_one(tokens, len(ids))
         if self.library.llama_decode(self.context, batch):
             raise RuntimeError(f"llama.cpp cannot read {len(ids)} tokens after {self.total}")
         self.total += len(ids)

@@ -284,6 +284,9 @@ from autoglm_lab.peers.told import read, table
 Markdown(table(read()))
 
 # %% [markdown]
+# llama.cpp stands apart: it takes no graphs, it knows models. GLM is one of them, cross-attention is not. So it gets the decoder alone,
+# which answers what is typed with no screen in sight; the gates are closed then, and the tokens have to be the same.
+#
 # *Verified* is what ran here and gave the same answers, token for token. *Converts* is less: the file was written and has the right inputs,
 # and nobody here knows what it computes, since only a Mac or an iPhone runs it. *Needs hardware* is less still. A table that calls all
 # three "supported" says nothing.
