@@ -51,11 +51,12 @@ class OnnxEngine:
         options.log_severity_level = 3
         # threads that spin on between two calls, waiting for work, slow down everything else: numpy ten times
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.enable_cpu_mem_arena = False  # an arena grows in powers of two and gives nothing back; no answer got slower without
         if threads is not None:
             options.intra_op_num_threads = threads
-        self.sessions = {
+        self.sessions = {  # the largest first: while a file is read its weights are there twice
             name: onnxruntime.InferenceSession(str(self.bundle.path(name)), options, providers=["CPUExecutionProvider"])
-            for name in (*(name for name in GRAPHS if name != "step"), "answer" if one_call else "step")
+            for name in ("answer" if one_call else "step", *(name for name in GRAPHS if name != "step"))
         }
         self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
         self.grammar = Grammar(self.tokenizer) if grammar else None
