@@ -102,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--bundle", type=Path, metavar="DIR", help="instead: what this bundle is worth, as ratios of times in turns")
     bench.add_argument("--against", metavar="NAME,...", help="with --bundle: also against the whole agent's generate() in PyTorch, "
                        "that after torch.compile (compile), and runtimes that `runtimes` knows")  # fmt: skip
+    bench.add_argument("--layers", action="store_true", help="with --bundle, instead of the ratios: the time in each layer")
     bench.set_defaults(command=_bench)
 
     phone = commands.add_parser("phone", help="serve a page on which a bundle runs in the browser, also without a network")
@@ -454,6 +455,10 @@ def _bench(options: argparse.Namespace) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     flags, threads = fast_maths(), torch.get_num_threads()
+    if options.layers and (options.bundle is None or options.against):
+        raise ValueError("--layers needs --bundle, and compares with nothing: leave out --against")
+    if options.layers:
+        return _layers(options, flags, threads)
     if options.bundle is not None:
         return _race(options, flags, threads)
     engines = {"shipped": load_agent(None), **{str(path): opened(path) for path in options.models}}
@@ -467,6 +472,17 @@ def _bench(options: argparse.Namespace) -> int:
     print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}")
     for name, stages in found.items():
         print(name, *(f"  {stage:11} {time}" for stage, time in stages.items()), sep="\n")
+    return 0
+
+
+def _layers(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> int:
+    from autoglm_lab.measure.layers import layer_times, table
+
+    found = layer_times(options.bundle, threads=options.threads, count=options.requests, rounds=options.rounds)
+    if options.json:
+        print(json.dumps({"threads": threads, "cpu_flags": flags, "layers_ms": found}))
+    else:
+        print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}", table(found), sep="\n")
     return 0
 
 

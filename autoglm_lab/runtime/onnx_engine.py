@@ -38,11 +38,13 @@ class OnnxEngine:
 
     With `grammar` only what the action grammar allows is written, so that every answer parses, and what it forces costs no
     pass through the decoder of its own. With `one_call` the whole answer is one call of the runtime, and comes at once.
-    FileNotFoundError for a bundle that was exported without that graph, ValueError for both.
+    FileNotFoundError for a bundle that was exported without that graph, ValueError for both. With `profile`, a folder, the runtime
+    notes the time of every operator there (`measure.layers`).
     """
 
     def __init__(
-        self, folder: Path | str, *, threads: int | None = None, grammar: bool = False, one_call: bool = False
+        self, folder: Path | str, *, threads: int | None = None, grammar: bool = False, one_call: bool = False,
+        profile: Path | None = None,
     ) -> None:  # fmt: skip
         if grammar and one_call:
             raise ValueError("an answer in one call is picked by the graph; grammar picks token by token: give one of the two")
@@ -52,6 +54,8 @@ class OnnxEngine:
         # threads that spin on between two calls, waiting for work, slow down everything else: numpy ten times
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.enable_cpu_mem_arena = False  # an arena grows in powers of two and gives nothing back; no answer got slower without
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
         if threads is not None:
             options.intra_op_num_threads = threads
         self.sessions = {  # the largest first: while a file is read its weights are there twice

@@ -24,6 +24,7 @@ from autoglm_lab.export.greedy import greedy_graph
 from autoglm_lab.export.integers import Several, beside, exportable
 from autoglm_lab.export.verify import verify
 from autoglm_lab.measure.bench import questions
+from autoglm_lab.measure.layers import layer_times
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import MANIFEST, Bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
@@ -269,6 +270,20 @@ def test_scores_are_those_of_pytorch_at_any_length(agent, whole):
         other.scores([10])
     with pytest.raises(ValueError, match="no tokens to read"):
         step.scores([])
+
+
+def test_every_layer_of_a_bundle_is_timed(whole):
+    found = layer_times(whole, count=2, rounds=1)
+    assert set(found) == {"step", "image", "audio"}
+    wanted = {"step": ("lm_head", "layers.3.mlp", "looks.0.image", "looks.1.audio"), "image": ("gated.0.image",),
+              "audio": ("audio_encoder.blocks", "gated.2.audio")}  # fmt: skip
+    for graph, layers in wanted.items():
+        for layer in layers:
+            assert sum(ms for name, ms in found[graph].items() if name.startswith(layer)) > 0, layer
+        assert list(found[graph].values()) == sorted(found[graph].values(), reverse=True)
+    assert sum(found["step"][f"layers.{n}.mlp"] for n in range(4)) > found["step"]["norm"]
+    with pytest.raises(ValueError, match="rounds is 0"):
+        layer_times(whole, rounds=0)
 
 
 def test_two_answers_at_once_do_not_mix(agent, whole):
