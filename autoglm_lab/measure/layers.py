@@ -23,9 +23,9 @@ def layer_times(
 ) -> dict[str, dict[str, float]]:
     """Milliseconds of an answer in each layer of each graph of a bundle, the mean over `count` requests in `rounds` rounds.
 
-    A layer is called by its module, `depth` names deep: `layers.0.mlp`. What the runtime fused is booked under its first part, and
-    being profiled costs time itself: compare shares, not sums with an unprofiled answer. The first round does not count. ValueError
-    without requests, rounds or depth.
+    A layer is called by its module, `depth` names deep: `layers.0.mlp`. What the runtime fused is booked under one of its parts,
+    and being profiled costs time itself: compare shares, not sums with an unprofiled answer. The first round does not count.
+    ValueError without requests, rounds or depth, ImportError without the package onnx.
     """
     if rounds < 1 or depth < 1:
         raise ValueError(f"rounds is {rounds} and depth {depth}; both are 1 or more")
@@ -38,15 +38,29 @@ def layer_times(
                 answer = engine.answer(**request).answer
                 if not turn:
                     before += Counter({"step": answer.passes, **{name: int(name in answer.ms) for name in ("image", "audio")}})
+        makers = {name: values_of(engine.bundle.path(name)) for name in engine.sessions}
         events = {name: json.loads(Path(session.end_profiling()).read_text("utf-8")) for name, session in engine.sessions.items()}
     answers = rounds * len(asked)
     return {
-        graph: {layer: ms / answers for layer, ms in added_up(told, before[graph], depth).items()} for graph, told in events.items()
+        graph: {layer: ms / answers for layer, ms in added_up(told, before[graph], depth, makers[graph]).items()}
+        for graph, told in events.items()
     }
 
 
-def added_up(events: Iterable[Mapping[str, Any]], skipped: int, depth: int) -> dict[str, float]:
-    """Milliseconds by layer, most first, of one graph's profile without its first `skipped` runs."""
+def values_of(path: Path) -> dict[str, str]:
+    """For each value of a graph the node that makes it."""
+    import onnx
+
+    return {value: node.name for node in onnx.load(path).graph.node for value in node.output}
+
+
+def added_up(
+    events: Iterable[Mapping[str, Any]], skipped: int, depth: int, makers: Mapping[str, str] | None = None
+) -> dict[str, float]:
+    """Milliseconds by layer, most first, of one graph's profile without its first `skipped` runs.
+
+    The runtime calls some nodes of its own after the value that they make, `relu_1_nchwc`; `makers` says whose that is.
+    """
     events = list(events)
     runs = sorted(event["ts"] for event in events if event["name"] == "model_run")
     if skipped >= len(runs):
@@ -55,8 +69,15 @@ def added_up(events: Iterable[Mapping[str, Any]], skipped: int, depth: int) -> d
     for event in events:
         kernel = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
         if kernel and event["ts"] >= runs[skipped] and event["args"]["op_name"] not in HOLLOW:
-            spent[layer_of(event["name"], depth)] += event["dur"] / 1000
+            spent[layer_of(_named(event["name"], makers or {}), depth)] += event["dur"] / 1000
     return dict(spent.most_common())
+
+
+def _named(name: str, makers: Mapping[str, str]) -> str:
+    """The name of the node that a node of the runtime stands for, if it bears no module itself."""
+    parts = name.split("_")
+    stems = [] if "/" in name else ["_".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    return next((makers[stem] for stem in stems if stem in makers), name)
 
 
 def layer_of(name: str, depth: int) -> str:

@@ -326,6 +326,20 @@ print(f"{sum(a == b for a, b in zip(*said.values(), strict=True))} of {len(steps
 assert said["PyTorch"] == said["bundle"]
 
 # %% [markdown]
+# Every node bears the name of the module it was traced in, so the profile of the runtime can be added up layer by layer. Where does the
+# time of an answer go, in this file, on this machine? Before you look: one of the three graphs takes more than half. Which?
+
+# %%
+from autoglm_lab.measure.layers import layer_times
+
+spent = layer_times(place, count=4, rounds=2)
+whole_ms = sum(sum(layers.values()) for layers in spent.values())
+print({graph: f"{sum(layers.values()) / whole_ms:.0%}" for graph, layers in spent.items()})
+most = sorted(((ms, f"{graph}: {layer}") for graph, layers in spent.items() for layer, ms in layers.items()), reverse=True)[:12]
+bars("The twelve layers that take most", {"time": {name: ms for ms, name in most}}, "ms",
+     f"{most[0][1]} takes most, {most[0][0]:.1f} of {whole_ms:.1f} ms; these twelve take {sum(ms for ms, _ in most) / whole_ms:.0%}.")  # fmt: skip
+
+# %% [markdown]
 # A file that was cut short on its way, or changed, is refused before anything runs:
 
 # %%

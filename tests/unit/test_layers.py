@@ -27,6 +27,17 @@ def test_kernels_are_booked_under_their_modules():
     assert added_up(PROFILE, 2, 3) == {}, "nothing but the warm-up"
 
 
+def test_nodes_of_the_runtime_are_booked_under_what_makes_their_value():
+    makers = {"relu": "model.stages.0.2/relu", "relu_1": "model.stages.1.2/relu_1"}
+    profile = [
+        {"name": "model_run", "ts": 0},
+        node("relu_1_nchwc", 1, 1_000),
+        node("relu_nchwc", 2, 2_000),
+        node("relief", 3, 4_000),
+    ]
+    assert added_up(profile, 0, 2, makers) == {BETWEEN: 4.0, "stages.0": 2.0, "stages.1": 1.0}
+
+
 def test_the_table_is_empty_without_times():
     assert table({"step": {}}) == ""
 
