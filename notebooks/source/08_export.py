@@ -332,7 +332,7 @@ assert said["PyTorch"] == said["bundle"]
 # %%
 from autoglm_lab.measure.layers import layer_times
 
-del device, given  # one agent at a time
+device = given = None  # one agent at a time
 spent = layer_times(place, count=4, rounds=2)
 whole_ms = sum(sum(layers.values()) for layers in spent.values())
 print({graph: f"{sum(layers.values()) / whole_ms:.0%}" for graph, layers in spent.items()})
