@@ -1,6 +1,7 @@
 """One runtime beside the agent that its files were made from; run by the runtime's own Python.
 
-`python -m autoglm_lab.peers.compare NAME PARTS OUT [--threads N] [--rounds N]` prints one JSON object as its last line.
+`python -m autoglm_lab.peers.compare PARTS OUT --name NAME [--bundle DIR] [--threads N] [--rounds N]`
+prints one JSON object as its last line.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoglm_lab.measure.timing import Spread
 from autoglm_lab.peers.runtimes import PEERS, NeedsHardware, OnnxRuntime, Peer, silence
@@ -164,7 +166,10 @@ def report(name: str, folder: Path, out: Path, threads: int, rounds: int, bundle
             case = parts.cases()[0]
             ways = {"same_file": step_of(same_file, case), name: step_of(host, case)}
             if bundle is not None:
-                ways = {"bundle": bundle_step(bundle, case, threads), **ways}
+                ways = {
+                    "bundle": bundle_step(bundle, case["prompt"].tolist(), int(case["said"][0]), threads, case["pixels"]),
+                    **ways,
+                }
             told |= race(ways, rounds)
     except NeedsHardware as needed:
         told["verdict"] = "converts" if stage == "opening" else "needs hardware"
@@ -174,17 +179,20 @@ def report(name: str, folder: Path, out: Path, threads: int, rounds: int, bundle
     return told
 
 
-def bundle_step(folder: Path, case: Mapping[str, Any], threads: int) -> Callable[[], object]:
-    """The same step of a bundle, whose cache is written in place by one operator of ONNX Runtime."""
+def bundle_step(
+    folder: Path, prompt: Sequence[int], token: int, threads: int, pixels: NDArray[np.float32] | None = None
+) -> Callable[[], object]:
+    """The same step of a bundle, whose cache is written in place by one operator of ONNX Runtime; it sees `pixels`, if anything."""
     from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 
     engine = OnnxEngine(folder, threads=threads)
-    session = engine.sessions["image"]
-    made = session.run(None, {session.get_inputs()[0].name: case["pixels"]})
-    states = engine.nothing | dict(zip((output.name for output in session.get_outputs()), made, strict=True))
-    prompt, token = case["prompt"].tolist(), int(case["said"][0])
-    step = Step(engine.sessions["step"], {"present": np.array([1, 0], np.float32), **states}, len(prompt) + 1)
-    step.scores(prompt)
+    states = {**engine.nothing, "present": np.array([pixels is not None, 0], np.float32)}
+    if pixels is not None:
+        session = engine.sessions["image"]
+        made = session.run(None, {session.get_inputs()[0].name: pixels})
+        states |= dict(zip((output.name for output in session.get_outputs()), made, strict=True))
+    step = Step(engine.sessions["step"], states, len(prompt) + 1)
+    step.scores(list(prompt))
 
     def call() -> object:
         step.total = len(prompt)  # the same place again
@@ -193,15 +201,21 @@ def bundle_step(folder: Path, case: Mapping[str, Any], threads: int) -> Callable
     return call
 
 
-def main() -> None:
-    """The command in this module's first lines."""
-    options = argparse.ArgumentParser(prog="python -m autoglm_lab.peers.compare")
-    options.add_argument("name", choices=PEERS)
+def arguments(program: str) -> argparse.ArgumentParser:
+    """What every script takes that converts, runs, compares and races: folders, threads, rounds, a bundle."""
+    options = argparse.ArgumentParser(prog=f"python -m {program}")
     options.add_argument("parts", type=Path)
     options.add_argument("out", type=Path)
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--bundle", type=Path)
+    return options
+
+
+def main() -> None:
+    """The command in this module's first lines."""
+    options = arguments("autoglm_lab.peers.compare")
+    options.add_argument("--name", choices=PEERS, required=True)
     given = options.parse_args()
     with silence():
         told = report(given.name, given.parts, given.out, given.threads, given.rounds, given.bundle)

@@ -56,6 +56,6 @@ def call(python: Path, module: str, *arguments: object, timeout_s: float = PATIE
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         said = [line for line in done.stderr.strip().splitlines() if line.strip()]
-        raise RuntimeError(f"{module} {arguments[0]} failed: {said[-1] if said else f'exit code {done.returncode}'}")
+        raise RuntimeError(f"{module} failed: {said[-1] if said else f'exit code {done.returncode}'}")
     found: dict[str, Any] = json.loads(lines[-1])
     return found

@@ -6,7 +6,6 @@ It is run by a Python that has llama-cpp-python, which compiles llama.cpp when i
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import importlib.metadata
 import json
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoglm_lab.peers.compare import race
+from autoglm_lab.peers.compare import arguments, bundle_step, race
 from autoglm_lab.peers.runtimes import silence
 
 NEEDS = ("llama-cpp-python==0.3.36", "gguf==0.19.0")
@@ -151,21 +150,6 @@ def step_of(decoder: Decoder, prompt: Sequence[int], token: int) -> Callable[[],
     return call
 
 
-def bundle_step(folder: Path, prompt: Sequence[int], token: int, threads: int) -> Callable[[], object]:
-    """The same step of a bundle, without picture and sound."""
-    from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
-
-    engine = OnnxEngine(folder, threads=threads)
-    step = Step(engine.sessions["step"], {"present": np.zeros(2, np.float32), **engine.nothing}, len(prompt) + 1)
-    step.scores(list(prompt))
-
-    def call() -> object:
-        step.total = len(prompt)
-        return step.scores([token])
-
-    return call
-
-
 def report(plain: Path, out: Path, threads: int, rounds: int, bundle: Path | None = None) -> dict[str, Any]:
     """Convert, run, compare, race. What fails says where and why, in place of figures it does not have."""
     shutil.rmtree(out, ignore_errors=True)
@@ -202,20 +186,15 @@ def report(plain: Path, out: Path, threads: int, rounds: int, bundle: Path | Non
 
 
 def _version() -> str:
-    return importlib.metadata.version(NEEDS[0].split("==")[0])
+    name = NEEDS[0].split("==")[0]
+    return f"{name} {importlib.metadata.version(name)}"
 
 
 def main() -> None:
     """The command in this module's first lines."""
-    options = argparse.ArgumentParser(prog="python -m autoglm_lab.peers.llama")
-    options.add_argument("plain", type=Path)
-    options.add_argument("out", type=Path)
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--rounds", type=int, default=9)
-    options.add_argument("--bundle", type=Path)
-    given = options.parse_args()
+    given = arguments("autoglm_lab.peers.llama").parse_args()
     with silence():
-        told = report(given.plain, given.out, given.threads, given.rounds, given.bundle)
+        told = report(given.parts, given.out, given.threads, given.rounds, given.bundle)
     print(json.dumps(told))
 
 

@@ -64,6 +64,7 @@ def survey(
     for name in tqdm(names, desc="converting, running, comparing", unit="runtime", leave=False):
         python = environment(name, needs(name))
         options = ["--threads", threads, "--rounds", rounds, *(["--bundle", bundle.resolve()] if bundle else [])]
-        started = ("llama", folders["plain"].resolve()) if name == LLAMA else ("compare", name, folders["parts"].resolve())
-        found[name] = call(python, f"autoglm_lab.peers.{started[0]}", *started[1:], (out / name).resolve(), *options)
+        module, folder = ("llama", "plain") if name == LLAMA else ("compare", "parts")
+        options += [] if name == LLAMA else ["--name", name]
+        found[name] = call(python, f"autoglm_lab.peers.{module}", folders[folder].resolve(), (out / name).resolve(), *options)
     return found

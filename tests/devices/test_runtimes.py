@@ -21,7 +21,7 @@ def parts(tmp_path_factory):
 
 
 def told_by(name, parts, out):
-    return call(python_of(name), "autoglm_lab.peers.compare", name, parts, out, "--rounds", 0)
+    return call(python_of(name), "autoglm_lab.peers.compare", parts, out, "--name", name, "--rounds", 0)
 
 
 def python_of(name):
