@@ -327,7 +327,7 @@ assert said["PyTorch"] == said["bundle"]
 
 # %% [markdown]
 # Every node bears the name of the module it was traced in, so the profile of the runtime can be added up layer by layer. Where does the
-# time of an answer go, in this file, on this machine? Before you look: one of the three graphs takes more than half. Which?
+# time of an answer go, in this file, on this machine? Before you look: which of the three graphs takes most?
 
 # %%
 from autoglm_lab.measure.layers import layer_times
