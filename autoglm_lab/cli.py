@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--tasks", type=_whole, default=0,
                         help="measure it in ONNX Runtime on this many typed and spoken steps (default 0: not)")  # fmt: skip
     export.add_argument("--one-call", action="store_true", help="one more file: the whole answer in one call, for any host")
+    export.add_argument("--rows", action="store_true", help="one more file: a step of several answers at once, for `serve`")
     export.set_defaults(command=_export)
 
     recipes = commands.add_parser("recipes", help="the recipes that have a name")
@@ -393,7 +394,7 @@ def _export(options: argparse.Namespace) -> int:
     engine, made = load_agent(options.model), options.model or Path()
     recipe = Recipe.read(made / "recipe.json") if (made / "recipe.json").exists() else Recipe()
     screens = [request.image for request in sample_requests(64)] if recipe.round_inputs else []
-    bundle(engine, options.out, recipe, screens=screens, one_call=options.one_call)
+    bundle(engine, options.out, recipe, screens=screens, one_call=options.one_call, rows=options.rows)
     exported = OnnxEngine(options.out)
     told: dict[str, Any] = {"bundle": str(options.out), "bytes": exported.bundle.bytes}
     if options.tasks:

@@ -23,7 +23,7 @@ from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
 from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
 from autoglm_lab.compress.sparsity import Masks, Scope, magnitude_masks, prune
-from autoglm_lab.compress.structured import layer_macs, prune_structured
+from autoglm_lab.compress.structured import answer_prices, layer_macs, prune_structured
 from autoglm_lab.measure.report import Report, read_reports, strict_object, within
 from autoglm_lab.paths import data_dir
 
@@ -42,6 +42,7 @@ class Recipe:
     stack: str = "layers"
     channels: float = 0.0  # share of MACs that go with channels, neurons and key/value groups
     importance: Importance = "l1"  # of channels
+    answer: int = 0  # tokens written after the examples: what "fisher" ranks is worth the weights they read, besides MACs
     multiple: int = 1  # channels of a layer go in packs of so many: kernels like round widths
     rank: float = 0.0  # share of parameters that stay as low-rank factors; 0 leaves matrices whole
     rank_layers: str = "mlp"  # regular expression: names of the layers that are factorised
@@ -64,6 +65,10 @@ class Recipe:
             raise ValueError(f"bits is {self.bits}; weights are stored with 2 to 8 bits, or as they are with 16")
         if self.group_size < 0 or self.group_size == 1:
             raise ValueError(f"group_size is {self.group_size}; a group has at least two weights, 0 means whole channels")
+        if self.answer < 0:
+            raise ValueError(f"answer is {self.answer}; it is a number of tokens, and 0 prices channels by MACs alone")
+        if self.answer and self.importance != "fisher":
+            raise ValueError(f"answer prices channels ranked by 'fisher', not by {self.importance!r}")
         if self.multiple < 1:
             raise ValueError(f"multiple is {self.multiple}; channels go one by one (1) or in packs")
         if self.importance not in get_args(Importance):
@@ -194,8 +199,9 @@ def _with_step(
             made = drop_layers(made, recipe.layers, stack=recipe.stack)
         if recipe.channels:
             step = "channels"
+            prices = answer_prices(made, example, recipe.answer, recipe.stack) if recipe.answer else None
             pruned = prune_structured(made, example, recipe.channels, importance=recipe.importance, loss=loss,
-                                      multiple=recipe.multiple)  # fmt: skip
+                                      multiple=recipe.multiple, prices=prices)  # fmt: skip
             if recipe.refit:
                 readers = {layer for group in pruned.removed for layer, side in group.parts if side == IN}
                 moments = input_moments(made, _run(examples), readers)

@@ -28,6 +28,7 @@ from autoglm_lab.compress.importance import Importance, Loss, fisher_importance,
 Measure = Literal["macs", "parameters", "channels"]
 
 HEAD_COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "heads", "all_head_size")
+READ = 15  # multiply-accumulates that take as long as reading a weight of 32 bits from memory, on the machine of the reports
 NEAR = 0.05  # how far, as a share of what was asked, the achieved ratio may be off
 SAME = 1e-5  # how far the smaller network may be from the masked one in 32 bits, as a share of the largest output
 
@@ -69,13 +70,15 @@ class Pruned:
 def prune_structured(
     model: nn.Module, example: Example, ratio: float, *, of: Measure = "macs", importance: Importance = "l1",
     loss: Loss | None = None, groups: Sequence[Group] | None = None, least: float = 0.1, multiple: int = 1,
+    prices: Mapping[str, float] | None = None,
 ) -> Pruned:  # fmt: skip
     """A smaller copy of a network, without the least important groups of channels.
 
     Groups of all layers are ranked together: each by its importance relative to the mean of its family (Molchanov et al.
     2017, 2019), or with "fisher" by what losing it would do to the loss, for each MAC, parameter or channel that it saves (Liu
-    et al. 2021). They go until the share `ratio` of all that is gone; of each family at least the share `least` stays. With
-    `multiple` they go in packs of so many alike, because kernels like round widths. All importances but "l1" need a `loss`.
+    et al. 2021), or for what it costs at `prices`, one for each layer. They go until the share `ratio` of all that is gone; of
+    each family at least the share `least` stays. With `multiple` they go in packs of so many alike, because kernels like round
+    widths. All importances but "l1" need a `loss`.
     The result is compared with the network in which the same channels are only masked. ValueError for a ratio outside (0, 1),
     weights that are not finite, a ratio that cannot be had, or a network that does not survive: the message names the layer.
     """
@@ -87,7 +90,8 @@ def prune_structured(
     ledger = Ledger.of(model, example, of, groups)
     if importance == "fisher":
         harms = fisher_importance(model, groups, loss)
-        scores = [harm / max(ledger.left - ledger.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)]
+        purse = ledger if prices is None else Ledger.priced(model, prices)
+        scores = [harm / max(purse.left - purse.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)]
     else:
         scores = group_importance(groups, weight_scores(model, importance, loss))
     chosen = choose(groups, scores, ledger, ratio, least, multiple)
@@ -117,10 +121,14 @@ class Ledger:
         self.left = self.total
 
     @classmethod
+    def priced(cls, model: nn.Module, prices: Mapping[str, float]) -> Ledger:
+        """A ledger of a whole network in which each layer has a price."""
+        return cls(prices, _sides(model), False)
+
+    @classmethod
     def of(cls, model: nn.Module, example: Example, measure: Measure, groups: Iterable[Group]) -> Ledger:
         """A ledger of a whole network; channels count where they are in a group."""
-        layers = channel_layers(model)
-        sizes = {(name, side): size_of(module, side) for name, module in layers.items() for side in (OUT, IN, THROUGH)}
+        layers, sizes = channel_layers(model), _sides(model)
         if measure == "macs":
             costs: dict[str, float] = dict(layer_macs(model, example))
         elif measure == "parameters":
@@ -152,6 +160,21 @@ class Ledger:
         self.left = self.without(group)
         for key, channels in group.parts.items():
             self.gone[key] += len(channels)
+
+
+def _sides(model: nn.Module) -> dict[tuple[str, str], int]:
+    return {(name, side): size_of(module, side) for name, module in channel_layers(model).items() for side in (OUT, IN, THROUGH)}
+
+
+def answer_prices(model: nn.Module, example: Example, tokens: int, stack: str) -> dict[str, float]:
+    """What each layer costs in a whole answer, in MACs: those for the example, and what `tokens` written after it read.
+
+    For one token a layer of the `stack` computes next to nothing, but its weights have to come from memory, and that takes as
+    long as READ MACs for each of them.
+    """
+    read = {name: module.get_parameter("weight").numel() for name, module in model.named_modules()
+            if name.startswith(f"{stack}.") and isinstance(module, nn.Linear)}  # fmt: skip
+    return {name: macs + tokens * READ * read.get(name, 0) for name, macs in layer_macs(model, example).items()}
 
 
 def choose(

@@ -18,22 +18,24 @@ from autoglm_lab.export.greedy import greedy_graph
 from autoglm_lab.export.verify import verify
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.paths import whole_folder
-from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, ONE_CALL, TOKENIZER, digest
+from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, ONE_CALL, ROWS, TOKENIZER, digest
 from autoglm_lab.runtime.features import image_features
 
 
 def bundle(
-    engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, screens: Sequence[Any] = (), one_call: bool = False
+    engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, screens: Sequence[Any] = (), one_call: bool = False,
+    rows: bool = False,
 ) -> None:  # fmt: skip
     """Write an agent, compressed or not, as a bundle; a kill at any moment leaves the old folder or the new one.
 
     With `screens`, pictures of any kind, the convolutions that see are computed with integers; their ranges come from these.
-    With `one_call` there is one more file, in which the step stands in a loop (`greedy.greedy_graph`).
+    With `one_call` there is one more file, in which the step stands in a loop (`greedy.greedy_graph`), with `rows` one that takes a
+    step in several answers at once, for a server (`runtime.rows`).
     Every graph is compared with the model at several lengths first, and the manifest says how far they are apart (`verify`).
     ValueError for a layer without a kernel, a graph that computes something else, and when the file would multiply fewer layers as
     integers than the model has.
     """
-    graphs = agent_graphs(engine.model)
+    graphs = agent_graphs(engine.model, rows=rows)
     _check_integers(engine, graphs)
     pictures = [image_features(screen)[None] for screen in screens]
     if pictures:
@@ -41,9 +43,9 @@ def bundle(
     apart = verify(engine.model, graphs, pictures)
     with whole_folder(out) as part:
         for name, content in (graphs | feature_graphs()).items():
-            (part / (GRAPHS | FEATURES)[name]).write_bytes(content)
+            (part / (GRAPHS | FEATURES | {"rows": ROWS})[name]).write_bytes(content)
         engine.processor.tokenizer.backend_tokenizer.save(str(part / TOKENIZER))
-        files = [*GRAPHS.values(), *FEATURES.values(), TOKENIZER]
+        files = [*GRAPHS.values(), *FEATURES.values(), TOKENIZER, *[ROWS] * rows]
         if one_call:
             (part / ONE_CALL).write_bytes(greedy_graph(graphs["step"], engine.processor.tokenizer.eos_token_id))
             files.append(ONE_CALL)

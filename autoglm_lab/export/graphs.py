@@ -19,7 +19,7 @@ from torch.export import Dim
 from autoglm_lab.compress.layers import put
 from autoglm_lab.export.conditions import on_condition
 from autoglm_lab.export.integers import exportable
-from autoglm_lab.export.step import StepGraph, with_quotients
+from autoglm_lab.export.step import RowsGraph, StepGraph, with_quotients
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 
 OPSET = 20
@@ -156,10 +156,10 @@ class TableHead(nn.Module):
         return x @ self.columns
 
 
-def agent_graphs(model: PhoneGLMForConditionalGeneration) -> dict[str, bytes]:
+def agent_graphs(model: PhoneGLMForConditionalGeneration, *, rows: bool = False) -> dict[str, bytes]:
     """`image`, `audio` and `step` of an agent as ONNX files, packed layers as their integers.
 
-    ValueError names a layer that cannot be written.
+    With `rows` there is one more: a step of several answers at once. ValueError names a layer that cannot be written.
     """
     written = exportable(model)
     assert isinstance(written, PhoneGLMForConditionalGeneration)
@@ -179,15 +179,33 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration) -> dict[str, bytes]:
     total = torch.tensor([5], dtype=torch.int32)
     example = {"input_ids": torch.randint(10, 20, (1, 5)), "present": torch.ones(2), "total": total, **states}
     dynamic = {"input_ids": {1: "tokens"}, **{name: {2: grows[name.split("_")[0]]} for name in states}}
-    step = onnx_module(StepGraph(written), example, dynamic=dynamic,
-                       outputs=["scores", *(name.replace("past", "present") for name in past)])  # fmt: skip
+    outputs = ["scores", *(name.replace("past", "present") for name in past)]
+    step = onnx_module(StepGraph(written), example, dynamic=dynamic, outputs=outputs)
     places = {"image": 0, "audio": 1}  # in `present`
     looks = {f"looks.{layer}.{m}": ("present", place) for layer in range(len(model.gated)) for m, place in places.items()}
-    return {
+    graphs = {
         "image": onnx_module(SeenGraph(written), {"pixel_values": torch.rand(1, 3, side, side)}, outputs=list(image)),
         "audio": onnx_module(HeardGraph(written), {"input_features": torch.rand(1, 48, model.config.mel_bins)},
                              dynamic={"input_features": {1: "mel_frames"}}, outputs=list(audio)),
         "step": on_condition(step, looks),
+    }  # fmt: skip
+    if rows:
+        example = _two_answers(states)
+        dynamic = {name: {0: "rows"} for name in example if name not in ("anywhere", "longest")}
+        dynamic |= {name: {0: "rows", 2: grows[name.split("_")[0]]} for name in states} | {"covered": {0: "rows", 3: "frames"}}
+        looks = {path: ("anywhere", place) for path, (_, place) in looks.items()}
+        graphs["rows"] = on_condition(onnx_module(RowsGraph(written), example, dynamic=dynamic, outputs=outputs), looks)
+    return graphs
+
+
+def _two_answers(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs of `RowsGraph`, for two answers of two lengths."""
+    first = torch.tensor([5, 3], dtype=torch.int32)
+    frames = next(state.shape[2] for name, state in states.items() if name.startswith("audio"))
+    return {
+        "input_ids": torch.randint(10, 20, (2, 1)), "present": torch.ones(2, 2), "anywhere": torch.ones(2), "totals": first,
+        "longest": first[:1], "covered": torch.zeros(2, 1, 1, frames),
+        **{name: torch.cat((state, state)) for name, state in states.items()},
     }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ replaces by one operator, shapes are constants, and what was not given, picture 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -47,16 +49,20 @@ class Look(nn.Module):
         self.norm, self.q_proj, self.o_proj, self.gate_proj = part.query_norm, part.q_proj, part.o_proj, part.gate_proj
 
     def forward(
-        self, hidden: Float[Tensor, "1 T D"], key: Float[Tensor, "1 H S E"], value: Float[Tensor, "1 H S E"]
-    ) -> Float[Tensor, "1 T D"]:  # fmt: skip
-        """The new hidden states. It ends in a sum with what was given, which `conditions.on_condition` relies on."""
+        self, hidden: Float[Tensor, "B T D"], key: Float[Tensor, "B H S E"], value: Float[Tensor, "B H S E"],
+        bias: Float[Tensor, "B 1 1 S"] | None = None, given: Float[Tensor, "B 1 1"] | None = None,
+    ) -> Float[Tensor, "B T D"]:  # fmt: skip
+        """The new hidden states. It ends in a sum with what was given, which `conditions.on_condition` relies on.
+
+        `bias` is added to the scores of places, and where `given` is 0 nothing is looked at: requests of one batch may differ.
+        """
         normed = self.norm(hidden)
         shape = (*normed.shape[:2], value.shape[1] * value.shape[3])
-        found = node(f"{MICROSOFT}MultiHeadAttention", (self.q_proj(normed), key, value), normed.dtype, shape,
-                     num_heads=key.shape[1])  # fmt: skip
+        inputs = (self.q_proj(normed), key, value) if bias is None else (self.q_proj(normed), key, value, None, None, bias)
+        found = node(f"{MICROSOFT}MultiHeadAttention", inputs, normed.dtype, shape, num_heads=key.shape[1])
         attended: Tensor = self.o_proj(found)
         gate = torch.sigmoid(self.gate_proj(torch.cat((normed, attended), -1)))
-        mixed: Tensor = hidden + gate * (attended - hidden)
+        mixed: Tensor = hidden + (gate if given is None else gate * given) * (attended - hidden)
         return mixed
 
 
@@ -85,6 +91,14 @@ class StepGraph(nn.Module):
         many tokens there are with the new ones; `states` are the memories of the picture, those of the sound, and the cache, each
         layer by layer. The cache has room for more tokens than there are, so it can be written in place.
         """
+        hidden, kept = self._read(input_ids, total - 1, total, states, {m: () for m in MODALITIES})
+        return (self.model.lm_head(self.model.norm(hidden[:, -1:]))[:, 0], *kept)
+
+    def _read(
+        self, input_ids: Int[Tensor, "B T"], past: Int[Tensor, " B"], longest: Int[Tensor, " 1"], states: tuple[Tensor, ...],
+        said: Mapping[str, tuple[Tensor | None, ...]],
+    ) -> tuple[Float[Tensor, "B T D"], list[Tensor]]:  # fmt: skip
+        """Hidden states after all layers, and the cache. `past` counts the tokens up to the last, `said` goes to the looks."""
         model, each = self.model, 2 * len(self.looks)
         memories = {"image": states[:each], "audio": states[each : 2 * each]}
         cache, kept = states[2 * each :], []
@@ -92,19 +106,21 @@ class StepGraph(nn.Module):
         for number, layer in enumerate(model.layers):
             attention = layer.get_submodule("self_attn")
             qkv = self.qkv[number](layer.get_submodule("input_layernorm")(hidden))
-            attended, *written = self._attend(attention, qkv, cache[2 * number : 2 * number + 2], total)
+            attended, *written = self._attend(attention, qkv, cache[2 * number : 2 * number + 2], past, longest)
             kept += written
             hidden = hidden + attended
             hidden = hidden + layer.get_submodule("mlp")(layer.get_submodule("post_attention_layernorm")(hidden))
             if str(number) in model.gated:
                 place = list(model.gated).index(str(number))
                 for modality in MODALITIES:
-                    hidden = self.looks[place][modality](hidden, *memories[modality][2 * place : 2 * place + 2])  # type: ignore[index]
-        return (model.lm_head(model.norm(hidden[:, -1:]))[:, 0], *kept)
+                    memory = memories[modality][2 * place : 2 * place + 2]
+                    hidden = self.looks[place][modality](hidden, *memory, *said[modality])  # type: ignore[index]
+        return hidden, kept
 
     def _attend(
-        self, attention: nn.Module, qkv: Float[Tensor, "1 T N"], cache: tuple[Tensor, ...], total: Int[Tensor, " 1"]
-    ) -> tuple[Tensor, ...]:
+        self, attention: nn.Module, qkv: Float[Tensor, "B T N"], cache: tuple[Tensor, ...], past: Int[Tensor, " B"],
+        longest: Int[Tensor, " 1"],
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         """Self-attention in which G query heads share each of K keys and values, turned by their places in pairs of channels.
 
         `qkv` holds queries, keys and values of all heads one after the other, N = (G + 2) * K * width.
@@ -112,10 +128,29 @@ class StepGraph(nn.Module):
         keys, shared, width = cache[0].shape[1], int(attention.num_key_value_groups), cache[0].shape[3]  # type: ignore[arg-type]
         found, *written = torch.onnx.ops.symbolic_multi_out(
             f"{MICROSOFT}GroupQueryAttention",
-            (qkv, None, None, *cache, total - 1, total, self.cos, self.sin),
+            (qkv, None, None, *cache, past, longest, self.cos, self.sin),
             {"num_heads": keys * shared, "kv_num_heads": keys, "do_rotary": 1, "rotary_interleaved": 1},
             dtypes=(qkv.dtype,) * 3,
             shapes=((*qkv.shape[:2], keys * shared * width), cache[0].shape, cache[1].shape),
             version=1,
         )
         return (attention.o_proj(found), *written)  # type: ignore[operator]
+
+
+class RowsGraph(StepGraph):
+    """One token of each of several answers, which share the reading of the weights: the graph of a server that batches."""
+
+    def forward(  # type: ignore[override]
+        self, input_ids: Int[Tensor, "B 1"], present: Float[Tensor, "B 2"], anywhere: Float[Tensor, " 2"],
+        totals: Int[Tensor, " B"], longest: Int[Tensor, " 1"], covered: Float[Tensor, "B 1 1 F"], *states: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """Scores [B, V] of each answer's next token, and the cache.
+
+        As in `StepGraph`, with a row for each answer. `totals` counts tokens row by row, `longest` is the largest of them.
+        `anywhere` says whether any row has a picture, and whether any has sound: `conditions.on_condition` reads it. Sounds of
+        different lengths lie in places of one length; `covered` is added to the scores of these places.
+        """
+        seen, heard = (present[:, place, None, None] for place in range(len(MODALITIES)))
+        said = {"image": (None, seen), "audio": (covered, heard)}
+        hidden, kept = self._read(input_ids, totals - 1, longest, states, said)
+        return (self.model.lm_head(self.model.norm(hidden))[:, 0], *kept)

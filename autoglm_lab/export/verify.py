@@ -16,6 +16,7 @@ from autoglm_lab.export.graphs import flat_memories
 from autoglm_lab.export.parity import distance
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.runtime.onnx_engine import Step
+from autoglm_lab.runtime.rows import Rows
 
 FLOATS, INTEGERS = 1e-3, 0.25  # kernels that round their inputs to 8 bits give other sums than PyTorch
 FRAMES = (4, 33, 160)  # mel frames of a sound
@@ -64,6 +65,8 @@ def _cases(
     for seen in (False, True):
         for hearing in (False, True):
             yield from _steps(model, session["step"], cells if seen else None, heard if hearing else None, rng)
+    if "rows" in session:
+        yield from _rows(model, session["step"], session["rows"], cells, heard, rng)
 
 
 def _outputs(graph: str, sessions: Mapping[str, Any], given: Tensor, right: tuple[Tensor, ...], case: str) -> Iterator[Case]:
@@ -75,13 +78,9 @@ def _outputs(graph: str, sessions: Mapping[str, Any], given: Tensor, right: tupl
 def _steps(
     model: PhoneGLMForConditionalGeneration, session: Any, cells: Tensor | None, heard: Tensor | None, rng: torch.Generator
 ) -> Iterator[Case]:
-    sound = None if heard is None else (heard, torch.ones(heard.shape[:2], dtype=torch.bool))
-    memories = model.remember(cells, sound, 1)
-    present = np.array([cells is not None, heard is not None], np.float32)
-    states = {f"{m}_{kind}_{place}": getattr(layer[m], kind).numpy() for place, layer in enumerate(memories)
-              for m in ("image", "audio") for kind in ("key", "value")}  # fmt: skip
+    memories, states = _remembered(model, cells, heard)
     for counts in READ:
-        step, past = Step(session, {"present": present, **states}, room=sum(counts)), None
+        step, past = Step(session, states, room=sum(counts)), None
         for place, count in enumerate(counts):
             ids = torch.randint(8, model.config.vocab_size, (1, count), generator=rng)
             out = model(ids, memories=memories, past_key_values=past, use_cache=True, logits_to_keep=1)
@@ -89,6 +88,42 @@ def _steps(
             case = f"{count} tokens after {sum(counts[:place])}, {'with' if cells is not None else 'without'} a picture, " \
                    f"{'with' if heard is not None else 'without'} sound"  # fmt: skip
             yield "step", case, step.scores(ids[0].tolist()), out.logits[0, -1].float().numpy()
+
+
+def _rows(
+    model: PhoneGLMForConditionalGeneration, step: Any, session: Any, cells: Tensor, heard: Tensor, rng: torch.Generator
+) -> Iterator[Case]:
+    """Answers of all kinds and of several lengths in one batch; in the middle one of them ends."""
+    rows, right = Rows(session, most=4, room=80), []
+    for count, (seen, frames) in zip((3, 17, 9, 64), ((True, 0), (True, 20), (False, 40), (False, 0)), strict=True):
+        sound = heard[:, :frames] if frames else None
+        memories, states = _remembered(model, cells if seen else None, sound)
+        ids = torch.randint(8, model.config.vocab_size, (1, count), generator=rng)
+        one = Step(step, states, room=count)
+        one.scores(ids[0].tolist())
+        rows.join(states, one.cache, one.total)
+        right.append((memories, model(ids, memories=memories, use_cache=True, logits_to_keep=1).past_key_values))
+    for leaves in (None, None, 1, None):
+        if leaves is not None:
+            last = rows.leave(leaves)
+            right[leaves], right = right[last], right[:last]
+        ids = torch.randint(8, model.config.vocab_size, (len(right), 1), generator=rng)
+        scores = rows.step(ids[:, 0].tolist())
+        for row, (memories, past) in enumerate(right):
+            out = model(ids[row : row + 1], memories=memories, past_key_values=past, use_cache=True, logits_to_keep=1)
+            yield "rows", f"row {row} of {len(right)}", scores[row], out.logits[0, -1].float().numpy()
+
+
+def _remembered(
+    model: PhoneGLMForConditionalGeneration, cells: Tensor | None, heard: Tensor | None
+) -> tuple[Any, dict[str, NDArray[np.float32]]]:
+    """What is seen and heard as the model takes it, and as its graphs do."""
+    sound = None if heard is None else (heard, torch.ones(heard.shape[:2], dtype=torch.bool))
+    memories = model.remember(cells, sound, 1)
+    present = np.array([cells is not None, heard is not None], np.float32)
+    states = {f"{m}_{kind}_{place}": getattr(layer[m], kind).numpy() for place, layer in enumerate(memories)
+              for m in ("image", "audio") for kind in ("key", "value")}  # fmt: skip
+    return memories, {"present": present, **states}
 
 
 def _quiet() -> Any:

@@ -13,7 +13,8 @@ from transformers.utils import logging
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.paths import data_dir
-from autoglm_lab.runtime.engine import Stopwatch, Stream, spoken
+from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
+from autoglm_lab.runtime.sampling import Sampling
 
 
 class TorchEngine:
@@ -40,20 +41,22 @@ class TorchEngine:
         return {**inputs, "use_cache": False}
 
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-               think: bool = False, max_new_tokens: int = 96) -> Stream:  # fmt: skip
+               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
         """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens."""
         watch = Stopwatch()
         inputs = self.processor(text=task, images=image, audio=audio, current_app=current_app, last=last, think=think)
         watch.lap("features")
-        return Stream(spoken(self._tokens(dict(inputs), max_new_tokens, watch), self.processor.tokenizer.decode, watch))
+        tokens = self._tokens(dict(inputs), max_new_tokens, sampling, watch)
+        return spoken(tokens, self.processor.tokenizer.decode, watch, inputs["input_ids"].shape[1])
 
     @torch.inference_mode()
-    def _tokens(self, inputs: dict[str, Any], max_new_tokens: int, watch: Stopwatch) -> Iterator[int]:
+    def _tokens(self, inputs: dict[str, Any], max_new_tokens: int, sampling: Sampling, watch: Stopwatch) -> Iterator[int]:
+        pick = sampling.picker()
         memories = self._memories(inputs, watch)
         step, past = inputs["input_ids"], None
         for number in range(max_new_tokens):
             out = self.model(step, memories=memories, past_key_values=past, use_cache=True, logits_to_keep=1)
-            past, token = out.past_key_values, int(out.logits[0, -1].argmax())
+            past, token = out.past_key_values, pick(out.logits[0, -1].numpy())
             watch.lap("decode" if number else "prefill")
             if token == self.processor.tokenizer.eos_token_id:
                 break

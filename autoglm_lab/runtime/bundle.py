@@ -12,6 +12,7 @@ FORMAT = 3
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 GRAPHS = {"image": "image.onnx", "audio": "audio.onnx", "step": "step.onnx"}
 ONE_CALL = "answer.onnx"  # where it was asked for: the step inside a loop, a whole answer in one call
+ROWS = "rows.onnx"  # where it was asked for: a step of several answers at once, for a server
 FEATURES = {"pixels": "pixels.onnx", "mel": "mel.onnx"}  # for hosts without numpy; `runtime.features` does the same
 OPSETS = range(17, 24)  # that the runtime reads
 
@@ -27,10 +28,11 @@ class Bundle:
     bytes: int  # of all files
 
     def path(self, name: str) -> Path:
-        """Where a graph ("image", "audio", "step", "answer") is. FileNotFoundError when the bundle has no "answer"."""
-        path = self.folder / (GRAPHS | {"answer": ONE_CALL})[name]
-        if name == "answer" and not path.is_file():
-            raise FileNotFoundError(f"{self.folder.name} holds no {ONE_CALL}; write it with `autoglm-lab export --one-call`")
+        """Where a graph ("image", "audio", "step", "answer", "rows") is. FileNotFoundError when the bundle lacks one of the last two."""
+        path = self.folder / (GRAPHS | {"answer": ONE_CALL, "rows": ROWS})[name]
+        if name not in GRAPHS and not path.is_file():
+            asks = {"answer": "--one-call", "rows": "--rows"}[name]
+            raise FileNotFoundError(f"{self.folder.name} holds no {path.name}; write it with `autoglm-lab export {asks}`")
         return path
 
     @classmethod

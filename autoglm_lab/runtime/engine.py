@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from autoglm_lab.phone.actions import Action, parse_answer
+from autoglm_lab.runtime.sampling import Sampling
+
+GREEDY = Sampling()
 
 
 @dataclass(frozen=True)
@@ -22,22 +25,23 @@ class Answer:
     tokens: int = 0
     passes: int = 0  # how often the decoder was run for them
     ms: dict[str, float] = field(default_factory=dict)  # per stage: features, image, audio, prefill, decode, total
+    prompt_tokens: int = 0
 
     @classmethod
-    def read(cls, text: str, tokens: int, ms: dict[str, float], passes: int = 0) -> Answer:
+    def read(cls, text: str, tokens: int, ms: dict[str, float], passes: int = 0, prompt_tokens: int = 0) -> Answer:
         """Parse a model's text; a text without a valid action gives an answer with an error, never a success."""
         try:
             thinking, action = parse_answer(text)
         except ValueError as problem:
-            return cls(text, error=str(problem), tokens=tokens, passes=passes, ms=ms)
-        return cls(text, thinking, action, None, tokens, passes, ms)
+            return cls(text, "", None, str(problem), tokens, passes, ms, prompt_tokens)
+        return cls(text, thinking, action, None, tokens, passes, ms, prompt_tokens)
 
 
 class Stream:
-    """An answer as it comes: iterate for pieces of text; afterwards `answer` holds the whole."""
+    """An answer as it comes: iterate for pieces of text, one for each token; afterwards `answer` holds the whole."""
 
-    def __init__(self, pieces: Iterator[str | Answer]) -> None:
-        self._pieces = pieces
+    def __init__(self, pieces: Iterator[str | Answer], prompt_tokens: int = 0) -> None:
+        self._pieces, self.prompt_tokens = pieces, prompt_tokens
         self._answer: Answer | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -57,27 +61,34 @@ class Stream:
         return self._answer
 
 
-def spoken(tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch) -> Iterator[str | Answer]:
-    """What an engine hands to its `Stream`: pieces of text as tokens come, and the answer that they make."""
+def spoken(tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int = 0) -> Stream:
+    """A `Stream` of tokens as they come, and the answer that they make."""
+    return Stream(_spoken(tokens, decode, watch, prompt_tokens), prompt_tokens)
+
+
+def _spoken(
+    tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int
+) -> Iterator[str | Answer]:
     said: list[int] = []
     shown = ""
     for token in tokens:
         said.append(token)
         text = decode(said)
-        if not text.endswith("\ufffd"):  # never hand out half a character
-            yield text[len(shown) :]
-            shown = text
-    yield Answer.read(decode(said), len(said), watch.total(), watch.laps["prefill"] + watch.laps["decode"])
+        whole = not text.endswith("\ufffd")  # never hand out half a character
+        yield text[len(shown) :] if whole else ""
+        shown = text if whole else shown
+    yield Answer.read(decode(said), len(said), watch.total(), watch.laps["prefill"] + watch.laps["decode"], prompt_tokens)
 
 
 class Engine(Protocol):
     """Anything that answers requests."""
 
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-               think: bool = False, max_new_tokens: int = 96) -> Stream:  # fmt: skip
+               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
         """Answer a typed task or a spoken one (16 kHz waveform) about a screen (any picture).
 
-        `current_app` and `last` (name of the previous action) are what an agent knows besides the picture.
+        `current_app` and `last` (name of the previous action) are what an agent knows besides the picture. `sampling` says how
+        tokens are picked; by default the likeliest is.
         """
 
 

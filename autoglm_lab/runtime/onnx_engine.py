@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from autoglm_lab.runtime.bundle import GRAPHS, TOKENIZER, Bundle
-from autoglm_lab.runtime.engine import Stopwatch, Stream, spoken
+from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
 from autoglm_lab.runtime.grammar import Grammar, State
 from autoglm_lab.runtime.prompt import MAX_TOKENS, write_prompt
+from autoglm_lab.runtime.sampling import Sampling
 
 States = dict[str, NDArray[np.float32]]
 
@@ -30,7 +31,20 @@ class Asked:
     max_new_tokens: int
     state: State | None
     watch: Stopwatch
+    sampling: Sampling = GREEDY
     states: States | None = None
+
+
+def quiet(threads: int | None = None) -> Any:
+    """How the runtime computes beside others: warnings off, no threads that spin, no memory that is kept."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # threads that spin on between two calls, waiting for work, slow down everything else: numpy ten times
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.enable_cpu_mem_arena = False  # an arena grows in powers of two and gives nothing back; no answer got slower without
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
 
 
 class OnnxEngine:
@@ -49,15 +63,9 @@ class OnnxEngine:
         if grammar and one_call:
             raise ValueError("an answer in one call is picked by the graph; grammar picks token by token: give one of the two")
         self.bundle = Bundle.open(folder)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # threads that spin on between two calls, waiting for work, slow down everything else: numpy ten times
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.enable_cpu_mem_arena = False  # an arena grows in powers of two and gives nothing back; no answer got slower without
+        options = quiet(threads)
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
-        if threads is not None:
-            options.intra_op_num_threads = threads
         self.sessions = {  # the largest first: while a file is read its weights are there twice
             name: onnxruntime.InferenceSession(str(self.bundle.path(name)), options, providers=["CPUExecutionProvider"])
             for name in ("answer" if one_call else "step", *(name for name in GRAPHS if name != "step"))
@@ -77,26 +85,31 @@ class OnnxEngine:
         return self.sessions.get("step") or self.sessions["answer"]
 
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-               think: bool = False, max_new_tokens: int = 96) -> Stream:  # fmt: skip
+               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
         """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens.
 
-        What is remembered lies in buffers that are made once for an answer: each token is written into them in place.
+        What is remembered lies in buffers that are made once for an answer: each token is written into them in place. Sampling is not
+        for an engine with a grammar, or with answers in one call.
         """
-        return self.write(self._asked(task, image, audio, current_app, last, think, max_new_tokens))
+        return self.write(self._asked(task, image, audio, current_app, last, think, max_new_tokens, sampling))
 
     def prepare(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-                think: bool = False, max_new_tokens: int = 96) -> Asked:  # fmt: skip
+                think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Asked:  # fmt: skip
         """The first half of `answer`: what is seen and heard is encoded, nothing is written yet (`write`). Same errors."""
-        asked = self._asked(task, image, audio, current_app, last, think, max_new_tokens)
+        asked = self._asked(task, image, audio, current_app, last, think, max_new_tokens, sampling)
         asked.states = self._encode(asked)
         return asked
 
     def write(self, asked: Asked) -> Stream:
         """The answer to what was prepared."""
-        return Stream(spoken(self._tokens(asked), self._text, asked.watch))
+        return spoken(self._tokens(asked), self.text, asked.watch, len(asked.ids))
 
-    def _asked(self, task: str, image: Any, audio: Any, current_app: str, last: str, think: bool, max_new_tokens: int) -> Asked:
+    def _asked(
+        self, task: str, image: Any, audio: Any, current_app: str, last: str, think: bool, max_new_tokens: int, sampling: Sampling
+    ) -> Asked:
         watch = Stopwatch()
+        if sampling != GREEDY and (self.grammar is not None or "answer" in self.sessions):
+            raise ValueError("this engine picks the likeliest token that may come; sampling needs one without grammar and one_call")
         task = task.strip()
         if not task and audio is None:
             raise ValueError("the request is empty; give a text or a sound")
@@ -115,7 +128,7 @@ class OnnxEngine:
         if audio is not None:
             features["audio"] = log_mel(mono_16k(audio, 16_000))[None]
         watch.lap("features")
-        return Asked(ids, features, max_new_tokens, state, watch)
+        return Asked(ids, features, max_new_tokens, state, watch, sampling)
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -123,7 +136,8 @@ class OnnxEngine:
         shapes = [value.shape for value in self._decoder.get_inputs() if "past_" in value.name]
         return sum(4 * int(np.prod([size for size in shape if isinstance(size, int)])) for shape in shapes)
 
-    def _text(self, ids: list[int]) -> str:
+    def text(self, ids: list[int]) -> str:
+        """What tokens are as text."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
@@ -148,12 +162,12 @@ class OnnxEngine:
             yield from said
             return
         step = Step(self.sessions["step"], states, room=len(ids) + max_new_tokens)
-        unread = ids
+        unread, pick = ids, asked.sampling.picker()
         for left in range(max_new_tokens, 0, -1):
             token = None if state is None else state.forced
             if token is None:
                 scores, unread = step.scores(unread), []
-                token = int(scores.argmax()) if state is None else state.choose(scores, left)
+                token = pick(scores) if state is None else state.choose(scores, left)
                 watch.lap("decode" if left < max_new_tokens else "prefill")
             if token == self.bundle.end:
                 break
@@ -184,12 +198,14 @@ class Step:
         self.room, self.total = room, 0  # tokens that fit, and tokens that are there
         for name, values in states.items():
             self._binding.bind_cpu_input(name, values)
+        self.cache: States = {}  # keys and values [1, K, room, E] of every layer
         for value in session.get_inputs():
             if value.name.startswith("past"):
                 shape = [size if isinstance(size, int) else room for size in value.shape]
-                buffer = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.float32)
-                self._binding.bind_ortvalue_input(value.name, buffer)
-                self._binding.bind_ortvalue_output(value.name.replace("past", "present"), buffer)
+                buffer = self.cache[value.name] = np.empty(shape, np.float32)
+                for bind, name in ((self._binding.bind_input, value.name),
+                                   (self._binding.bind_output, value.name.replace("past", "present"))):  # fmt: skip
+                    bind(name, "cpu", 0, np.float32, shape, buffer.ctypes.data)
         places = next(value.shape[-1] for value in session.get_outputs() if value.name == "scores")
         # bound once and changed in place: what is bound anew for each token costs a tenth of a step
         self._ids, self._total = np.zeros((1, 0), np.int64), np.zeros(1, np.int32)

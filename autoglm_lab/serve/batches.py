@@ -1,0 +1,149 @@
+"""Many answers at once: threads see, hear and read the prompts; one thread writes, a token of every answer in each step."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import onnxruntime
+
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step, quiet
+from autoglm_lab.runtime.rows import Rows
+from autoglm_lab.runtime.sampling import Picker
+from autoglm_lab.serve.jobs import TOO_LATE, FairQueue, Job, Post, Told, failure, put_directly, threads
+from autoglm_lab.serve.metrics import Metrics
+from autoglm_lab.serve.speech import Speller
+
+
+class Read(NamedTuple):
+    """An answer that can be written: its prompt was read, its first token picked."""
+
+    job: Job
+    states: States
+    step: Step
+    pick: Picker
+    token: int
+
+
+class Row(NamedTuple):
+    """An answer that is being written: what was read of it lies in the batch."""
+
+    job: Job
+    pick: Picker
+    token: int
+
+
+class Batches:
+    """Continuous batching for a bundle that was exported with `rows`.
+
+    `workers` threads prepare answers, each on one core; one thread with `threads` cores writes up to `most` of them together.
+    FileNotFoundError for a bundle without that graph.
+    """
+
+    def __init__(
+        self, folder: Path | str, *, most: int = 16, workers: int = 2, threads_each: int = 1, queue: int = 64,
+        name: str = "autoglm-lab", metrics: Metrics | None = None,
+    ) -> None:  # fmt: skip
+        if workers < 1:
+            raise ValueError(f"workers is {workers}; one at least has to read")
+        self.engine = OnnxEngine(folder, threads=1)
+        self.name, self.metrics = name, metrics or Metrics()
+        self.post: Post = put_directly
+        session = onnxruntime.InferenceSession(str(self.engine.bundle.path("rows")), quiet(threads_each))
+        self._rows, self._speller = Rows(session, most, self.engine.bundle.places), Speller(self.engine.tokenizer)
+        self._queue, self._ready, self._changed = FairQueue(queue), deque[Read](), threading.Condition()
+        self._written: list[Row] = []
+        self._readers = threads(workers, self._read, "reader")
+        self._reading = workers
+        self._writers = threads(1, self._write, "writer")
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """See `Scheduler.submit`."""
+        self._queue.put(jobs)
+
+    def state(self) -> dict[str, int]:
+        """See `Scheduler.state`."""
+        return {"waiting": len(self._queue) + len(self._ready), "writing": len(self._written)}
+
+    def close(self) -> None:
+        """See `Scheduler.close`."""
+        self._queue.close()
+        for thread in [*self._readers, *self._writers]:
+            thread.join()
+
+    def _read(self) -> None:
+        """What a reader does: see, hear, read the prompt, pick the first token."""
+        while (job := self._queue.get()) is not None:
+            try:
+                read = TOO_LATE if job.given_up else self._prepared(job)
+            except Exception as error:  # a request must not end the thread that all others wait for
+                read = failure(error)
+            if not isinstance(read, Read):
+                self.post([(job, read)])
+                continue
+            with self._changed:
+                self._changed.wait_for(lambda: len(self._ready) < self._rows.most)  # what is read takes memory
+                self._ready.append(read)
+                self._changed.notify_all()
+        with self._changed:
+            self._reading -= 1
+            self._changed.notify_all()
+
+    def _prepared(self, job: Job) -> Read:
+        asked = self.engine.prepare(**job.asking.opened())
+        assert asked.states is not None
+        job.prompt_tokens = len(asked.ids)
+        step, pick = Step(self.engine.sessions["step"], asked.states, room=len(asked.ids)), job.asking.sampling.picker()
+        return Read(job, asked.states, step, pick, pick(step.scores(asked.ids)))
+
+    def _write(self) -> None:
+        """What the writer does: let answers in, write a token of each, let those out that have ended."""
+        while self._let_in():
+            told: Told = []
+            try:
+                tokens = self._spell(told)
+                if tokens:
+                    self.metrics.batch.observe(len(tokens))
+                    scores = self._rows.step(tokens)
+                    self._written = [row._replace(token=row.pick(scores[at])) for at, row in enumerate(self._written)]
+            except Exception as error:  # all that were written together are told
+                told += [(row.job, failure(error)) for row in self._written]
+                for at in reversed(range(len(self._written))):
+                    self._leave(at)
+            if told:
+                self.post(told)
+
+    def _let_in(self) -> bool:
+        """Take what was read into the batch, waiting where there is nothing to write. False when there never will be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._written or self._ready or not self._reading)
+            while self._ready and len(self._written) < self._rows.most:
+                read = self._ready.popleft()
+                self._rows.join(read.states, read.step.cache, read.step.total)
+                self._written.append(Row(read.job, read.pick, read.token))
+            self._changed.notify_all()
+            return bool(self._written)
+
+    def _spell(self, told: Told) -> list[int]:
+        """Tell of the token that was picked for each answer; those that have ended leave. The tokens of the others."""
+        for at in reversed(range(len(self._written))):
+            job, _, token = self._written[at]
+            if job.given_up:
+                events: Any = [TOO_LATE]
+            elif token == self.engine.bundle.end:
+                events = job.end("stop")
+            else:
+                events = job.spell(self._speller.bytes[token])
+            told += [(job, event) for event in events]
+            if job.speech.ended or job.given_up:
+                self._leave(at)
+        return [row.token for row in self._written]
+
+    def _leave(self, at: int) -> None:
+        last = self._rows.leave(at)
+        self._written[at] = self._written[last]
+        self._written.pop()

@@ -1,0 +1,185 @@
+"""Requests that wait and are worked on: one job for each answer, and a queue in which every client has its turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from autoglm_lab.serve.errors import ApiError
+from autoglm_lab.serve.metrics import Metrics
+from autoglm_lab.serve.reading import Asking
+from autoglm_lab.serve.speech import Piece, Speech
+
+
+class Done(NamedTuple):
+    """An answer has ended: why ("stop" or "length"), and how many tokens were read, written, and thought."""
+
+    reason: str
+    prompt_tokens: int
+    tokens: int
+    thought_tokens: int
+
+
+Event = Piece | Done | ApiError
+
+
+class Mailbox(Protocol):
+    """Where a job's events go: any queue."""
+
+    def put_nowait(self, event: Event, /) -> None:
+        """Take one more."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One answer on its way. Whoever asked reads `mailbox`, and sets `cancelled` when it goes away."""
+
+    asking: Asking
+    mailbox: Mailbox
+    client: str = ""
+    deadline: float = float("inf")  # of `time.monotonic`
+    cancelled: bool = False
+    began: float = field(default_factory=time.monotonic)
+    first: float | None = None  # when its first token was there
+    speech: Speech = field(init=False)
+    prompt_tokens: int = 0
+    tokens: int = 0
+    thought_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.speech = Speech(think=self.asking.think, stop=self.asking.stop)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.cancelled or time.monotonic() > self.deadline
+
+    def spell(self, content: bytes) -> list[Event]:
+        """One more token, as bytes: what is to be told of it, and the end if this was it."""
+        return self._heard(self.speech.spell(content))
+
+    def hear(self, text: str) -> list[Event]:
+        """The same for a token as text; half a character is an empty one."""
+        return self._heard(self.speech.hear(text))
+
+    def _heard(self, pieces: list[Piece]) -> list[Event]:
+        self.tokens += 1
+        self.first = self.first or time.monotonic()
+        self.thought_tokens += any(piece.channel == "reasoning" for piece in pieces)
+        told: list[Event] = [*pieces]
+        if self.speech.ended:
+            told.append(self.done("stop"))
+        elif self.tokens >= self.asking.max_new_tokens:
+            told += self.end("length")
+        return told
+
+    def end(self, reason: str) -> list[Event]:
+        """The answer ended by itself, or for want of room."""
+        return [*self.speech.finish(), self.done(reason)]
+
+    def done(self, reason: str) -> Done:
+        """The last event of an answer."""
+        self.speech.ended = True
+        return Done(reason, self.prompt_tokens, self.tokens, self.thought_tokens)
+
+
+Told = list[tuple[Job, Event]]
+Post = Callable[[Told], None]
+
+
+def put_directly(told: Told) -> None:
+    """Put events into the mailboxes, from the thread that made them."""
+    for job, event in told:
+        job.mailbox.put_nowait(event)
+
+
+def failure(error: Exception) -> ApiError:
+    """What a client is told of an error in its request, or of one in the server."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, ValueError):
+        code = "context_length_exceeded" if "tokens" in str(error) and "fit" in str(error) else None
+        return ApiError(400, str(error), param="messages", code=code)
+    return ApiError(500, f"the engine failed ({type(error).__name__})", code="engine_failed")
+
+
+TOO_LATE = ApiError(503, "the answer took longer than this server allows; come again later", code="deadline_exceeded")
+
+
+class FairQueue:
+    """Jobs that wait. Clients take turns, so that one with many requests does not keep the others waiting.
+
+    ApiError 429 when `most` jobs wait already, 503 once it is closed.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Take jobs, all or none of them."""
+        with self._changed:
+            if self._closed:
+                raise ApiError(503, "the server is closing", code="closing")
+            if self._count + len(jobs) > self.most:
+                raise ApiError(429, f"{self._count} requests are waiting; come again in a second", code="queue_full")
+            for job in jobs:
+                self._waiting.setdefault(job.client, deque()).append(job)
+            self._count += len(jobs)
+            self._changed.notify(len(jobs))
+
+    def get(self) -> Job | None:
+        """The next job, when there is one; None once the queue is closed and empty."""
+        with self._changed:
+            while not self._count:
+                if self._closed:
+                    return None
+                self._changed.wait()
+            client, jobs = self._waiting.popitem(last=False)
+            job = jobs.popleft()
+            if jobs:
+                self._waiting[client] = jobs  # and go to the end of the line
+            self._count -= 1
+            return job
+
+    def close(self) -> None:
+        """Take nothing more; what waits is still handed out."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """Whatever computes answers for a server."""
+
+    name: str
+    post: Post
+    metrics: Metrics
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Take jobs, all or none. ApiError 429 when too many wait, 503 when it is closing."""
+
+    def close(self) -> None:
+        """Answer what was taken, then end all threads."""
+
+    def state(self) -> dict[str, int]:
+        """How many jobs wait, and how many are being written."""
+
+
+def threads(count: int, work: Callable[[], Any], name: str) -> list[threading.Thread]:
+    """Start some threads of one kind."""
+    started = [threading.Thread(target=work, name=f"{name}-{number}", daemon=True) for number in range(count)]
+    for thread in started:
+        thread.start()
+    return started

@@ -1,0 +1,28 @@
+"""How much one client may ask of a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes. The defaults are safe for a laptop; everything beyond is refused with a message that says so."""
+
+    body_bytes: int = 12_000_000  # of a whole request; a noisy screenshot of 1080 x 2400 takes 6 MB in base64
+    pixels: int = 16_000_000  # of a picture when it is unpacked
+    audio_seconds: float = 30.0
+    max_tokens: int = 256  # of an answer; who asks for more gets so many
+    choices: int = 8  # answers to one request (`n`)
+    queue: int = 64  # requests that wait; the next is told to come again
+    connections: int = 256
+    deadline_s: float = 60.0  # from the request to its answer
+    upload_s: float = 20.0  # for a request to arrive whole
+    keep_alive_s: float = 10.0  # silence in a stream before a comment says that it is alive
+    image_hosts: frozenset[str] = frozenset()  # from which pictures may be fetched; none: only data URLs
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "image_hosts" and not value > 0:
+                raise ValueError(f"{field.name} is {value}; a limit is above zero")

@@ -1,0 +1,166 @@
+"""From a conversation to what the engine is asked: the task, the screen, the sound, the app in front, the last action.
+
+Phone agents send their whole history each time: a long system prompt, the task with the first screenshot, then turn by turn what
+the agent did and a message that holds only the new screen. The model has a template of its own and takes what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from autoglm_lab.runtime.engine import GREEDY
+from autoglm_lab.runtime.prompt import SPECIAL_TOKENS
+from autoglm_lab.runtime.sampling import Sampling
+from autoglm_lab.serve.errors import ApiError
+from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.media import open_picture, open_sound, read_picture, unpacked
+from autoglm_lab.serve.schema import AudioPart, ChatRequest, ImagePart, Message, TextPart
+
+HOME = "System Home"
+DEFAULT_TOKENS = 96
+SCREEN = "** Screen Info **"  # how the public phone agent begins a turn without words of the user
+LONGEST = 20_000  # characters of a task that are looked at; 512 tokens are far fewer
+_ACTION = re.compile(r'do\(action="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One answer that is asked for. Picture and sound are opened where it is computed, not where requests are received."""
+
+    task: str
+    image: Callable[[], Any] | None = None
+    audio: Callable[[], Any] | None = None
+    current_app: str = HOME
+    last: str = ""
+    think: bool = False
+    max_new_tokens: int = DEFAULT_TOKENS
+    sampling: Sampling = GREEDY
+    stop: tuple[str, ...] = ()
+
+    def opened(self) -> dict[str, Any]:
+        """The arguments of `Engine.answer`. ApiError for a picture or sound that cannot be read."""
+        return {
+            "task": self.task, "image": self.image and self.image(), "audio": self.audio and self.audio(),
+            "current_app": self.current_app, "last": self.last, "think": self.think, "max_new_tokens": self.max_new_tokens,
+        }  # fmt: skip
+
+
+def read_request(request: ChatRequest, limits: Limits) -> list[Asking]:
+    """The answers that a request asks for: `n` of them, each with a seed of its own. ApiError says what is missing or too much."""
+    if (request.n or 1) > limits.choices:
+        raise ApiError(400, f"n is {request.n}; at most {limits.choices} answers are given to one request", param="n")
+    if len(request.stops) > 4:
+        raise ApiError(400, f"stop holds {len(request.stops)} texts; at most 4 are looked for", param="stop")
+    given = _conversation(request, limits)
+    asked = request.max_completion_tokens or request.max_tokens or DEFAULT_TOKENS
+    sampling = Sampling(
+        request.temperature or 0.0, 1.0 if request.top_p is None else request.top_p, request.frequency_penalty or 0.0, request.seed
+    )
+    if sampling.temperature == 0 and not sampling.frequency_penalty:
+        sampling = GREEDY
+    return [
+        Asking(**given, think=request.thinks, max_new_tokens=min(asked, limits.max_tokens), stop=request.stops,
+               sampling=_seeded(sampling, number))
+        for number in range(request.n or 1)
+    ]  # fmt: skip
+
+
+def _seeded(sampling: Sampling, number: int) -> Sampling:
+    if sampling.seed is None or sampling == GREEDY:
+        return sampling
+    return Sampling(sampling.temperature, sampling.top_p, sampling.frequency_penalty, abs(sampling.seed) + number)
+
+
+def _conversation(request: ChatRequest, limits: Limits) -> dict[str, Any]:
+    """Task, picture, sound, app and last action."""
+    users = [(place, message) for place, message in enumerate(request.messages) if message.role == "user"]
+    if not users and request.query is None:
+        raise ApiError(400, "messages holds no message of the user; send one with the task", param="messages")
+    spoken = [(place, *found) for place, message in users for found in _parts(message, AudioPart, place)]
+    worded = [(place, words) for place, message in users if (words := task_words(message))]
+    if request.query is not None:
+        task, begins = request.query, len(request.messages)
+    else:
+        task, begins = worded[-1][1] if worded else "", worded[-1][0] if worded else -1
+    audio = None
+    if spoken and spoken[-1][0] >= begins:  # a sound that came before the words was an older task
+        begins, where, part = spoken[-1]
+        if part.input_audio.format.lower() not in ("wav", "wave", "x-wav", "flac"):
+            raise ApiError(415, f"a sound in {part.input_audio.format[:20]!r} is not read; send wav", param=where)
+        audio = partial(open_sound, part.input_audio.data, limits, where)
+    image = None
+    pictures = [found for found in _parts(users[-1][1], ImagePart, users[-1][0])] if users else []
+    if request.image is not None:
+        image = partial(_flat_picture, request.image, limits)
+    elif pictures:
+        where, part = pictures[-1]
+        image = partial(open_picture, part.image_url.url, limits, where)
+    if not task and audio is None:
+        raise ApiError(400, "there is no task: the user's messages hold neither words nor sound", param="messages")
+    if len(task) > LONGEST:
+        raise ApiError(400, f"the task has {len(task):,} characters; at most 512 tokens fit", param="messages",
+                       code="context_length_exceeded")  # fmt: skip
+    app = current_app(users[-1][1]) if users else HOME
+    return {"task": task, "image": image, "audio": audio, "current_app": app, "last": _last_action(request.messages[begins + 1 :])}
+
+
+def _parts(message: Message, kind: type[Any], place: int) -> list[tuple[str, Any]]:
+    """The parts of one kind in a message, each with where it stands."""
+    content = message.content if isinstance(message.content, list) else []
+    return [(f"messages[{place}].content[{at}]", part) for at, part in enumerate(content) if isinstance(part, kind)]
+
+
+def _words(message: Message) -> str:
+    if isinstance(message.content, list):
+        return "\n".join(part.text for part in message.content if isinstance(part, TextPart))
+    return message.content or ""
+
+
+def task_words(message: Message) -> str:
+    """What a message of the user says besides what is on the screen.
+
+    >>> task_words(Message(role="user", content='open Chrome\\n\\n{"current_app": "System Home"}'))
+    'open Chrome'
+    """
+    words, _ = _halves(message)
+    for token in SPECIAL_TOKENS:  # nobody speaks for the template
+        words = words.replace(token, " ")
+    return words.strip()
+
+
+def current_app(message: Message) -> str:
+    """The app in front, as phone agents write it; the home screen where they do not."""
+    _, screen = _halves(message)
+    name = screen.get("current_app", HOME)
+    return name if isinstance(name, str) and name and not set(name) & set('"\n<>') else HOME
+
+
+def _halves(message: Message) -> tuple[str, dict[str, Any]]:
+    """The words of a message, and what follows them about the screen."""
+    text = _words(message).strip()
+    start = text.rfind('{"current_app"')
+    if start < 0 or not text.endswith("}"):
+        return text, {}
+    try:
+        screen = json.loads(text[start:])
+    except (ValueError, RecursionError):
+        return text, {}
+    return text[:start].strip().removesuffix(SCREEN), screen
+
+
+def _last_action(messages: Sequence[Message]) -> str:
+    """The name of the agent's action before this turn, "" if there is none."""
+    said = [_words(message) for message in messages if message.role == "assistant"]
+    names = _ACTION.findall(said[-1]) if said else []
+    return names[-1] if names and re.fullmatch(r"[A-Za-z_ ]{1,20}", names[-1]) else ""
+
+
+def _flat_picture(data: str, limits: Limits) -> Any:
+    if data.startswith(("data:", "http:", "https:", "file:")):
+        return open_picture(data, limits, "image")
+    return read_picture(unpacked(data, "image"), limits, "image")

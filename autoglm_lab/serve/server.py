@@ -1,0 +1,158 @@
+"""A server that runs: in a thread beside a notebook, or as the command `autoglm-lab serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from autoglm_lab.runtime.bundle import ROWS, is_bundle
+from autoglm_lab.runtime.engine import Engine
+from autoglm_lab.serve.api import Service, application
+from autoglm_lab.serve.batches import Batches
+from autoglm_lab.serve.jobs import Scheduler
+from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.turns import Turns
+
+NAME = "autoglm-lab"  # of the model, unless it is given another: nothing that a client takes for one of OpenAI's
+START_S = 20.0
+
+
+class Url(str):
+    """Where a server listens, ending in /v1, with the server behind it as `service`."""
+
+    service: Service
+
+
+@contextmanager
+def running(
+    served: Engine | Scheduler | Path | str, *, host: str = "127.0.0.1", port: int = 0, limits: Limits | None = None,
+    api_key: str | None = None,
+) -> Iterator[Url]:  # fmt: skip
+    """A server in a thread, for as long as the `with` block lasts; its address, ending in /v1.
+
+    `served` is an engine (one answer at a time), a bundle (many at once, if it was exported with `rows`), or a scheduler. Port 0
+    takes any that is free. ValueError for an address that others reach without a key; OSError when the port is taken.
+    """
+    service = Service(scheduler(served, limits or Limits()), limits, api_key)
+    check_address(host, api_key)
+    listening = listen(host, port)
+    server = _server(service)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="server", daemon=True)
+    thread.start()
+    try:
+        _wait(server, thread)
+        url = Url(f"http://{host}:{listening.getsockname()[1]}/v1")
+        url.service = service
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def scheduler(served: Engine | Scheduler | Path | str, limits: Limits, name: str = NAME, **options: Any) -> Scheduler:
+    """What computes the answers: `Batches` for a bundle with rows, `Turns` for every other engine."""
+    if isinstance(served, Path | str):
+        folder = Path(served)
+        if not is_bundle(folder):
+            raise FileNotFoundError(f"{folder.name} is no bundle; write one with `autoglm-lab export --rows --out DIR`")
+        if (folder / ROWS).is_file():
+            return Batches(folder, queue=limits.queue, name=name, **options)
+        from autoglm_lab.runtime.onnx_engine import OnnxEngine
+
+        return Turns(OnnxEngine(folder), queue=limits.queue, name=name)
+    return served if isinstance(served, Scheduler) else Turns(served, queue=limits.queue, name=name)
+
+
+def serve(service: Service, host: str, port: int, folder: Path | None = None) -> None:
+    """Serve until it is interrupted; SIGHUP opens the bundle in `folder` anew, and exchanges it under load.
+
+    ValueError for an address that others reach without a key; OSError when the port is taken.
+    """
+    check_address(host, service.api_key)
+    listening = listen(host, port)
+
+    def reopen(*_: Any) -> None:
+        def exchange() -> None:
+            try:
+                service.swap(scheduler(folder, service.limits, service.scheduler.name))  # type: ignore[arg-type]
+                print("the bundle was opened anew", flush=True)
+            except (ValueError, OSError) as error:
+                print(f"the bundle was not exchanged: {error}", flush=True)
+
+        threading.Thread(target=exchange, name="exchange").start()
+
+    if folder is not None and hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, reopen)
+    shown = f"[{host}]" if ":" in host else host
+    print(f"serving {service.scheduler.name} at http://{shown}:{listening.getsockname()[1]}/v1   (Ctrl+C ends it)", flush=True)
+    _server(service).run(sockets=[listening])
+
+
+def check_address(host: str, api_key: str | None) -> None:
+    """ValueError when others could reach the server and nothing asks who they are."""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local and not api_key:
+        raise ValueError(f"{host} can be reached by others; give a key with --api-key-file, or serve on 127.0.0.1")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. OSError says that the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise OSError(f"port {port} of {host} cannot be used ({error.strerror}); give another one") from None
+    made.listen(128)
+    return made
+
+
+class Patient(H11Protocol):
+    """HTTP/1.1 that does not wait for ever for the first line: what sends nothing whole within HEADERS_S is cut off."""
+
+    HEADERS_S = 10.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has come; it has some time to say what it wants."""
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(self.HEADERS_S, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        cycle: Any = self.cycle
+        if cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+def _server(service: Service) -> uvicorn.Server:
+    limits = service.limits
+    config = uvicorn.Config(
+        application(service), http=Patient, ws="none", log_level="warning", access_log=False, limit_concurrency=limits.connections,
+        timeout_keep_alive=15, server_header=False, h11_max_incomplete_event_size=64_000, timeout_graceful_shutdown=10,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+def _wait(server: uvicorn.Server, thread: threading.Thread) -> None:
+    import time
+
+    until = time.monotonic() + START_S
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > until:
+            raise OSError("the server did not start")
+        time.sleep(0.01)

@@ -1,0 +1,63 @@
+"""One answer after the other, or a few side by side in threads: how any engine serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from autoglm_lab.runtime.engine import GREEDY, Engine
+from autoglm_lab.serve.jobs import TOO_LATE, FairQueue, Job, Post, failure, put_directly, threads
+from autoglm_lab.serve.metrics import Metrics
+
+
+class Turns:
+    """Answers with `workers` threads, each of which writes one answer at a time, for any engine."""
+
+    def __init__(
+        self, engine: Engine, *, workers: int = 1, queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None
+    ) -> None:
+        if workers < 1:
+            raise ValueError(f"workers is {workers}; one at least has to write")
+        self.engine, self.name, self.metrics = engine, name, metrics or Metrics()
+        self.post: Post = put_directly
+        self._queue, self._writing = FairQueue(queue), 0
+        self._threads = threads(workers, self._work, "turns")
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """See `Scheduler.submit`."""
+        self._queue.put(jobs)
+
+    def state(self) -> dict[str, int]:
+        """See `Scheduler.state`."""
+        return {"waiting": len(self._queue), "writing": self._writing}
+
+    def close(self) -> None:
+        """See `Scheduler.close`."""
+        self._queue.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            if job.given_up:
+                self.post([(job, TOO_LATE)])
+                continue
+            self._writing += 1
+            try:
+                self._answer(job)
+            except Exception as error:  # a request must not end the thread that all others wait for
+                self.post([(job, failure(error))])
+            finally:
+                self._writing -= 1
+
+    def _answer(self, job: Job) -> None:
+        given: dict[str, Any] = job.asking.opened()
+        if job.asking.sampling != GREEDY:
+            given["sampling"] = job.asking.sampling
+        stream = self.engine.answer(**given)
+        job.prompt_tokens = stream.prompt_tokens
+        for text in stream:
+            self.post([(job, event) for event in ([TOO_LATE] if job.given_up else job.hear(text))])
+            if job.given_up or job.speech.ended:
+                return
+        self.post([(job, event) for event in job.end("stop")])
