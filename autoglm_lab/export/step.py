@@ -91,7 +91,7 @@ class StepGraph(nn.Module):
         many tokens there are with the new ones; `states` are the memories of the picture, those of the sound, and the cache, each
         layer by layer. The cache has room for more tokens than there are, so it can be written in place.
         """
-        hidden, kept = self._read(input_ids, total - 1, total, states, {m: () for m in MODALITIES})
+        hidden, kept = self._read(input_ids, total - 1, total, states, dict.fromkeys(MODALITIES, ()))
         return (self.model.lm_head(self.model.norm(hidden[:, -1:]))[:, 0], *kept)
 
     def _read(

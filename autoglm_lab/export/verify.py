@@ -105,8 +105,8 @@ def _rows(
         right.append((memories, model(ids, memories=memories, use_cache=True, logits_to_keep=1).past_key_values))
     for leaves in (None, None, 1, None):
         if leaves is not None:
-            last = rows.leave(leaves)
-            right[leaves], right = right[last], right[:last]
+            right[leaves] = right[rows.leave(leaves)]
+            right.pop()
         ids = torch.randint(8, model.config.vocab_size, (len(right), 1), generator=rng)
         scores = rows.step(ids[:, 0].tolist())
         for row, (memories, past) in enumerate(right):

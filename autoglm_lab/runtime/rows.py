@@ -87,12 +87,12 @@ class Rows:
             "longest": self.totals[:count].max(keepdims=True),
             "covered": np.where(np.arange(frames) < self._frames[:count, None], 0, COVERED).astype(np.float32)[:, None, None],
         }
-        for name, shape in self._shapes.items():
+        for name in self._shapes:
             if name in given:
                 binding.bind_cpu_input(name, given[name])
                 continue
             values = self._buffer(name, self.room if name.startswith("past") else 1)[:count]
-            place = dict(device_type="cpu", device_id=0, element_type=np.float32, shape=list(values.shape))
+            place = {"device_type": "cpu", "device_id": 0, "element_type": np.float32, "shape": list(values.shape)}
             binding.bind_input(name, buffer_ptr=values.ctypes.data, **place)
             if name.startswith("past"):
                 binding.bind_output(name.replace("past", "present"), buffer_ptr=values.ctypes.data, **place)

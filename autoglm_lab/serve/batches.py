@@ -18,6 +18,8 @@ from autoglm_lab.serve.jobs import TOO_LATE, FairQueue, Job, Post, Told, failure
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.speech import Speller
 
+PATIENCE_S = 0.1
+
 
 class Read(NamedTuple):
     """An answer that can be written: its prompt was read, its first token picked."""
@@ -40,12 +42,13 @@ class Row(NamedTuple):
 class Batches:
     """Continuous batching for a bundle that was exported with `rows`.
 
-    `workers` threads prepare answers, each on one core; one thread with `threads` cores writes up to `most` of them together.
-    FileNotFoundError for a bundle without that graph.
+    `workers` threads prepare answers, each on one core; then one thread writes up to `most` of them together, on `cores`. A step costs
+    little more for many answers than for one, so while others are being read it waits for them, `patience_s` at most: answers take
+    longer to begin with, and many more are given. FileNotFoundError for a bundle without that graph.
     """
 
     def __init__(
-        self, folder: Path | str, *, most: int = 16, workers: int = 2, threads_each: int = 1, queue: int = 64,
+        self, folder: Path | str, *, most: int = 16, workers: int = 2, cores: int = 2, patience_s: float = PATIENCE_S, queue: int = 64,
         name: str = "autoglm-lab", metrics: Metrics | None = None,
     ) -> None:  # fmt: skip
         if workers < 1:
@@ -53,12 +56,13 @@ class Batches:
         self.engine = OnnxEngine(folder, threads=1)
         self.name, self.metrics = name, metrics or Metrics()
         self.post: Post = put_directly
-        session = onnxruntime.InferenceSession(str(self.engine.bundle.path("rows")), quiet(threads_each))
+        session = onnxruntime.InferenceSession(str(self.engine.bundle.path("rows")), quiet(cores))
         self._rows, self._speller = Rows(session, most, self.engine.bundle.places), Speller(self.engine.tokenizer)
         self._queue, self._ready, self._changed = FairQueue(queue), deque[Read](), threading.Condition()
         self._written: list[Row] = []
         self._readers = threads(workers, self._read, "reader")
-        self._reading = workers
+        self._reading, self._busy = workers, 0  # readers there are, and those that have something to read
+        self.patience_s, self._stepped = patience_s, 0.0
         self._writers = threads(1, self._write, "writer")
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -78,16 +82,18 @@ class Batches:
     def _read(self) -> None:
         """What a reader does: see, hear, read the prompt, pick the first token."""
         while (job := self._queue.get()) is not None:
+            self._busy += 1
             try:
                 read = TOO_LATE if job.given_up else self._prepared(job)
             except Exception as error:  # a request must not end the thread that all others wait for
                 read = failure(error)
             if not isinstance(read, Read):
                 self.post([(job, read)])
-                continue
             with self._changed:
+                self._busy -= 1
                 self._changed.wait_for(lambda: len(self._ready) < self._rows.most)  # what is read takes memory
-                self._ready.append(read)
+                if isinstance(read, Read):
+                    self._ready.append(read)
                 self._changed.notify_all()
         with self._changed:
             self._reading -= 1
@@ -121,12 +127,19 @@ class Batches:
         """Take what was read into the batch, waiting where there is nothing to write. False when there never will be."""
         with self._changed:
             self._changed.wait_for(lambda: self._written or self._ready or not self._reading)
+            until = self._stepped + self.patience_s - time.monotonic()
+            self._changed.wait_for(lambda: not self._company_comes(), timeout=max(0.0, until))
             while self._ready and len(self._written) < self._rows.most:
                 read = self._ready.popleft()
                 self._rows.join(read.states, read.step.cache, read.step.total)
                 self._written.append(Row(read.job, read.pick, read.token))
             self._changed.notify_all()
+            self._stepped = time.monotonic()
             return bool(self._written)
+
+    def _company_comes(self) -> bool:
+        """Whether others will soon be read, and there is room for them."""
+        return self._busy > 0 and len(self._written) + len(self._ready) < self._rows.most
 
     def _spell(self, told: Told) -> list[int]:
         """Tell of the token that was picked for each answer; those that have ended leave. The tokens of the others."""

@@ -94,7 +94,7 @@ def _conversation(request: ChatRequest, limits: Limits) -> dict[str, Any]:
             raise ApiError(415, f"a sound in {part.input_audio.format[:20]!r} is not read; send wav", param=where)
         audio = partial(open_sound, part.input_audio.data, limits, where)
     image = None
-    pictures = [found for found in _parts(users[-1][1], ImagePart, users[-1][0])] if users else []
+    pictures = list(_parts(users[-1][1], ImagePart, users[-1][0])) if users else []
     if request.image is not None:
         image = partial(_flat_picture, request.image, limits)
     elif pictures:
@@ -122,7 +122,7 @@ def _words(message: Message) -> str:
 
 
 def task_words(message: Message) -> str:
-    """What a message of the user says besides what is on the screen.
+    r"""What a message of the user says besides what is on the screen.
 
     >>> task_words(Message(role="user", content='open Chrome\\n\\n{"current_app": "System Home"}'))
     'open Chrome'
