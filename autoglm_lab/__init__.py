@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoglm_lab import agent, compress, phone, widgets
+    from autoglm_lab import agent, compress, phone, serve, widgets
     from autoglm_lab.checks import check
     from autoglm_lab.model.engine import TorchEngine
     from autoglm_lab.phone.simulator import SimulatedPhone
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "OnnxEngine", "SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "load", "phone", "train", "widgets",
+    "OnnxEngine", "SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "connect", "load", "phone", "serve", "train",
+    "widgets",
 ]  # fmt: skip
 
 # what is asked for first is loaded then: the package itself imports nothing
@@ -34,6 +35,7 @@ _LAZY = {
     "agent": "",
     "compress": "",
     "phone": "",
+    "serve": "",
     "widgets": "",
 }
 
@@ -55,6 +57,13 @@ def load(folder: Path | str | None = None, *, grammar: bool = False) -> Any:
     from autoglm_lab.compress.agent import load_agent
 
     return load_agent(folder)
+
+
+def connect(url: str, *, api_key: str = "EMPTY", model: str | None = None) -> Any:
+    """The engine behind a server with OpenAI's interface: `autoglm-lab serve`, or vLLM with the real model. ValueError for no address."""
+    from autoglm_lab.serve.remote import RemoteEngine
+
+    return RemoteEngine(url, api_key=api_key, model=model)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,11 +8,12 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoglm_lab.paths import WORK
+from autoglm_lab.serve.limits import Limits
 
 if TYPE_CHECKING:
     from autoglm_lab.compress.recipe import Recipe
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except (ValueError, FileNotFoundError, ImportError) as problem:
+    except (ValueError, FileNotFoundError, ConnectionError, ImportError) as problem:
         print(f"autoglm-lab: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -113,6 +114,24 @@ def parser() -> argparse.ArgumentParser:
     phone.add_argument("--seed", type=_seed, default=7, help="which simulated phone (default 7)")
     phone.set_defaults(command=_phone)
 
+    serve = commands.add_parser("serve", help="answer over HTTP, as OpenAI's clients expect it")
+    served = serve.add_mutually_exclusive_group()
+    served.add_argument("--bundle", type=Path, metavar="DIR", help="a bundle; one exported with --rows writes many answers at once")
+    served.add_argument(
+        "--model", type=Path, metavar="DIR", help="a model folder, which answers in PyTorch (default: the shipped model)"
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address (default 127.0.0.1: nobody else reaches it)")
+    serve.add_argument("--port", type=_whole, default=8000, help="where (default 8000; 0: any free port)")
+    serve.add_argument("--api-key-file", type=Path, metavar="F", help="file whose first line clients have to send as their key")
+    serve.add_argument("--name", help="what the model is called (default autoglm-lab)")
+    for field in fields(Limits):
+        if field.name != "image_hosts":
+            kind = _positive if isinstance(field.default, int) else _seconds
+            serve.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar="N",
+                               help=f"limit (default {field.default:g})")  # fmt: skip
+    serve.add_argument("--image-host", action="append", default=[], metavar="HOST", help="pictures may be fetched from here")
+    serve.set_defaults(command=_serve)
+
     device = commands.add_parser("device", help="write the folder that is copied to a device: a bundle and what runs it")
     device.add_argument("--bundle", type=Path, metavar="DIR", required=True, help="a bundle written by `export`")
     device.add_argument("--out", type=Path, required=True, help="the folder")
@@ -142,6 +161,8 @@ def parser() -> argparse.ArgumentParser:
         kinds = "model folder" if command in (compress, export, runtimes) else "model folder or bundle"
         command.add_argument("--model", type=Path, help=f"{kinds} (default: the shipped model)")
     for command in (demo, ask, evaluate):
+        command.add_argument("--url", help="instead of a model: a server with OpenAI's interface, such as http://127.0.0.1:8000/v1")
+        command.add_argument("--api-key", default="EMPTY", help="what that server wants to hear")
         command.add_argument(
             "--grammar", action="store_true", help="let a bundle write nothing that does not parse, with fewer passes"
         )
@@ -182,6 +203,16 @@ def _weight(text: str) -> float:
     return weight
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; give a number of seconds above 0")
+    return seconds
+
+
 def _seed(text: str) -> int:
     if not text.isdigit() or int(text) >= 2**24:
         raise argparse.ArgumentTypeError(f"{text!r} is not a seed; give a whole number from 0 to {2**24 - 1}")
@@ -191,6 +222,12 @@ def _seed(text: str) -> int:
 def _engine(options: argparse.Namespace) -> Any:
     from autoglm_lab import load
 
+    if options.url is not None:
+        if options.model is not None or options.grammar:
+            raise ValueError("--url asks a server, which has its own model and grammar; leave out --model and --grammar")
+        from autoglm_lab.serve.remote import RemoteEngine
+
+        return RemoteEngine(options.url, api_key=options.api_key)
     return load(options.model, grammar=options.grammar)
 
 
@@ -307,6 +344,33 @@ def _train(options: argparse.Namespace) -> int:
     else:
         print(f"step {result['step']} of {result['steps']}; the model is in {result['model']}")
         print(f"measure it: autoglm-lab evaluate --preset {options.preset} --model {result['model']}")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    key = None
+    if options.api_key_file is not None:
+        if not options.api_key_file.is_file():
+            raise FileNotFoundError(f"there is no key file {str(options.api_key_file)!r}")
+        key = (options.api_key_file.read_text("utf-8").splitlines() or [""])[0].strip()
+        if not key:
+            raise ValueError(f"the first line of {options.api_key_file.name} is empty; write the key there")
+    limits = Limits(**{field.name: getattr(options, field.name) for field in fields(Limits) if field.name != "image_hosts"},
+                    image_hosts=frozenset(options.image_host))  # fmt: skip
+    from autoglm_lab.serve.server import NAME, check_address, scheduler, serve
+
+    check_address(options.host, key)
+    from autoglm_lab.serve.api import Service
+
+    served = options.bundle
+    if served is None:
+        from autoglm_lab import load
+
+        served = load(options.model)
+    try:
+        serve(Service(scheduler(served, limits, options.name or NAME), limits, key), options.host, options.port, options.bundle)
+    except OSError as error:
+        raise ValueError(str(error)) from None
     return 0
 
 

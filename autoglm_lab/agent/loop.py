@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,22 +29,36 @@ class Step:
     error: str | None = None
 
 
+Confirm = Callable[[Action, Image.Image], bool]
+TakeOver = Callable[[str], bool]
+
+
 def steps(
-    task: str, phone: Phone, engine: Engine, *, audio: Any = None, max_steps: int = MAX_STEPS, think: bool = False
-) -> Iterator[Step]:
+    task: str, phone: Phone, engine: Engine, *, audio: Any = None, max_steps: int = MAX_STEPS, think: bool = False,
+    confirm: Confirm | None = None, take_over: TakeOver | None = None,
+) -> Iterator[Step]:  # fmt: skip
     """Work on a task (typed, or spoken as a 16 kHz waveform), giving each step as it is done.
 
-    Ends after `finish`, after an answer that is no action, after `max_steps`, or when the same action changes nothing twice.
+    Ends after `finish`, after an answer that is no action, after `max_steps`, or when three actions in a row change nothing.
+    An action that the model marks as sensitive (it has a `message`) is done only if `confirm(action, screenshot)` says so; without
+    it nothing of the kind is done. When the model hands over, `take_over(message)` lets a person act, and says whether to go on.
     """
     last, idle = "", 0
     for index in range(max_steps):
         screenshot = phone.screenshot()
         stream = engine.answer(task, screenshot, audio, current_app=phone.current_app(), last=last, think=think)
         answer = stream.answer
-        action = answer.action
-        changed = action is not None and action.name != "finish" and phone.perform(action)
+        action, error = answer.action, answer.error
+        if action is not None and action.name == "Take_over" and take_over is not None and take_over(action.message or ""):
+            yield Step(index, screenshot, answer.thinking, action, answer.text, answer.ms, True)
+            last, idle = action.name, 0
+            continue
+        sensitive = action is not None and action.name != "finish" and action.name != "Take_over" and action.message is not None
+        if action is not None and sensitive and (confirm is None or not confirm(action, screenshot)):
+            told = "nobody was asked" if confirm is None else "it was refused"
+            error = f"{action.name} asks for confirmation ({action.message}); {told}"
+        changed = error is None and action is not None and action.name != "finish" and phone.perform(action)
         idle = 0 if changed else idle + 1
-        error = answer.error
         if error is None and index == max_steps - 1 and action is not None and action.name != "finish":
             error = f"gave up after {max_steps} steps"
         if error is None and idle >= 3 and action is not None and action.name != "finish":

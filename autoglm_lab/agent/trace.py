@@ -1,0 +1,36 @@
+"""What an agent did, as files: every step as JSON, every screen beside it, and all of them as one picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoglm_lab.agent.loop import Step
+from autoglm_lab.paths import whole_folder
+from autoglm_lab.phone.actions import format_action
+from autoglm_lab.phone.filmstrip import Frame, filmstrip
+
+
+def save_trace(task: str, steps: Sequence[Step], folder: Path) -> None:
+    """Write `trace.json`, `screen-N.png` and `filmstrip.png`; a kill at any moment leaves the old folder or the new one.
+
+    ValueError for a run without a step.
+    """
+    if not steps:
+        raise ValueError("there is no step to save; run the agent first")
+    told = [
+        {
+            "screen": f"screen-{step.index}.png", "thinking": step.thinking, "answer": step.answer_text,
+            "action": None if step.action is None else format_action(step.action), "changed": step.changed, "error": step.error,
+            "ms": {stage: round(value, 2) for stage, value in step.ms.items()},
+        }
+        for step in steps
+    ]  # fmt: skip
+    with whole_folder(folder) as part:
+        for step in steps:
+            step.screenshot.save(part / f"screen-{step.index}.png")
+        frames = [Frame(step.screenshot, step.action, step.thinking) for step in steps if step.action is not None]
+        if frames:
+            filmstrip(frames).save(part / "filmstrip.png")
+        (part / "trace.json").write_text(json.dumps({"task": task, "steps": told}, ensure_ascii=False, indent=1) + "\n", "utf-8")

@@ -1,0 +1,142 @@
+"""The engine that is somewhere else: any server with OpenAI's interface, this package's own or one with the real model."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from autoglm_lab.phone.actions import SIGNATURES
+from autoglm_lab.runtime.engine import GREEDY, Answer, Stream
+from autoglm_lab.runtime.features import mono_16k
+from autoglm_lab.runtime.sampling import Sampling
+from autoglm_lab.serve.reading import SCREEN
+
+RATE_HZ = 16_000
+
+
+class RemoteEngine:
+    """Answers come from `url`, which ends in /v1. `model` is the name that the server asks for; its first one by default.
+
+    The messages are those of the public phone agent, so that a server with its model understands them as well. `system` tells a
+    large model what actions there are; the small one knows. ValueError for an address that is none.
+    """
+
+    def __init__(
+        self, url: str, *, api_key: str = "EMPTY", model: str | None = None, system: str | None = None, timeout_s: float = 120
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is no address; give one such as http://127.0.0.1:8000/v1")
+        try:
+            from openai import OpenAI
+        except ImportError as error:
+            raise ImportError("a server is asked through openai: pip install 'autoglm-lab[client]'") from error
+        self.url, self.system = url, described_actions() if system is None else system
+        self._client, self._model = OpenAI(base_url=url, api_key=api_key, timeout=timeout_s), model
+
+    @property
+    def model(self) -> str:
+        """The model that is asked. ConnectionError when there is no server, ValueError when it has no model."""
+        if self._model is None:
+            with _plain_errors(self.url):
+                names = [model.id for model in self._client.models.list()]
+            if not names:
+                raise ValueError(f"{self.url} serves no model")
+            self._model = names[0]
+        return self._model
+
+    def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
+               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
+        """See `runtime.engine.Engine.answer`. ConnectionError when there is no server, ValueError for what it refuses."""
+        if not task.strip() and audio is None:
+            raise ValueError("the request is empty; give a text or a sound")
+        asked = {
+            "model": self.model, "messages": self._messages(task, image, audio, current_app, last), "max_tokens": max_new_tokens,
+            "temperature": sampling.temperature, "top_p": sampling.top_p, "frequency_penalty": sampling.frequency_penalty,
+            "stream": True, "stream_options": {"include_usage": True},
+            "extra_body": {"chat_template_kwargs": {"enable_thinking": think}},
+            **({} if sampling.seed is None else {"seed": sampling.seed}),
+        }  # fmt: skip
+        return Stream(self._pieces(asked))
+
+    def _pieces(self, asked: dict[str, Any]) -> Iterator[str | Answer]:
+        began, text, usage = time.perf_counter(), "", None
+        ms: dict[str, float] = {}
+        with _plain_errors(self.url):
+            for chunk in self._client.chat.completions.create(**asked):
+                usage = chunk.usage or usage
+                delta = chunk.choices[0].delta if chunk.choices else None
+                piece = "" if delta is None else (getattr(delta, "reasoning_content", None) or "") + (delta.content or "")
+                if piece:
+                    ms.setdefault("first", (time.perf_counter() - began) * 1000)
+                    text += piece
+                    yield piece
+        ms["total"] = (time.perf_counter() - began) * 1000
+        yield Answer.read(text, usage.completion_tokens if usage else 0, ms, prompt_tokens=usage.prompt_tokens if usage else 0)
+
+    def _messages(self, task: str, image: Any, audio: Any, current_app: str, last: str) -> list[dict[str, Any]]:
+        """The task, what was done last, and the screen as it is now."""
+        messages: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
+        screen = json.dumps({"current_app": current_app}, ensure_ascii=False)
+        sound = [] if audio is None else [{"type": "input_audio", "input_audio": {"data": wav(audio), "format": "wav"}}]
+        picture = [] if image is None else [{"type": "image_url", "image_url": {"url": data_url(image)}}]
+        words = f"{task.strip()}\n\n{screen}" if task.strip() else screen
+        if not last:
+            return [*messages, {"role": "user", "content": [*picture, *sound, {"type": "text", "text": words}]}]
+        first = [*sound, {"type": "text", "text": task.strip() or screen}]
+        now = [*picture, {"type": "text", "text": f"{SCREEN}\n\n{screen}"}]
+        return [*messages, {"role": "user", "content": first}, {"role": "assistant", "content": f'do(action="{last}")'},
+                {"role": "user", "content": now}]  # fmt: skip
+
+
+@contextmanager
+def _plain_errors(url: str) -> Iterator[None]:
+    """Errors of the client as errors that say what to do."""
+    from openai import APIConnectionError, APIError, APIStatusError
+
+    try:
+        yield
+    except APIConnectionError as error:
+        raise ConnectionError(f"there is no answer from {url}; is the server running?") from error
+    except APIStatusError as error:
+        body = error.body if isinstance(error.body, dict) else {}
+        raise ValueError(f"{url} refused ({error.status_code}): {body.get('message') or error.message}") from error
+    except APIError as error:
+        raise ValueError(f"{url} broke off: {error.message}") from error
+
+
+def data_url(image: Any) -> str:
+    """A picture, as Pillow or numpy have it, as the data URL of a PNG."""
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
+    out = io.BytesIO()
+    picture.save(out, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def wav(audio: Any) -> str:
+    """A waveform of 16 kHz as a WAV file in base64."""
+    out = io.BytesIO()
+    soundfile.write(out, mono_16k(audio, RATE_HZ), RATE_HZ, format="WAV", subtype="PCM_16")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def described_actions() -> str:
+    """What a large model has to know: the actions that there are, and how an answer is written."""
+    lines = []
+    for name, (needed, optional) in SIGNATURES.items():
+        fields = [f"{field}=[x,y]" if field in ("element", "start", "end") else f'{field}="..."' for field in needed]
+        written = ", ".join(fields if name == "finish" else [f'action="{name}"', *fields])
+        extra = f"   (may also have {', '.join(optional)})" if optional else ""
+        lines.append((f"finish({written})" if name == "finish" else f"do({written})") + extra)
+    return (
+        "You operate a phone. You are given a task and a picture of the screen, and answer with one short thought and then "
+        "exactly one action. Coordinates go from 0 to 999, from the top left. The actions are:\n" + "\n".join(lines)
+    )
