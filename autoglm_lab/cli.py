@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import zlib
@@ -114,6 +115,11 @@ def parser() -> argparse.ArgumentParser:
     phone.add_argument("--seed", type=_seed, default=7, help="which simulated phone (default 7)")
     phone.set_defaults(command=_phone)
 
+    adb = commands.add_parser("adb", help="write a command `adb` with a simulated phone behind it, for agents that drive real ones")
+    adb.add_argument("--dir", type=Path, metavar="FOLDER", required=True, help="folder for the command, to be put first on PATH")
+    adb.add_argument("--seed", type=_seed, default=7, help="which simulated phone (default 7)")
+    adb.set_defaults(command=_adb)
+
     serve = commands.add_parser("serve", help="answer over HTTP, as OpenAI's clients expect it")
     served = serve.add_mutually_exclusive_group()
     served.add_argument("--bundle", type=Path, metavar="DIR", help="a bundle; one exported with --rows writes many answers at once")
@@ -123,6 +129,9 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address (default 127.0.0.1: nobody else reaches it)")
     serve.add_argument("--port", type=_whole, default=8000, help="where (default 8000; 0: any free port)")
     serve.add_argument("--api-key-file", type=Path, metavar="F", help="file whose first line clients have to send as their key")
+    serve.add_argument("--rows", type=_positive, default=16, help="answers written together, if the bundle can (default 16)")
+    serve.add_argument("--workers", type=_positive, help="answers seen, heard and read side by side (default: one for each core)")
+    serve.add_argument("--threads", type=_positive, help="CPU threads of each (default: the cores shared out)")
     serve.add_argument("--name", help="what the model is called (default autoglm-lab)")
     for field in fields(Limits):
         if field.name != "image_hosts":
@@ -131,6 +140,13 @@ def parser() -> argparse.ArgumentParser:
                                help=f"limit (default {field.default:g})")  # fmt: skip
     serve.add_argument("--image-host", action="append", default=[], metavar="HOST", help="pictures may be fetched from here")
     serve.set_defaults(command=_serve)
+
+    load = commands.add_parser("load", help="how many answers a second a bundle gives over HTTP, served in several ways")
+    load.add_argument("--bundle", type=Path, metavar="DIR", required=True, help="a bundle, exported with --rows")
+    load.add_argument("--clients", type=_numbers, default=(1, 4, 16), metavar="N,...", help="how many ask at once (default 1,4,16)")
+    load.add_argument("--answers", type=_positive, default=96, help="answers in each run (default 96)")
+    load.add_argument("--rounds", type=_positive, default=3, help="runs of each, in turns (default 3)")
+    load.set_defaults(command=_load)
 
     device = commands.add_parser("device", help="write the folder that is copied to a device: a bundle and what runs it")
     device.add_argument("--bundle", type=Path, metavar="DIR", required=True, help="a bundle written by `export`")
@@ -166,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--grammar", action="store_true", help="let a bundle write nothing that does not parse, with fewer passes"
         )
-    for command in (demo, ask, train, evaluate, compress, export, recipes, bench, runtimes, doctor):
+    for command in (demo, ask, train, evaluate, compress, export, recipes, bench, load, runtimes, doctor):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
 
@@ -201,6 +217,10 @@ def _weight(text: str) -> float:
     if not 0 <= weight <= 1000:
         raise argparse.ArgumentTypeError(f"{text!r} is no weight; give a number from 0, for example 4")
     return weight
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
 
 
 def _seconds(text: str) -> float:
@@ -362,15 +382,32 @@ def _serve(options: argparse.Namespace) -> int:
     check_address(options.host, key)
     from autoglm_lab.serve.api import Service
 
-    served = options.bundle
-    if served is None:
+    def made() -> Any:
         from autoglm_lab import load
 
-        served = load(options.model)
+        served = options.bundle or load(options.model)
+        return scheduler(served, limits, options.name or NAME, rows=options.rows, workers=options.workers, threads=options.threads)
+
     try:
-        serve(Service(scheduler(served, limits, options.name or NAME), limits, key), options.host, options.port, options.bundle)
+        serve(Service(made(), limits, key), options.host, options.port, made)
     except OSError as error:
         raise ValueError(str(error)) from None
+    return 0
+
+
+def _load(options: argparse.Namespace) -> int:
+    from autoglm_lab.measure.machine import fast_maths
+    from autoglm_lab.serve.load import loads, summary
+
+    found = summary(loads(options.bundle, clients=options.clients, answers=options.answers, rounds=options.rounds))
+    if options.json:
+        print(json.dumps({**found, "cpu_flags": fast_maths(), "cores": os.cpu_count()}))
+        return 0
+    print(f"{'':15}{'clients':>8}{'answers/s':>11}{'tokens/s':>10}{'p50 ms':>8}{'p95 ms':>8}")
+    for name, rows in found["ways"].items():
+        for row in rows:
+            figures = (row[figure]["median"] for figure in ("answers_per_s", "tokens_per_s", "p50_ms", "p95_ms"))
+            print(f"{name:15}{row['clients']:8}" + "".join(f"{value:{width}.0f}" for value, width in zip(figures, (11, 10, 8, 8))))
     return 0
 
 
@@ -627,6 +664,20 @@ def _phone(options: argparse.Namespace) -> int:
     with BrowserPhone(options.bundle, phone=phone, port=options.port, host=host) as served:
         print(f"{served.url} ({served.transfer_bytes / 1e6:.1f} MB to load once; Ctrl+C stops)", flush=True)
         Event().wait()
+    return 0
+
+
+def _adb(options: argparse.Namespace) -> int:
+    import shlex
+
+    from autoglm_lab.phone.adb_front import install
+
+    try:
+        script = install(options.dir, seed=options.seed)
+    except OSError as error:
+        raise ValueError(f"nothing can be written to {options.dir}: {error.strerror}") from None
+    print(f"a fresh phone is behind {script}; put it first on PATH, and `adb devices` lists it:")
+    print(f'export PATH={shlex.quote(str(script.resolve().parent))}:"$PATH"')
     return 0
 
 

@@ -28,7 +28,7 @@ class Bundle:
     bytes: int  # of all files
 
     def path(self, name: str) -> Path:
-        """Where a graph ("image", "audio", "step", "answer", "rows") is. FileNotFoundError when the bundle lacks one of the last two."""
+        """Where a graph ("image", "audio", "step", "answer", "rows") is. FileNotFoundError when one of the last two is missing."""
         path = self.folder / (GRAPHS | {"answer": ONE_CALL, "rows": ROWS})[name]
         if name not in GRAPHS and not path.is_file():
             asks = {"answer": "--one-call", "rows": "--rows"}[name]

@@ -88,8 +88,8 @@ class OnnxEngine:
                think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
         """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens.
 
-        What is remembered lies in buffers that are made once for an answer: each token is written into them in place. Sampling is not
-        for an engine with a grammar, or with answers in one call.
+        What is remembered lies in buffers that are made once for an answer: each token is written into them in place. Sampling is
+        not for an engine with a grammar, or with answers in one call.
         """
         return self.write(self._asked(task, image, audio, current_app, last, think, max_new_tokens, sampling))
 

@@ -82,19 +82,24 @@ class RemoteEngine:
         ms["total"] = (time.perf_counter() - began) * 1000
         yield Answer.read(text, usage.completion_tokens if usage else 0, ms, prompt_tokens=usage.prompt_tokens if usage else 0)
 
-    def _messages(self, task: str, image: Any, audio: Any, current_app: str, last: str) -> list[dict[str, Any]]:
-        """The task, what was done last, and the screen as it is now."""
-        messages: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
-        screen = json.dumps({"current_app": current_app}, ensure_ascii=False)
-        sound = [] if audio is None else [{"type": "input_audio", "input_audio": {"data": wav(audio), "format": "wav"}}]
-        picture = [] if image is None else [{"type": "image_url", "image_url": {"url": data_url(image)}}]
+    def _messages(self, *asked: Any) -> list[dict[str, Any]]:
+        return [*([{"role": "system", "content": self.system}] if self.system else []), *conversation(*asked)]
+
+
+def conversation(
+    task: str = "", image: Any = None, audio: Any = None, current_app: str = "System Home", last: str = ""
+) -> list[dict[str, Any]]:
+    """A request as the messages of the public phone agent: the task, what was done last, and the screen as it is now."""
+    screen = json.dumps({"current_app": current_app}, ensure_ascii=False)
+    sound = [] if audio is None else [{"type": "input_audio", "input_audio": {"data": wav(audio), "format": "wav"}}]
+    picture = [] if image is None else [{"type": "image_url", "image_url": {"url": data_url(image)}}]
+    if not last:
         words = f"{task.strip()}\n\n{screen}" if task.strip() else screen
-        if not last:
-            return [*messages, {"role": "user", "content": [*picture, *sound, {"type": "text", "text": words}]}]
-        first = [*sound, {"type": "text", "text": task.strip() or screen}]
-        now = [*picture, {"type": "text", "text": f"{SCREEN}\n\n{screen}"}]
-        return [*messages, {"role": "user", "content": first}, {"role": "assistant", "content": f'do(action="{last}")'},
-                {"role": "user", "content": now}]  # fmt: skip
+        return [{"role": "user", "content": [*picture, *sound, {"type": "text", "text": words}]}]
+    first = [*sound, {"type": "text", "text": task.strip() or screen}]
+    now = [*picture, {"type": "text", "text": f"{SCREEN}\n\n{screen}"}]
+    return [{"role": "user", "content": first}, {"role": "assistant", "content": f'do(action="{last}")'},
+            {"role": "user", "content": now}]  # fmt: skip
 
 
 @contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from autoglm_lab.serve.turns import Turns
 
 NAME = "autoglm-lab"  # of the model, unless it is given another: nothing that a client takes for one of OpenAI's
 START_S = 20.0
+ROWS_AT_ONCE = 16
 
 
 class Url(str):
@@ -43,15 +45,19 @@ def running(
     `served` is an engine (one answer at a time), a bundle (many at once, if it was exported with `rows`), or a scheduler. Port 0
     takes any that is free. ValueError for an address that others reach without a key; OSError when the port is taken.
     """
-    service = Service(scheduler(served, limits or Limits()), limits, api_key)
     check_address(host, api_key)
     listening = listen(host, port)
+    try:
+        service = Service(scheduler(served, limits or Limits()), limits, api_key)
+    except BaseException:
+        listening.close()
+        raise
     server = _server(service)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="server", daemon=True)
     thread.start()
     try:
         _wait(server, thread)
-        url = Url(f"http://{host}:{listening.getsockname()[1]}/v1")
+        url = Url(f"http://{_shown(host)}:{listening.getsockname()[1]}/v1")
         url.service = service
         yield url
     finally:
@@ -60,22 +66,32 @@ def running(
         listening.close()
 
 
-def scheduler(served: Engine | Scheduler | Path | str, limits: Limits, name: str = NAME, **options: Any) -> Scheduler:
-    """What computes the answers: `Batches` for a bundle with rows, `Turns` for every other engine."""
+def scheduler(
+    served: Engine | Scheduler | Path | str, limits: Limits, name: str = NAME, *, rows: int = ROWS_AT_ONCE,
+    workers: int | None = None, threads: int | None = None,
+) -> Scheduler:  # fmt: skip
+    """What computes the answers: `Batches` for a bundle with rows, `Turns` for every other engine.
+
+    `rows` answers at most are written together; 1 writes each on its own. `workers` see, hear and read (or answer) side by side,
+    with the machine's cores shared out between them: `threads` overrules that. FileNotFoundError for a folder that is no bundle.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if isinstance(served, Path | str):
         folder = Path(served)
         if not is_bundle(folder):
             raise FileNotFoundError(f"{folder.name} is no bundle; write one with `autoglm-lab export --rows --out DIR`")
-        if (folder / ROWS).is_file():
-            return Batches(folder, queue=limits.queue, name=name, **options)
+        workers = workers or cores
+        if rows > 1 and (folder / ROWS).is_file():
+            return Batches(folder, most=rows, workers=workers, cores=threads or cores, queue=limits.queue, name=name)
         from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
-        return Turns(OnnxEngine(folder), queue=limits.queue, name=name)
-    return served if isinstance(served, Scheduler) else Turns(served, queue=limits.queue, name=name)
+        engine = OnnxEngine(folder, threads=threads or max(1, cores // workers))
+        return Turns(engine, workers=workers, queue=limits.queue, name=name)
+    return served if isinstance(served, Scheduler) else Turns(served, workers=workers or 1, queue=limits.queue, name=name)
 
 
-def serve(service: Service, host: str, port: int, folder: Path | None = None) -> None:
-    """Serve until it is interrupted; SIGHUP opens the bundle in `folder` anew, and exchanges it under load.
+def serve(service: Service, host: str, port: int, anew: Callable[[], Scheduler] | None = None) -> None:
+    """Serve until it is interrupted; SIGHUP exchanges what computes the answers for `anew()`, under load.
 
     ValueError for an address that others reach without a key; OSError when the port is taken.
     """
@@ -84,18 +100,19 @@ def serve(service: Service, host: str, port: int, folder: Path | None = None) ->
 
     def reopen(*_: Any) -> None:
         def exchange() -> None:
+            assert anew is not None
             try:
-                service.swap(scheduler(folder, service.limits, service.scheduler.name))  # type: ignore[arg-type]
+                service.swap(anew())
                 print("the bundle was opened anew", flush=True)
             except (ValueError, OSError) as error:
                 print(f"the bundle was not exchanged: {error}", flush=True)
 
         threading.Thread(target=exchange, name="exchange").start()
 
-    if folder is not None and hasattr(signal, "SIGHUP"):
+    if anew is not None and hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, reopen)
-    shown = f"[{host}]" if ":" in host else host
-    print(f"serving {service.scheduler.name} at http://{shown}:{listening.getsockname()[1]}/v1   (Ctrl+C ends it)", flush=True)
+    url = f"http://{_shown(host)}:{listening.getsockname()[1]}/v1"
+    print(f"serving {service.scheduler.name} at {url}   (Ctrl+C ends it)", flush=True)
     _server(service).run(sockets=[listening])
 
 
@@ -107,6 +124,10 @@ def check_address(host: str, api_key: str | None) -> None:
         local = False
     if not local and not api_key:
         raise ValueError(f"{host} can be reached by others; give a key with --api-key-file, or serve on 127.0.0.1")
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -124,18 +145,50 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Patient(H11Protocol):
-    """HTTP/1.1 that does not wait for ever for the first line: what sends nothing whole within HEADERS_S is cut off."""
+    """HTTP/1.1 that does not wait for ever: who is not being answered has HEADERS_S to say what is wanted.
+
+    When there are too many connections, the one that has waited longest makes room: clients that say a byte now and then do not
+    keep others out. Too many requests are refused further in (`api.Guard`), in the shape that clients read.
+    """
 
     HEADERS_S = 10.0
+    _patience: asyncio.TimerHandle | None = None
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request is being answered."""
+        cycle: Any = self.cycle  # None before the first one
+        return cycle is not None and not cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come; it has some time to say what it wants."""
         super().connection_made(transport)
-        self._patience = self.loop.call_later(self.HEADERS_S, self._lose_patience)
+        most, self.limit_concurrency = self.limit_concurrency, None
+        waiting = [each for each in self.connections if isinstance(each, Patient) and not each.answering and each is not self]
+        if most is not None and len(self.connections) > most and waiting:
+            min(waiting, key=lambda each: each.since).leave()
+        self.since = self.loop.time()
+        self._patience = self.loop.call_later(self.HEADERS_S, self.leave)
 
-    def _lose_patience(self) -> None:
-        cycle: Any = self.cycle
-        if cycle is None and not self.transport.is_closing():
+    def data_received(self, data: bytes) -> None:
+        """Something was said: a whole request ends the waiting, a part of one does not."""
+        super().data_received(data)
+        if self._patience is not None and self.answering:
+            self._patience.cancel()
+            self._patience = None
+        elif self._patience is None and not self.answering:
+            self.since = self.loop.time()
+            self._patience = self.loop.call_later(self.HEADERS_S, self.leave)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        super().connection_lost(exc)
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def leave(self) -> None:
+        """Wait no longer."""
+        if not self.answering and not self.transport.is_closing():
             self.transport.close()
 
 
