@@ -1,4 +1,5 @@
-"""Live pictures for the notebooks: the phone, attention, gates, a training run, weights pruned and rounded, recipes, times.
+"""Live pictures for the notebooks: the phone, attention, gates, a training run, weights pruned and rounded, recipes, times,
+a server under load.
 
 Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
 Importing this package loads no widget library; the first call does.
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from autoglm_lab.measure.report import Report
     from autoglm_lab.phone.simulator import Phone
+    from autoglm_lab.serve.server import Url
     from autoglm_lab.web.server import BrowserPhone
     from autoglm_lab.widgets.attention_view import Names
     from autoglm_lab.widgets.attention_widget import AttentionWidget
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.phone_view import Runner
     from autoglm_lab.widgets.phone_widget import PhoneWidget
     from autoglm_lab.widgets.quantization_widget import Compute, QuantizationWidget
+    from autoglm_lab.widgets.server_widget import ServerWidget
     from autoglm_lab.widgets.sparsity_widget import Measure, SparsityWidget
     from autoglm_lab.widgets.training_widget import TrainingWidget
 
@@ -43,6 +46,7 @@ __all__ = [
     "parity",
     "phone",
     "quantization",
+    "server",
     "sparsity",
     "training",
 ]
@@ -171,3 +175,14 @@ def browser(served: BrowserPhone) -> BrowserWidget:
     from autoglm_lab.widgets.browser_widget import BrowserWidget
 
     return BrowserWidget(served)
+
+
+def server(url: Url, clients: Sequence[int] = (1, 4, 16), answers: int = 64) -> ServerWidget:
+    """A server under load: guess how many answers a second so many clients get, then let them ask, and see batches form.
+
+    `url` is what `serve.running` gave. `guess` and `load` of the widget do the same from Python. The clients run in this process,
+    beside the server: `autoglm-lab load` measures without that. ValueError for a mere address, or numbers below 1.
+    """
+    from autoglm_lab.widgets.server_widget import ServerWidget
+
+    return ServerWidget(url, clients, answers)
