@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.jobs import Done, Event, Job, Scheduler, Told
+from autoglm_lab.serve.jobs import TOO_LATE, Done, Event, Job, Scheduler, Told
 from autoglm_lab.serve.limits import Limits
 from autoglm_lab.serve.reading import read_request
 from autoglm_lab.serve.schema import ChatRequest, Completion, Refusal
@@ -38,6 +38,7 @@ class Service:
     def __init__(self, scheduler: Scheduler, limits: Limits | None = None, api_key: str | None = None) -> None:
         self.scheduler, self.limits, self.api_key = scheduler, limits or Limits(), api_key
         self.metrics = scheduler.metrics
+        self.held = 0  # bytes of requests that wait for their first word
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -60,6 +61,12 @@ class Service:
             if error.code != "closing" or scheduler is self.scheduler:
                 raise
             self.scheduler.submit(jobs)
+
+    def hold(self, count: int) -> None:
+        """Make room for so many more bytes of requests; a negative number gives it back. ApiError 429 when too many are there."""
+        if count > 0 and self.held + count > self.limits.held_bytes:
+            raise ApiError(429, f"requests of {self.held:,} bytes are being read; come again in a second", code="memory_full")
+        self.held += count
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
@@ -107,6 +114,10 @@ def application(service: Service) -> FastAPI:
         body = ApiError(error.status_code, told.get(error.status_code, str(error.detail))).body
         return JSONResponse(body, error.status_code, dict(error.headers or {}))
 
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> Response:
+        return JSONResponse(ApiError(500, f"the server failed ({type(error).__name__})", code="server_failed").body, 500)
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Whether it serves, and what."""
@@ -129,12 +140,13 @@ def application(service: Service) -> FastAPI:
     @app.post("/v1/chat/completions", response_model=Completion, responses=REFUSALS, openapi_extra={"requestBody": BODY})
     async def chat(request: Request) -> Response:
         """An answer to a conversation that ends in a screen, a command or a question."""
-        asked = await _read_body(request, service.limits)
-        answer = Answer(service, asked, request.client.host if request.client else "")
-        service.submit(answer.jobs)
-        if asked.stream:
-            return await _streamed(answer)
-        return await _whole(answer, request)
+        with Body(request, service) as body:
+            asked = await body.read()
+            answer = Answer(service, asked, request.client.host if request.client else "")
+            service.submit(answer.jobs)
+            if asked.stream:
+                return await _streamed(answer, request)
+            return await _whole(answer, request)
 
     _describe(app)
     return app
@@ -146,8 +158,8 @@ class Answer:
     def __init__(self, service: Service, request: ChatRequest, client: str) -> None:
         self.service, self.request = service, request
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
-        deadline = time.monotonic() + service.limits.deadline_s
-        self.jobs = [Job(asking, _Numbered(number, self._events), client, deadline)
+        self._deadline = time.monotonic() + service.limits.deadline_s
+        self.jobs = [Job(asking, _Numbered(number, self._events), client, self._deadline)
                      for number, asking in enumerate(read_request(request, service.limits))]  # fmt: skip
         self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         self.model = service.scheduler.name
@@ -157,7 +169,11 @@ class Answer:
         """Everything that happens, with the number of the answer, until all have ended. ApiError for what went wrong."""
         left = len(self.jobs)
         while left:
-            number, event = await self._events.get()
+            try:  # an engine that hangs must not keep its clients
+                async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
+                    number, event = await self._events.get()
+            except TimeoutError:
+                raise TOO_LATE from None
             if isinstance(event, ApiError):
                 raise event
             if isinstance(event, Done):
@@ -220,11 +236,7 @@ async def _whole(answer: Answer, request: Request) -> Response:
                 for field, text in answer.shown(number, event).items():
                     messages[number][field] = messages[number].get(field, "") + text
 
-    async def watch() -> None:
-        while not await request.is_disconnected():
-            await asyncio.sleep(WATCH_S)
-
-    listening, watching = asyncio.ensure_future(listen()), asyncio.ensure_future(watch())
+    listening, watching = asyncio.ensure_future(listen()), asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait((listening, watching), return_when=asyncio.FIRST_COMPLETED)
         if not listening.done():
@@ -241,19 +253,46 @@ async def _whole(answer: Answer, request: Request) -> Response:
                          "choices": choices, "usage": answer.usage(ended)})  # fmt: skip
 
 
-async def _streamed(answer: Answer) -> Response:
+async def _gone(request: Request) -> None:
+    """Wait until the client has gone away."""
+    while not await request.is_disconnected():
+        await asyncio.sleep(WATCH_S)
+
+
+async def _streamed(answer: Answer, request: Request) -> Response:
     """Answers piece by piece. What is wrong with a request is found before the first piece, and is still a proper refusal."""
     events = aiter(answer.events())
     first: asyncio.Future[Any] = asyncio.ensure_future(anext(events))
+    watching = asyncio.ensure_future(_gone(request))
     try:
-        await asyncio.wait((first,), timeout=answer.service.limits.keep_alive_s)
+        await asyncio.wait((first, watching), timeout=answer.service.limits.keep_alive_s, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
             first.result()
+        elif watching.done():
+            raise ApiError(408, "the client went away")
     except BaseException:
         answer.give_up()
+        first.cancel()
         raise
-    return StreamingResponse(_chunks(answer, events, first), media_type="text/event-stream",
-                             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})  # fmt: skip
+    finally:
+        watching.cancel()
+    return Events(answer, _chunks(answer, events, first))
+
+
+class Events(StreamingResponse):
+    """A stream of server-sent events. However it ends, nothing is computed for it any more."""
+
+    def __init__(self, answer: Answer, chunks: AsyncIterator[str]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(chunks, media_type="text/event-stream", headers=headers)
+        self.answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.answer.give_up()
 
 
 async def _chunks(answer: Answer, events: AsyncIterator[tuple[int, Event]], coming: asyncio.Future[Any]) -> AsyncIterator[str]:
@@ -297,37 +336,52 @@ async def _chunks(answer: Answer, events: AsyncIterator[tuple[int, Event]], comi
         coming.cancel()
 
 
-async def _read_body(request: Request, limits: Limits) -> ChatRequest:
-    """The request, once it is there whole. ApiError 400, 408, 413 or 415."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise ApiError(415, f"the body is {kind[:60]!r}; send application/json")
-    try:
-        async with asyncio.timeout(limits.upload_s):
-            content = await _whole_body(request, limits.body_bytes)
-    except TimeoutError:
-        raise ApiError(408, f"the request did not arrive within {limits.upload_s:g} s") from None
-    except ClientDisconnect:
-        raise ApiError(408, "the client went away") from None
-    try:
-        return ChatRequest.model_validate_json(content)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in problem["loc"]) or None
-        raise ApiError(400, f"{where or 'the body'}: {problem['msg']}", param=where, code="invalid_value") from None
+class Body:
+    """A request on its way in; while it is open, its bytes count among those that the server holds."""
 
+    def __init__(self, request: Request, service: Service) -> None:
+        self._request, self._service, self._held = request, service, 0
 
-async def _whole_body(request: Request, most: int) -> bytes:
-    too_much = ApiError(413, f"the request has more than {most:,} bytes", code="request_too_large")
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
-        raise too_much
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > most:
+    def __enter__(self) -> Body:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._service.hold(-self._held)
+
+    async def read(self) -> ChatRequest:
+        """The request, once it is there whole. ApiError 400, 408, 413, 415 or 429."""
+        kind = self._request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise ApiError(415, f"the body is {kind[:60]!r}; send application/json")
+        patience_s = self._service.limits.upload_s
+        try:
+            async with asyncio.timeout(patience_s):
+                content = await self._whole()
+        except TimeoutError:
+            raise ApiError(408, f"the request did not arrive within {patience_s:g} s") from None
+        except ClientDisconnect:
+            raise ApiError(408, "the client went away") from None
+        try:
+            return ChatRequest.model_validate_json(content)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            where = ".".join(str(part) for part in problem["loc"])[:100] or None
+            raise ApiError(400, f"{where or 'the body'}: {problem['msg'][:300]}", param=where, code="invalid_value") from None
+
+    async def _whole(self) -> bytes:
+        most = self._service.limits.body_bytes
+        too_much = ApiError(413, f"the request has more than {most:,} bytes", code="request_too_large")
+        length = self._request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > most:
             raise too_much
-    return bytes(content)
+        content = bytearray()
+        async for part in self._request.stream():
+            if len(content) + len(part) > most:
+                raise too_much
+            self._service.hold(len(part))
+            self._held += len(part)
+            content += part
+        return bytes(content)
 
 
 def _describe(app: FastAPI) -> None:
@@ -338,10 +392,10 @@ def _describe(app: FastAPI) -> None:
 
 
 class Guard:
-    """Around the application: who may ask, and how requests ended."""
+    """Around the application: who may ask, how many at once, and how requests ended."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app, self.service = app, service
+        self.app, self.service, self.busy = app, service, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection."""
@@ -356,14 +410,26 @@ class Guard:
                 service.metrics.requests.labels(label, message["status"]).inc()
             await send(message)
 
-        if service.api_key is not None and path != "/health" and not _knows(scope, service.api_key):
-            error = ApiError(401, "the API key is missing or wrong; send Authorization: Bearer KEY", code="invalid_api_key")
+        error = None if path == "/health" else self._refusal(scope)
+        if error is not None:
             await JSONResponse(error.body, error.status, error.headers)(scope, receive, counted)
-        else:
+            return
+        self.busy += 1
+        try:
             await self.app(scope, receive, counted)
+        finally:
+            self.busy -= 1
+
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        key, most = self.service.api_key, self.service.limits.connections
+        if key is not None and not _knows(scope, key):
+            return ApiError(401, "the API key is missing or wrong; send Authorization: Bearer KEY", code="invalid_api_key")
+        if self.busy >= most:
+            return ApiError(503, f"{most} requests are being answered; come again in a second", code="busy")
+        return None
 
 
 def _knows(scope: Scope, key: str) -> bool:
     """Whether a request has the key; as long as it takes is no hint how much of it was right."""
     scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), key.encode())
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), key.encode())

@@ -42,14 +42,14 @@ class Row(NamedTuple):
 class Batches:
     """Continuous batching for a bundle that was exported with `rows`.
 
-    `workers` threads prepare answers, each on one core; then one thread writes up to `most` of them together, on `cores`. A step costs
-    little more for many answers than for one, so while others are being read it waits for them, `patience_s` at most: answers take
-    longer to begin with, and many more are given. FileNotFoundError for a bundle without that graph.
+    `workers` threads prepare answers, each on one core; then one thread writes up to `most` of them together, on `cores`. A step
+    costs little more for many answers than for one, so while others are being read it waits for them, `patience_s` at most:
+    answers take longer to begin with, and many more are given. FileNotFoundError for a bundle without that graph.
     """
 
     def __init__(
-        self, folder: Path | str, *, most: int = 16, workers: int = 2, cores: int = 2, patience_s: float = PATIENCE_S, queue: int = 64,
-        name: str = "autoglm-lab", metrics: Metrics | None = None,
+        self, folder: Path | str, *, most: int = 16, workers: int = 2, cores: int = 2, patience_s: float = PATIENCE_S,
+        queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None,
     ) -> None:  # fmt: skip
         if workers < 1:
             raise ValueError(f"workers is {workers}; one at least has to read")
@@ -82,7 +82,8 @@ class Batches:
     def _read(self) -> None:
         """What a reader does: see, hear, read the prompt, pick the first token."""
         while (job := self._queue.get()) is not None:
-            self._busy += 1
+            with self._changed:
+                self._busy += 1
             try:
                 read = TOO_LATE if job.given_up else self._prepared(job)
             except Exception as error:  # a request must not end the thread that all others wait for
@@ -145,14 +146,15 @@ class Batches:
         """Tell of the token that was picked for each answer; those that have ended leave. The tokens of the others."""
         for at in reversed(range(len(self._written))):
             job, _, token = self._written[at]
-            if job.given_up:
+            late = job.given_up  # asked once: the clock goes on
+            if late:
                 events: Any = [TOO_LATE]
             elif token == self.engine.bundle.end:
                 events = job.end("stop")
             else:
                 events = job.spell(self._speller.bytes[token])
             told += [(job, event) for event in events]
-            if job.speech.ended or job.given_up:
+            if late or job.speech.ended:
                 self._leave(at)
         return [row.token for row in self._written]
 

@@ -60,16 +60,18 @@ class Job:
 
     def spell(self, content: bytes) -> list[Event]:
         """One more token, as bytes: what is to be told of it, and the end if this was it."""
-        return self._heard(self.speech.spell(content))
+        thinks = self.speech.channel == "reasoning"
+        return self._heard(self.speech.spell(content), thinks)
 
     def hear(self, text: str) -> list[Event]:
         """The same for a token as text; half a character is an empty one."""
-        return self._heard(self.speech.hear(text))
+        thinks = self.speech.channel == "reasoning"
+        return self._heard(self.speech.hear(text), thinks)
 
-    def _heard(self, pieces: list[Piece]) -> list[Event]:
+    def _heard(self, pieces: list[Piece], thinks: bool) -> list[Event]:
         self.tokens += 1
         self.first = self.first or time.monotonic()
-        self.thought_tokens += any(piece.channel == "reasoning" for piece in pieces)
+        self.thought_tokens += thinks and self.speech.channel == "reasoning"  # the token that ends a thought is none of it
         told: list[Event] = [*pieces]
         if self.speech.ended:
             told.append(self.done("stop"))
@@ -132,11 +134,19 @@ class FairQueue:
             if self._closed:
                 raise ApiError(503, "the server is closing", code="closing")
             if self._count + len(jobs) > self.most:
+                self._forget()
+            if self._count + len(jobs) > self.most:
                 raise ApiError(429, f"{self._count} requests are waiting; come again in a second", code="queue_full")
             for job in jobs:
                 self._waiting.setdefault(job.client, deque()).append(job)
             self._count += len(jobs)
             self._changed.notify(len(jobs))
+
+    def _forget(self) -> None:
+        """Drop what nobody waits for any more."""
+        left = {client: deque(job for job in jobs if not job.cancelled) for client, jobs in self._waiting.items()}
+        self._waiting = OrderedDict((client, jobs) for client, jobs in left.items() if jobs)
+        self._count = sum(map(len, self._waiting.values()))
 
     def get(self) -> Job | None:
         """The next job, when there is one; None once the queue is closed and empty."""

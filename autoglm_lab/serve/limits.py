@@ -10,7 +10,9 @@ class Limits:
     """What a server takes. The defaults are safe for a laptop; everything beyond is refused with a message that says so."""
 
     body_bytes: int = 12_000_000  # of a whole request; a noisy screenshot of 1080 x 2400 takes 6 MB in base64
+    held_bytes: int = 150_000_000  # of all requests that are being received or wait for their first word
     pixels: int = 16_000_000  # of a picture when it is unpacked
+    side: int = 8_192  # pixels of a picture from left to right, or from top to bottom
     audio_seconds: float = 30.0
     max_tokens: int = 256  # of an answer; who asks for more gets so many
     choices: int = 8  # answers to one request (`n`)

@@ -8,6 +8,7 @@ import io
 import ipaddress
 import re
 import socket
+from http.client import HTTPException
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -45,21 +46,35 @@ def open_picture(url: str, limits: Limits, param: str) -> Image.Image:
 
 def read_picture(content: bytes, limits: Limits, param: str) -> Image.Image:
     """The bytes of a picture, unpacked. Its size is read before it is unpacked, so that a bomb does not go off."""
+    most = f"at most {limits.pixels:,} are unpacked, {limits.side:,} from side to side"
     try:
         picture = Image.open(io.BytesIO(content), formats=PICTURES)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ApiError(413, f"the picture has too many pixels; {most}", param=param, code="image_too_large") from None
+    except Exception:  # broken files raise whatever their decoder stumbles over
         raise ApiError(
             415, "this is no picture that can be read; send PNG, JPEG or WebP", param=param, code="invalid_image"
         ) from None
     width, height = picture.size
-    if width * height > limits.pixels:
-        raise ApiError(413, f"the picture has {width} x {height} pixels; at most {limits.pixels:,} are unpacked", param=param,
-                       code="image_too_large")  # fmt: skip
+    if width * height > limits.pixels or max(width, height) > limits.side:
+        raise ApiError(413, f"the picture has {width} x {height} pixels; {most}", param=param, code="image_too_large")
     try:
         picture.load()
-        return picture
+        return _opaque(picture)
     except Exception as error:  # broken files raise whatever their decoder stumbles over
         raise ApiError(400, f"the picture is broken ({type(error).__name__})", param=param, code="invalid_image") from None
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """A picture without transparency, laid on white: as bytes it takes a fifth of the memory that it takes in floats."""
+    if picture.mode in ("RGB", "I", "I;16", "F"):
+        return picture
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    layer = picture.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    white.alpha_composite(layer)
+    return white.convert("RGB")
 
 
 def open_sound(data: str, limits: Limits, param: str) -> NDArray[np.float32]:
@@ -75,7 +90,9 @@ def open_sound(data: str, limits: Limits, param: str) -> NDArray[np.float32]:
                                     f"{limits.audio_seconds:g} s, 8 channels and 192,000 Hz are heard", param=param,
                                code="audio_too_long")  # fmt: skip
             samples, rate = file.read(dtype="float32", always_2d=True), file.samplerate
-    except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError, OverflowError, MemoryError):
+    except ApiError:
+        raise
+    except Exception:  # as with pictures
         raise ApiError(415, "this is no sound that can be read; send WAV", param=param, code="invalid_audio") from None
     if not len(samples):
         raise ApiError(400, "the sound is empty", param=param, code="invalid_audio")
@@ -88,7 +105,7 @@ def open_sound(data: str, limits: Limits, param: str) -> NDArray[np.float32]:
 def unpacked(data: str, param: str) -> bytes:
     """What is written in base64. ApiError 400 where it is not."""
     try:
-        return base64.b64decode("".join(data.split()), validate=True)
+        return base64.b64decode(data.encode("ascii").translate(None, b" \t\r\n"), validate=True)
     except (binascii.Error, ValueError):
         raise ApiError(400, "this is not written in base64", param=param, code="invalid_base64") from None
 
@@ -110,7 +127,7 @@ def _fetch(url: str, limits: Limits, param: str) -> bytes:
                 raise ApiError(400, f"{host} is not a public address", param=param, code="invalid_image_url")
         with build_opener(_NoRedirect).open(Request(url), timeout=FETCH_S) as answer:
             content: bytes = answer.read(limits.body_bytes + 1)
-    except (URLError, OSError, ValueError) as error:
+    except (URLError, OSError, ValueError, HTTPException) as error:
         raise ApiError(400, f"the picture could not be fetched ({type(error).__name__})", param=param,
                        code="invalid_image_url") from None  # fmt: skip
     if len(content) > limits.body_bytes:

@@ -84,7 +84,7 @@ def _conversation(request: ChatRequest, limits: Limits) -> dict[str, Any]:
     spoken = [(place, *found) for place, message in users for found in _parts(message, AudioPart, place)]
     worded = [(place, words) for place, message in users if (words := task_words(message))]
     if request.query is not None:
-        task, begins = request.query, len(request.messages)
+        task, begins = _plain(request.query), len(request.messages)
     else:
         task, begins = worded[-1][1] if worded else "", worded[-1][0] if worded else -1
     audio = None
@@ -127,7 +127,10 @@ def task_words(message: Message) -> str:
     >>> task_words(Message(role="user", content='open Chrome\\n\\n{"current_app": "System Home"}'))
     'open Chrome'
     """
-    words, _ = _halves(message)
+    return _plain(_halves(message)[0])
+
+
+def _plain(words: str) -> str:
     for token in SPECIAL_TOKENS:  # nobody speaks for the template
         words = words.replace(token, " ")
     return words.strip()
@@ -137,7 +140,7 @@ def current_app(message: Message) -> str:
     """The app in front, as phone agents write it; the home screen where they do not."""
     _, screen = _halves(message)
     name = screen.get("current_app", HOME)
-    return name if isinstance(name, str) and name and not set(name) & set('"\n<>') else HOME
+    return name if isinstance(name, str) and 0 < len(name) <= 100 and not set(name) & set('"\n<>') else HOME
 
 
 def _halves(message: Message) -> tuple[str, dict[str, Any]]:

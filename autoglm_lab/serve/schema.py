@@ -51,7 +51,7 @@ class Message(BaseModel):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], Field(max_length=64)] | None = None
 
 
 class StreamOptions(BaseModel):
@@ -78,7 +78,7 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    messages: list[Message] = Field(default_factory=list)
+    messages: list[Message] = Field(default_factory=list, max_length=2_000)
     model: str | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None

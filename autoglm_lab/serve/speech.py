@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import re
 from typing import Literal, NamedTuple
 
 from tokenizers import Tokenizer
 
-from autoglm_lab.phone.actions import parse
 from autoglm_lab.runtime.prompt import END, END_THINK, THINK
 
 Channel = Literal["reasoning", "content"]
+_ACTIONS = ("do(action=", "finish(message=")
+_ACTION = re.compile("|".join(map(re.escape, _ACTIONS)))
 
 
 class Piece(NamedTuple):
@@ -38,18 +40,49 @@ def _byte_letters() -> dict[str, int]:
     return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
+class Bracket:
+    """Finds where the first action of a text ends, which comes in pieces: each letter is read once."""
+
+    def __init__(self) -> None:
+        self._before = ""  # what may be the beginning of an action
+        self._inside = self._quoted = self._escaped = False
+
+    def end(self, text: str) -> int | None:
+        """The place in this piece behind the closing bracket, None when it is not there yet."""
+        at = 0
+        if not self._inside:
+            start = _ACTION.search(self._before + text)
+            if start is None:
+                self._before = _parted(self._before + text, _ACTIONS)[1]
+                return None
+            self._inside, at = True, start.end() - len(self._before)
+        for place in range(at, len(text)):
+            letter = text[place]
+            if self._escaped:
+                self._escaped = False
+            elif self._quoted:
+                self._escaped, self._quoted = letter == "\\", letter != '"'
+            elif letter == ")":
+                return place + 1
+            else:
+                self._quoted = letter == '"'
+        return None
+
+
 class Speech:
     """Takes an answer piece by piece, hands on what may be shown, and says when the answer is over.
 
     It ends with the closing bracket of its action, because public phone agents take whatever follows for a part of it; and before
-    one of the texts in `stop`. Half a character, and what might be the beginning of a stop, are held back.
+    one of the texts in `stop`. Half a character, and what might be the beginning of a stop, are held back: how an answer is cut
+    into pieces changes nothing.
     """
 
     def __init__(self, *, think: bool, stop: tuple[str, ...] = ()) -> None:
         self.channel: Channel = "reasoning" if think else "content"
         self.ended = False
-        self._stop = stop
-        self._said = self._held = ""
+        self._stops = (*stop, END)
+        self._held = ""
+        self._bracket = Bracket()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def spell(self, content: bytes) -> list[Piece]:
@@ -60,51 +93,56 @@ class Speech:
         """Hear some text; what may be shown now."""
         if self.ended:
             return []
-        thought = ""
+        text, self._held = self._held + text, ""
+        thought = content = ""
         if self.channel == "reasoning":
-            thought, mark, rest = (self._held + text).partition(END_THINK)
-            self._held, text = "", rest
-            if not mark:
-                thought, self._held = _before(thought, (END_THINK,))
-            else:
-                self.channel = "content"
-            thought = thought.replace(THINK, "")
-        content = self._content(text) if self.channel == "content" else ""
+            thought, text = self._thought(text)
+        if self.channel == "content" and not self.ended:
+            content = self._content(text)
         return [piece for piece in (Piece("reasoning", thought), Piece("content", content)) if piece.text]
 
     def finish(self) -> list[Piece]:
         """The answer ended by itself: what was held back."""
         held, self._held, self.ended = self._held, "", True
+        if self.channel == "reasoning":
+            held = held.replace(THINK, "")
         return [Piece(self.channel, held)] if held else []
+
+    def _thought(self, text: str) -> tuple[str, str]:
+        """What of some text is thought and may be shown, and what comes after the thought."""
+        mark, at = _first(text, (*self._stops, END_THINK))
+        if mark == END_THINK and mark not in self._stops:
+            self.channel = "content"
+            thought, rest = text[:at], text[at + len(mark) :]
+        elif mark:
+            self.ended = True
+            thought, rest = text[:at], ""
+        else:
+            (thought, self._held), rest = _parted(text, (*self._stops, THINK, END_THINK)), ""
+        return thought.replace(THINK, ""), rest
 
     def _content(self, text: str) -> str:
         """What of some text may be shown; it may end the answer."""
-        text = (self._held + text).replace(END, "")
-        self._held = ""
-        places = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
-        if places:
-            text, self.ended = text[: min(places)], True
-        elif ")" in text:
-            whole = self._said + text
-            for place in (at for at, letter in enumerate(text) if letter == ")"):
-                if _is_action(whole[: len(self._said) + place + 1].strip()):
-                    text, self.ended = text[: place + 1], True
-                    break
-        if not self.ended:
-            text, self._held = _before(text, self._stop)
-        self._said += text
-        return text
+        mark, at = _first(text, self._stops)
+        ready, held = (text[:at], "") if mark else _parted(text, self._stops)
+        end = self._bracket.end(ready)
+        if mark or end is not None:
+            self.ended = True
+        else:
+            self._held = held
+        return ready[:end]
 
 
-def _before(text: str, marks: tuple[str, ...]) -> tuple[str, str]:
+def _first(text: str, marks: tuple[str, ...]) -> tuple[str, int]:
+    """The mark that is complete first, and where it begins; "" if there is none."""
+    found = [(text.find(mark), mark) for mark in marks]
+    ends = [(at + len(mark), at, mark) for at, mark in found if at >= 0]
+    _, at, mark = min(ends, default=(0, 0, ""))
+    return mark, at
+
+
+def _parted(text: str, marks: tuple[str, ...]) -> tuple[str, str]:
     """A text in two: the end of it that may be the beginning of a mark, and what stands before that."""
-    held = next((at for at in range(len(text)) if any(mark.startswith(text[at:]) for mark in marks)), len(text))
+    start = max(0, len(text) - max(map(len, marks)))
+    held = next((at for at in range(start, len(text)) if any(mark.startswith(text[at:]) for mark in marks)), len(text))
     return text[:held], text[held:]
-
-
-def _is_action(text: str) -> bool:
-    try:
-        parse(text)
-    except ValueError:
-        return False
-    return True

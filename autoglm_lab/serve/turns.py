@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 from autoglm_lab.runtime.engine import GREEDY, Engine
@@ -20,7 +21,7 @@ class Turns:
             raise ValueError(f"workers is {workers}; one at least has to write")
         self.engine, self.name, self.metrics = engine, name, metrics or Metrics()
         self.post: Post = put_directly
-        self._queue, self._writing = FairQueue(queue), 0
+        self._queue, self._writing, self._counting = FairQueue(queue), 0, Lock()
         self._threads = threads(workers, self._work, "turns")
 
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -42,13 +43,15 @@ class Turns:
             if job.given_up:
                 self.post([(job, TOO_LATE)])
                 continue
-            self._writing += 1
+            with self._counting:
+                self._writing += 1
             try:
                 self._answer(job)
             except Exception as error:  # a request must not end the thread that all others wait for
                 self.post([(job, failure(error))])
             finally:
-                self._writing -= 1
+                with self._counting:
+                    self._writing -= 1
 
     def _answer(self, job: Job) -> None:
         given: dict[str, Any] = job.asking.opened()
@@ -57,7 +60,8 @@ class Turns:
         stream = self.engine.answer(**given)
         job.prompt_tokens = stream.prompt_tokens
         for text in stream:
-            self.post([(job, event) for event in ([TOO_LATE] if job.given_up else job.hear(text))])
-            if job.given_up or job.speech.ended:
+            late = job.given_up  # asked once: the clock goes on
+            self.post([(job, event) for event in ([TOO_LATE] if late else job.hear(text))])
+            if late or job.speech.ended:
                 return
         self.post([(job, event) for event in job.end("stop")])
