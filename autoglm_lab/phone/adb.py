@@ -1,0 +1,207 @@
+"""A real phone, driven through Android's command `adb`, with the same methods as the simulated one."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shlex
+import shutil
+import subprocess
+import time
+
+from PIL import Image, ImageChops
+
+from autoglm_lab.phone.actions import Action, Point
+from autoglm_lab.phone.catalog import Lang
+from autoglm_lab.phone.packages import ADB_KEYBOARD, key_of, packages_to_try
+from autoglm_lab.phone.simulator import HOME_SCREEN
+
+STATUS_BAR = 0.034  # of the height: clock and battery change by themselves
+LONG_PRESS_MS = 3000
+LONGEST_WAIT_S = 60.0
+_PNG = b"\x89PNG\r\n\x1a\n"
+_INSTALL = ("install Android's platform tools: `apt install adb`, `brew install android-platform-tools`, or "
+            "https://developer.android.com/tools/releases/platform-tools")  # fmt: skip
+
+
+class AdbPhone:
+    """The phone called `serial` (as `adb devices` lists it), or the only one that is connected.
+
+    `settle_s` is how long the screen is given after an action, `timeout_s` how long one call of `adb` may take. FileNotFoundError
+    when there is no adb, RuntimeError when no phone is ready, ValueError when it is not clear which one is meant. A phone that does
+    not answer, or an action that fails on it, is a RuntimeError.
+    """
+
+    def __init__(self, serial: str | None = None, adb: str = "adb", *, settle_s: float = 1.0, timeout_s: float = 20.0) -> None:
+        found = shutil.which(adb)
+        if found is None:
+            raise FileNotFoundError(f"there is no command {adb!r}; {_INSTALL}")
+        self.adb, self.settle_s, self.timeout_s = found, settle_s, timeout_s
+        self.serial = _choose(self._call("devices").decode(errors="replace"), serial)
+        self.lang = self._language()
+        self._seen: Image.Image | None = None
+
+    def screenshot(self) -> Image.Image:
+        """The screen as an RGB picture. RuntimeError when the phone gives none, as on screens that protect themselves."""
+        told = self._call("-s", self.serial, "exec-out", "screencap -p")
+        start = told.find(_PNG)  # phones with two displays write a warning first
+        if start < 0:
+            raise RuntimeError(f"phone {self.serial} gives no picture of its screen; is it off, or does the app forbid it?")
+        with Image.open(io.BytesIO(told[start:])) as picture:
+            self._seen = picture.convert("RGB")
+        return self._seen
+
+    def current_app(self) -> str:
+        """The app in front, by the name the public agent knows; "System Home" for every app that it does not know."""
+        for line in self._shell("dumpsys", "window").splitlines():
+            if "mCurrentFocus" in line or "mFocusedApp" in line:
+                for name in re.findall(r"([\w.]+)/", line):
+                    key = key_of(name, self.lang)
+                    if key is not None:
+                        return key
+        return HOME_SCREEN
+
+    def perform(self, action: Action) -> bool:
+        """Do one action. True when the screen, but for the status bar, is not what it was when it was last looked at.
+
+        `finish` and `Take_over` do nothing. ValueError for a text that the phone's keyboard cannot type.
+        """
+        if action.name in ("finish", "Take_over"):
+            return False
+        before = self._seen or self.screenshot()
+        self._do(action, before.size)
+        time.sleep(self.settle_s)
+        return differ(before, self.screenshot())
+
+    def _do(self, action: Action, size: tuple[int, int]) -> None:
+        match action:
+            case Action(name="Tap", element=(_, _) as point):
+                self._input("tap", *pixel(point, size))
+            case Action(name="Double Tap", element=(_, _) as point):
+                self._input("tap", *pixel(point, size))
+                self._input("tap", *pixel(point, size))
+            case Action(name="Long Press", element=(_, _) as point):
+                self._input("swipe", *pixel(point, size), *pixel(point, size), LONG_PRESS_MS)
+            case Action(name="Swipe", start=(_, _) as start, end=(_, _) as end):
+                self._swipe(pixel(start, size), pixel(end, size))
+            case Action(name="Type", text=str(text)):
+                self._type(text)
+            case Action(name="Launch", app=str(app)):
+                self._launch(app)
+            case Action(name="Wait", duration=str(duration)):
+                time.sleep(seconds(duration))
+            case Action(name="Back" | "Home"):
+                self._input("keyevent", f"KEYCODE_{action.name.upper()}")
+
+    def _swipe(self, start: Point, end: Point) -> None:
+        far = (start[0] - end[0]) ** 2 + (start[1] - end[1]) ** 2
+        self._input("swipe", *start, *end, max(1000, min(far // 1000, 2000)))  # slow enough to drag rather than to fling
+
+    def _type(self, text: str) -> None:
+        """Type into the field in front: in the place of what it holds, or after it where only the plain keyboard is there."""
+        if ADB_KEYBOARD not in self._shell("ime", "list", "-s").split():
+            self._type_plain(text)
+            return
+        usual = self._shell("settings", "get", "secure", "default_input_method").strip()
+        if usual != ADB_KEYBOARD:
+            self._shell("ime", "set", ADB_KEYBOARD)
+            time.sleep(self.settle_s)  # the keyboard hears nothing while it comes up
+        try:
+            self._shell("am", "broadcast", "-a", "ADB_CLEAR_TEXT")
+            if text:
+                self._shell("am", "broadcast", "-a", "ADB_INPUT_B64", "--es", "msg", base64.b64encode(text.encode()).decode())
+            time.sleep(self.settle_s)
+        finally:
+            if usual not in (ADB_KEYBOARD, "", "null"):
+                self._shell("ime", "set", usual)
+
+    def _type_plain(self, text: str) -> None:
+        if not (text.isascii() and text.isprintable()):
+            raise ValueError(f"the keyboard of phone {self.serial} cannot type {text[:40]!r}; install ADBKeyboard on the phone and "
+                             "enable it in its settings (https://github.com/senzhk/ADBKeyBoard)")  # fmt: skip
+        for part in re.split("(?<=%)(?=s)", text):  # %s is how `input text` is told of a space
+            if part:
+                self._input("text", part.replace(" ", "%s"))
+
+    def _launch(self, app: str) -> None:
+        """Start an app. One that is not known or not installed changes nothing, as on the simulated phone."""
+        for package in packages_to_try(app):
+            try:
+                if "aborted" not in self._shell("monkey", "-p", package, "-c", "android.intent.category.LAUNCHER", "1"):
+                    return
+            except RuntimeError as error:
+                if "aborted" not in str(error):
+                    raise
+
+    def _language(self) -> Lang:
+        locale = self._shell("getprop", "persist.sys.locale").strip() or self._shell("getprop", "ro.product.locale").strip()
+        return "zh" if locale.startswith("zh") else "en"
+
+    def _input(self, *words: str | int) -> None:
+        self._shell("input", *(str(word) for word in words))
+
+    def _shell(self, *words: str) -> str:
+        """What a command on the phone writes. adb hands the phone's shell one line, so every word is quoted for it."""
+        return self._call("-s", self.serial, "shell", shlex.join(words)).decode(errors="replace")
+
+    def _call(self, *arguments: str) -> bytes:
+        phone = f"phone {arguments[1]}" if arguments[0] == "-s" else "adb"
+        try:
+            done = subprocess.run(
+                [self.adb, *arguments], check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=self.timeout_s
+            )
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"{phone} did not answer within {self.timeout_s:g} s: {arguments[-1][:80]}") from None
+        if done.returncode:
+            said = (done.stderr or done.stdout).decode(errors="replace").strip()
+            raise RuntimeError(f"{phone} failed at {arguments[-1][:80]!r}: {said[:300]}")
+        return done.stdout
+
+
+def pixel(point: Point, size: tuple[int, int]) -> Point:
+    """The pixel that the public agent means by coordinates 0..999 of a screenshot of `size`.
+
+    >>> pixel((500, 999), (1080, 2400))
+    (540, 2397)
+    """
+    return int(point[0] / 1000 * size[0]), int(point[1] / 1000 * size[1])
+
+
+def seconds(duration: str) -> float:
+    """How long to wait; a second when no number is said, a minute at most.
+
+    >>> seconds("2 seconds"), seconds("a while")
+    (2.0, 1.0)
+    """
+    number = re.search(r"\d+(\.\d+)?", duration)
+    return min(float(number[0]), LONGEST_WAIT_S) if number else 1.0
+
+
+def differ(before: Image.Image, after: Image.Image) -> bool:
+    """Whether two pictures of the screen differ below the status bar."""
+    if before.size != after.size:
+        return True
+    below = (0, round(STATUS_BAR * before.height), before.width, before.height)
+    return ImageChops.difference(before.crop(below), after.crop(below)).getbbox() is not None
+
+
+def _choose(listed: str, wanted: str | None) -> str:
+    """The serial of the phone to use, from what `adb devices` writes."""
+    found = dict(line.split("\t", 1) for line in listed.splitlines() if "\t" in line)
+    if wanted is None and not found:
+        raise RuntimeError("no phone is connected; connect one with USB debugging switched on, and see what `adb devices` lists")
+    if wanted is None and len(found) > 1:
+        ready = [serial for serial, state in found.items() if state.startswith("device")]
+        if len(ready) != 1:
+            raise ValueError(f"{len(found)} phones are connected; name one of {', '.join(found)} as serial")
+        wanted = ready[0]
+    serial = wanted if wanted is not None else next(iter(found))
+    if serial not in found:
+        raise ValueError(f"phone {serial} is not connected; connected are {', '.join(found) or 'none'}")
+    state = found[serial].split()[0]
+    if state == "unauthorized":
+        raise RuntimeError(f"phone {serial} is unauthorized; unlock it and allow USB debugging from this computer")
+    if state != "device":
+        raise RuntimeError(f"phone {serial} is {state}; unplug it and plug it in again")
+    return serial

@@ -1,0 +1,132 @@
+"""What looks like the command `adb` with a phone behind it: a simulated one, kept in a folder.
+
+`install(folder)` writes the command; with the folder first on PATH, whatever drives Android phones through `adb` drives the
+simulated one. It answers what phone agents ask; to all else it says on stderr that it does not know it, and its status is 1.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autoglm_lab.phone.catalog import Lang
+
+# `adb version` and `adb devices` draw no screen: what does is imported where it is needed
+FOLDER = "AUTOGLM_PHONE_DIR"  # environment variable: where the phone is kept
+SERIAL = "autoglm-phone"
+MODEL = "autoglm_phone"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answer one call of adb, with the phone in the folder that AUTOGLM_PHONE_DIR names; 0, or 1 with a line on stderr."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        told = answer(given, Path(os.environ.get(FOLDER, ".")))
+        sys.stdout.buffer.write(told)
+        sys.stdout.buffer.flush()
+    except (OSError, ValueError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
+def answer(arguments: Sequence[str], folder: Path) -> bytes:
+    """What adb writes when it is called with these arguments. ValueError or OSError say why it writes nothing."""
+    serial, words = _serial(list(arguments))
+    if not words:
+        raise ValueError("adb: no command; this adb has a simulated phone behind it")
+    command, rest = words[0], words[1:]
+    there = (folder / "phone.json").is_file()
+    match command, rest:
+        case ("version", []):
+            return b"Android Debug Bridge version 1.0.41\nVersion of a simulated phone\n"
+        case ("start-server" | "kill-server", []):
+            return b""
+        case ("devices", [] | ["-l"]):
+            details = f" product:{MODEL} model:{MODEL} device:{MODEL} transport_id:1" if rest else ""
+            phones = f"{SERIAL}\tdevice{details}\n" if there else ""
+            return f"List of devices attached\n{phones}\n".encode()
+        case ("connect", [address]):
+            known = address in (SERIAL, f"{SERIAL}:5555")
+            return f"already connected to {address}\n".encode() if known else _no_network(address)
+        case ("disconnect", [] | [_]):
+            return b"disconnected everything\n"
+    if not there or serial not in (None, SERIAL):
+        raise ValueError(f"adb: device '{serial}' not found" if serial else "adb: no devices/emulators found")
+    match command, rest:
+        case ("get-state", []):
+            return b"device\n"
+        case ("get-serialno", []):
+            return f"{SERIAL}\n".encode()
+        case ("wait-for-device", []):
+            return b""
+        case ("pull", [source] | [source, _]):
+            return _pull(folder, source, Path(rest[1] if len(rest) == 2 else "."))
+        case ("shell" | "exec-out", [_, *_]):
+            from autoglm_lab.phone.adb_shell import shell
+
+            return shell(folder, " ".join(rest))  # as adb does it: the phone's shell is sent one line
+    raise ValueError(f"adb: unknown command {' '.join(words)}")
+
+
+def _serial(words: list[str]) -> tuple[str | None, list[str]]:
+    if words[:1] != ["-s"]:
+        return None, words
+    if len(words) < 2:
+        raise ValueError("adb: -s requires an argument")
+    return words[1], words[2:]
+
+
+def _no_network(address: str) -> bytes:
+    raise ValueError(f"failed to connect to '{address}': the simulated phone is {SERIAL}, and there without a network")
+
+
+def _pull(folder: Path, remote: str, local: Path) -> bytes:
+    from autoglm_lab.phone.adb_shell import stored
+
+    source = stored(folder, remote)
+    if not source.is_file():
+        raise ValueError(f"adb: error: failed to stat remote object '{remote}': No such file or directory")
+    target = local / posixpath.basename(remote) if local.is_dir() else local
+    try:
+        target.write_bytes(source.read_bytes())
+    except OSError as error:
+        raise ValueError(f"adb: error: cannot create '{target}': {error.strerror}") from None
+    return f"{remote}: 1 file pulled, 0 skipped.\n".encode()
+
+
+def install(folder: Path, *, seed: int = 7, size: tuple[int, int] | None = None, lang: Lang | None = None,
+            family: str | None = None, adb_keyboard: bool = True) -> Path:  # fmt: skip
+    """Write the command `adb` into `folder`, with a fresh phone behind it; its path.
+
+    The phone is kept in `folder/phone`; one that was there before is gone. `adb_keyboard` says whether the keyboard is installed
+    that types what it is sent. ValueError when there is no such phone, or when `folder` has another `adb`.
+    """
+    from autoglm_lab.phone.draw import DEFAULT_SIZE
+    from autoglm_lab.phone.kept import PLAIN_KEYBOARD, KeptPhone, made, write
+
+    script, home = folder / "adb", folder.resolve() / "phone"
+    if script.exists() and FOLDER.encode() not in script.read_bytes():
+        raise ValueError(f"{script} is another command, and is not written over; choose a folder of its own")
+    fresh = KeptPhone(made(seed, size=size or DEFAULT_SIZE, lang=lang, family=family))
+    if not adb_keyboard:
+        fresh.keyboards = (PLAIN_KEYBOARD,)
+    write(fresh, home)
+    shutil.rmtree(home / "storage", ignore_errors=True)
+    code = f"import sys; sys.path.append({str(Path(__file__).parents[2])!r})\n"  # a checkout that is not installed is found, too
+    code += "from autoglm_lab.phone.adb_front import main; sys.exit(main())"
+    command = f"exec {shlex.quote(sys.executable)} -P -c {shlex.quote(code)}"
+    script.write_text(f'#!/bin/sh\n{FOLDER}={shlex.quote(str(home))} {command} "$@"\n', "utf-8")
+    script.chmod(0o755)
+    return script
+
+
+if __name__ == "__main__":
+    sys.exit(main())

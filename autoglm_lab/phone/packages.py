@@ -1,0 +1,92 @@
+"""The Android packages of the apps: what `adb` calls an app, there and back.
+
+Most are those that the public phone agent starts for the names in the catalogue. It does not know two of our names, "Google Keep"
+and "学习通"; those apps have the packages under which they are published.
+"""
+
+from __future__ import annotations
+
+from autoglm_lab.phone.catalog import APPS, App, Lang, app, app_by_key
+
+# app id -> package behind the Chinese name, package behind the English name
+PACKAGES: dict[str, tuple[str, str]] = {
+    "settings": ("com.android.settings", "com.android.settings"),
+    "clock": ("com.android.deskclock", "com.android.deskclock"),
+    "wechat": ("com.tencent.mm", "com.tencent.mm"),
+    "chrome": ("com.android.chrome", "com.android.chrome"),
+    "contacts": ("com.android.contacts", "com.android.contacts"),
+    "files": ("com.android.fileexplorer", "com.android.fileexplorer"),
+    "mail": ("com.tencent.androidqqmail", "com.google.android.gm"),
+    "calendar": ("com.google.android.calendar", "com.google.android.calendar"),
+    "maps": ("com.autonavi.minimap", "com.google.android.apps.maps"),
+    "notes": ("com.google.android.keep", "com.google.android.keep"),
+    "drive": ("com.google.android.apps.docs", "com.google.android.apps.docs"),
+    "music": ("com.netease.cloudmusic", "code.name.monkey.retromusic"),
+    "video": ("com.tencent.qqlive", "org.videolan.vlc"),
+    "recorder": ("com.android.soundrecorder", "com.android.soundrecorder"),
+    "shop": ("com.taobao.taobao", "com.einnovation.temu"),
+    "weibo": ("com.sina.weibo", "com.twitter.android"),
+    "food": ("com.sankuai.meituan", "com.flauschcode.broccoli"),
+    "travel": ("ctrip.android.view", "com.booking"),
+    "learn": ("com.chaoxing.mobile", "com.duolingo"),
+    "news": ("com.ss.android.article.news", "com.reddit.frontpage"),
+}
+# what phones with Google's own apps have in the place of Android's plain ones
+GOOGLES: dict[str, str] = {
+    "clock": "com.google.android.deskclock",
+    "contacts": "com.google.android.contacts",
+    "files": "com.google.android.apps.nbu.files",
+}
+# of the names that the public agent has for a package it tells the first, which is not always the one in the catalogue
+TOLD: dict[str, str] = {
+    "AndroidSystemSettings": "Settings",
+    "gmail": "Gmail",
+    "GoogleCalendar": "Google Calendar",
+    "GoogleMaps": "Google Maps",
+    "temu": "Temu",
+    "Booking.com": "Booking",
+}
+LAUNCHER = "com.android.launcher3"  # the home screen
+ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"  # a keyboard that types what it is sent, in any script
+
+
+def package(app_id: str, lang: Lang) -> str:
+    """The package of an app on a phone in `lang`; KeyError if there is no such app."""
+    return PACKAGES[app_id][0 if lang == "zh" else 1]
+
+
+def packages_to_try(name: str) -> list[str]:
+    """The packages that may be meant by a name, the likeliest first; none when no app has it.
+
+    >>> packages_to_try("Gmail")
+    ['com.google.android.gm', 'com.tencent.androidqqmail']
+    """
+    wanted = app_by_key(name)
+    if wanted is None:
+        return []
+    chinese = name.casefold() in (wanted.key_zh.casefold(), wanted.zh.casefold())
+    both = PACKAGES[wanted.id][:: 1 if chinese else -1]
+    return list(dict.fromkeys([*both, *filter(None, [GOOGLES.get(wanted.id)])]))
+
+
+def app_of(name: str) -> App | None:
+    """The app whose package is `name`, or None."""
+    for candidate in APPS:
+        if name in PACKAGES[candidate.id] or name == GOOGLES.get(candidate.id):
+            return candidate
+    return None
+
+
+def key_of(name: str, lang: Lang) -> str | None:
+    """What the public agent calls the app whose package is `name`, on a phone in `lang`; None for a package not known here.
+
+    >>> key_of("com.google.android.gm", "zh"), key_of("com.tencent.mm", "en")
+    ('Gmail', 'WeChat')
+    """
+    found = app_of(name)
+    if found is None:
+        return None
+    chinese, english = PACKAGES[found.id]
+    if chinese != english and name in (chinese, english):  # the package says more than the language of the phone
+        lang = "zh" if name == chinese else "en"
+    return app(found.id).key(lang)
