@@ -22,8 +22,8 @@ from autoglm_lab.phone.tasks import recognise
 TASKS = (
     ("en", 7, "open Settings"),
     ("en", 3, "open Clock"),
-    ("en", 7, "turn on Bluetooth"),
-    ("en", 9, "turn off Dark mode"),
+    ("en", 8, "turn on Bluetooth"),
+    ("en", 10, "turn off Dark mode"),
     ("en", 7, "set an alarm for 7:30"),
     ("en", 4, "tell Mum see you tomorrow"),
     ("en", 7, "search Chrome for coffee"),
@@ -31,7 +31,7 @@ TASKS = (
     ("en", 5, "what is on this screen?"),
     ("zh", 7, "打开设置"),
     ("zh", 3, "打开微信"),
-    ("zh", 7, "打开蓝牙"),
+    ("zh", 10, "请开启蓝牙"),
     ("zh", 4, "给妈妈发消息说生日快乐"),
     ("zh", 7, "定一个08:00的闹钟"),
     ("zh", 7, "在浏览器搜索天气"),
@@ -56,8 +56,9 @@ def run(agent, url, lang, seed, task):
                               stdin=subprocess.DEVNULL)  # fmt: skip
         said = done.stdout.rpartition("\nResult: ")[2].strip()
         now = read(script.parent / "phone").phone.state
-    wish = recognise(task)
-    right = done.returncode == 0 and wish is not None and wish.done(made(seed, lang=lang).state, now, said)
+    wish, before = recognise(task), made(seed, lang=lang).state
+    assert wish is not None and not wish.done(before, before, ""), f"{task}: nothing would have to be done"
+    right = done.returncode == 0 and wish.done(before, now, said)
     took = round(time.perf_counter() - began, 1)
     return {"lang": lang, "task": task, "done": right, "said": said[-200:], "s": took, "printed": done.stdout + done.stderr}
 
