@@ -21,6 +21,7 @@ CHAPTERS = {
     "06": "qat",
     "07": "decoding",
     "08": "export",
+    "09": "serving",
     "10": "device",
 }
 
@@ -88,13 +89,17 @@ def same(a: Any, b: Any) -> bool:
         return sorted(a) == sorted(b) and all(same(a[k], b[k]) for k in a)
     if isinstance(a, str) or isinstance(b, str) or a is None or b is None:
         return bool(a == b) if isinstance(a, str) == isinstance(b, str) else False
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and not all(np.isscalar(v) for v in (*a, *b)):
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and not all(_number(v) for v in (*a, *b)):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     try:
         left, right = np.asarray(a, float), np.asarray(b, float)
     except (TypeError, ValueError):
         return False
     return left.shape == right.shape and bool(np.allclose(left, right, atol=1e-5, equal_nan=True))
+
+
+def _number(value: Any) -> bool:
+    return bool(np.isscalar(value)) and not isinstance(value, str)
 
 
 def _brief(value: Any) -> str:
