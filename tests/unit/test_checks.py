@@ -1,5 +1,6 @@
 """Exercise checks: the solution passes, every planted mistake gets the hint that helps, a stub is no failure and no success."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -21,6 +22,12 @@ def gate_of(q, a, w, b):
 
 def tap_text(x, y):
     return f'do(action="Tap", element=[{x},{y}])'
+
+
+def pieces_of(stream):
+    """What each event of a stream adds to the text."""
+    told = [json.loads(line[6:]) for line in stream.split("\n\n") if line.startswith("data: {")]
+    return [choice["delta"].get("content") or "" for event in told for choice in event["choices"]]
 
 
 def mixed(g, q, a):
@@ -173,6 +180,19 @@ PLANTED = {
         (lambda s: [a for a in range(len(s[0])) if s[0][a] != s[1][a]], "only later"),
         (lambda s: [s[0][a] for a in range(len(s[0])) if len({t[a] for t in s}) > 1], "numbers of the axes"),
         (lambda s: [a + 1 for a in range(len(s[0])) if len({t[a] for t in s}) > 1], "from zero"),
+    ],
+    "09.stream": [
+        (lambda s: ([d for d in pieces_of(s) if d] or [""])[-1], "what is new"),
+        (lambda s: " ".join(d for d in pieces_of(s) if d), "without a space"),
+        (lambda s: "\n".join(d for d in pieces_of(s) if d), "without a new line"),
+        (lambda s: "".join(pieces_of(s.replace("reasoning_content", "content"))), "thoughts as well"),
+    ],
+    "09.throughput": [
+        (lambda r, t, s, n, c: 1000 * n / (n * r + t * s), "over the cores"),
+        (lambda r, t, s, n, c: 1000 * n / (n * r / c + t * s * n), "not for each row"),
+        (lambda r, t, s, n, c: 1000 / (n * r / c + t * s), "single row"),
+        (lambda r, t, s, n, c: n / (n * r / c + t * s), "a thousand"),
+        (lambda r, t, s, n, c: 1000 * n / (r / c + t * s), "screen of its own"),
     ],
     "10.entropy": [
         (lambda c: sum(-n / c.size * np.log(n / c.size) for n in Counter(c.ravel().tolist()).values()), "base 2"),
