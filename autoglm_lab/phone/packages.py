@@ -42,9 +42,13 @@ TOLD: dict[str, str] = {
     "AndroidSystemSettings": "Settings",
     "gmail": "Gmail",
     "GoogleCalendar": "Google Calendar",
+    "GoogleKeep": "Google Keep",
     "GoogleMaps": "Google Maps",
     "temu": "Temu",
     "Booking.com": "Booking",
+    "GoogleClock": "Clock",
+    "GoogleContacts": "Contacts",
+    "GoogleFiles": "Files",
 }
 LAUNCHER = "com.android.launcher3"  # the home screen
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"  # a keyboard that types what it is sent, in any script

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import runpy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from autoglm_lab.phone.adb_front import SERIAL, answer, install
 from autoglm_lab.phone.catalog import APPS, named
 from autoglm_lab.phone.kept import PLAIN_KEYBOARD, KeptPhone, changing, made, read, write
 from autoglm_lab.phone.oracle import next_step
-from autoglm_lab.phone.packages import ADB_KEYBOARD, PACKAGES, TOLD, key_of, package
+from autoglm_lab.phone.packages import ADB_KEYBOARD, GOOGLES, PACKAGES, TOLD, key_of, package
 from autoglm_lab.phone.screens import find
 from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone
 from autoglm_lab.phone.tasks import recognise
@@ -355,8 +356,21 @@ def test_an_app_that_nobody_knows_is_the_home_screen(tmp_path):
     assert AdbPhone(adb=fake(tmp_path, body)).current_app() == HOME_SCREEN
 
 
+NO_AGENT = not os.environ.get("OPEN_AUTOGLM_DIR")
+
+
+@pytest.mark.skipif(NO_AGENT, reason="OPEN_AUTOGLM_DIR names no checkout of the public agent")
+def test_the_public_agent_tells_names_that_are_known():
+    names = runpy.run_path(os.path.join(os.environ["OPEN_AUTOGLM_DIR"], "phone_agent/config/apps.py"))["APP_PACKAGES"]
+    first = {name: told for told, name in reversed(names.items())}
+    keys = {key for app in APPS for key in (app.key_zh, app.key_en)}
+    for name in {*(name for both in PACKAGES.values() for name in both), *GOOGLES.values()} - {"com.chaoxing.mobile"}:
+        assert TOLD.get(first[name], first[name]) in keys
+    assert {key for key in keys if key not in names} == {"Google Keep", "学习通"}
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("OPEN_AUTOGLM_DIR"), reason="OPEN_AUTOGLM_DIR names no checkout of the public agent")
+@pytest.mark.skipif(NO_AGENT, reason="OPEN_AUTOGLM_DIR names no checkout of the public agent")
 def test_the_public_agent_opens_an_app():
     pytest.importorskip("openai")
     done = subprocess.run([sys.executable, "tests/beside/open_autoglm.py", "--only", "open Clock"], cwd=ROOT, capture_output=True,
