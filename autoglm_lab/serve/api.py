@@ -27,6 +27,7 @@ from autoglm_lab.serve.reading import read_request
 from autoglm_lab.serve.schema import ChatRequest, Completion, Refusal
 from autoglm_lab.serve.speech import Piece
 
+SIGNS = 100_000  # brackets and commas of a request: what it unpacks to may be fifty times as large as itself
 WATCH_S = 0.05  # between two looks whether a client that waits is still there
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (400, 401, 404, 408, 413, 415, 429, 503)}
 BODY = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ChatRequest"}}}}
@@ -361,6 +362,8 @@ class Body:
             raise ApiError(408, f"the request did not arrive within {patience_s:g} s") from None
         except ClientDisconnect:
             raise ApiError(408, "the client went away") from None
+        if sum(content.count(sign) for sign in (b"{", b"[", b",")) > SIGNS:
+            raise ApiError(413, "the request has too many values", code="request_too_large")
         try:
             return ChatRequest.model_validate_json(content)
         except ValidationError as error:

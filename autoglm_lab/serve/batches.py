@@ -152,7 +152,7 @@ class Batches:
             elif token == self.engine.bundle.end:
                 events = job.end("stop")
             else:
-                events = job.spell(self._speller.bytes[token])
+                events = job.spell(self._speller.bytes(token))
             told += [(job, event) for event in events]
             if late or job.speech.ended:
                 self._leave(at)

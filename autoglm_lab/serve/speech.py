@@ -28,9 +28,14 @@ class Speller:
     def __init__(self, tokenizer: Tokenizer) -> None:
         special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
         letters = _byte_letters()
-        self.bytes = [b""] * tokenizer.get_vocab_size()
-        for token, number in tokenizer.get_vocab().items():
-            self.bytes[number] = token.encode() if token in special else bytes(letters[letter] for letter in token)
+        self._bytes = {
+            number: token.encode() if token in special else bytes(letters[letter] for letter in token)
+            for token, number in tokenizer.get_vocab().items()
+        }
+
+    def bytes(self, token: int) -> bytes:
+        """What a token stands for: nothing where the model has more places than the vocabulary has tokens."""
+        return self._bytes.get(token, b"")
 
 
 def _byte_letters() -> dict[str, int]:
