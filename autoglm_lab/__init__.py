@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "OnnxEngine", "SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "connect", "load", "phone", "serve", "train",
-    "widgets",
+    "OnnxEngine", "SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "connect", "load", "phone", "serve",
+    "train", "widgets",
 ]  # fmt: skip
 
 # what is asked for first is loaded then: the package itself imports nothing
@@ -60,7 +60,10 @@ def load(folder: Path | str | None = None, *, grammar: bool = False) -> Any:
 
 
 def connect(url: str, *, api_key: str = "EMPTY", model: str | None = None) -> Any:
-    """The engine behind a server with OpenAI's interface: `autoglm-lab serve`, or vLLM with the real model. ValueError for no address."""
+    """The engine behind a server with OpenAI's interface: `autoglm-lab serve`, or vLLM with the real model.
+
+    ValueError for what is no address.
+    """
     from autoglm_lab.serve.remote import RemoteEngine
 
     return RemoteEngine(url, api_key=api_key, model=model)

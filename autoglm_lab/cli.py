@@ -397,9 +397,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> int:
     from autoglm_lab.measure.machine import fast_maths
-    from autoglm_lab.serve.load import loads, summary
+    from autoglm_lab.serve.load import loads, shared_step, summary
 
     found = summary(loads(options.bundle, clients=options.clients, answers=options.answers, rounds=options.rounds))
+    found["ratios"]["step_of_16_vs_16_steps"] = asdict(gain := shared_step(options.bundle))
     if options.json:
         print(json.dumps({**found, "cpu_flags": fast_maths(), "cores": os.cpu_count()}))
         return 0
@@ -407,7 +408,9 @@ def _load(options: argparse.Namespace) -> int:
     for name, rows in found["ways"].items():
         for row in rows:
             figures = (row[figure]["median"] for figure in ("answers_per_s", "tokens_per_s", "p50_ms", "p95_ms"))
-            print(f"{name:15}{row['clients']:8}" + "".join(f"{value:{width}.0f}" for value, width in zip(figures, (11, 10, 8, 8))))
+            told = (f"{value:{width}.0f}" for value, width in zip(figures, (11, 10, 8, 8), strict=True))
+            print(f"{name:15}{row['clients']:8}{''.join(told)}")
+    print(f"a step of 16 answers against 16 steps: {gain}")
     return 0
 
 
@@ -713,8 +716,8 @@ def _recipes(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
         return 0
-    for name, fields in found.items():
-        print(f"{name:12} " + ", ".join(f"{key} {value}" for key, value in fields.items() if key != "name"))
+    for name, facts in found.items():
+        print(f"{name:12} " + ", ".join(f"{key} {value}" for key, value in facts.items() if key != "name"))
     return 0
 
 

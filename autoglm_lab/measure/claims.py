@@ -120,7 +120,7 @@ class RaceClaim:
             if bundle == "whole"
             else f"autoglm-lab compress --recipe {bundle} --out small; autoglm-lab export --model small"
         )
-        once = " --one-call" if "one_call" in self.figure else ""
+        once = " --one-call" if "one_call" in self.figure else " --rows" if where == SERVER else ""
         reached = (self.least is None or spread["median"] >= self.least) and (self.most is None or spread["median"] <= self.most)
         return {
             "part": self.part, "report": bundle, "runtime": where or ORT, "claimed": self.claimed, "asked": asked,
@@ -140,7 +140,7 @@ def _known(value: float | None) -> float:
     return float(value)
 
 
-ORT = "ONNX Runtime"
+ORT, SERVER = "ONNX Runtime", "a server"
 CLAIMS = (
     Claim("B1", "sparse80", "80 % sparse, < 1 % loss, 1.5x faster", points=1),
     Claim("B2", "channels45", "60 % of channels, 1.2 % loss, 2.3x faster", points=1, macs=0.4),
@@ -192,6 +192,14 @@ PAGES = (
     RaceClaim("C4", "page_first_answer_s", most=3),
 )
 
+SERVED = (
+    RaceClaim("D4", "batches_vs_one_at_a_time_16", "85 -> 210 requests/s", least=3),
+    RaceClaim("D5", "threads_vs_one_at_a_time_16", "4 workers 220/s, 8 workers 305/s"),
+    RaceClaim("D4", "step_of_16_vs_16_steps"),
+    RaceClaim("D4", "answers_vs_transformers_serve_16", least=5),
+    RaceClaim("D4", "answers_vs_transformers_serve_1"),
+)
+
 
 def table() -> str:
     """`data/claims.csv` as the shipped reports give it; what has no report yet is said to be not measured."""
@@ -217,6 +225,11 @@ def table() -> str:
         found = json.loads(path.read_text("utf-8"))
         command = "python -m tests.browser.page_times bundle"
         writer.writerows(page.row(path.stem, found, "a browser", command) for page in PAGES)
+    for path in sorted((folder / "serve").glob("*.json")):
+        found = json.loads(path.read_text("utf-8"))
+        command = found.get("command", "")
+        writer.writerows(served.row(found.get("bundle", path.stem), found, SERVER, command)
+                         for served in SERVED if served.figure in found.get("ratios", {}))  # fmt: skip
     return text.getvalue()
 
 

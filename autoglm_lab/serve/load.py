@@ -15,10 +15,13 @@ from typing import Any
 
 import httpx2
 import numpy as np
+from onnxruntime import InferenceSession
 from tqdm.auto import tqdm
 
 from autoglm_lab.measure.bench import questions
 from autoglm_lab.measure.timing import Spread
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step, quiet
+from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.serve.remote import conversation
 
 # Ways to serve one bundle, as options of `autoglm-lab serve`. Without a number a machine's cores are shared out.
@@ -126,6 +129,28 @@ def loads(
                     bar.update()
     bar.close()
     return found
+
+
+def shared_step(folder: Path, rows: int = 16, runs: int = 25, threads: int | None = None) -> Spread:
+    """How many times longer as many single steps take as one step of `rows` answers, each of which sees a screen; in turns."""
+    engine = OnnxEngine(folder, threads=threads)
+    asked = engine.prepare(**next(one for one in questions(2) if "task" in one))
+    assert asked.states is not None
+    single = Step(engine.sessions["step"], asked.states, len(asked.ids) + rows)
+    single.scores(asked.ids)
+    batch = Rows(InferenceSession(str(engine.bundle.path("rows")), quiet(threads)), rows, engine.bundle.places)
+    for _ in range(rows):
+        batch.join(asked.states, single.cache, single.total)
+    ratios = []
+    for _ in range(runs + 1):
+        single.total = len(asked.ids)  # what was written is written over
+        began = time.perf_counter()
+        for _ in range(rows):
+            single.scores([10])
+        between = time.perf_counter()
+        batch.step([10] * rows)
+        ratios.append((between - began) / (time.perf_counter() - between))
+    return Spread.of(ratios[1:])
 
 
 def summary(found: Mapping[str, Sequence[Sequence[Load]]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from autoglm_lab.phone.packages import TOLD
 from autoglm_lab.runtime.engine import GREEDY
 from autoglm_lab.runtime.prompt import SPECIAL_TOKENS
 from autoglm_lab.runtime.sampling import Sampling
@@ -137,10 +138,11 @@ def _plain(words: str) -> str:
 
 
 def current_app(message: Message) -> str:
-    """The app in front, as phone agents write it; the home screen where they do not."""
+    """The app in front, by the name that the model knows; the home screen where phone agents do not say it."""
     _, screen = _halves(message)
     name = screen.get("current_app", HOME)
-    return name if isinstance(name, str) and 0 < len(name) <= 100 and not set(name) & set('"\n<>') else HOME
+    usual = isinstance(name, str) and 0 < len(name) <= 100 and not set(name) & set('"\n<>')
+    return TOLD.get(name, name) if usual else HOME
 
 
 def _halves(message: Message) -> tuple[str, dict[str, Any]]:
