@@ -277,16 +277,16 @@ async def _streamed(answer: Answer, request: Request) -> Response:
         raise
     finally:
         watching.cancel()
-    return Events(answer, _chunks(answer, events, first))
+    return Events(answer, _chunks(answer, events, first), first)
 
 
 class Events(StreamingResponse):
     """A stream of server-sent events. However it ends, nothing is computed for it any more."""
 
-    def __init__(self, answer: Answer, chunks: AsyncIterator[str]) -> None:
+    def __init__(self, answer: Answer, chunks: AsyncIterator[str], first: asyncio.Future[Any]) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(chunks, media_type="text/event-stream", headers=headers)
-        self.answer = answer
+        self.answer, self.first = answer, first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -294,6 +294,14 @@ class Events(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self.answer.give_up()
+            _drop(self.first)
+
+
+def _drop(coming: asyncio.Future[Any]) -> None:
+    """Nobody wants to know any more, nor whether it went wrong."""
+    coming.cancel()
+    if coming.done() and not coming.cancelled():
+        coming.exception()
 
 
 async def _chunks(answer: Answer, events: AsyncIterator[tuple[int, Event]], coming: asyncio.Future[Any]) -> AsyncIterator[str]:
@@ -334,7 +342,7 @@ async def _chunks(answer: Answer, events: AsyncIterator[tuple[int, Event]], comi
         yield f"data: {json.dumps(error.body, ensure_ascii=False)}\n\n"
     finally:
         answer.give_up()
-        coming.cancel()
+        _drop(coming)
 
 
 class Body:

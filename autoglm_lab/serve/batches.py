@@ -14,7 +14,7 @@ import onnxruntime
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step, quiet
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sampling import Picker
-from autoglm_lab.serve.jobs import TOO_LATE, FairQueue, Job, Post, Told, failure, put_directly, threads
+from autoglm_lab.serve.jobs import TOO_LATE, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.speech import Speller
 
@@ -118,7 +118,7 @@ class Batches:
                     scores = self._rows.step(tokens)
                     self._written = [row._replace(token=row.pick(scores[at])) for at, row in enumerate(self._written)]
             except Exception as error:  # all that were written together are told
-                told += [(row.job, failure(error)) for row in self._written]
+                told += [(row.job, breakdown(error)) for row in self._written]
                 for at in reversed(range(len(self._written))):
                     self._leave(at)
             if told:
@@ -132,11 +132,14 @@ class Batches:
             self._changed.wait_for(lambda: not self._company_comes(), timeout=max(0.0, until))
             while self._ready and len(self._written) < self._rows.most:
                 read = self._ready.popleft()
-                self._rows.join(read.states, read.step.cache, read.step.total)
-                self._written.append(Row(read.job, read.pick, read.token))
+                try:
+                    self._rows.join(read.states, read.step.cache, read.step.total)
+                    self._written.append(Row(read.job, read.pick, read.token))
+                except Exception as error:  # one that does not fit must not end the thread that writes for all others
+                    self.post([(read.job, breakdown(error))])
             self._changed.notify_all()
             self._stepped = time.monotonic()
-            return bool(self._written)
+            return bool(self._written or self._ready or self._reading)
 
     def _company_comes(self) -> bool:
         """Whether others will soon be read, and there is room for them."""

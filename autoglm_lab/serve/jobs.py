@@ -106,6 +106,11 @@ def failure(error: Exception) -> ApiError:
     if isinstance(error, ValueError):
         code = "context_length_exceeded" if "tokens" in str(error) and "fit" in str(error) else None
         return ApiError(400, str(error), param="messages", code=code)
+    return breakdown(error)
+
+
+def breakdown(error: Exception) -> ApiError:
+    """What a client is told of an error that was none of its own."""
     return ApiError(500, f"the engine failed ({type(error).__name__})", code="engine_failed")
 
 

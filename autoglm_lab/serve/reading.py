@@ -125,7 +125,7 @@ def _words(message: Message) -> str:
 def task_words(message: Message) -> str:
     r"""What a message of the user says besides what is on the screen.
 
-    >>> task_words(Message(role="user", content='open Chrome\\n\\n{"current_app": "System Home"}'))
+    >>> task_words(Message(role="user", content='open Chrome\n\n{"current_app": "System Home"}'))
     'open Chrome'
     """
     return _plain(_halves(message)[0])

@@ -57,8 +57,8 @@ def without_tools(cls):
     return cls
 
 
-for _, test in inspect.getmembers(integration_tests.ChatModelIntegrationTests, inspect.iscoroutinefunction):
-    pytest.mark.asyncio(loop_scope="module")(test)  # the clients are kept from test to test; the suite forbids overriding
+for _, coroutine in inspect.getmembers(integration_tests.ChatModelIntegrationTests, inspect.iscoroutinefunction):
+    pytest.mark.asyncio(loop_scope="module")(coroutine)  # the clients are kept from test to test; the suite forbids overriding
 
 
 class Whatever:
@@ -297,6 +297,8 @@ def test_clients_that_say_a_byte_now_and_then_keep_nobody_out_and_are_cut_off(ki
         for _ in range(60):  # more than there is room for
             links.append(connected(address))
             links[-1].sendall(start)
+            if start:
+                assert links[-1].recv(4096).startswith(b"HTTP/1.1 ")
         thread = threading.Thread(target=dripping, args=(links, drip, stop))
         thread.start()
         try:

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from autoglm_lab.export.bundle import digest
-from autoglm_lab.export.features import feature_graphs
 from autoglm_lab.export.graphs import OPSET, agent_graphs
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
@@ -28,7 +27,8 @@ def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
             if weight.ndim > 1:
                 weight *= 1 if "embed" in name else 25 if "layers" in name or "gated" in name else 4
     folder.mkdir(parents=True)
-    for name, content in (agent_graphs(model, rows=True) | feature_graphs()).items():
+    unused = dict.fromkeys(FEATURES, b"for other runtimes")
+    for name, content in (agent_graphs(model, rows=True) | unused).items():
         (folder / FILES[name]).write_bytes(content)
     (folder / TOKENIZER).write_bytes((data_dir() / "model" / "tokenizer.json").read_bytes())
     manifest = {
