@@ -164,6 +164,24 @@ widget
 """
 
 
+SERVER = """
+import time
+from autoglm_lab import widgets
+from autoglm_lab.runtime.engine import Answer, Stream
+from autoglm_lab.serve import running
+
+class Slow:
+    def answer(self, *_, **__):
+        time.sleep(0.03)
+        return Stream(iter(['do(action="Home")', Answer.read('do(action="Home")', 1, {})]), 9)
+
+house = running(Slow())
+url = house.__enter__()
+widget = widgets.server(url, clients=(1, 3), answers=12)
+widget
+"""
+
+
 @pytest.fixture
 def lab(notebook_page, server):
     """`lab(name, source)`: the page of a notebook with this one cell, run."""
@@ -486,14 +504,35 @@ def test_the_first_layer_that_differs_is_found_on_the_page(lab):
     assert lab.python("print(widget.shown, widget.tolerance)").strip() == "one weight changed 0.01"
 
 
+def test_a_server_is_loaded_on_the_page(lab):
+    lab = lab("server", SERVER)
+    root = lab.page.locator(".lab-server")
+    said = root.locator(".lab-said")
+    expect(said).to_have_text("1 client: not measured. 3 clients: not measured.")
+    guess = root.get_by_label("Your guess for 3 clients, answers a second")
+    guess.fill("90")
+    guess.press("Enter")
+    expect(said).to_contain_text("3 clients: not measured, guessed 90")
+    root.get_by_role("button", name="Load it").click()
+    expect(root.locator(".lab-live")).to_contain_text("tokens a second")
+    expect(said).to_have_text(re.compile(r"1 client: \d+ answers a second, .*3 clients: \d+ answers a second, guessed 90, .*"))
+    expect(root.locator("tbody tr").nth(1).locator("td").nth(1)).to_have_text(re.compile(r"^\d+$"))
+    assert len(root.locator(".lab-curve").first.get_attribute("d")) > 20, "the queue over time is drawn"
+    expect(guess).to_have_value("90")
+    guess.fill("-1")
+    guess.press("Enter")
+    expect(root.get_by_role("alert")).to_contain_text("0 or more")
+    assert lab.python("house.__exit__(None, None, None); print(len(widget.samples) > 3)").strip() == "True"
+
+
 def test_widgets_fit_narrow_windows_and_both_themes(lab):
-    sources = (PHONE, ATTENTION, GATES, TRAINING, SPARSITY, QUANTIZATION, PARETO, LATENCY, PARITY)
+    sources = (PHONE, ATTENTION, GATES, TRAINING, SPARSITY, QUANTIZATION, PARETO, LATENCY, PARITY, SERVER)
     lab = lab("looks", "\ndisplay(widget)\n".join(sources))
     for theme in ("light", "dark"):
         lab.theme(theme)
         for width in (1280, 480):
             lab.page.set_viewport_size({"width": width, "height": 3000})
-            for name in ("phone", "attention", "gates", "training", "sparsity", "quantization", "pareto", "latency", "parity"):
+            for name in ("phone", "attention", "gates", "training", "sparsity", "quantization", "pareto", "latency", "parity", "server"):
                 root = lab.page.locator(f".lab-{name}").first
                 root.scroll_into_view_if_needed()
                 wide, room = root.evaluate("e => [e.scrollWidth, e.clientWidth]")

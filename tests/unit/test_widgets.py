@@ -4,6 +4,7 @@ import base64
 import io
 import subprocess
 import sys
+import time
 import wave
 from pathlib import Path
 from types import SimpleNamespace
@@ -754,3 +755,35 @@ def test_a_page_shows_what_phones_have_told():
     assert widget.rows[0]["stages"] == {"image": 20, "decode": 1} and "Pixel: 21 ms" in widget.said
     assert widget.picture().size[0] > 300
     assert "asks for nothing known" in says(widget, kind="dance")
+
+
+class Slow:
+    """An engine whose answers take some milliseconds."""
+
+    def answer(self, *_, **__):
+        time.sleep(0.02)
+        return Stream(iter(['do(action="Home")', Answer.read('do(action="Home")', 1, {})]), 9)
+
+
+def test_a_server_is_guessed_and_loaded():
+    from autoglm_lab.serve import running
+
+    with running(Slow()) as url:
+        widget = widgets.server(url, clients=(1, 3), answers=9)
+        assert widget.said == "1 client: not measured. 3 clients: not measured."
+        assert says(widget, kind="guess", clients=3, answers=70) == "" and widget.shown["runs"][1]["guess"] == 70
+        assert says(widget, kind="load") == ""
+        one, three = widget.shown["runs"]
+        assert 1 < one["answers"] <= 50 and 1 < three["answers"] <= 50, "one at a time, 20 ms each"
+        assert three["p95"] > one["p95"] * 1.2, "three wait for each other"
+        assert one["rows"] <= 1 and len(widget.samples) > 3
+        assert "3 clients: " in widget.said and "guessed 70" in widget.said
+        image, words = bundle(widget)
+        assert image.size[0] > 300 and words == widget.said
+        assert "4 clients were not asked for; there are 1, 3" in says(widget, kind="load", clients=4)
+        assert "0 or more" in says(widget, kind="guess", clients=1, answers=-2)
+        assert "asks for nothing known" in says(widget, kind="dance")
+        with pytest.raises(ValueError, match="numbers from 1"):
+            widgets.server(url, clients=(0,))
+    with pytest.raises(ValueError, match="only an address"):
+        widgets.server("http://127.0.0.1:1/v1")
