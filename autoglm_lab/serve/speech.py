@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from tokenizers import Tokenizer
 
-from autoglm_lab.runtime.prompt import END, END_THINK, THINK
+from autoglm_lab.runtime.prompt import END, END_THINK
 
 Channel = Literal["reasoning", "content"]
 _ACTIONS = ("do(action=", "finish(message=")
@@ -109,8 +109,6 @@ class Speech:
     def finish(self) -> list[Piece]:
         """The answer ended by itself: what was held back."""
         held, self._held, self.ended = self._held, "", True
-        if self.channel == "reasoning":
-            held = held.replace(THINK, "")
         return [Piece(self.channel, held)] if held else []
 
     def _thought(self, text: str) -> tuple[str, str]:
@@ -123,8 +121,8 @@ class Speech:
             self.ended = True
             thought, rest = text[:at], ""
         else:
-            (thought, self._held), rest = _parted(text, (*self._stops, THINK, END_THINK)), ""
-        return thought.replace(THINK, ""), rest
+            (thought, self._held), rest = _parted(text, (*self._stops, END_THINK)), ""
+        return thought, rest
 
     def _content(self, text: str) -> str:
         """What of some text may be shown; it may end the answer."""
