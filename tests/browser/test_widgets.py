@@ -532,7 +532,18 @@ def test_widgets_fit_narrow_windows_and_both_themes(lab):
         lab.theme(theme)
         for width in (1280, 480):
             lab.page.set_viewport_size({"width": width, "height": 3000})
-            for name in ("phone", "attention", "gates", "training", "sparsity", "quantization", "pareto", "latency", "parity", "server"):
+            for name in (
+                "phone",
+                "attention",
+                "gates",
+                "training",
+                "sparsity",
+                "quantization",
+                "pareto",
+                "latency",
+                "parity",
+                "server",
+            ):
                 root = lab.page.locator(f".lab-{name}").first
                 root.scroll_into_view_if_needed()
                 wide, room = root.evaluate("e => [e.scrollWidth, e.clientWidth]")
