@@ -146,6 +146,7 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("--clients", type=_numbers, default=(1, 4, 16), metavar="N,...", help="how many ask at once (default 1,4,16)")
     load.add_argument("--answers", type=_positive, default=96, help="answers in each run (default 96)")
     load.add_argument("--rounds", type=_positive, default=3, help="runs of each, in turns (default 3)")
+    load.add_argument("--grid", action="store_true", help="instead: workers x threads, without batches")
     load.set_defaults(command=_load)
 
     device = commands.add_parser("device", help="write the folder that is copied to a device: a bundle and what runs it")
@@ -397,10 +398,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> int:
     from autoglm_lab.measure.machine import fast_maths
-    from autoglm_lab.serve.load import loads, shared_step, summary
+    from autoglm_lab.serve.load import GRID, WAYS, loads, shared_step, summary
 
-    found = summary(loads(options.bundle, clients=options.clients, answers=options.answers, rounds=options.rounds))
-    found["ratios"]["step_of_16_vs_16_steps"] = asdict(gain := shared_step(options.bundle))
+    ways = GRID if options.grid else WAYS
+    found = summary(loads(options.bundle, ways, clients=options.clients, answers=options.answers, rounds=options.rounds))
+    gain = shared_step(options.bundle)
+    found["ratios"]["step_of_16_vs_16_steps"] = asdict(gain)
     if options.json:
         print(json.dumps({**found, "cpu_flags": fast_maths(), "cores": os.cpu_count()}))
         return 0

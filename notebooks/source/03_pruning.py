@@ -383,6 +383,21 @@ print(
 # Up to the first token an agent looks, hears and reads: there multiply-accumulates count. Every token after it waits for the
 # decoder's weights to come from memory, and fewer of those went. A cut is chosen for one of the two: this one was chosen for
 # multiply-accumulates.
+#
+# `answers40` was chosen for answers. What losing a channel does to the loss is divided by what it saves of a **whole answer**: its
+# multiply-accumulates before the first token, and for each of six tokens after it the weights of the decoder once more, each of which
+# takes as long to come as some fifteen multiply-accumulates (`Recipe(answer=6)`). Fewer multiply-accumulates go, and more weights:
+
+# %%
+told = read_reports(data_dir() / "reports" / "onnx")
+for name in ("channels45", "answers40"):
+    cut = told[name]
+    print(f"{name}: {cut.success:.1%} right, gone {1 - cut.macs / dense.macs:.0%} of the MACs, {1 - cut.parameters / dense.parameters:.0%} of "
+          f"the weights; first token {cut.whole_first_token_ms / cut.first_token_ms:.2f} times faster, "
+          f"whole answer {cut.whole_ms / cut.answer_ms:.2f} times")  # fmt: skip
+
+# %% [markdown]
+# The first token comes later than with the other cut, the answer is whole sooner. The price list decides.
 
 # %% [markdown]
 # ## Exercise 1: the mask

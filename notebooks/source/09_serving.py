@@ -264,7 +264,12 @@ from autoglm_lab.checks.serving import throughput
 
 lengths, reading = (4, 9, 20, 50, 100, 200), sum(cost.values())
 gains = [throughput(reading, n, step_ms[-1], 16, 2) / throughput(reading, n, step_ms[0], 1, 2) for n in lengths]
-lines("Sixteen clients against one, by the length of an answer", {"times as many answers": (lengths, gains)}, "tokens of an answer", "times")
+lines(
+    "Sixteen clients against one, by the length of an answer",
+    {"times as many answers": (lengths, gains)},
+    "tokens of an answer",
+    "times",
+)
 
 # %% [markdown]
 # That is why servers of large models, whose answers have hundreds of tokens, live by batching, and why a phone agent's server lives by how
@@ -283,15 +288,19 @@ from openai import APIStatusError
 
 def bomb(side):
     """A PNG of a few kilobytes that unpacks to side x side pixels."""
+
     def part(kind, content):
         return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
     head = side.to_bytes(4) * 2 + bytes([1, 0, 0, 0, 0])
     return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(bytes(1000))) + part(b"IEND", b"")
 
 
 def shown(address):
     """A message with one picture."""
-    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": address}}, {"type": "text", "text": "open Mail"}]}]
+    return [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": address}}, {"type": "text", "text": "open Mail"}]}
+    ]
 
 
 # %%

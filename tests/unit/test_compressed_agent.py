@@ -108,7 +108,10 @@ def test_named_recipes_are_recipes(capsys):
     assert main(["recipes", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["int4"]["bits"] == 4
     assert main(["compress", "--recipe", "tiny", "--out", "nowhere"]) == 2
-    assert "there is no recipe 'tiny'; there are channels45, channels60, fisher30, gradient30, int2" in capsys.readouterr().err
+    assert (
+        "there is no recipe 'tiny'; there are answers40, channels45, channels60, fisher30, gradient30, int2"
+        in capsys.readouterr().err
+    )
     assert main(["compress", "--recipe", "none.json", "--out", "nowhere"]) == 2
     assert "no recipe file 'none.json'" in capsys.readouterr().err
 

@@ -57,6 +57,15 @@ def test_a_missing_recipe_file_is_named(tmp_path):
         Recipe.read(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize(("given", "reason"), [
+    ({"answer": -1, "importance": "fisher"}, "answer is -1"), ({"answer": 6}, "ranked by 'fisher', not by 'l1'"),
+])  # fmt: skip
+def test_prices_of_answers_are_for_channels_ranked_by_fisher(given, reason):
+    with pytest.raises(ValueError, match=reason):
+        Recipe(channels=0.4, **given)
+    assert named("answers40").answer == 6
+
+
 def test_nothing_asked_nothing_done():
     model, example = make("Llama")
     made, report = apply(model, Recipe(), example, train=lambda *_: pytest.fail("there is nothing to recover from"))

@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from autoglm_lab.compress.files import load, save
 from autoglm_lab.compress.groups import Group, outputs, stained_attention, trace
 from autoglm_lab.compress.importance import below_threshold, fisher_importance, group_importance, weight_scores
-from autoglm_lab.compress.structured import Ledger, choose, masked, prune_structured, remove
+from autoglm_lab.compress.structured import READ, Ledger, answer_prices, choose, layer_macs, masked, prune_structured, remove
 from tests.unit.pruned_models import MODELS, ResNetLike, make
 
 
@@ -155,6 +155,23 @@ def test_fisher_importance_pays_for_what_is_saved_and_needs_a_loss():
     assert done.saved["macs"] == pytest.approx(0.4, rel=0.05)
     with pytest.raises(ValueError, match="needs a loss"):
         prune_structured(model, example, 0.4, importance="fisher")
+
+
+def test_prices_say_what_a_channel_is_worth():
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
+    example = {"input": torch.randn(16, 8)}
+    wanted = outputs(model, example)[0].detach() + 1
+    given = {"importance": "fisher", "loss": lambda m: F.mse_loss(outputs(m, example)[0], wanted)}
+    plain = prune_structured(model, example, 0.3, **given)
+    alike = prune_structured(model, example, 0.3, **given, prices={k: float(v) for k, v in layer_macs(model, example).items()})
+    assert plain.removed == alike.removed, "multiply-accumulates are the prices unless others are given"
+    dear = prune_structured(model, example, 0.3, **given, prices={"0": 1.0, "2": 1e6, "4": 1e6})
+    assert dear.model[2].out_features < plain.model[2].out_features, "what is dear goes first"
+    prices = answer_prices(model, example, 10, "2")
+    macs = layer_macs(model, example)
+    assert prices == {"0": macs["0"], "2": macs["2"], "4": macs["4"]}, "the layer itself is no part of its stack"
+    stacked = nn.Sequential(model)
+    assert answer_prices(stacked, example, 10, "0")["0.2"] == macs["2"] + 10 * READ * 32 * 32
 
 
 def test_fisher_importance_wants_a_row_for_each_example():
