@@ -381,7 +381,7 @@ def _serve(options: argparse.Namespace) -> int:
     from autoglm_lab.serve.server import NAME, check_address, scheduler, serve
 
     check_address(options.host, key)
-    from autoglm_lab.serve.api import Service
+    from autoglm_lab.serve.service import Service
 
     def made() -> Any:
         from autoglm_lab import load

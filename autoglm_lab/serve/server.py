@@ -18,10 +18,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from autoglm_lab.runtime.bundle import ROWS, is_bundle
 from autoglm_lab.runtime.engine import Engine
-from autoglm_lab.serve.api import Service, application
+from autoglm_lab.serve.api import application
 from autoglm_lab.serve.batches import Batches
 from autoglm_lab.serve.jobs import Scheduler
 from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.service import Service
 from autoglm_lab.serve.turns import Turns
 
 NAME = "autoglm-lab"  # of the model, unless it is given another: nothing that a client takes for one of OpenAI's
@@ -148,7 +149,7 @@ class Patient(H11Protocol):
     """HTTP/1.1 that does not wait for ever: who is not being answered has HEADERS_S to say what is wanted.
 
     When there are too many connections, the one that has waited longest makes room: clients that say a byte now and then do not
-    keep others out. Too many requests are refused further in (`api.Guard`), in the shape that clients read.
+    keep others out. Too many requests are refused further in (`guard.Guard`), in the shape that clients read.
     """
 
     HEADERS_S = 10.0

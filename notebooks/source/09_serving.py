@@ -254,6 +254,17 @@ for name, found in known["ways"].items():
               f"95 % within {row['p95_ms']['median']:5.0f} ms   failed: {row['failed']}")  # fmt: skip
 
 # %% [markdown]
+# And without batches, how should two cores be shared out? So many workers, each with so many threads, sixteen clients:
+
+# %%
+from autoglm_lab.widgets.charts import bars
+
+grid = {f"{name.replace('x', 'workers,')} threads each": found[0]["answers_per_s"]["median"] for name, found in known["grid"].items()}
+bars("Workers and threads", {"answers a second": grid}, "answers a second", digits=0)
+
+# %% [markdown]
+# More threads than cores only get in each other's way, and a second thread for one answer brings less than a second answer beside it.
+#
 # ## Reconcile
 #
 # Answers of this agent are short: some nine tokens. What gets cheaper in company is the smaller half of the work, and the larger half used

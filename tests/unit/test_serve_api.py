@@ -23,10 +23,11 @@ from starlette.testclient import TestClient
 import autoglm_lab as lab
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.serve import Limits, running
-from autoglm_lab.serve.api import Service, application
+from autoglm_lab.serve.api import application
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.media import open_picture
 from autoglm_lab.serve.server import listen
+from autoglm_lab.serve.service import Service
 from autoglm_lab.serve.turns import Turns
 from tests.unit.served import ACTION, Fake, asked, audio_part, data_url, image_part, picture, sound, text_part, user
 

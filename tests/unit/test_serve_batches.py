@@ -16,11 +16,11 @@ from filelock import FileLock
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step, quiet
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sampling import Sampling
-from autoglm_lab.serve.api import Service
 from autoglm_lab.serve.batches import Batches
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import Done, FairQueue, Job
 from autoglm_lab.serve.reading import Asking
+from autoglm_lab.serve.service import Service
 from autoglm_lab.serve.speech import Piece
 from autoglm_lab.serve.turns import Turns
 from tests.unit.tiny_agent import write_tiny_bundle

@@ -1,0 +1,215 @@
+"""The answers to one request: at once or piece by piece, and no longer than somebody waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from autoglm_lab.serve.errors import ApiError
+from autoglm_lab.serve.jobs import TOO_LATE, Done, Event, Job
+from autoglm_lab.serve.reading import read_request
+from autoglm_lab.serve.schema import ChatRequest
+from autoglm_lab.serve.service import Service
+from autoglm_lab.serve.speech import Piece
+
+WATCH_S = 0.05  # between two looks whether a client that waits is still there
+
+
+class Answer:
+    """One request's answers on their way: what they have in common, and how they are written as JSON."""
+
+    def __init__(self, service: Service, request: ChatRequest, client: str) -> None:
+        self.service, self.request = service, request
+        self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
+        self._deadline = time.monotonic() + service.limits.deadline_s
+        self.jobs = [Job(asking, _Numbered(number, self._events), client, self._deadline)
+                     for number, asking in enumerate(read_request(request, service.limits))]  # fmt: skip
+        self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
+        self.model = service.scheduler.name
+        self._thought = [False] * len(self.jobs)  # whether a thought stands before the action
+
+    async def events(self) -> AsyncIterator[tuple[int, Event]]:
+        """Everything that happens, with the number of the answer, until all have ended. ApiError for what went wrong."""
+        left = len(self.jobs)
+        while left:
+            try:  # an engine that hangs must not keep its clients
+                async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
+                    number, event = await self._events.get()
+            except TimeoutError:
+                raise TOO_LATE from None
+            if isinstance(event, ApiError):
+                raise event
+            if isinstance(event, Done):
+                left -= 1
+                self._measure(self.jobs[number], event)
+            yield number, event
+
+    def give_up(self) -> None:
+        """Nobody waits any more: what is not finished stops."""
+        for job in self.jobs:
+            job.cancelled = True
+
+    def shown(self, number: int, piece: Piece) -> dict[str, str]:
+        """A piece as fields of a message: a thought apart if that was asked for, otherwise before the action."""
+        if piece.channel == "reasoning" and self.request.return_reasoning:
+            return {"reasoning_content": piece.text, "reasoning": piece.text}
+        between = "\n" if piece.channel == "content" and self._thought[number] else ""
+        self._thought[number] = piece.channel == "reasoning"
+        return {"content": between + piece.text}
+
+    def usage(self, done: list[Done]) -> dict[str, Any]:
+        """Tokens that were read and written."""
+        read, written = done[0].prompt_tokens, sum(each.tokens for each in done)
+        thought = sum(each.thought_tokens for each in done)
+        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written,
+                "completion_tokens_details": {"reasoning_tokens": thought}}  # fmt: skip
+
+    def _measure(self, job: Job, done: Done) -> None:
+        metrics, now = self.service.metrics, time.monotonic()
+        metrics.read.inc(done.prompt_tokens)
+        metrics.written.inc(done.tokens)
+        metrics.whole.observe(now - job.began)
+        if job.first is not None:
+            metrics.first.observe(job.first - job.began)
+            if done.tokens > 1 and now > job.first:
+                metrics.speed.observe((done.tokens - 1) / (now - job.first))
+
+
+class _Numbered:
+    """A mailbox that says which answer an event belongs to."""
+
+    def __init__(self, number: int, merged: asyncio.Queue[tuple[int, Event]]) -> None:
+        self._number, self._merged = number, merged
+
+    def put_nowait(self, event: Event) -> None:
+        """Take one more."""
+        self._merged.put_nowait((self._number, event))
+
+
+async def whole(answer: Answer, request: Request) -> Response:
+    """All answers at once; they stop when the client goes away."""
+    messages: list[dict[str, Any]] = [{"role": "assistant", "content": ""} for _ in answer.jobs]
+    done: list[Done | None] = [None] * len(answer.jobs)
+
+    async def listen() -> None:
+        async for number, event in answer.events():
+            if isinstance(event, Done):
+                done[number] = event
+            elif isinstance(event, Piece):
+                for field, text in answer.shown(number, event).items():
+                    messages[number][field] = messages[number].get(field, "") + text
+
+    listening, watching = asyncio.ensure_future(listen()), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((listening, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not listening.done():
+            return Response(status_code=408)  # nobody reads it
+        listening.result()
+    finally:
+        answer.give_up()
+        for task in (listening, watching):
+            task.cancel()
+    ended = [each for each in done if each is not None]
+    choices = [{"index": number, "message": messages[number], "logprobs": None, "finish_reason": each.reason}
+               for number, each in enumerate(ended)]  # fmt: skip
+    return JSONResponse({"id": answer.id, "object": "chat.completion", "created": answer.created, "model": answer.model,
+                         "choices": choices, "usage": answer.usage(ended)})  # fmt: skip
+
+
+async def _gone(request: Request) -> None:
+    """Wait until the client has gone away."""
+    while not await request.is_disconnected():
+        await asyncio.sleep(WATCH_S)
+
+
+async def streamed(answer: Answer, request: Request) -> Response:
+    """Answers piece by piece. What is wrong with a request is found before the first piece, and is still a proper refusal."""
+    events = aiter(answer.events())
+    first: asyncio.Future[Any] = asyncio.ensure_future(anext(events))
+    watching = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((first, watching), timeout=answer.service.limits.keep_alive_s, return_when=asyncio.FIRST_COMPLETED)
+        if first.done():
+            first.result()
+        elif watching.done():
+            raise ApiError(408, "the client went away")
+    except BaseException:
+        answer.give_up()
+        first.cancel()
+        raise
+    finally:
+        watching.cancel()
+    return Events(answer, _chunks(answer, events, first), first)
+
+
+class Events(StreamingResponse):
+    """A stream of server-sent events. However it ends, nothing is computed for it any more."""
+
+    def __init__(self, answer: Answer, chunks: AsyncIterator[str], first: asyncio.Future[Any]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(chunks, media_type="text/event-stream", headers=headers)
+        self.answer, self.first = answer, first
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.answer.give_up()
+            _drop(self.first)
+
+
+def _drop(coming: asyncio.Future[Any]) -> None:
+    """Nobody wants to know any more, nor whether it went wrong."""
+    coming.cancel()
+    if coming.done() and not coming.cancelled():
+        coming.exception()
+
+
+async def _chunks(answer: Answer, events: AsyncIterator[tuple[int, Event]], coming: asyncio.Future[Any]) -> AsyncIterator[str]:
+    """Server-sent events: a chunk with the role, the pieces, the reason for the end, the usage if asked for, and [DONE]."""
+    usage = answer.request.stream_options is not None and answer.request.stream_options.include_usage
+    done: list[Done] = []
+
+    def chunk(choices: list[dict[str, Any]], **more: Any) -> str:
+        facts = {"id": answer.id, "object": "chat.completion.chunk", "created": answer.created, "model": answer.model}
+        body = {**facts, "choices": choices, **({"usage": None} if usage else {}), **more}
+        return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
+
+    def choice(number: int, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+        return {"index": number, "delta": delta, "logprobs": None, "finish_reason": reason}
+
+    try:
+        for number in range(len(answer.jobs)):
+            yield chunk([choice(number, {"role": "assistant"})])
+        while True:
+            await asyncio.wait((coming,), timeout=answer.service.limits.keep_alive_s)
+            if not coming.done():
+                yield ": still writing\n\n"
+                continue
+            try:
+                number, event = coming.result()
+            except StopAsyncIteration:
+                break
+            coming = asyncio.ensure_future(anext(events))
+            if isinstance(event, Done):
+                done.append(event)
+                yield chunk([choice(number, {}, event.reason)])
+            else:
+                yield chunk([choice(number, answer.shown(number, event))])
+        if usage:
+            yield chunk([], usage=answer.usage(done))
+        yield "data: [DONE]\n\n"
+    except ApiError as error:
+        yield f"data: {json.dumps(error.body, ensure_ascii=False)}\n\n"
+    finally:
+        answer.give_up()
+        _drop(coming)
