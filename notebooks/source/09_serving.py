@@ -21,6 +21,8 @@
 
 # %%
 import json
+import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,11 +30,11 @@ from pathlib import Path
 import numpy as np
 
 import autoglm_lab as lab
-from autoglm_lab.export.bundle import bundle
 
 room = tempfile.TemporaryDirectory()
 folder = Path(room.name)
-bundle(lab.load(), folder / "whole", rows=True)
+command = ["export", "--rows", "--out", str(folder / "whole")]  # a process of its own: a server needs no PyTorch, and nor does this notebook
+subprocess.run([sys.executable, "-m", "autoglm_lab.cli", *command], check=True, capture_output=True)
 {path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted((folder / "whole").glob("*.onnx"))}
 
 # %% [markdown]
@@ -145,7 +147,7 @@ import onnxruntime
 from autoglm_lab.runtime.onnx_engine import Step, quiet
 from autoglm_lab.runtime.rows import Rows
 
-engine = lab.load(folder / "whole")
+engine = lab.OnnxEngine(folder / "whole", threads=1)
 prepared = engine.prepare("open Settings", screen)
 read = Step(engine.sessions["step"], prepared.states, room=len(prepared.ids))
 read.scores(prepared.ids)
@@ -171,6 +173,7 @@ lines("A step for several answers", {"ms a step": (counts, step_ms), "ms a step,
 
 # %%
 print(f"sixteen in a step: {16 * step_ms[0] / step_ms[-1]:.1f} times the tokens of one at a time")
+del rows  # its memory is wanted below
 
 # %% [markdown]
 # Not sixteen times: each answer brings its own picture, whose keys and values are read again in every step, and arithmetic grows with the
@@ -185,14 +188,13 @@ from PIL import Image
 
 from autoglm_lab.measure.timing import paired
 
-single = lab.OnnxEngine(folder / "whole", threads=1)
 png = base64.b64decode(flat["image"])
 
 
 def read_prompt():
     """Everything up to the first token."""
-    one = single.prepare("open Settings", screen)
-    return Step(single.sessions["step"], one.states, room=len(one.ids)).scores(one.ids)
+    one = engine.prepare("open Settings", screen)
+    return Step(engine.sessions["step"], one.states, room=len(one.ids)).scores(one.ids)
 
 
 alone = {"unpack": lambda: Image.open(io.BytesIO(png)).load(), "see and read": read_prompt}
@@ -381,8 +383,6 @@ print(f"{rate.rate:.0%} of {rate.n} tasks done, 95 % interval {rate.ci95[0]:.0%}
 # it stands a simulated phone. `AdbPhone` is the other side, and would drive a real phone just as well.
 
 # %%
-import subprocess
-
 from autoglm_lab.phone.adb import AdbPhone
 from autoglm_lab.phone.adb_front import install
 
