@@ -56,7 +56,7 @@ my_guess = 240
 # %%
 from autoglm_lab.serve import running
 
-house = ExitStack()  # what is entered here is left when the notebook ends
+house = ExitStack()  # what is entered here is left when the kernel ends, or with house.close()
 url = house.enter_context(running(folder / "whole"))
 print("a server is running, and its address ends in", url[-3:])
 
@@ -445,15 +445,12 @@ def answers_per_second(read_ms, tokens, step_ms, rows, cores):
 # %%
 lab.check("09.throughput", answers_per_second)
 
-# %%
-house.close()
-room.cleanup()
-
 # %% [markdown]
 # ## What was simulated, what was real
 #
 # The server, its batches, clients, refusals and times are real, and the same code runs as `autoglm-lab serve`. The load came from this very
-# machine, which therefore paid for both sides. The phones are simulated, also the one behind `adb`; an Android phone was not part of it.
+# machine, which therefore paid for both sides. The phones are simulated, also the one behind `adb`; an Android phone was not part of it. The
+# server and its folders go when this notebook's kernel is shut down.
 #
 # ## To take away
 #

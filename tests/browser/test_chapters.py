@@ -106,6 +106,36 @@ def test_an_agent_is_chosen_on_the_plane(notebook_page):
         assert apart, f"{one} and {other} lie over each other in a narrow window"
 
 
+def test_a_server_is_loaded_and_an_agent_works_over_http(open_notebook):
+    lab = open_notebook("09_serving")
+    lab.run_all()
+    lab.assert_clean()
+    root = opened(lab, "server")
+    said = root.locator(".lab-said")
+    before = said.inner_text()
+    guess = root.get_by_label("Your guess for 16 clients, answers a second")
+    guess.fill("33")
+    guess.press("Enter")
+    expect(said).to_contain_text("guessed 33")
+    root.get_by_role("button", name="Load it").click()
+    expect(root.get_by_role("button", name="Load it")).to_be_enabled(timeout=90_000)
+    assert said.inner_text() != before.replace("guessed 240", "guessed 33")
+    plot = root.locator(".lab-plot svg").bounding_box()
+    assert plot["width"] > 0.9 * root.bounding_box()["width"], "whatever other widgets are on the page"
+    lab.screenshot("chapter-09-light", of=root)
+
+    phone = opened(lab, "phone")
+    phone.get_by_label("Command", exact=True).fill("open Settings")
+    phone.get_by_role("button", name="Run", exact=True).click()
+    expect(phone.locator(".lab-app")).to_have_text("Settings", timeout=60_000)
+    lab.screenshot("chapter-09-phone-light", of=phone)
+    lab.theme("dark")
+    lab.screenshot("chapter-09-dark", of=root)
+    lab.page.set_viewport_size({"width": 520, "height": 1600})
+    lab.screenshot("chapter-09-narrow", of=root)
+    lab.assert_clean()
+
+
 def test_the_agent_answers_on_a_page_in_the_notebook(open_notebook):
     lab = open_notebook("10_on_device")
     lab.also.append("http://127.0.0.1:")  # the page has a server and a port of its own
