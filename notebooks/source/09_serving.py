@@ -33,7 +33,12 @@ import autoglm_lab as lab
 
 room = tempfile.TemporaryDirectory()
 folder = Path(room.name)
-command = ["export", "--rows", "--out", str(folder / "whole")]  # a process of its own: a server needs no PyTorch, and nor does this notebook
+command = [
+    "export",
+    "--rows",
+    "--out",
+    str(folder / "whole"),
+]  # a process of its own: a server needs no PyTorch, and nor does this notebook
 subprocess.run([sys.executable, "-m", "autoglm_lab.cli", *command], check=True, capture_output=True)
 {path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted((folder / "whole").glob("*.onnx"))}
 
@@ -261,7 +266,9 @@ for name, found in known["ways"].items():
 # %%
 from autoglm_lab.widgets.charts import bars
 
-grid = {f"{name.replace('x', 'workers,')} threads each": found[0]["answers_per_s"]["median"] for name, found in known["grid"].items()}
+grid = {
+    f"{name.replace('x', 'workers,')} threads each": found[0]["answers_per_s"]["median"] for name, found in known["grid"].items()
+}
 bars("Workers and threads", {"answers a second": grid}, "answers a second", digits=0)
 
 # %% [markdown]

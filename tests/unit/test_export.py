@@ -350,7 +350,7 @@ def test_a_damaged_bundle_is_refused_in_one_sentence(whole, tmp_path):
 def test_integers_that_became_floats_are_noticed(agent, tmp_path, monkeypatch):
     made, _ = apply(agent.model, named("int8"), agent.example())
     floats = agent_graphs(agent.model)
-    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model: floats)
+    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model, **_: floats)
     with pytest.raises(ValueError, match=r"the files multiply 0 channels as integers, the layers of the model have \d+: some were"):
         bundle(TorchEngine(made, agent.processor), tmp_path / "b")
     assert not (tmp_path / "b").exists()
@@ -370,7 +370,7 @@ def test_bad_requests_are_refused_before_anything_runs(whole):
 
 def test_a_failed_export_leaves_the_old_bundle(agent, whole, tmp_path, monkeypatch):
     out = shutil.copytree(whole, tmp_path / "b")
-    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model: dict.fromkeys(("image", "audio", "step"), b"x"))
+    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model, **_: dict.fromkeys(("image", "audio", "step"), b"x"))
     monkeypatch.setattr("autoglm_lab.export.bundle._check_integers", lambda *_: None)
     monkeypatch.setattr("autoglm_lab.export.bundle.verify", lambda *_: {})
     monkeypatch.setattr("autoglm_lab.export.bundle.digest", lambda path: 1 / 0)
@@ -496,7 +496,7 @@ def test_a_graph_that_computes_something_else_is_not_written(agent, whole, tmp_p
         other.audio_encoder.blocks[0].up.weight.fill_(float("nan"))
     with pytest.raises(ValueError, match="the audio graph is nan% away"):
         verify(other, graphs)
-    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model: graphs)
+    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda model, **_: graphs)
     with pytest.raises(ValueError, match="away from the model"):
         bundle(TorchEngine(other, agent.processor), tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()

@@ -35,7 +35,7 @@ def test_json_and_back(channels, rank, sparsity, bits, group_size, name):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{", "no JSON: .* line 1"), ("[]", "JSON object, not list"), ('{"bit": 4}', "no field 'bit'; there are bits"),
+        ("{", "no JSON: .* line 1"), ("[]", "JSON object, not list"), ('{"bit": 4}', "no field 'bit'; there are answer, bits"),
         ('{"bits": "four"}', "bits is 'four'"), ('{"bits": true}', "bits is True"), ('{"channels": 1.0}', "channels is 1.0"),
         ('{"bits": 9}', "bits is 9"), ('{"multiple": 0}', "multiple is 0"),
         ('{"group_size": 1}', "at least two"), ('{"importance": "luck"}', "importance is 'luck'"),
