@@ -33,12 +33,8 @@ import autoglm_lab as lab
 
 room = tempfile.TemporaryDirectory()
 folder = Path(room.name)
-command = [
-    "export",
-    "--rows",
-    "--out",
-    str(folder / "whole"),
-]  # a process of its own: a server needs no PyTorch, and nor does this notebook
+# in a process of its own: a server needs no PyTorch, and nor does this notebook
+command = ["export", "--rows", "--out", str(folder / "whole")]
 subprocess.run([sys.executable, "-m", "autoglm_lab.cli", *command], check=True, capture_output=True)
 {path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted((folder / "whole").glob("*.onnx"))}
 
