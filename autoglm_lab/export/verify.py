@@ -15,7 +15,7 @@ from autoglm_lab.compress.quantization import PackedLinear
 from autoglm_lab.export.graphs import flat_memories
 from autoglm_lab.export.parity import distance
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
-from autoglm_lab.runtime.onnx_engine import Step
+from autoglm_lab.runtime.onnx_engine import Step, quiet
 from autoglm_lab.runtime.rows import Rows
 
 FLOATS, INTEGERS = 1e-3, 0.25  # kernels that round their inputs to 8 bits give other sums than PyTorch
@@ -52,7 +52,7 @@ def _cases(
 ) -> Iterator[Case]:
     rng = torch.Generator().manual_seed(0)
     session = {
-        name: onnxruntime.InferenceSession(graph, _quiet(), providers=["CPUExecutionProvider"]) for name, graph in graphs.items()
+        name: onnxruntime.InferenceSession(graph, quiet(), providers=["CPUExecutionProvider"]) for name, graph in graphs.items()
     }
     side = model.config.image_size
     for pixels in map(torch.from_numpy, pictures or [torch.rand(1, 3, side, side, generator=rng).numpy()]):
@@ -124,9 +124,3 @@ def _remembered(
     states = {f"{m}_{kind}_{place}": getattr(layer[m], kind).numpy() for place, layer in enumerate(memories)
               for m in ("image", "audio") for kind in ("key", "value")}  # fmt: skip
     return memories, {"present": present, **states}
-
-
-def _quiet() -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return options

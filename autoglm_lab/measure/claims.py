@@ -144,7 +144,7 @@ ORT, SERVER = "ONNX Runtime", "a server"
 CLAIMS = (
     Claim("B1", "sparse80", "80 % sparse, < 1 % loss, 1.5x faster", points=1),
     Claim("B2", "channels45", "60 % of channels, 1.2 % loss, 2.3x faster", points=1, macs=0.4),
-    Claim("B2", "channels45", points=1, macs=0.4, runtime=ORT),
+    Claim("B2", "channels45", points=1, macs=0.4, faster=1.4, runtime=ORT),
     Claim("B2", "answers40", points=1, macs=0.4, faster=1.4, runtime=ORT),
     Claim("B2", "channels60"),
     Claim("B3", "gradient30", "-30 % compute, < 1.5 % loss", points=1.5, macs=0.3),

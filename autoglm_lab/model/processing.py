@@ -12,7 +12,7 @@ import torch
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
-from autoglm_lab.runtime.prompt import MAX_TOKENS, write_prompt
+from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, write_prompt
 
 
 class PhoneGLMProcessor(ProcessorMixin):
@@ -66,7 +66,7 @@ class PhoneGLMProcessor(ProcessorMixin):
             )
         encoded = self.tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
         if encoded["input_ids"].shape[1] > MAX_TOKENS:
-            raise ValueError(f"the request has {encoded['input_ids'].shape[1]} tokens; at most {MAX_TOKENS} fit")
+            raise TooLongError(encoded["input_ids"].shape[1])
         features = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
         return BatchFeature(features | _image_tensors(pictures) | _audio_tensors(sounds, sampling_rate))
 

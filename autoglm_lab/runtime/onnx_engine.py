@@ -16,7 +16,7 @@ from autoglm_lab.runtime.bundle import GRAPHS, TOKENIZER, Bundle
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
 from autoglm_lab.runtime.grammar import Grammar, State
-from autoglm_lab.runtime.prompt import MAX_TOKENS, write_prompt
+from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, write_prompt
 from autoglm_lab.runtime.sampling import Sampling
 
 States = dict[str, NDArray[np.float32]]
@@ -116,7 +116,7 @@ class OnnxEngine:
         prompt = write_prompt(task, current_app, last, image=image is not None, audio=audio is not None, think=think)
         ids = self.tokenizer.encode(prompt, add_special_tokens=False).ids
         if len(ids) > MAX_TOKENS:
-            raise ValueError(f"the request has {len(ids)} tokens; at most {MAX_TOKENS} fit")
+            raise TooLongError(len(ids))
         if len(ids) + max_new_tokens > self.bundle.places:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; after this request at most {self.bundle.places - len(ids)} fit")
         state = None if self.grammar is None else self.grammar.start(think=think)

@@ -35,11 +35,18 @@ def write_answer(thinking: str, action: str, *, think: bool = False) -> str:
 MAX_TOKENS = 512
 
 
+class TooLongError(ValueError):
+    """A request has more tokens than the model reads."""
+
+    def __init__(self, count: int, what: str = "request") -> None:
+        super().__init__(f"the {what} has {count} tokens; at most {MAX_TOKENS} fit")
+
+
 def check_length(task: str, model_folder: Path) -> None:
-    """ValueError when a task does not fit into the model's 512 tokens. Fast: only the tokenizer is read."""
+    """TooLongError when a task does not fit into the model's 512 tokens. Fast: only the tokenizer is read."""
     path = model_folder / "tokenizer.json"
     if not path.exists():
         raise FileNotFoundError(f"{model_folder.name} holds no tokenizer.json; give a folder written by save_pretrained")
     count = len(Tokenizer.from_file(str(path)).encode(write_prompt(task, "System Home"), add_special_tokens=False))
     if count > MAX_TOKENS:
-        raise ValueError(f"the task has {count} tokens; at most {MAX_TOKENS} fit")
+        raise TooLongError(count, "task")

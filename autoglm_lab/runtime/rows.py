@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-COVERED = -1e4  # what a place that holds nothing adds to its score
+from autoglm_lab.runtime.host import COVERED
+
 Floats = NDArray[np.float32]
 
 

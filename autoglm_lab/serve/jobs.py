@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from autoglm_lab.runtime.prompt import TooLongError
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.reading import Asking
@@ -104,7 +105,7 @@ def failure(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ValueError):
-        code = "context_length_exceeded" if "tokens" in str(error) and "fit" in str(error) else None
+        code = "context_length_exceeded" if isinstance(error, TooLongError) else None
         return ApiError(400, str(error), param="messages", code=code)
     return breakdown(error)
 

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -203,8 +204,6 @@ def _server(service: Service) -> uvicorn.Server:
 
 
 def _wait(server: uvicorn.Server, thread: threading.Thread) -> None:
-    import time
-
     until = time.monotonic() + START_S
     while not server.started:
         if not thread.is_alive() or time.monotonic() > until:

@@ -385,10 +385,14 @@ print(
 # multiply-accumulates.
 #
 # `answers40` was chosen for answers. What losing a channel does to the loss is divided by what it saves of a **whole answer**: its
-# multiply-accumulates before the first token, and for each of six tokens after it the weights of the decoder once more, each of which
-# takes as long to come as some fifteen multiply-accumulates (`Recipe(answer=6)`). Fewer multiply-accumulates go, and more weights:
+# multiply-accumulates before the first token, and for each of some tokens after it (`Recipe(answer=...)`) the weights of the decoder once
+# more. A weight takes as long to come from memory as many multiply-accumulates. Fewer multiply-accumulates go, and more weights:
 
 # %%
+from autoglm_lab.compress.recipe import named
+from autoglm_lab.compress.structured import READ
+
+print(f"priced for {named('answers40').answer} tokens, each weight that they read as {READ} multiply-accumulates")
 told = read_reports(data_dir() / "reports" / "onnx")
 for name in ("channels45", "answers40"):
     cut = told[name]

@@ -272,13 +272,23 @@ bars("Workers and threads", {"answers a second": grid}, "answers a second", digi
 #
 # ## Reconcile
 #
-# Answers of this agent are short: some nine tokens. What gets cheaper in company is the smaller half of the work, and the larger half used
-# both cores already when it was alone. With longer answers that turns around. Your formula from exercise 2, or the package's:
+# Only writing gets cheaper in company, and answers of this agent are short. If writing cost nothing at all, reading would still have to be
+# done, on the same two cores that an answer alone uses as well. How much could be gained at most, and how much with the steps measured above?
 
 # %%
 from autoglm_lab.checks.serving import throughput
 
-lengths, reading = (4, 9, 20, 50, 100, 200), sum(cost.values())
+reading, one_by_one = sum(cost.values()), known["ways"]["one at a time"][0]
+tokens = round(one_by_one["tokens_per_s"]["median"] / one_by_one["answers_per_s"]["median"])
+single = throughput(reading, tokens, step_ms[0], 1, 2)
+print(f"an answer has {tokens} tokens; {throughput(reading, tokens, step_ms[-1], 16, 2) / single:.1f} times as many answers in company, "
+      f"{throughput(reading, tokens, 0, 16, 2) / single:.1f} times if writing cost nothing")  # fmt: skip
+
+# %% [markdown]
+# With longer answers that turns around. By your formula from exercise 2, or the package's:
+
+# %%
+lengths = (4, 9, 20, 50, 100, 200)
 gains = [throughput(reading, n, step_ms[-1], 16, 2) / throughput(reading, n, step_ms[0], 1, 2) for n in lengths]
 lines(
     "Sixteen clients against one, by the length of an answer",
