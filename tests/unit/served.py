@@ -10,6 +10,7 @@ import soundfile
 from PIL import Image
 
 from autoglm_lab.runtime.engine import Answer, Stream
+from autoglm_lab.runtime.prompt import TooLongError
 
 ACTION = ["do(action=", '"Launch"', ', app="', "设置", '")', " and more"]
 THOUGHT = ["It ", "is 设", "置.", "</think>"]
@@ -27,7 +28,7 @@ class Fake:
         self.asked.append({"task": task, "image": image, "audio": audio, **given})
         time.sleep(self.before_s)
         if task == "too long":
-            raise ValueError("the request has 600 tokens; at most 512 fit")
+            raise TooLongError(600)
         return Stream(self._spoken(given), prompt_tokens=7)
 
     def _spoken(self, given):
