@@ -18,7 +18,7 @@ from torch.export import Dim
 
 from autoglm_lab.compress.layers import put
 from autoglm_lab.export.conditions import on_condition
-from autoglm_lab.export.integers import exportable
+from autoglm_lab.export.integers import exportable, rowwise
 from autoglm_lab.export.step import RowsGraph, StepGraph, with_quotients
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 
@@ -168,6 +168,7 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration, *, rows: bool = False)
         columns = nn.Parameter(written.embed_tokens.weight.detach().T.contiguous())
         put(written, "embed_tokens", TableEmbedding(columns))
         put(written, "lm_head", TableHead(columns))
+    put(written, "lm_head", rowwise(written.lm_head))  # scores of several tokens are asked for at once
     side, width = model.config.image_size, model.config.hidden_size
     with torch.no_grad():
         image = _named("image", flat_memories(model, "image", torch.randn(1, model.config.image_cells, width)))
@@ -177,8 +178,9 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration, *, rows: bool = False)
     states = {**image, **audio, **past}
     grows = {"image": "cells", "audio": "frames", "past": "room"}
     total = torch.tensor([5], dtype=torch.int32)
-    example = {"input_ids": torch.randint(10, 20, (1, 5)), "present": torch.ones(2), "total": total, **states}
-    dynamic = {"input_ids": {1: "tokens"}, **{name: {2: grows[name.split("_")[0]]} for name in states}}
+    example = {"input_ids": torch.randint(10, 20, (1, 5)), "present": torch.ones(2), "total": total, "places": torch.tensor([3, 4]),
+               **states}  # fmt: skip
+    dynamic = {"input_ids": {1: "tokens"}, "places": {0: "wanted"}, **{name: {2: grows[name.split("_")[0]]} for name in states}}
     outputs = ["scores", *(name.replace("past", "present") for name in past)]
     step = onnx_module(StepGraph(written), example, dynamic=dynamic, outputs=outputs)
     places = {"image": 0, "audio": 1}  # in `present`

@@ -19,10 +19,12 @@ def greedy_graph(step: bytes, end: int) -> bytes:
     model = onnx.load_from_string(step)
     graph = model.graph
     given = {value.name: value for value in graph.input}
-    if not {"input_ids", "present", "total"} <= set(given) or "scores" not in {value.name for value in graph.output}:
-        raise ValueError(f"the graph has inputs {', '.join(given)}; a step reads input_ids, present and total, and gives scores")
+    if not {"input_ids", "present", "total", "places"} <= set(given) or "scores" not in {value.name for value in graph.output}:
+        wanted = "a step reads input_ids, present, total and places, and gives scores"
+        raise ValueError(f"the graph has inputs {', '.join(given)}; {wanted}")
     cache = [name for name in given if name.startswith("past")]
     carried = ["input_ids", "total", *cache]
+    del given["places"]  # only what follows the last token is asked
 
     def value(name: str, kind: int, shape: list[int | str]) -> Any:
         return helper.make_tensor_value_info(name, kind, shape)
@@ -55,6 +57,7 @@ def greedy_graph(step: bytes, end: int) -> bytes:
     constants = [
         constant("one", TensorProto.INT32, [1], [1]), constant("end", TensorProto.INT64, [], [end]),
         constant("no_axes", TensorProto.INT64, [0], []), constant("true", TensorProto.BOOL, [], [True]),
+        constant("places", TensorProto.INT64, [1], [-1]),
     ]  # fmt: skip
     made = helper.make_graph(
         [loop], "answer", outer, [value("tokens", TensorProto.INT64, ["said"])], [*graph.initializer, *constants]

@@ -149,7 +149,14 @@ class Bytes(Stored):
     def product_of_ranges(self, x: Float[Tensor, "B T I"], low: Tensor, high: Tensor, limits: Any) -> Float[Tensor, "B T O"]:
         """The input is rounded to a range that is known beforehand."""
         scale, zero_point = affine(low, high, limits)
-        scale, zero = scale.reshape(()), zero_point.reshape(()).to(torch.uint8)
+        return self._rounded(x, scale.reshape(()), zero_point.reshape(()).to(torch.uint8))
+
+    def product_of_rows(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
+        """Each row is rounded to its own largest value, so that the rows beside it do not change what it gives."""
+        largest = x.abs().amax(-1, keepdim=True) + 1e-9
+        return self._rounded(x / largest, torch.tensor(1 / 127), torch.tensor(128, dtype=torch.uint8)) * largest
+
+    def _rounded(self, x: Float[Tensor, "B T I"], scale: Float[Tensor, ""], zero: UInt8[Tensor, ""]) -> Float[Tensor, "B T O"]:
         grid = node("QuantizeLinear", (x, scale, zero), torch.uint8, x.shape)
         seen = node("DequantizeLinear", (grid, scale, zero), torch.float32, x.shape)
         weight = node("DequantizeLinear", (self.codes, self.scale.float(), torch.zeros_like(self.codes[0])), torch.float32,
@@ -257,6 +264,26 @@ class WrittenLinear(nn.Module):
         made = copy.copy(self)
         made._modules = {**self._modules, "stored": self.stored.beside([other.stored for other in others])}
         return made
+
+
+class Rowwise(nn.Module):
+    """A linear layer with stored integers that rounds each row of its input by itself, where `inner` rounds all of them alike."""
+
+    def __init__(self, inner: WrittenLinear) -> None:
+        super().__init__()
+        assert isinstance(inner.stored, Bytes)
+        self.stored, self.bias = inner.stored, inner.bias
+
+    def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
+        """The product as the runtime will compute it."""
+        y = self.stored.product_of_rows(x)
+        return y if self.bias is None else y + self.bias
+
+
+def rowwise(layer: nn.Module) -> nn.Module:
+    """A layer that gives for each row what it would give for that row alone: itself, unless it rounds what it sees as it comes."""
+    shares = isinstance(layer, WrittenLinear) and layer.ranges is None and isinstance(layer.stored, Bytes)
+    return Rowwise(layer) if shares else layer  # type: ignore[arg-type]
 
 
 class Several(nn.Module):

@@ -83,16 +83,18 @@ class StepGraph(nn.Module):
         self.qkv = nn.ModuleList(beside([part.q_proj, part.k_proj, part.v_proj]) for part in attentions)  # type: ignore[list-item]
 
     def forward(
-        self, input_ids: Int[Tensor, "1 T"], present: Float[Tensor, " 2"], total: Int[Tensor, " 1"], *states: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Scores [1, V] of the token after the last, and the cache with the keys and values of the new ones.
+        self, input_ids: Int[Tensor, "1 T"], present: Float[Tensor, " 2"], total: Int[Tensor, " 1"], places: Int[Tensor, " K"],
+        *states: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """Scores [K, V] of the tokens after those at `places`, and the cache with the keys and values of the new ones.
 
         `present` says whether there is a picture and whether there is sound: `conditions.on_condition` reads it. `total` is how
-        many tokens there are with the new ones; `states` are the memories of the picture, those of the sound, and the cache, each
+        many tokens there are with the new ones. A place is counted among the new tokens, from the front or, below zero, from
+        behind: -1 asks what follows the last. `states` are the memories of the picture, those of the sound, and the cache, each
         layer by layer. The cache has room for more tokens than there are, so it can be written in place.
         """
         hidden, kept = self._read(input_ids, total - 1, total, states, dict.fromkeys(MODALITIES, ()))
-        return (self.model.lm_head(self.model.norm(hidden[:, -1:]))[:, 0], *kept)
+        return (self.model.lm_head(self.model.norm(hidden[:, places]))[0], *kept)
 
     def _read(
         self, input_ids: Int[Tensor, "B T"], past: Int[Tensor, " B"], longest: Int[Tensor, " 1"], states: tuple[Tensor, ...],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 GRAPHS = {"image": "image.onnx", "audio": "audio.onnx", "step": "step.onnx"}
 ONE_CALL = "answer.onnx"  # where it was asked for: the step inside a loop, a whole answer in one call

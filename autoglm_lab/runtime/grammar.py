@@ -1,12 +1,15 @@
-"""The action grammar over tokens: which may come next, and which has to.
+"""The action grammar over tokens: which may come next, which has to, and which usually does.
 
 Where only one token may follow, the model need not be asked: it is written down and read together with the next question.
-Willard and Louf (2023) compile a grammar to such an automaton; the jumps are described by Zheng et al. (2024, SGLang).
+Willard and Louf (2023) compile a grammar to such an automaton; the jumps are described by Zheng et al. (2024, SGLang). Where an
+answer is not held to the grammar it still says what will probably come: a draft, which the model reads and confirms in one pass
+(speculative decoding, Leviathan et al. 2023).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,9 +22,13 @@ from autoglm_lab.runtime.prompt import END, END_THINK, FRAGMENTS, SPECIAL_TOKENS
 
 # what stands for a number, and for any text
 NUMBER, TEXT = "#", "*"
+USUAL = 'do(action="Tap'  # how most answers begin
 POINT, QUOTED = f"[{NUMBER},{NUMBER}]", f'"{TEXT}"'
 # bytes below 32 as the byte-level alphabet writes them; a string may not hold them, nor a quote, nor begin an escape
 NO_TEXT = re.compile(r'["\\\u0100-\u011f]')
+
+
+Pick = Callable[[NDArray[np.float32]], int]  # a token, by the scores [V] of all
 
 
 @dataclass(eq=False)
@@ -32,6 +39,7 @@ class State:
     free: NDArray[np.bool_] | None = None  # [V] tokens of a text or a thought, which goes on with them
     last: bool = False
     least: int = 0  # tokens to the end, at least
+    usual: int | None = None  # the token that comes most often where several may
 
     @cached_property
     def _tokens(self) -> NDArray[np.int64]:
@@ -46,13 +54,40 @@ class State:
         """The only token that may come, if there is only one."""
         return next(iter(self.edges)) if len(self.edges) == 1 and self.free is None else None
 
+    def chooser(self, left: int) -> Pick:
+        """Picks tokens one after the other as `choose` does, from here on, in an answer that has room for `left` more."""
+        state = self
+
+        def pick(scores: NDArray[np.float32]) -> int:
+            nonlocal state, left
+            token = state.choose(scores, left)
+            state, left = state.after(token), left - 1
+            return token
+
+        return pick
+
+    def leads(self, token: int) -> State | None:
+        """Where a token leads, None for one that may not come."""
+        return self.edges.get(token, self if self.free is not None and self.free[token] else None)
+
     def after(self, token: int) -> State:
         """Where a token leads. ValueError for one that may not come."""
-        if token in self.edges:
-            return self.edges[token]
-        if self.free is None or not self.free[token]:
+        state = self.leads(token)
+        if state is None:
             raise ValueError(f"token {token} may not come here")
-        return self
+        return state
+
+    def draft(self, most: int) -> list[int]:
+        """Up to `most` tokens that have to come, or usually do, without the one that ends the answer."""
+        found: list[int] = []
+        state = self
+        while len(found) < most:
+            token = state.usual if state.forced is None else state.forced
+            if token is None or state.edges[token].last:
+                break
+            found.append(token)
+            state = state.edges[token]
+        return found
 
     def choose(self, scores: NDArray[np.float32], left: int) -> int:
         """The likeliest token among those that may come and still let the answer end with `left` tokens, this one included."""
@@ -84,6 +119,9 @@ class Grammar:
             self._add(f"finish({written})" if name == "finish" else f"do({written})", end)
         self.thinking = State({vocabulary[END_THINK]: self.action}, free=self._thought)
         _count(self.thinking)
+        state = self.action
+        for number in tokenizer.encode(USUAL, add_special_tokens=False).ids:
+            state.usual, state = number, state.edges[number]
 
     def start(self, *, think: bool) -> State:
         """Where an answer begins."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from autoglm_lab.runtime.bundle import GRAPHS, TOKENIZER, Bundle
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
-from autoglm_lab.runtime.grammar import Grammar, State
+from autoglm_lab.runtime.grammar import Grammar, Pick, State
 from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, write_prompt
 from autoglm_lab.runtime.sampling import Sampling
 
@@ -50,15 +50,16 @@ def quiet(threads: int | None = None) -> Any:
 class OnnxEngine:
     """Answers from a bundle, greedily; keys and values of what was seen, heard and said are kept for the whole answer.
 
-    With `grammar` only what the action grammar allows is written, so that every answer parses, and what it forces costs no
-    pass through the decoder of its own. With `one_call` the whole answer is one call of the runtime, and comes at once.
-    FileNotFoundError for a bundle that was exported without that graph, ValueError for both. With `profile`, a folder, the runtime
-    notes the time of every operator there (`measure.layers`).
+    What the action grammar expects next is read ahead and confirmed in the same pass (`speculate`): the answer is the one that
+    would have been written token by token, in fewer passes. With `grammar` only what that grammar allows is written, so that every
+    answer parses, and what it forces is not even asked. With `one_call` the whole answer is one call of the runtime, and comes at
+    once. FileNotFoundError for a bundle that was exported without that graph, ValueError for both. With `profile`, a folder, the
+    runtime notes the time of every operator there (`measure.layers`).
     """
 
     def __init__(
-        self, folder: Path | str, *, threads: int | None = None, grammar: bool = False, one_call: bool = False,
-        profile: Path | None = None,
+        self, folder: Path | str, *, threads: int | None = None, grammar: bool = False, speculate: bool = True,
+        one_call: bool = False, profile: Path | None = None,
     ) -> None:  # fmt: skip
         if grammar and one_call:
             raise ValueError("an answer in one call is picked by the graph; grammar picks token by token: give one of the two")
@@ -71,7 +72,8 @@ class OnnxEngine:
             for name in ("answer" if one_call else "step", *(name for name in GRAPHS if name != "step"))
         }
         self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
-        self.grammar = Grammar(self.tokenizer) if grammar else None
+        self.grammar = Grammar(self.tokenizer) if grammar or speculate else None
+        self.held, self.speculates = grammar, speculate
         # what there is before anything was seen or heard: one empty place
         self.nothing: States = {
             value.name: np.zeros([size if isinstance(size, int) else 1 for size in value.shape], np.float32)
@@ -108,7 +110,7 @@ class OnnxEngine:
         self, task: str, image: Any, audio: Any, current_app: str, last: str, think: bool, max_new_tokens: int, sampling: Sampling
     ) -> Asked:
         watch = Stopwatch()
-        if sampling != GREEDY and (self.grammar is not None or "answer" in self.sessions):
+        if sampling != GREEDY and (self.held or "answer" in self.sessions):
             raise ValueError("this engine picks the likeliest token that may come; sampling needs one without grammar and one_call")
         task = task.strip()
         if not task and audio is None:
@@ -120,7 +122,7 @@ class OnnxEngine:
         if len(ids) + max_new_tokens > self.bundle.places:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; after this request at most {self.bundle.places - len(ids)} fit")
         state = None if self.grammar is None else self.grammar.start(think=think)
-        if state is not None and max_new_tokens < state.least:
+        if self.held and state is not None and max_new_tokens < state.least:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; the shortest answer has {state.least} tokens")
         features: States = {}
         if image is not None:
@@ -162,19 +164,25 @@ class OnnxEngine:
             yield from said
             return
         step = Step(self.sessions["step"], states, room=len(ids) + max_new_tokens)
-        unread, pick = ids, asked.sampling.picker()
-        for left in range(max_new_tokens, 0, -1):
-            token = None if state is None else state.forced
-            if token is None:
-                scores, unread = step.scores(unread), []
-                token = pick(scores) if state is None else state.choose(scores, left)
-                watch.lap("decode" if left < max_new_tokens else "prefill")
-            if token == self.bundle.end:
-                break
-            if state is not None:
-                state = state.after(token)
-            unread = [*unread, token]
-            yield token
+        unread, pick, written = ids, asked.sampling.picker(), 0
+        while written < max_new_tokens:
+            left = max_new_tokens - written
+            if self.held and state is not None and state.forced is not None:
+                tokens = [state.forced]
+                unread = [*unread, *tokens]
+            else:
+                drafts = state.draft(left - 1) if self.speculates and state is not None else []
+                picks = state.chooser(left) if self.held and state is not None else pick
+                tokens = confirmed(step.read(unread, drafts), drafts, picks)
+                step.forget(1 + len(drafts) - len(tokens))
+                watch.lap("decode" if written else "prefill")
+                unread = tokens[-1:]
+            for token in tokens:
+                if token == self.bundle.end:
+                    return
+                state = None if state is None else state.leads(token)
+                written += 1
+                yield token
 
     def _in_one_call(self, ids: list[int], states: States, max_new_tokens: int) -> list[int]:
         """The tokens of an answer, without the one that ends it."""
@@ -188,6 +196,19 @@ class OnnxEngine:
         [said] = session.run(["tokens"], {**states, **empty, **asked, "max_new_tokens": np.array(max_new_tokens)})
         tokens: list[int] = said.tolist()
         return tokens[:-1] if tokens[-1] == self.bundle.end else tokens
+
+
+def confirmed(rows: NDArray[np.float32], drafts: Sequence[int], pick: Pick) -> list[int]:
+    """The tokens that are picked from scores [1 + drafts, V], up to the first that was not drafted.
+
+    Each of them is what would have been picked had the tokens been read one by one, by chance or not: a draft is only compared.
+    """
+    tokens: list[int] = []
+    for scores, draft in zip(rows, [*drafts, None], strict=True):
+        tokens.append(pick(scores))
+        if tokens[-1] != draft:
+            break
+    return tokens
 
 
 class Step:
@@ -206,23 +227,43 @@ class Step:
                 for bind, name in ((self._binding.bind_input, value.name),
                                    (self._binding.bind_output, value.name.replace("past", "present"))):  # fmt: skip
                     bind(name, "cpu", 0, np.float32, shape, buffer.ctypes.data)
-        places = next(value.shape[-1] for value in session.get_outputs() if value.name == "scores")
+        self._vocabulary = next(value.shape[-1] for value in session.get_outputs() if value.name == "scores")
         # bound once and changed in place: what is bound anew for each token costs a tenth of a step
         self._ids, self._total = np.zeros((1, 0), np.int64), np.zeros(1, np.int32)
-        self._scores: NDArray[np.float32] = np.zeros((1, places), np.float32)
+        self._scores: NDArray[np.float32] = np.zeros((0, self._vocabulary), np.float32)
         self._binding.bind_cpu_input("total", self._total)
-        self._binding.bind_output("scores", "cpu", 0, np.float32, [1, places], self._scores.ctypes.data)
 
     def scores(self, ids: list[int]) -> NDArray[np.float32]:
         """Scores [V] of the token after `ids`, which follow all that was given before. ValueError if they are none or too many."""
+        scores: NDArray[np.float32] = self.read(ids)[0]
+        return scores
+
+    def read(self, ids: list[int], drafts: Sequence[int] = ()) -> NDArray[np.float32]:
+        """Scores [1 + drafts, V] of the tokens after `ids` and after each of `drafts`, which are read as well, in one pass.
+
+        ValueError without `ids`, or when there is no room. `forget` takes back what turned out not to follow.
+        """
         if not ids:
             raise ValueError("there are no tokens to read; give one at least")
-        if self.total + len(ids) > self.room:
-            raise ValueError(f"there is room for {self.room} tokens; {self.total} are there, {len(ids)} more do not fit")
-        self.total += len(ids)
-        if len(ids) != self._ids.shape[1]:
-            self._ids = np.array([ids], np.int64)
+        new = [*ids, *drafts]
+        if self.total + len(new) > self.room:
+            raise ValueError(f"there is room for {self.room} tokens; {self.total} are there, {len(new)} more do not fit")
+        self.total += len(new)
+        if len(new) != self._ids.shape[1]:
+            self._ids = np.array([new], np.int64)
             self._binding.bind_cpu_input("input_ids", self._ids)
-        self._ids[0], self._total[0] = ids, self.total
+        wanted = len(drafts) + 1
+        if wanted != len(self._scores):
+            self._scores = np.zeros((wanted, self._vocabulary), np.float32)
+            self._binding.bind_cpu_input("places", np.arange(-wanted, 0))
+            self._binding.bind_output("scores", "cpu", 0, np.float32, [wanted, self._vocabulary], self._scores.ctypes.data)
+        self._ids[0], self._total[0] = new, self.total
         self._session.run_with_iobinding(self._binding)
-        return np.array(self._scores[0])
+        scores: NDArray[np.float32] = self._scores.copy()
+        return scores
+
+    def forget(self, count: int) -> None:
+        """As if the last `count` tokens had not been read. ValueError for more than there are."""
+        if not 0 <= count <= self.total:
+            raise ValueError(f"{count} tokens cannot be forgotten; {self.total} are there")
+        self.total -= count

@@ -7,14 +7,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import onnxruntime
 
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step, quiet
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step, confirmed, quiet
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sampling import Picker
-from autoglm_lab.serve.jobs import TOO_LATE, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads
+from autoglm_lab.serve.jobs import TOO_LATE, Event, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.speech import Speller
 
@@ -22,13 +22,13 @@ PATIENCE_S = 0.1
 
 
 class Read(NamedTuple):
-    """An answer that can be written: its prompt was read, its first token picked."""
+    """An answer that can be written: its prompt was read, its first tokens picked, of which the step has not read the last."""
 
     job: Job
     states: States
     step: Step
     pick: Picker
-    token: int
+    tokens: list[int]
 
 
 class Row(NamedTuple):
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
     job: Job
     pick: Picker
-    token: int
+    tokens: list[int]  # picked and not told yet; the batch has not read the last
 
 
 class Batches:
@@ -104,8 +104,12 @@ class Batches:
         asked = self.engine.prepare(**job.asking.opened())
         assert asked.states is not None
         job.prompt_tokens = len(asked.ids)
-        step, pick = Step(self.engine.sessions["step"], asked.states, room=len(asked.ids)), job.asking.sampling.picker()
-        return Read(job, asked.states, step, pick, pick(step.scores(asked.ids)))
+        drafts = [] if asked.state is None else asked.state.draft(asked.max_new_tokens - 1)
+        step = Step(self.engine.sessions["step"], asked.states, room=len(asked.ids) + len(drafts))
+        pick = job.asking.sampling.picker()
+        tokens = confirmed(step.read(asked.ids, drafts), drafts, pick)
+        step.forget(1 + len(drafts) - len(tokens))
+        return Read(job, asked.states, step, pick, tokens)
 
     def _write(self) -> None:
         """What the writer does: let answers in, write a token of each, let those out that have ended."""
@@ -116,7 +120,7 @@ class Batches:
                 if tokens:
                     self.metrics.batch.observe(len(tokens))
                     scores = self._rows.step(tokens)
-                    self._written = [row._replace(token=row.pick(scores[at])) for at, row in enumerate(self._written)]
+                    self._written = [row._replace(tokens=[row.pick(scores[at])]) for at, row in enumerate(self._written)]
             except Exception as error:  # all that were written together are told
                 told += [(row.job, breakdown(error)) for row in self._written]
                 for at in reversed(range(len(self._written))):
@@ -134,7 +138,7 @@ class Batches:
                 read = self._ready.popleft()
                 try:
                     self._rows.join(read.states, read.step.cache, read.step.total)
-                    self._written.append(Row(read.job, read.pick, read.token))
+                    self._written.append(Row(read.job, read.pick, read.tokens))
                 except Exception as error:  # one that does not fit must not end the thread that writes for all others
                     self.post([(read.job, breakdown(error))])
             self._changed.notify_all()
@@ -146,20 +150,19 @@ class Batches:
         return self._busy > 0 and len(self._written) + len(self._ready) < self._rows.most
 
     def _spell(self, told: Told) -> list[int]:
-        """Tell of the token that was picked for each answer; those that have ended leave. The tokens of the others."""
+        """Tell of the tokens that were picked for each answer; those that have ended leave. The last tokens of the others."""
         for at in reversed(range(len(self._written))):
-            job, _, token = self._written[at]
+            job, _, tokens = self._written[at]
             late = job.given_up  # asked once: the clock goes on
-            if late:
-                events: Any = [TOO_LATE]
-            elif token == self.engine.bundle.end:
-                events = job.end("stop")
-            else:
-                events = job.spell(self._speller.bytes(token))
+            events: list[Event] = [TOO_LATE] if late else []
+            for token in [] if late else tokens:
+                events += job.end("stop") if token == self.engine.bundle.end else job.spell(self._speller.bytes(token))
+                if job.speech.ended:
+                    break
             told += [(job, event) for event in events]
             if late or job.speech.ended:
                 self._leave(at)
-        return [row.token for row in self._written]
+        return [row.tokens[-1] for row in self._written]
 
     def _leave(self, at: int) -> None:
         last = self._rows.leave(at)

@@ -112,6 +112,7 @@ def test_every_integer_product_is_the_same_to_the_last_bit(device, arm64, tmp_pa
         if value.name.startswith(("image", "audio", "past")):
             given[value.name] = rng.normal(size=[size if isinstance(size, int) else 20 for size in value.shape]).astype(np.float32)
     given |= {"input_ids": np.arange(40, 52)[None], "present": np.ones(2, np.float32), "total": np.array([12], np.int32)}
+    given["places"] = np.array([-1])
     values = session.run(floats, given)
     np.savez(tmp_path / "inputs.npz", **dict(zip(floats, values, strict=True)))
     here, there = on_both(arm64, device, HERE / "products.py", tmp_path / "products.onnx", tmp_path / "inputs.npz", out=tmp_path)

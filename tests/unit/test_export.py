@@ -21,14 +21,15 @@ from autoglm_lab.export.bundle import bundle, count_nodes, integer_products
 from autoglm_lab.export.convolutions import integer_convolutions, runtime_nodes
 from autoglm_lab.export.graphs import agent_graphs, onnx_module
 from autoglm_lab.export.greedy import greedy_graph
-from autoglm_lab.export.integers import Several, beside, exportable
+from autoglm_lab.export.integers import Several, beside, exportable, rowwise
 from autoglm_lab.export.verify import verify
 from autoglm_lab.measure.bench import questions
 from autoglm_lab.measure.layers import layer_times
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import MANIFEST, Bundle
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step, confirmed
 from autoglm_lab.runtime.pipeline import answers
+from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.training.batch import BatchEngine
 from autoglm_lab.training.evaluation import OneByOne, World, right, spoken_requests, typed_requests
 
@@ -106,6 +107,24 @@ def test_channels_are_multiplied_as_integers():
     seen = (torch.clamp(torch.round(x / scale) + zero, 0, 255) - zero) * scale  # what the standard says the operator does
     wanted = (seen @ layer.weight.T + layer.bias).detach().numpy()
     np.testing.assert_allclose(run(graph, x=x)[0], wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+def test_a_row_is_rounded_whatever_stands_beside_it():
+    layer = packed_layer(nn.Linear(64, 24), Scheme(7, granularity="channel"))
+    x = normal(1, 5, 64) * torch.tensor([0.01, 1, 0, 30, 2])[:, None]
+    shares, by_rows = (
+        onnx_module(module, {"x": x}, dynamic={"x": {1: "length"}})
+        for module in (exportable(nn.Sequential(layer)), nn.Sequential(rowwise(exportable(nn.Sequential(layer))[0])))
+    )
+    assert count_nodes(by_rows)["DynamicQuantizeLinear"] == 0 and integer_products(by_rows) == 1
+    together, alone = run(by_rows, x=x)[0], [run(by_rows, x=x[:, row : row + 1])[0][:, 0] for row in range(5)]
+    np.testing.assert_array_equal(together[0], np.concatenate(alone))
+    wanted = layer(x).detach().numpy()[0]
+    errors = [
+        np.abs(given[0] - wanted).max(1) / np.abs(wanted - wanted[2]).max(1).clip(1e-9) for given in (together, run(shares, x=x)[0])
+    ]
+    assert errors[0][[0, 1, 3, 4]].max() < 0.02 and errors[1][0] > 0.2, "the small one is lost where all share a scale"
+    assert rowwise(layer) is layer and isinstance(rowwise(exportable(nn.Sequential(ranged(three())))), nn.Sequential)
 
 
 def test_trained_ranges_are_those_of_the_file():
@@ -235,8 +254,37 @@ def test_thoughts_and_blind_requests_are_the_same_too(agent, whole):
             assert set(given.ms) >= {"features", "prefill", "decode", "total"}
 
 
+def test_drafts_change_no_answer_and_save_passes(whole, requests):
+    ways = [OnnxEngine(whole, speculate=speculate) for speculate in (False, True)]
+    one_by_one, drafted = (OneByOne(way).answer_many(requests) for way in ways)
+    for mine, wanted in zip(drafted, one_by_one, strict=True):
+        assert (mine.text, mine.tokens) == (wanted.text, wanted.tokens)
+        assert wanted.passes == wanted.tokens + 1 and mine.passes <= wanted.passes - (mine.action.name != "finish")
+    taps = [answer for answer in drafted if answer.action.name == "Tap"]
+    assert taps and all(answer.passes == 3 for answer in taps), "where across, where down, the end"
+    for think, sampling in ((True, Sampling()), (True, Sampling(1.5, seed=3)), (False, Sampling(2, frequency_penalty=0.5, seed=4))):
+        said = [way.answer("who are you", think=think, max_new_tokens=30, sampling=sampling).answer.text for way in ways]
+        assert said[0] == said[1], "whatever was drafted, the same tokens are drawn"
+
+
+@pytest.mark.parametrize("most", range(1, 9))
+def test_a_drafted_answer_ends_where_its_room_ends(whole, requests, most):
+    asked = {"task": requests[0].task.text, "image": requests[0].image, "max_new_tokens": most}
+    mine, wanted = (OnnxEngine(whole, speculate=speculate).answer(**asked).answer for speculate in (True, False))
+    assert (mine.text, mine.tokens) == (wanted.text, wanted.tokens) and mine.tokens <= most
+
+
+def test_only_what_was_drafted_is_confirmed():
+    rows = np.eye(5, dtype=np.float32)
+    scores = [rows[[1, 2, 3]], rows[[1, 4, 3]], rows[[0, 2, 3]]]
+    assert [confirmed(given, [1, 2], lambda row: int(row.argmax())) for given in scores] == [[1, 2, 3], [1, 4], [0]]
+
+
 def test_the_grammar_changes_no_answer_that_parses_and_saves_questions(whole, requests):
-    free, held = (OneByOne(OnnxEngine(whole, grammar=grammar)).answer_many(requests) for grammar in (False, True))
+    free, held = (OneByOne(OnnxEngine(whole, grammar=grammar, speculate=False)).answer_many(requests) for grammar in (False, True))
+    both = OneByOne(OnnxEngine(whole, grammar=True)).answer_many(requests)
+    assert [answer.text for answer in both] == [answer.text for answer in held]
+    assert all(mine.passes <= wanted.passes for mine, wanted in zip(both, held, strict=True))
     for mine, wanted in zip(held, free, strict=True):
         assert mine.action is not None
         if wanted.action is not None:
@@ -270,6 +318,12 @@ def test_scores_are_those_of_pytorch_at_any_length(agent, whole):
         other.scores([10])
     with pytest.raises(ValueError, match="no tokens to read"):
         step.scores([])
+    rows = step.read([11], [12, 13])
+    step.forget(3)
+    found = [step.scores([token]) for token in (11, 12, 13)]
+    np.testing.assert_allclose(rows, found, atol=1e-4, err_msg="asked at once, and one by one after it was forgotten")
+    with pytest.raises(ValueError, match="16 tokens cannot be forgotten; 15 are there"):
+        step.forget(16)
 
 
 def test_every_layer_of_a_bundle_is_timed(whole):
@@ -307,7 +361,9 @@ def test_integer_bundles_are_small_and_keep_what_they_can(agent, requests, tmp_p
     bundle(engine, tmp_path / recipe, named(recipe))
     exported = OnnxEngine(tmp_path / recipe)
     assert exported.bundle.bytes <= share * 4 * sum(p.numel() for p in agent.model.parameters()), "everything included"
-    assert count_nodes(exported.bundle.path("step").read_bytes())[kind] == 4 * 4 + 2 * 6 + 1, "every layer of the decoder"
+    step, layers = exported.bundle.path("step").read_bytes(), 4 * 4 + 2 * 6
+    assert integer_products(step) == layers + 1, "every layer of the decoder, and the head"
+    assert count_nodes(step)[kind] == layers + (recipe == "int4"), "a head of bytes rounds each row by itself"
     assert exported.bundle.recipe["name"] == recipe
     given, wanted = (OneByOne(e).answer_many(requests) for e in (exported, agent))
     hits, most = (sum(right(r, a) for r, a in zip(requests, answers, strict=True)) for answers in (given, wanted))
@@ -337,8 +393,8 @@ def test_a_damaged_bundle_is_refused_in_one_sentence(whole, tmp_path):
     path = copy() / MANIFEST
     known = json.loads(path.read_text())
     for change, words in (
-        ({"format": 99}, "format 99, this runtime reads 3; update"), ({"opset": 9}, "opset 9; this runtime reads 17"),
-        ({"format": 2}, "format 2, this runtime reads 3; export the bundle anew"),
+        ({"format": 99}, "format 99, this runtime reads 4; update"), ({"opset": 9}, "opset 9; this runtime reads 17"),
+        ({"format": 3}, "format 3, this runtime reads 4; export the bundle anew"),
         ({"files": {}}, "does not list audio.onnx, image.onnx"), ({"format": "x"}, "is broken"),
     ):  # fmt: skip
         path.write_text(json.dumps(known | change))

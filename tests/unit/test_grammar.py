@@ -51,6 +51,21 @@ def test_what_is_forced_needs_no_question(text, asked):
 
 
 @pytest.mark.parametrize(
+    ("begun", "drafted"),
+    [("", 'do(action="Tap", element=['), ('do(action="Swipe', '", start=['), ('do(action="Tap", element=[3', ","),
+     ('do(action="Tap", element=[3,4', "])"), ('do(action="Back', '")'), ('finish(message="Hi', ""), ('do(action="Back")', "")],
+)  # fmt: skip
+def test_what_usually_comes_is_drafted_up_to_the_end(begun, drafted):
+    state, _ = walk(tokens(begun))
+    assert TOKENIZER.decode(state.draft(9), skip_special_tokens=False) == drafted
+    assert state.draft(1) == tokens(drafted)[:1] and state.draft(0) == []
+
+
+def test_of_a_thought_nothing_is_drafted():
+    assert GRAMMAR.thinking.draft(9) == [] and GRAMMAR.action.leads(VOCABULARY - 1) is None
+
+
+@pytest.mark.parametrize(
     "text",
     ['do(action="Jump"', 'do(action="Tap", element=[1,x', 'do(action="Back")do', 'finish(message="a"b', "open",
      'finish(message="a\\n', 'finish(message="a\n', 'finish(message="<think>', 'do(action="Tap", element=[1,2], message="ok'],

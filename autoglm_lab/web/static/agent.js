@@ -86,6 +86,7 @@ async function answer({ task = "", app = "System Home", last = "", image = null,
     total += ids.length;
     states.input_ids = new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]);
     states.total = new ort.Tensor("int32", [total], [1]);
+    states.places = new ort.Tensor("int64", [-1n], [1]); // what follows the last
     const { scores, ...kept } = await graphs.step.run(states);
     for (const [name, value] of Object.entries(kept)) states[name.replace("present", "past")] = value;
     const token = scores.data.reduce((best, score, place, all) => (score > all[best] ? place : best), 0);
