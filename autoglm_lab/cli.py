@@ -132,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--rows", type=_positive, default=16, help="answers written together, if the bundle can (default 16)")
     serve.add_argument("--workers", type=_positive, help="answers seen, heard and read side by side (default: one for each core)")
     serve.add_argument("--threads", type=_positive, help="CPU threads of each (default: the cores shared out)")
+    serve.add_argument("--no-drafts", action="store_true", help="write token by token; otherwise what usually comes is read ahead")
     serve.add_argument("--name", help="what the model is called (default autoglm-lab)")
     for field in fields(Limits):
         if field.name != "image_hosts":
@@ -387,7 +388,8 @@ def _serve(options: argparse.Namespace) -> int:
         from autoglm_lab import load
 
         served = options.bundle or load(options.model)
-        return scheduler(served, limits, options.name or NAME, rows=options.rows, workers=options.workers, threads=options.threads)
+        return scheduler(served, limits, options.name or NAME, rows=options.rows, workers=options.workers, threads=options.threads,
+                         speculate=not options.no_drafts)  # fmt: skip
 
     try:
         serve(Service(made(), limits, key), options.host, options.port, made)
@@ -502,14 +504,15 @@ def _export(options: argparse.Namespace) -> int:
     recipe = Recipe.read(made / "recipe.json") if (made / "recipe.json").exists() else Recipe()
     screens = [request.image for request in sample_requests(64)] if recipe.round_inputs else []
     bundle(engine, options.out, recipe, screens=screens, one_call=options.one_call, rows=options.rows)
-    exported = OnnxEngine(options.out)
+    exported = OnnxEngine(options.out, speculate=False)  # token by token: models are compared, not what drafts save (`bench` does)
     told: dict[str, Any] = {"bundle": str(options.out), "bytes": exported.bundle.bytes}
     if options.tasks:
         known = made / "report.json"
         report = Report.from_json(known.read_text("utf-8")) if known.exists() else Report(recipe.name)
         with TemporaryDirectory() as folder:
             bundle(load_agent(None), Path(folder) / "whole")
-            report = measured_in_runtime(report, exported, OnnxEngine(Path(folder) / "whole"), tasks=options.tasks)
+            other = OnnxEngine(Path(folder) / "whole", speculate=False)
+            report = measured_in_runtime(report, exported, other, tasks=options.tasks)
         write_report(report, options.out)
         told["report"] = json.loads(report.to_json())
     if options.json:

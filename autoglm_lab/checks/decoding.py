@@ -77,7 +77,35 @@ def _and_the_choice(edges: Edges, state: int) -> Any:
     return forced + sorted(edges.get(state, {}))[:1]
 
 
+def confirm(scores: Array, drafts: list[int]) -> list[int]:
+    """The likeliest tokens, up to and with the first that was not drafted."""
+    tokens: list[int] = []
+    for row, draft in zip(scores, [*drafts, None], strict=True):
+        tokens.append(int(row.argmax()))
+        if tokens[-1] != draft:
+            break
+    return tokens
+
+
+def _only_drafts(scores: Array, drafts: list[int]) -> list[int]:
+    return confirm(scores, drafts)[:-1]
+
+
+def _all_drafts(scores: Array, drafts: list[int]) -> list[int]:
+    return [*drafts, int(scores[-1].argmax())]
+
+
+def _every_row(scores: Array, drafts: list[int]) -> list[int]:
+    del drafts
+    return [int(row.argmax()) for row in scores]
+
+
+def _shifted(scores: Array, drafts: list[int]) -> list[int]:
+    return confirm(scores[1:], drafts[:-1]) if drafts else []
+
+
 _rng = np.random.default_rng(7)
+_LIKELY = np.eye(6)[[1, 2, 3]]
 _EDGES: Edges = {0: {11: 1}, 1: {12: 2}, 2: {20: 3, 21: 4}, 3: {30: 5}, 4: {31: 5}, 5: {32: 6}}
 EXERCISES = (
     Exercise(
@@ -106,5 +134,16 @@ EXERCISES = (
         ),
         ((_EDGES, 0), (_EDGES, 2), (_EDGES, 3), (_EDGES, 6)),
         "these tokens cost no pass of their own.",
+    ),
+    Exercise(
+        "07.confirm", confirm,
+        (
+            (_only_drafts, "the first token that differs is the model's own and counts: every pass writes one at least."),
+            (_all_drafts, "a draft is a guess; it counts only if the model would have written it."),
+            (_every_row, "after a wrong draft the scores follow on something that was never said: stop there."),
+            (_shifted, "the first row is what follows the last known token; the first draft is compared with that one."),
+        ),
+        ((_LIKELY, [1, 2]), (_LIKELY, [1, 4]), (_LIKELY, [5, 2]), (_LIKELY[:1], [])),
+        "a guess that is checked changes no answer.",
     ),
 )  # fmt: skip

@@ -152,9 +152,15 @@ class Bytes(Stored):
         return self._rounded(x, scale.reshape(()), zero_point.reshape(()).to(torch.uint8))
 
     def product_of_rows(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
-        """Each row is rounded to its own largest value, so that the rows beside it do not change what it gives."""
-        largest = x.abs().amax(-1, keepdim=True) + 1e-9
-        return self._rounded(x / largest, torch.tensor(1 / 127), torch.tensor(128, dtype=torch.uint8)) * largest
+        """Each row is rounded as `product` rounds all of them, to its own range: rows beside it do not change what it gives.
+
+        Codes of all rows are multiplied as if zero were their zero point; what that adds for each row is taken off again.
+        """
+        low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
+        scale = (high - low + 1e-12) / 255
+        zero_point = torch.round(-low / scale)
+        sums = self._rounded(x / scale + zero_point, torch.tensor(1.0), torch.tensor(0, dtype=torch.uint8))
+        return (sums - zero_point * (self.codes.float() * self.scale.float()).sum(0)) * scale
 
     def _rounded(self, x: Float[Tensor, "B T I"], scale: Float[Tensor, ""], zero: UInt8[Tensor, ""]) -> Float[Tensor, "B T O"]:
         grid = node("QuantizeLinear", (x, scale, zero), torch.uint8, x.shape)

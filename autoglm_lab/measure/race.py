@@ -46,14 +46,16 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
          rounds: int = 3) -> dict[str, Any]:  # fmt: skip
     """What a bundle is worth, in one run on this machine.
 
-    In `ratios`: `cache_vs_recompute` (writing 128 tokens), `grammar_vs_free` (a whole answer), `pipeline_vs_one_by_one` (all
-    requests, seeing and hearing one ahead and a thread for each stage, against one after the other with all threads); for each
-    other way to the same answer in `against`, `answer_vs_NAME` and `answer_by_grammar_vs_NAME`; where the bundle has an answer in
-    one call, `one_call_vs_free` and `answer_in_one_call_vs_NAME` as well. Beside them `cold_start_s` and `peak_rss_mb` of a fresh
+    In `ratios`: `cache_vs_recompute` (writing 128 tokens), `drafts_vs_token_by_token` and `grammar_vs_free` (a whole answer; the
+    latter has drafts in both), `pipeline_vs_one_by_one` (all requests, seeing and hearing one ahead and a thread for each stage,
+    against one after the other with all threads); for each other way to the same answer in `against`, `answer_vs_NAME` and
+    `answer_by_grammar_vs_NAME`; where the bundle has an answer in one call, `one_call_vs_token_by_token` and
+    `answer_in_one_call_vs_NAME` as well. Beside them `cold_start_s` and `peak_rss_mb` of a fresh
     process up to its first answer, `prefill_tokens_per_s`, `decode_tokens_per_s`, and `bandwidth_share`: the bytes of weights
     that decoding reads in a second as a share of what this machine reads at most. ValueError without requests or rounds.
     """
     free, held = (OnnxEngine(folder, threads=threads, grammar=grammar) for grammar in (False, True))
+    plain = OnnxEngine(folder, threads=threads, speculate=False)
     whole = OnnxEngine(folder, threads=threads, one_call=True) if (folder / ONE_CALL).is_file() else None
     asked = questions(count)
 
@@ -65,6 +67,7 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
 
     ways: dict[str, tuple[Sequence[Any], Way, Way]] = {
         "cache_vs_recompute": ([None], cache(False), cache(True)),
+        "drafts_vs_token_by_token": (asked, answer(plain), answer(free)),
         "grammar_vs_free": (asked, answer(free), answer(held)),
     }
     single = OnnxEngine(folder, threads=1)  # two stages at once, a thread for each
@@ -72,7 +75,7 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
         [None], lambda _: [free.answer(**request).answer for request in asked], lambda _: list(answers(single, asked)),
     )  # fmt: skip
     if whole is not None:
-        ways["one_call_vs_free"] = (asked, answer(free), answer(whole))
+        ways["one_call_vs_token_by_token"] = (asked, answer(plain), answer(whole))
     for name, other in (against or {}).items():
         ways[f"answer_vs_{name}"] = (asked, other, answer(free))
         ways[f"answer_by_grammar_vs_{name}"] = (asked, other, answer(held))

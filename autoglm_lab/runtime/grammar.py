@@ -22,7 +22,7 @@ from autoglm_lab.runtime.prompt import END, END_THINK, FRAGMENTS, SPECIAL_TOKENS
 
 # what stands for a number, and for any text
 NUMBER, TEXT = "#", "*"
-USUAL = 'do(action="Tap'  # how most answers begin
+USUAL = 'do(action="Tap'  # the action that tasks consist of more than of any other
 POINT, QUOTED = f"[{NUMBER},{NUMBER}]", f'"{TEXT}"'
 # bytes below 32 as the byte-level alphabet writes them; a string may not hold them, nor a quote, nor begin an escape
 NO_TEXT = re.compile(r'["\\\u0100-\u011f]')

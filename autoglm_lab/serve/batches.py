@@ -18,7 +18,7 @@ from autoglm_lab.serve.jobs import TOO_LATE, Event, FairQueue, Job, Post, Told, 
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.speech import Speller
 
-PATIENCE_S = 0.1
+PATIENCE_S = 0.05
 
 
 class Read(NamedTuple):
@@ -44,16 +44,17 @@ class Batches:
 
     `workers` threads prepare answers, each on one core; then one thread writes up to `most` of them together, on `cores`. A step
     costs little more for many answers than for one, so while others are being read it waits for them, `patience_s` at most:
-    answers take longer to begin with, and many more are given. FileNotFoundError for a bundle without that graph.
+    answers take longer to begin with, and many more are given. With `speculate` drafts are read with the prompt (`OnnxEngine`).
+    FileNotFoundError for a bundle without that graph.
     """
 
     def __init__(
         self, folder: Path | str, *, most: int = 16, workers: int = 2, cores: int = 2, patience_s: float = PATIENCE_S,
-        queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None,
+        queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None, speculate: bool = True,
     ) -> None:  # fmt: skip
         if workers < 1:
             raise ValueError(f"workers is {workers}; one at least has to read")
-        self.engine = OnnxEngine(folder, threads=1)
+        self.engine = OnnxEngine(folder, threads=1, speculate=speculate)
         self.name, self.metrics = name, metrics or Metrics()
         self.post: Post = put_directly
         session = onnxruntime.InferenceSession(str(self.engine.bundle.path("rows")), quiet(cores))

@@ -26,7 +26,8 @@ from autoglm_lab.serve.remote import conversation
 
 # Ways to serve one bundle, as options of `autoglm-lab serve`. Without a number a machine's cores are shared out.
 WAYS: dict[str, tuple[str, ...]] = {
-    "one at a time": ("--rows", "1", "--workers", "1"),
+    "one at a time": ("--rows", "1", "--workers", "1", "--no-drafts"),
+    "with drafts": ("--rows", "1", "--workers", "1"),  # of what usually comes, as in all that follow
     "threads": ("--rows", "1"),
     "batches": (),
 }

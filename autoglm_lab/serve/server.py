@@ -70,12 +70,13 @@ def running(
 
 def scheduler(
     served: Engine | Scheduler | Path | str, limits: Limits, name: str = NAME, *, rows: int = ROWS_AT_ONCE,
-    workers: int | None = None, threads: int | None = None,
+    workers: int | None = None, threads: int | None = None, speculate: bool = True,
 ) -> Scheduler:  # fmt: skip
     """What computes the answers: `Batches` for a bundle with rows, `Turns` for every other engine.
 
     `rows` answers at most are written together; 1 writes each on its own. `workers` see, hear and read (or answer) side by side,
-    with the machine's cores shared out between them: `threads` overrules that. FileNotFoundError for a folder that is no bundle.
+    with the machine's cores shared out between them: `threads` overrules that. `speculate` as in `OnnxEngine`. FileNotFoundError
+    for a folder that is no bundle.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if isinstance(served, Path | str):
@@ -84,10 +85,11 @@ def scheduler(
             raise FileNotFoundError(f"{folder.name} is no bundle; write one with `autoglm-lab export --rows --out DIR`")
         workers = workers or cores
         if rows > 1 and (folder / ROWS).is_file():
-            return Batches(folder, most=rows, workers=workers, cores=threads or cores, queue=limits.queue, name=name)
+            return Batches(folder, most=rows, workers=workers, cores=threads or cores, queue=limits.queue, name=name,
+                           speculate=speculate)  # fmt: skip
         from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
-        engine = OnnxEngine(folder, threads=threads or max(1, cores // workers))
+        engine = OnnxEngine(folder, threads=threads or max(1, cores // workers), speculate=speculate)
         return Turns(engine, workers=workers, queue=limits.queue, name=name)
     return served if isinstance(served, Scheduler) else Turns(served, workers=workers or 1, queue=limits.queue, name=name)
 

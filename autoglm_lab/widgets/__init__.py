@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.attention_widget import AttentionWidget
     from autoglm_lab.widgets.browser_widget import BrowserWidget
     from autoglm_lab.widgets.gates_widget import GatesWidget
-    from autoglm_lab.widgets.latency_widget import Begin, LatencyWidget
+    from autoglm_lab.widgets.latency_widget import Begin, LatencyWidget, Look
     from autoglm_lab.widgets.pareto_widget import Chosen, ParetoWidget
     from autoglm_lab.widgets.parity_view import Layer
     from autoglm_lab.widgets.parity_widget import ParityWidget
@@ -144,16 +144,18 @@ def pareto(reports: Sequence[Report], chosen: Chosen | None = None) -> ParetoWid
     return ParetoWidget(reports, chosen)
 
 
-def latency(variants: Mapping[str, Begin], repeats: int = 3) -> LatencyWidget:
-    """Where the time of an answer goes, stage by stage, variants side by side: guess first, then measure.
+def latency(variants: Mapping[str, Begin], repeats: int = 3, *, layers: Mapping[str, Look] | None = None) -> LatencyWidget:
+    """Where the time of an answer goes, stage by stage and layer by layer, variants side by side: guess first, then measure.
 
     `variants` are functions that begin an answer and give its `Stream`, for example `lambda: engine.answer("open Settings")`;
-    each is asked `repeats` times, in turn, and its medians are shown. `guess` and `measure` of the widget do the same from
-    Python. ValueError without a variant, or for fewer than one repeat.
+    each is asked `repeats` times, in turn, and its medians are shown. `layers` are functions that profile a variant, for example
+    `lambda: layer_times(folder, count=2, rounds=1)` of `measure.layers`; the page calls them again and again, and shows the mean
+    so far, until it is told to stop. `guess`, `measure` and `look_inside` of the widget do the same from Python. ValueError
+    without a variant, or for fewer than one repeat.
     """
     from autoglm_lab.widgets.latency_widget import LatencyWidget
 
-    return LatencyWidget(variants, repeats)
+    return LatencyWidget(variants, repeats, layers)
 
 
 def parity(comparisons: Mapping[str, Sequence[Layer]], tolerance: float = 1e-4) -> ParityWidget:

@@ -1,8 +1,9 @@
-"""Where the time of answers goes, stage by stage: rows of a timeline as numbers, words and a picture. No browser, no torch."""
+"""Where the time of answers goes, by stages and by layers: rows as numbers, words and pictures. No browser, no torch."""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -13,7 +14,10 @@ from PIL import Image
 from autoglm_lab.widgets.charts import COLOURS, canvas
 
 STAGES = ("features", "image", "audio", "prefill", "decode")
+GRAPHS = {"image": "image", "audio": "audio", "step": "decode"}  # the stage whose colour a graph has
+SHOWN = 12  # layers, before the others are put together
 Times = Mapping[str, float]
+Profile = Mapping[str, Mapping[str, float]]  # {graph: {layer: ms}}, as `measure.layers.layer_times` gives
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,76 @@ class Row:
         most = max(self.stages, key=lambda stage: self.stages[stage])
         share = self.stages[most] / self.total if self.total else 0.0
         return f"{self.name}: {self.total:.0f} ms{guessed}, {share:.0%} of them {most}, median of {self.answers}"
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What is inside the graphs of one variant: (graph, layer, mean milliseconds over `turns` profiles), the longest first."""
+
+    name: str
+    layers: tuple[tuple[str, str, float], ...] = ()
+    turns: int = 0
+
+    @classmethod
+    def of(cls, name: str, profiles: Sequence[Profile]) -> Inside:
+        """The mean of several profiles; a layer that one of them lacks took no time there."""
+        spent: Counter[tuple[str, str]] = Counter()
+        for profile in profiles:
+            for graph, layers in profile.items():
+                spent.update({(graph, layer): ms for layer, ms in layers.items()})
+        return cls(name, tuple((*key, ms / len(profiles)) for key, ms in spent.most_common()), len(profiles))
+
+    @property
+    def total(self) -> float:
+        """The sum of all layers."""
+        return sum(ms for *_, ms in self.layers)
+
+    def rows(self) -> list[tuple[str, str, float]]:
+        """The longest layers, and the others of each graph together."""
+        first, others = self.layers[:SHOWN], self.layers[SHOWN:]
+        rest = {graph: [ms for of, _, ms in others if of == graph] for graph in GRAPHS}
+        return [*first, *((graph, f"{len(ms)} others", sum(ms)) for graph, ms in rest.items() if ms)]
+
+    def sentence(self) -> str:
+        """The first layer in words."""
+        if not self.layers:
+            return f"{self.name}: no layer was timed"
+        graph, layer, ms = self.layers[0]
+        times, count = "once" if self.turns == 1 else f"{self.turns} times", len(self.layers)
+        return f"{self.name}: {layer} of the {graph} graph takes most, {ms / self.total:.0%} of {count} layers, profiled {times}"
+
+
+def layer_data(insides: Sequence[Inside]) -> list[dict[str, Any]]:
+    """Layers as plain JSON values."""
+    return [
+        {"name": inside.name, "turns": inside.turns,
+         "rows": [{"graph": graph, "layer": layer, "stage": GRAPHS.get(graph, "decode"), "ms": round(ms, 4),
+                   "share": round(ms / (inside.total or 1), 4)} for graph, layer, ms in inside.rows()]}
+        for inside in insides
+    ]  # fmt: skip
+
+
+def layer_picture(insides: Sequence[Inside]) -> Image.Image:
+    """For each variant a bar for each layer, in the colour of its graph."""
+    timed = [inside for inside in insides if inside.layers]
+    rows = [(inside.name, *row) for inside in timed for row in inside.rows()]
+    drawing, axes = canvas("Inside the graphs, profiled", "ms", height=1.2 + 0.24 * max(1, len(rows)))
+    for place, (_, graph, _, ms) in enumerate(rows):
+        axes.barh(place, ms, 0.7, color=COLOURS[STAGES.index(GRAPHS.get(graph, "decode"))])
+    several = len(timed) > 1
+    axes.set_yticks(range(len(rows)), [f"{name}: {layer}" if several else layer for name, _, layer, _ in rows], fontsize=8)
+    axes.invert_yaxis()
+    for graph in dict.fromkeys(graph for _, graph, *_ in rows):
+        axes.barh(0, 0, color=COLOURS[STAGES.index(GRAPHS.get(graph, "decode"))], label=graph)
+    if rows:
+        axes.legend(frameon=False, loc="lower right", fontsize=8)
+    return _drawn(drawing)
+
+
+def _drawn(drawing: Any) -> Image.Image:
+    file = io.BytesIO()
+    drawing.savefig(file, format="png", dpi=80)
+    return Image.open(file).convert("RGB")
 
 
 def data(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -82,6 +156,4 @@ def picture(rows: Sequence[Row]) -> Image.Image:
     axes.invert_yaxis()
     if used:
         axes.legend(ncol=len(used), frameon=False, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8)
-    file = io.BytesIO()
-    drawing.savefig(file, format="png", dpi=80)
-    return Image.open(file).convert("RGB")
+    return _drawn(drawing)

@@ -14,6 +14,7 @@ from autoglm_lab.widgets import latency_view as view
 from autoglm_lab.widgets.base import LabWidget, source
 
 Begin = Callable[[], Stream]
+Look = Callable[[], view.Profile]
 LIVE_SECONDS = 0.05
 
 
@@ -25,13 +26,15 @@ class LatencyWidget(LabWidget):
 
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)  # latency_view.data
     said = traitlets.Unicode("").tag(sync=True)
+    layers = traitlets.List(traitlets.Dict()).tag(sync=True)  # latency_view.layer_data
 
-    def __init__(self, variants: Mapping[str, Begin], repeats: int = 3) -> None:
+    def __init__(self, variants: Mapping[str, Begin], repeats: int = 3, looks: Mapping[str, Look] | None = None) -> None:
         if not variants:
             raise ValueError("latency needs a variant at least: {name: function that begins an answer}")
         if repeats < 1:
             raise ValueError(f"repeats is {repeats}; an answer is measured once at least")
-        self.variants, self.repeats = dict(variants), repeats
+        self.variants, self.repeats, self.looks = dict(variants), repeats, dict(looks or {})
+        self._profiles: dict[str, list[view.Profile]] = {name: [] for name in self.looks}
         self._times: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
         self._guesses: dict[str, float] = {}
         super().__init__()
@@ -39,13 +42,13 @@ class LatencyWidget(LabWidget):
 
     def guess(self, name: str, ms: float) -> None:
         """What you think that an answer of this variant takes. ValueError for a variant there is not, or a negative time."""
-        view.Row.of(self._known(name), [], ms)
+        view.Row.of(_known(name, self.variants), [], ms)
         self._guesses[name] = ms
         self._show()
 
     def measure(self, name: str | None = None) -> None:
         """Answer `repeats` times, each variant in turn (or one of them); while an answer comes the page is told."""
-        names = list(self.variants) if name is None else [self._known(name)]
+        names = list(self.variants) if name is None else [_known(name, self.variants)]
         for each in names:
             self._times[each] = []
         for _ in range(self.repeats):
@@ -53,24 +56,41 @@ class LatencyWidget(LabWidget):
                 self._times[each].append(self._watched(each))
         self._show()
 
+    def look_inside(self, name: str | None = None) -> None:
+        """Profile once more, each variant that can be (or one of them); what is shown is the mean of all profiles so far."""
+        for each in self.looks if name is None else [_known(name, self.looks)]:
+            self._profiles[each].append(self.looks[each]())
+        self._show()
+
+    def inside(self) -> list[view.Inside]:
+        """The layers as they stand."""
+        return [view.Inside.of(name, profiles) for name, profiles in self._profiles.items()]
+
     def table(self) -> list[view.Row]:
         """The rows as they stand."""
         return [view.Row.of(name, times, self._guesses.get(name)) for name, times in self._times.items()]
 
     def picture(self) -> Image.Image:
-        """The timeline."""
-        return view.picture(self.table())
+        """The timeline, and under it what was seen inside."""
+        pictures = [view.picture(self.table()), *([view.layer_picture(self.inside())] if any(self._profiles.values()) else [])]
+        whole = Image.new("RGB", (max(each.width for each in pictures), sum(each.height for each in pictures)), "white")
+        for place, each in enumerate(pictures):
+            whole.paste(each, (0, sum(before.height for before in pictures[:place])))
+        return whole
 
     def sentence(self) -> str:
-        """Every row in words."""
-        return view.sentence(self.table())
+        """Every row in words, and what takes most inside."""
+        seen = [inside.sentence() for inside in self.inside() if inside.turns]
+        return " ".join([view.sentence(self.table()), *(f"{said}." for said in seen)])
 
     def handle(self, content: dict[str, Any]) -> None:
-        """Do what one message of the page asks: measure or guess."""
+        """Do what one message of the page asks: measure, guess or look inside."""
         if content.get("kind") == "measure":
             self.measure(content.get("name"))
         elif content.get("kind") == "guess":
             self.guess(str(content["name"]), float(content["ms"]))
+        elif content.get("kind") == "layers":
+            self.look_inside(content.get("name"))
         else:
             raise ValueError(f"the page sent {content}, which asks for nothing known")
 
@@ -86,11 +106,13 @@ class LatencyWidget(LabWidget):
                 self.send({"live": name, "before": 1000 * (first - began), "decode": 1000 * (now - first)})
         return {stage: ms for stage, ms in stream.answer.ms.items() if stage in view.STAGES}
 
-    def _known(self, name: str) -> str:
-        if name not in self.variants:
-            raise ValueError(f"there is no variant {name!r}; there are {', '.join(self.variants)}")
-        return name
-
     def _show(self) -> None:
         with self.hold_sync():
             self.rows, self.said = view.data(self.table()), self.sentence()
+            self.layers = view.layer_data(self.inside())
+
+
+def _known(name: str, variants: Mapping[str, object]) -> str:
+    if name not in variants:
+        raise ValueError(f"there is no variant {name!r}; there are {', '.join(variants)}")
+    return name

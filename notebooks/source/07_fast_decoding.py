@@ -16,7 +16,7 @@
 # - write a key-value cache twice, growing and fixed, and plug both into the real model,
 # - say why one token costs almost as much as eight, and what follows from it,
 # - make attention sparse so that it really computes less, and say from which length on that pays,
-# - let a grammar write the tokens that need no thought.
+# - let a grammar write the tokens that need no thought, and the model confirm in one pass what usually comes.
 #
 # A language model writes one token at a time, and each token asks about all that came before. How little of it has to be done twice?
 
@@ -284,7 +284,7 @@ from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 
 folder = tempfile.TemporaryDirectory()
 bundle(engine, Path(folder.name) / "agent")
-device = OnnxEngine(Path(folder.name) / "agent")
+device = OnnxEngine(Path(folder.name) / "agent", speculate=False)  # token by token, for now
 screen = device.nothing | dict(zip(
     (output.name for output in device.sessions["image"].get_outputs()),
     device.sessions["image"].run(None, {device.sessions["image"].get_inputs()[0].name: asked["pixel_values"].numpy()}), strict=True,
@@ -469,11 +469,11 @@ assert device.tokenizer.decode(said) == answer.text
 # Same answers, fewer passes: over requests that nobody trained on, with the engine's own grammar.
 
 # %%
-held = OnnxEngine(Path(folder.name) / "agent", grammar=True)
+held = OnnxEngine(Path(folder.name) / "agent", grammar=True, speculate=False)
 
 
-def answers(engine):
-    return [engine.answer(r.task.text, r.image, current_app=r.app, last=r.last).answer for r in steps]
+def answers(engine, requests=steps):
+    return [engine.answer(r.task.text, r.image, current_app=r.app, last=r.last).answer for r in requests]
 
 
 free, bound = answers(device), answers(held)
@@ -501,6 +501,86 @@ for left in range(24, 0, -1):
     said.append(token)
 print(Answer.read(device.tokenizer.decode(said), len(said), {}).action)
 
+# %% [markdown]
+# ## Guess, and let the model check
+#
+# The grammar is a promise, and a promise changes the model: what it may not write, it cannot. Can the passes be saved and the model left
+# alone? Read ahead what *usually* comes, a **draft**, and ask for the scores after each of its tokens in the same pass. As long as the model
+# would have written just that, the tokens are done. At the first that it would have written otherwise, its own token counts, and the cache
+# forgets the rest. Whatever the draft was, the answer is the one that the model would have written token by token. That is **speculative
+# decoding**. Large models let a small one write the drafts; here the grammar does, and where it leaves a choice it guesses a tap.
+
+
+# %%
+def answer_with_drafts(step, ids, most=96):
+    """The tokens of an answer, and what was drafted and written in each pass."""
+    state, unread, said, passes = grammar.start(think=False), list(ids), [], []
+    while len(said) < most:
+        drafts = state.draft(most - len(said) - 1) if state else []
+        tokens = []
+        for scores, draft in zip(step.read(unread, drafts), [*drafts, None], strict=True):
+            tokens.append(int(scores.argmax()))
+            if tokens[-1] != draft:
+                break
+        step.forget(1 + len(drafts) - len(tokens))
+        passes.append((drafts, tokens))
+        for token in tokens:
+            if token == device.bundle.end:
+                return said, passes
+            said.append(token)
+            state = state and state.leads(token)  # None once the model leaves the grammar: nothing is drafted from there on
+        unread = tokens[-1:]
+    return said, passes
+
+
+# %%
+def spelled(tokens):
+    return device.tokenizer.decode(tokens, skip_special_tokens=False)
+
+
+said, passes = answer_with_drafts(Step(device.sessions["step"], screen, 256), prompt[0].tolist())
+for number, (drafts, tokens) in enumerate(passes, 1):
+    print(f"pass {number}: drafted {spelled(drafts)!r:32} written {spelled(tokens)!r}")
+assert device.tokenizer.decode(said) == answer.text
+
+# %% [markdown]
+# A wrong guess costs a few tokens in a pass that is paid for its weights anyway. How often is a tap right, on the way through whole tasks?
+
+# %%
+from autoglm_lab.phone.oracle import next_step
+from autoglm_lab.training.evaluation import Request, episodes
+
+errands = []
+for run in episodes(World(seed=7), 10):
+    last = ""
+    while last != "finish":
+        wanted = next_step(run.task, run.phone.state, last=last).action
+        seen = run.phone.screenshot(), None, last, run.phone.current_app()
+        errands.append(Request(run.task, run.phone.state, run.start, *seen, wanted))
+        last = wanted.name
+        if last != "finish":
+            run.phone.perform(wanted)
+taps, doing = (sum(one.wanted.name in names for one in errands) for names in (["Tap"], ["Tap", "Swipe", "Type", "Home", "Back"]))
+print(f"of {len(errands)} right answers {taps} are taps, {doing - taps} do something else, {len(errands) - doing} end the task")
+
+# %% [markdown]
+# And what is left of the passes, with the guess and with the promise?
+
+# %%
+drafted = OnnxEngine(Path(folder.name) / "agent")  # as engines are, unless they are told not to
+both = OnnxEngine(Path(folder.name) / "agent", grammar=True)
+ways = {"token by token": device, "by the grammar": held, "drafts": drafted, "grammar and drafts": both}
+found = {name: answers(engine, errands) for name, engine in ways.items()}
+assert [a.text for a in found["drafts"]] == [a.text for a in found["token by token"]]
+times = paired({name: lambda engine=engine: answers(engine, errands) for name, engine in ways.items()}, runs=4, warm_up=1)
+for name, time in times.items():
+    passes = sum(answer.passes for answer in found[name])
+    print(f"{name:20} {passes:4} passes   {time.median_ms / len(errands):5.1f} ms an answer, with seeing and reading")
+
+# %% [markdown]
+# All of the drafted answers are those of token by token. With sampling they are too: a token is drawn from the scores as ever, and the draft
+# only compared with it.
+#
 # %% [markdown]
 # ## Exercise 1: write into the room
 #
@@ -547,9 +627,33 @@ def jump(edges, state):
 lab.check("07.jump", jump)
 
 # %% [markdown]
+# ## Exercise 3: confirm
+#
+# `scores` [1 + n, V] are those after the last known token and after each of `n` drafted tokens. Return the tokens that are written: the
+# likeliest at each place, up to and with the first that was not drafted.
+
+
+# %% tags=["exercise"]
+def confirm(scores, drafts):
+    """A list of tokens, one at least."""
+    # <solution>
+    tokens = []
+    for row, draft in zip(scores, [*drafts, None], strict=True):
+        tokens.append(int(row.argmax()))
+        if tokens[-1] != draft:
+            break
+    return tokens
+    # </solution>
+    # <stub> return None  # what would the model have written after each of them?
+
+
+# %%
+lab.check("07.confirm", confirm)
+
+# %% [markdown]
 # ## What was simulated, what was real
 #
-# Caches, graph, grammar and times are real, on this machine: the ratios depend on its memory and its number of threads. The long
+# Caches, graph, grammar, drafts and times are real, on this machine: the ratios depend on its memory and its number of threads. The long
 # answers of the race are whatever the model goes on to say after its answer; only their length matters.
 
 # %%
@@ -560,4 +664,5 @@ folder.cleanup()
 #
 # 1. Old keys and values never change: keep them, and an answer costs one pass over one token for each token.
 # 2. A pass over few tokens is paid for its weights and its calls, not for the tokens: whatever makes several tokens share it is won.
-# 3. Sparse attention saves what it does not compute, and only where the requests are long.
+# 3. A guess that is checked in the same pass changes no answer, whoever guessed; the better the guess, the fewer the passes.
+# 4. Sparse attention saves what it does not compute, and only where the requests are long.

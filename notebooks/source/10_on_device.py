@@ -318,20 +318,28 @@ view
 #
 # ## Where the time goes
 #
-# Guess how long an answer takes here, in floats and in integers, typed and spoken; then measure.
+# Guess how long an answer takes here, in floats and in integers, typed and spoken; then measure. "Look inside" lets the runtime note the
+# time of every operator, adds it up layer by layer, and goes on until you stop it. (Noting costs time as well: compare shares.)
 
 # %%
 from autoglm_lab.phone.speech import SpeechBank
 
+from autoglm_lab.measure.layers import layer_times
+
 bank = SpeechBank.load()
 wave = bank.waveform(bank.find("open Settings", "en", np.random.default_rng(0)))
+inside = {
+    name: lambda at=folder / place: layer_times(at, count=2, rounds=1)
+    for name, place in (("floats", "whole"), ("integers", "int8"))
+}
 times = lab.widgets.latency({
     "floats, typed": lambda: whole.answer("open Settings", screen),
     "integers, typed": lambda: device.answer("open Settings", screen),
     "integers, spoken": lambda: device.answer("", screen, wave),
-})  # fmt: skip
+}, layers=inside)  # fmt: skip
 times.guess("integers, typed", 50)
 times.measure()
+times.look_inside()
 times
 
 # %% [markdown]

@@ -139,7 +139,9 @@ LATENCY = """
 from autoglm_lab import widgets
 from autoglm_lab.runtime.engine import Answer, Stream
 
-asked = []
+import time
+
+asked, profiled = [], []
 def begin(name, ms):
     def pieces():
         asked.append(name)
@@ -147,7 +149,13 @@ def begin(name, ms):
         yield Answer("do()", ms={"image": 5.0, "decode": ms, "total": ms + 5})
     return lambda: Stream(pieces())
 
-widget = widgets.latency({"floats": begin("floats", 35.0), "integers": begin("integers", 10.0)})
+def profile():
+    profiled.append(1)
+    time.sleep(0.05)
+    return {"image": {"image_encoder.stages.0": 2.0}, "step": {"lm_head": 1.0, "layers.0.mlp": 6.0}}
+
+widget = widgets.latency({"floats": begin("floats", 35.0), "integers": begin("integers", 10.0)},
+                         layers={"floats": profile, "integers": profile})
 widget
 """
 
@@ -487,6 +495,28 @@ def test_times_are_guessed_and_measured_on_the_page(lab):
     expect(root.get_by_role("alert")).to_contain_text("takes some milliseconds")
 
 
+def test_layers_are_watched_until_it_is_stopped(lab):
+    lab = lab("layers", LATENCY)
+    root = lab.page.locator(".lab-latency")
+    look, stop = (root.get_by_role("button", name=name, exact=True) for name in ("Look inside", "Stop"))
+    expect(stop).to_be_hidden()
+    look.focus()
+    look.press("Enter")
+    expect(stop).to_be_focused()
+    floats = root.get_by_role("list", name="Layers of floats")
+    expect(floats.get_by_role("listitem")).to_have_count(3)
+    expect(root.get_by_text("floats, mean of 3 profiles")).to_be_visible()
+    stop.press("Enter")
+    expect(look).to_be_focused()
+    expect(stop).to_be_hidden()
+    seen = int(lab.python("time.sleep(0.5); print(len(profiled))"))
+    assert 4 <= seen < 40 and int(lab.python("time.sleep(0.5); print(len(profiled))")) == seen, "it went on until it was stopped"
+    expect(floats.get_by_role("listitem").first).to_contain_text("layers.0.mlp67 %")
+    widths = [bar.bounding_box()["width"] for bar in floats.locator(".lab-layers__bar").all()]
+    assert abs(widths[0] / widths[2] - 6) < 0.2, "one scale for all layers"
+    expect(root.locator(".lab-said")).to_contain_text("floats: layers.0.mlp of the step graph takes most, 67% of 3 layers")
+
+
 def test_the_first_layer_that_differs_is_found_on_the_page(lab):
     lab = lab("parity", PARITY)
     root = lab.page.locator(".lab-parity")
@@ -526,7 +556,18 @@ def test_a_server_is_loaded_on_the_page(lab):
 
 
 def test_widgets_fit_narrow_windows_and_both_themes(lab):
-    sources = (PHONE, ATTENTION, GATES, TRAINING, SPARSITY, QUANTIZATION, PARETO, LATENCY, PARITY, SERVER)
+    sources = (
+        PHONE,
+        ATTENTION,
+        GATES,
+        TRAINING,
+        SPARSITY,
+        QUANTIZATION,
+        PARETO,
+        LATENCY + "widget.look_inside()\n",
+        PARITY,
+        SERVER,
+    )
     lab = lab("looks", "\ndisplay(widget)\n".join(sources))
     for theme in ("light", "dark"):
         lab.theme(theme)

@@ -43,6 +43,12 @@ def eat_total(ms):
     return {k: v / total for k, v in ms.items()}
 
 
+def confirmed_of(scores, drafts):
+    likely = scores.argmax(1).tolist()
+    right = next((place for place, draft in enumerate(drafts) if likely[place] != draft), len(drafts))
+    return likely[: right + 1]
+
+
 def forced_from(edges, state):
     """The tokens of the only ways that lead on."""
     if len(edges.get(state, {})) != 1:
@@ -167,6 +173,12 @@ PLANTED = {
         (lambda e, s: forced_from({a: dict([*ways.items()][:1]) for a, ways in e.items()}, s), "has to be asked"),
         (lambda e, s: forced_from({a: {b: b for b in ways.values()} for a, ways in e.items()}, s), "states you passed"),
         (lambda e, s: [*forced_from(e, s), *([20] if s in (0, 2) else [])], "for the model to choose"),
+    ],
+    "07.confirm": [
+        (lambda s, d: confirmed_of(s, d)[:-1], "the model's own and counts"),
+        (lambda s, d: d + s[-1:].argmax(1).tolist(), "only if the model would have written it"),
+        (lambda s, d: s.argmax(1).tolist(), "never said"),
+        (lambda s, d: confirmed_of(s[1:], d[:-1]) if d else [], "the first row"),
     ],
     "08.fold": [
         (lambda w, m, v, g, b, e: (w * (g / (v + e) ** 0.5).reshape(1, -1, 1, 1), b - m * g / (v + e) ** 0.5), "first axis"),

@@ -457,7 +457,8 @@ def test_a_bundle_is_raced(whole, capsys):
     assert main(asked) == 0
     told = json.loads(capsys.readouterr().out)
     ratios = told["ratios"]
-    assert set(ratios) == {"cache_vs_recompute", "grammar_vs_free", "pipeline_vs_one_by_one", "answer_vs_generate",
+    assert set(ratios) == {"cache_vs_recompute", "drafts_vs_token_by_token", "grammar_vs_free", "pipeline_vs_one_by_one",
+                           "answer_vs_generate",
                            "answer_by_grammar_vs_generate"}  # fmt: skip
     for ratio in ratios.values():
         assert ratio["lo"] <= ratio["median"] <= ratio["hi"] and ratio["runs"] >= 1

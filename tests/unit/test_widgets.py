@@ -19,6 +19,7 @@ from autoglm_lab.phone.filmstrip import Frame, caption, filmstrip, marked
 from autoglm_lab.phone.screens import find
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.engine import Answer, Stream
+from autoglm_lab.widgets import latency_view
 from autoglm_lab.widgets.attention_view import AttentionMaps, cell_centre
 from autoglm_lab.widgets.phone_view import entry, target_at, targets, wav_url
 
@@ -700,6 +701,34 @@ def test_times_are_guessed_and_measured_in_turns():
     assert widget.rows[0]["stages"] == {"image": 5, "decode": 50} and widget.rows[1]["total"] == 16
     assert "integers: 16 ms, guessed 20, 69% of them decode, median of 3" in widget.said
     assert widget.picture().size[0] > 300
+
+
+def test_layers_are_profiled_turn_by_turn():
+    found = iter([{"step": {"lm_head": 1.0, "layers.0.mlp": 3.0}}, {"step": {"lm_head": 3.0}, "image": {"stages.0": 1.0}}])
+    widget = widgets.latency({"a": answering([1]), "b": answering([1])}, layers={"a": lambda: next(found)})
+    plain = widget.picture()
+    assert widget.layers == [{"name": "a", "turns": 0, "rows": []}]
+    assert says(widget, kind="layers", name="a") == ""
+    assert [row["share"] for row in widget.layers[0]["rows"]] == [0.75, 0.25]
+    assert "a: layers.0.mlp of the step graph takes most, 75% of 2 layers, profiled once." in widget.said
+    assert says(widget, kind="layers") == ""
+    rows = {row["layer"]: (row["graph"], row["stage"], row["ms"]) for row in widget.layers[0]["rows"]}
+    assert rows == {"lm_head": ("step", "decode", 2), "layers.0.mlp": ("step", "decode", 1.5), "stages.0": ("image", "image", 0.5)}
+    assert "lm_head of the step graph takes most, 50% of 3 layers, profiled 2 times." in widget.said
+    assert widget.picture().height > plain.height
+    assert "there is no variant 'b'; there are a" in says(widget, kind="layers", name="b")
+
+
+def test_layers_beyond_the_longest_are_put_together():
+    many = {"step": {f"layers.{n}": 20.0 - n for n in range(16)}, "image": {"stages.0": 0.5}}
+    inside = latency_view.Inside.of("a", [many])
+    rows = inside.rows()
+    assert len(rows) == 14 and rows[-2:] == [
+        ("image", "1 others", 0.5),
+        ("step", "4 others", 20 - 12 + 20 - 13 + 20 - 14 + 20 - 15),
+    ]
+    assert sum(ms for *_, ms in rows) == inside.total == sum(sum(layers.values()) for layers in many.values())
+    assert latency_view.Inside.of("b", []).sentence() == "b: no layer was timed"
 
 
 def test_times_of_nothing_are_refused():
