@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from autoglm_lab.phone.actions import Action, parse_answer
 from autoglm_lab.runtime.sampling import Sampling
@@ -80,8 +80,19 @@ def _spoken(
     yield Answer.read(decode(said), len(said), watch.total(), watch.laps["prefill"] + watch.laps["decode"], prompt_tokens)
 
 
+class Turn(NamedTuple):
+    """A step of an agent that is done: which app was in front, what the engine said, and in words what came of it."""
+
+    app: str
+    said: str
+    result: str
+
+
 class Engine(Protocol):
-    """Anything that answers requests."""
+    """Anything that answers requests.
+
+    One that can make use of all that was done before sets `reads_history = True`, and is given it as `history`, a list of `Turn`.
+    """
 
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
                think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip

@@ -6,8 +6,9 @@ import base64
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import soundfile
 from PIL import Image
 
 from autoglm_lab.phone.actions import SIGNATURES
-from autoglm_lab.runtime.engine import GREEDY, Answer, Stream
+from autoglm_lab.runtime.engine import GREEDY, Answer, Stream, Turn
 from autoglm_lab.runtime.features import mono_16k
 from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.serve.reading import SCREEN
@@ -27,8 +28,11 @@ class RemoteEngine:
     """Answers come from `url`, which ends in /v1. `model` is the name that the server asks for; its first one by default.
 
     The messages are those of the public phone agent, so that a server with its model understands them as well. `system` tells a
-    large model what actions there are; the small one knows. ValueError for an address that is none.
+    large model what actions there are; the small one knows. An agent tells it of every turn and of what came of it. ValueError for
+    an address that is none.
     """
+
+    reads_history = True
 
     def __init__(
         self, url: str, *, api_key: str = "EMPTY", model: str | None = None, system: str | None = None, timeout_s: float = 120
@@ -54,12 +58,17 @@ class RemoteEngine:
         return self._model
 
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
-        """See `runtime.engine.Engine.answer`. ConnectionError when there is no server, ValueError for what it refuses."""
+               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY,
+               history: Sequence[Turn] = ()) -> Stream:  # fmt: skip
+        """See `runtime.engine.Engine.answer`. ConnectionError when there is no server, ValueError for what it refuses.
+
+        `history` is what an agent did for this task so far, and replaces `last`.
+        """
         if not task.strip() and audio is None:
             raise ValueError("the request is empty; give a text or a sound")
         asked = {
-            "model": self.model, "messages": self._messages(task, image, audio, current_app, last), "max_tokens": max_new_tokens,
+            "model": self.model, "messages": self._messages(task, image, audio, current_app, last, history),
+            "max_tokens": max_new_tokens,
             "temperature": sampling.temperature, "top_p": sampling.top_p, "frequency_penalty": sampling.frequency_penalty,
             "stream": True, "stream_options": {"include_usage": True},
             "extra_body": {"chat_template_kwargs": {"enable_thinking": think}},
@@ -87,19 +96,32 @@ class RemoteEngine:
 
 
 def conversation(
-    task: str = "", image: Any = None, audio: Any = None, current_app: str = "System Home", last: str = ""
-) -> list[dict[str, Any]]:
-    """A request as the messages of the public phone agent: the task, what was done last, and the screen as it is now."""
-    screen = json.dumps({"current_app": current_app}, ensure_ascii=False)
+    task: str = "", image: Any = None, audio: Any = None, current_app: str = "System Home", last: str = "",
+    history: Sequence[Turn] = (),
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A request as the messages of the public phone agent: the task, what was done, and the screen as it is now.
+
+    Of earlier turns there is what was said and what came of it (`last_action`), not their screens.
+    """
     sound = [] if audio is None else [{"type": "input_audio", "input_audio": {"data": wav(audio), "format": "wav"}}]
     picture = [] if image is None else [{"type": "image_url", "image_url": {"url": data_url(image)}}]
-    if not last:
-        words = f"{task.strip()}\n\n{screen}" if task.strip() else screen
-        return [{"role": "user", "content": [*picture, *sound, {"type": "text", "text": words}]}]
-    first = [*sound, {"type": "text", "text": task.strip() or screen}]
-    now = [*picture, {"type": "text", "text": f"{SCREEN}\n\n{screen}"}]
-    return [{"role": "user", "content": first}, {"role": "assistant", "content": f'do(action="{last}")'},
-            {"role": "user", "content": now}]  # fmt: skip
+    turns = history or ([Turn("", f'do(action="{last}")', "")] if last else [])
+    begun_in = turns[0].app if turns else current_app
+    words = [part for part in (task.strip(), begun_in and _screen(begun_in)) if part]
+    first = [*sound, {"type": "text", "text": "\n\n".join(words or [_screen(current_app)])}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": first if turns else [*picture, *first]}]
+    for turn, after in zip_longest(turns, turns[1:]):
+        seen = f"{SCREEN}\n\n{_screen(after.app if after else current_app, turn.result)}"
+        messages += [
+            {"role": "assistant", "content": turn.said},
+            {"role": "user", "content": [*([] if after else picture), {"type": "text", "text": seen}]},
+        ]
+    return messages
+
+
+def _screen(app: str, result: str = "") -> str:
+    """What is said about a screen beside its picture."""
+    return json.dumps({"current_app": app} | ({"last_action": result} if result else {}), ensure_ascii=False)
 
 
 @contextmanager

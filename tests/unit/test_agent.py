@@ -92,3 +92,23 @@ def test_a_trace_holds_every_step(tmp_path):
     assert (tmp_path / "trace" / "filmstrip.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="no step"):
         agent.save_trace("x", [], tmp_path / "none")
+
+
+def test_an_engine_that_reads_history_is_told_what_came_of_each_turn():
+    histories = []
+
+    class Reading(Scripted):
+        reads_history = True
+
+        def answer(self, *given, history=(), **known):
+            histories.append(history)
+            return super().answer(*given, **known)
+
+    engine = Reading(
+        'do(action="Launch", app="Chrome")', 'do(action="Tap", element=[1,1])', 'do(action="Take_over", message="log in")', END
+    )
+    agent.run("open Chrome", SimulatedPhone(1, lang="en"), engine, take_over=lambda message: True)
+    *earlier, last = histories
+    assert earlier == [last[:count] for count in range(3)]
+    assert [turn.result for turn in last] == ["the screen changed", "nothing changed", "a person took over"]
+    assert [turn.app for turn in last] == ["System Home", "Chrome", "Chrome"] and last[1].said == 'do(action="Tap", element=[1,1])'

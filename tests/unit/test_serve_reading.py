@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from autoglm_lab.runtime.engine import GREEDY
+from autoglm_lab.runtime.engine import GREEDY, Turn
 from autoglm_lab.runtime.prompt import SPECIAL_TOKENS
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.limits import Limits
 from autoglm_lab.serve.reading import DEFAULT_TOKENS, LONGEST, read_request
+from autoglm_lab.serve.remote import conversation
 from autoglm_lab.serve.schema import ChatRequest
 
 LIMITS = Limits()
@@ -227,3 +228,24 @@ def test_what_is_missing_or_too_much_is_named(messages, fields, param):
 def test_limits_are_above_zero():
     with pytest.raises(ValueError, match="queue is 0"):
         Limits(queue=0)
+
+
+@pytest.mark.parametrize("spoken", [False, True])
+def test_what_an_agent_tells_of_its_turns_is_read_again(spoken):
+    turns = [Turn("System Home", '<think>where?</think>do(action="Launch", app="Chrome")', "the screen changed"),
+             Turn("Chrome", 'do(action="Tap", element=[1,2])', "nothing changed")]  # fmt: skip
+    given = {"image": Image.new("RGB", (4, 6)), "current_app": "Chrome"}
+    given |= {"audio": np.zeros(1600, np.float32)} if spoken else {"task": "open the news"}
+    messages = conversation(**given, history=turns)
+    [mine], [plain] = read(*messages), read(*conversation(**given, last="Tap"))
+    assert (
+        (mine.task, mine.current_app, mine.last)
+        == (plain.task, "Chrome", "Tap")
+        == ("" if spoken else "open the news", "Chrome", "Tap")
+    )
+    assert (mine.audio is not None) is spoken and np.asarray(mine.image()).shape == (6, 4, 3)
+    assert [message["role"] for message in messages] == ["user", "assistant"] * 2 + ["user"]
+    assert sum("image_url" in str(message) for message in messages) == 1, "earlier screens are not sent again"
+    said = [str(message["content"][-1]["text"]) for message in messages if message["role"] == "user"]
+    assert '"last_action": "the screen changed"' in said[1] and '"last_action": "nothing changed"' in said[2]
+    assert ("System Home" in said[0]) and ("last_action" not in said[0])
