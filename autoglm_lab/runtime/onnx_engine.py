@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +36,7 @@ class Asked:
     state: State | None
     watch: Stopwatch
     sampling: Sampling = GREEDY
+    hearing: Future[States] | None = None  # what is heard, while the picture is still being looked at
     states: States | None = None
 
 
@@ -45,6 +50,12 @@ def quiet(threads: int | None = None) -> Any:
     if threads is not None:
         options.intra_op_num_threads = threads
     return options
+
+
+def give_back() -> None:
+    """Let the system have what was freed, such as the files that were read: glibc would keep it, and others are left alone."""
+    with suppress(OSError, AttributeError, TypeError):  # no such library, no such function, no such system
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class OnnxEngine:
@@ -64,13 +75,19 @@ class OnnxEngine:
         if grammar and one_call:
             raise ValueError("an answer in one call is picked by the graph; grammar picks token by token: give one of the two")
         self.bundle = Bundle.open(folder)
-        options = quiet(threads)
-        if profile is not None:
-            options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
-        self.sessions = {  # the largest first: while a file is read its weights are there twice
-            name: onnxruntime.InferenceSession(str(self.bundle.path(name)), options, providers=["CPUExecutionProvider"])
-            for name in ("answer" if one_call else "step", *(name for name in GRAPHS if name != "step"))
-        }
+        # where there is a second core it hears while the first looks at the picture
+        self._ears = ThreadPoolExecutor(1, "ears") if (threads or os.cpu_count() or 1) > 1 else None
+
+        def opened(name: str) -> Any:
+            options = quiet(1 if name == "audio" and self._ears is not None else threads)
+            if profile is not None:
+                options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
+            return onnxruntime.InferenceSession(str(self.bundle.path(name)), options, providers=["CPUExecutionProvider"])
+
+        # the largest first: while a file is read its weights are there twice
+        names = ("answer" if one_call else "step", *(name for name in GRAPHS if name != "step"))
+        self.sessions = {name: opened(name) for name in names}
+        give_back()
         self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
         self.grammar = Grammar(self.tokenizer) if grammar or speculate else None
         self.held, self.speculates = grammar, speculate
@@ -124,13 +141,16 @@ class OnnxEngine:
         state = None if self.grammar is None else self.grammar.start(think=think)
         if self.held and state is not None and max_new_tokens < state.least:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; the shortest answer has {state.least} tokens")
-        features: States = {}
+        features, hearing = States(), None
+        wave = None if audio is None else mono_16k(audio, 16_000)
+        if wave is not None and image is not None and self._ears is not None:
+            hearing = self._ears.submit(self._heard, wave)
+        elif wave is not None:
+            features["audio"] = log_mel(wave)[None]
         if image is not None:
             features["image"] = image_features(image)[None]
-        if audio is not None:
-            features["audio"] = log_mel(mono_16k(audio, 16_000))[None]
         watch.lap("features")
-        return Asked(ids, features, max_new_tokens, state, watch, sampling)
+        return Asked(ids, features, max_new_tokens, state, watch, sampling, hearing)
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -147,11 +167,23 @@ class OnnxEngine:
         """What the decoder is given for an answer besides tokens."""
         states = dict(self.nothing)
         for name, values in asked.features.items():
-            session = self.sessions[name]
-            made = session.run(None, {session.get_inputs()[0].name: values})
-            states.update(zip((output.name for output in session.get_outputs()), made, strict=True))
+            states |= self._encoded(name, values)
             asked.watch.lap(name)
-        return {"present": np.array([float(name in asked.features) for name in ("image", "audio")], np.float32), **states}
+        given = set(asked.features)
+        if asked.hearing is not None:
+            states |= asked.hearing.result()
+            given.add("audio")
+            asked.watch.lap("audio")
+        return {"present": np.array([float(name in given) for name in ("image", "audio")], np.float32), **states}
+
+    def _encoded(self, name: str, values: NDArray[np.float32]) -> States:
+        """The keys and values of what is seen or heard."""
+        session = self.sessions[name]
+        made = session.run(None, {session.get_inputs()[0].name: values})
+        return dict(zip((output.name for output in session.get_outputs()), made, strict=True))
+
+    def _heard(self, wave: NDArray[np.float32]) -> States:
+        return self._encoded("audio", log_mel(wave)[None])
 
     def _tokens(self, asked: Asked) -> Iterator[int]:
         watch, ids, state, max_new_tokens = asked.watch, asked.ids, asked.state, asked.max_new_tokens

@@ -18,7 +18,7 @@ from autoglm_lab.serve.jobs import TOO_LATE, Event, FairQueue, Job, Post, Told, 
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.speech import Speller
 
-PATIENCE_S = 0.05
+PATIENCE_S = 0.03
 
 
 class Read(NamedTuple):

@@ -209,7 +209,7 @@ print({name: f"{ms:.1f} ms on one core" for name, ms in cost.items()})
 # ## How it is served
 #
 # - A **queue** in which every client has its turn, however many requests it has sent. When it is full, the next is told to come again.
-# - **Readers**, one for each core: unpack, see, hear, read the prompt, pick the first token.
+# - **Readers**, one for each core: unpack, see, hear, read the prompt and a draft behind it, pick the first tokens.
 # - A **writer**: takes in whoever is ready, writes a token of everyone, lets out who has ended. It waits a moment for company as long as
 #   readers are busy, because a step for ten costs little more than a step for one.
 #
@@ -240,7 +240,8 @@ crowded
 
 # %% [markdown]
 # Here clients and server share this notebook's process and its two cores. `autoglm-lab load --bundle DIR` serves in a process of its own
-# and takes turns between three ways to serve. Measured on the machine of the reports, per number of clients:
+# and takes turns between four ways to serve: one answer after the other, token by token; the same with the drafts of chapter 07, which
+# all that follow have as well; an answer in each thread; and batches. Measured on the machine of the reports, per number of clients:
 
 # %%
 from autoglm_lab.paths import data_dir
@@ -301,6 +302,16 @@ lines(
 # That is why servers of large models, whose answers have hundreds of tokens, live by batching, and why a phone agent's server lives by how
 # fast it sees.
 #
+# And there is another way through the weights less often: drafts. They need no company, and what is drafted is not left to be shared.
+# Sixteen clients, as often as one at a time, token by token, answers them:
+
+# %%
+for bundle in ("whole", "int8_static"):
+    ratios = json.loads((data_dir() / "reports" / "serve" / f"{bundle}.json").read_text())["ratios"]
+    gains = {way: ratios[f"{way.replace(' ', '_')}_vs_one_at_a_time_16"]["median"] for way in ("with drafts", "threads", "batches")}
+    print(f"{bundle:12}", *(f"{way} {gain:.2f}" for way, gain in gains.items()), sep="   ")
+
+# %% [markdown]
 # ## Break it
 #
 # A server that strangers reach is sent everything. What is wrong with a request is the client's to mend, so it is a 4xx with a sentence that

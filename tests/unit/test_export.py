@@ -267,6 +267,19 @@ def test_drafts_change_no_answer_and_save_passes(whole, requests):
         assert said[0] == said[1], "whatever was drafted, the same tokens are drawn"
 
 
+def test_who_looks_and_hears_at_once_hears_the_same(whole, requests):
+    spoken = [{"image": r.image, "audio": r.audio, "current_app": r.app, "last": r.last} for r in requests if r.audio is not None]
+    both, turns = OnnxEngine(whole, threads=2), OnnxEngine(whole, threads=1)
+    prepared = both.prepare(**spoken[0])
+    assert set(prepared.features) == {"image"} and prepared.hearing.done() and turns.prepare(**spoken[0]).hearing is None
+    assert prepared.states["present"].tolist() == [1, 1]
+    for asked in spoken:
+        mine, wanted = both.answer(**asked).answer, turns.answer(**asked).answer
+        assert mine.text == wanted.text and set(mine.ms) == set(wanted.ms)
+    with pytest.raises(ValueError, match="the sound has no samples"):
+        both.answer("", requests[0].image, np.zeros(0, np.float32))
+
+
 @pytest.mark.parametrize("most", range(1, 9))
 def test_a_drafted_answer_ends_where_its_room_ends(whole, requests, most):
     asked = {"task": requests[0].task.text, "image": requests[0].image, "max_new_tokens": most}
