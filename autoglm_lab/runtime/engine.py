@@ -24,7 +24,8 @@ class Answer:
     error: str | None = None
     tokens: int = 0
     passes: int = 0  # how often the decoder was run for them
-    ms: dict[str, float] = field(default_factory=dict)  # per stage: features, image, audio, prefill, decode, total
+    # per stage: features, image, audio (where hearing goes on beside looking, only what it took longer), prefill, decode, total
+    ms: dict[str, float] = field(default_factory=dict)
     prompt_tokens: int = 0
 
     @classmethod

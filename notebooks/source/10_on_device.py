@@ -319,7 +319,8 @@ view
 # ## Where the time goes
 #
 # Guess how long an answer takes here, in floats and in integers, typed and spoken; then measure. "Look inside" lets the runtime note the
-# time of every operator, adds it up layer by layer, and goes on until you stop it. (Noting costs time as well: compare shares.)
+# time of every operator, adds it up layer by layer, and goes on until you stop it. (Noting costs time as well: compare shares.) Where there
+# is a second core, hearing goes on beside looking: the green piece is then only what hearing took longer, often nothing.
 
 # %%
 from autoglm_lab.phone.speech import SpeechBank
