@@ -151,16 +151,17 @@ class Bytes(Stored):
         scale, zero_point = affine(low, high, limits)
         return self._rounded(x, scale.reshape(()), zero_point.reshape(()).to(torch.uint8))
 
-    def product_of_rows(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
+    def product_of_rows(self, x: Float[Tensor, "B T I"], sums: Float[Tensor, " O"]) -> Float[Tensor, "B T O"]:
         """Each row is rounded as `product` rounds all of them, to its own range: rows beside it do not change what it gives.
 
-        Codes of all rows are multiplied as if zero were their zero point; what that adds for each row is taken off again.
+        Codes of all rows are multiplied as if zero were their zero point; what that adds for each row is taken off again. `sums` are
+        those of the weights of each channel.
         """
         low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
         scale = (high - low + 1e-12) / 255
         zero_point = torch.round(-low / scale)
-        sums = self._rounded(x / scale + zero_point, torch.tensor(1.0), torch.tensor(0, dtype=torch.uint8))
-        return (sums - zero_point * (self.codes.float() * self.scale.float()).sum(0)) * scale
+        product = self._rounded(x / scale + zero_point, torch.tensor(1.0), torch.tensor(0, dtype=torch.uint8))
+        return (product - zero_point * sums) * scale
 
     def _rounded(self, x: Float[Tensor, "B T I"], scale: Float[Tensor, ""], zero: UInt8[Tensor, ""]) -> Float[Tensor, "B T O"]:
         grid = node("QuantizeLinear", (x, scale, zero), torch.uint8, x.shape)
@@ -275,14 +276,17 @@ class WrittenLinear(nn.Module):
 class Rowwise(nn.Module):
     """A linear layer with stored integers that rounds each row of its input by itself, where `inner` rounds all of them alike."""
 
+    sums: Tensor
+
     def __init__(self, inner: WrittenLinear) -> None:
         super().__init__()
         assert isinstance(inner.stored, Bytes)
         self.stored, self.bias = inner.stored, inner.bias
+        self.register_buffer("sums", inner.stored.dense().sum(1))
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product as the runtime will compute it."""
-        y = self.stored.product_of_rows(x)
+        y = self.stored.product_of_rows(x, self.sums)
         return y if self.bias is None else y + self.bias
 
 
