@@ -154,8 +154,8 @@ class Bytes(Stored):
     def product_of_rows(self, x: Float[Tensor, "B T I"], sums: Float[Tensor, " O"]) -> Float[Tensor, "B T O"]:
         """Each row is rounded as `product` rounds all of them, to its own range: rows beside it do not change what it gives.
 
-        Codes of all rows are multiplied as if zero were their zero point; what that adds for each row is taken off again. `sums` are
-        those of the weights of each channel.
+        Codes of all rows are multiplied as if zero were their zero point; what that adds for each row is taken off again. `sums`
+        are those of the weights of each channel.
         """
         low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
         scale = (high - low + 1e-12) / 255

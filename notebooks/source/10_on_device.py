@@ -323,9 +323,8 @@ view
 # is a second core, hearing goes on beside looking: the green piece is then only what hearing took longer, often nothing.
 
 # %%
-from autoglm_lab.phone.speech import SpeechBank
-
 from autoglm_lab.measure.layers import layer_times
+from autoglm_lab.phone.speech import SpeechBank
 
 bank = SpeechBank.load()
 wave = bank.waveform(bank.find("open Settings", "en", np.random.default_rng(0)))
