@@ -31,7 +31,7 @@ NO_TEXT = re.compile(r'["\\\u0100-\u011f]')
 Pick = Callable[[NDArray[np.float32]], int]  # a token, by the scores [V] of all
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # states lead to states: written out they would have no end
 class State:
     """A place in an answer: the tokens that lead on from here, and whether others may come that stay here."""
 
@@ -68,7 +68,10 @@ class State:
 
     def leads(self, token: int) -> State | None:
         """Where a token leads, None for one that may not come."""
-        return self.edges.get(token, self if self.free is not None and self.free[token] else None)
+        free = (
+            self.free is not None and token < len(self.free) and self.free[token]
+        )  # a model may have more tokens than the tokenizer
+        return self.edges.get(token, self if free else None)
 
     def after(self, token: int) -> State:
         """Where a token leads. ValueError for one that may not come."""

@@ -63,6 +63,8 @@ def test_what_usually_comes_is_drafted_up_to_the_end(begun, drafted):
 
 def test_of_a_thought_nothing_is_drafted():
     assert GRAMMAR.thinking.draft(9) == [] and GRAMMAR.action.leads(VOCABULARY - 1) is None
+    assert GRAMMAR.thinking.leads(VOCABULARY + 200) is None, "a model may have more tokens than its tokenizer"
+    assert len(repr(GRAMMAR.action)) < 200
 
 
 @pytest.mark.parametrize(
