@@ -389,7 +389,7 @@ def _serve(options: argparse.Namespace) -> int:
 
         served = options.bundle or load(options.model)
         return scheduler(served, limits, options.name or NAME, rows=options.rows, workers=options.workers, threads=options.threads,
-                         speculate=not options.no_drafts)  # fmt: skip
+                         speculate=False if options.no_drafts else None)  # fmt: skip
 
     try:
         serve(Service(made(), limits, key), options.host, options.port, made)

@@ -26,6 +26,7 @@ class Bundle:
     places: int  # tokens that a request and its answer may have together
     recipe: dict[str, Any]
     bytes: int  # of all files
+    shared_scale: bool  # whether tokens that are read at once are rounded alike, so that one changes what the others give
 
     def path(self, name: str) -> Path:
         """Where a graph ("image", "audio", "step", "answer", "rows") is. FileNotFoundError when one of the last two is missing."""
@@ -49,9 +50,9 @@ class Bundle:
             if digest(file) != facts["sha256"]:
                 raise ValueError(f"{name} was changed after it was exported; copy the bundle again, or export it anew")
         size = sum(facts["bytes"] for facts in manifest["files"].values())
-        return cls(
-            place, int(manifest["end"]), int(manifest["places"]), manifest["recipe"], size + (place / MANIFEST).stat().st_size
-        )
+        size += (place / MANIFEST).stat().st_size
+        shared = bool(manifest["shared_scale"])
+        return cls(place, int(manifest["end"]), int(manifest["places"]), manifest["recipe"], size, shared)
 
 
 def is_bundle(folder: Path | str) -> bool:
@@ -68,7 +69,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text("utf-8"))
         version, opset = int(manifest["format"]), int(manifest["opset"])
         if version == FORMAT:
-            files, _ = dict(manifest["files"]), [manifest[key] for key in ("end", "places", "recipe")]
+            files, _ = dict(manifest["files"]), [manifest[key] for key in ("end", "places", "recipe", "shared_scale")]
     except (ValueError, TypeError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{MANIFEST} of {folder.name} is broken ({type(error).__name__}: {error}); export the bundle anew"

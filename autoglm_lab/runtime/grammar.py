@@ -68,10 +68,10 @@ class State:
 
     def leads(self, token: int) -> State | None:
         """Where a token leads, None for one that may not come."""
-        free = (
-            self.free is not None and token < len(self.free) and self.free[token]
-        )  # a model may have more tokens than the tokenizer
-        return self.edges.get(token, self if free else None)
+        if token in self.edges:
+            return self.edges[token]
+        known = self.free is not None and token < len(self.free)  # a model may have more tokens than the tokenizer
+        return self if known and self.free[token] else None  # type: ignore[index]
 
     def after(self, token: int) -> State:
         """Where a token leads. ValueError for one that may not come."""

@@ -62,14 +62,15 @@ class OnnxEngine:
     """Answers from a bundle, greedily; keys and values of what was seen, heard and said are kept for the whole answer.
 
     What the action grammar expects next is read ahead and confirmed in the same pass (`speculate`): the answer is the one that
-    would have been written token by token, in fewer passes. With `grammar` only what that grammar allows is written, so that every
+    would have been written token by token, in fewer passes. By default that is done where it holds: not for a bundle whose tokens
+    share a scale when they are read at once. With `grammar` only what that grammar allows is written, so that every
     answer parses, and what it forces is not even asked. With `one_call` the whole answer is one call of the runtime, and comes at
     once. FileNotFoundError for a bundle that was exported without that graph, ValueError for both. With `profile`, a folder, the
     runtime notes the time of every operator there (`measure.layers`).
     """
 
     def __init__(
-        self, folder: Path | str, *, threads: int | None = None, grammar: bool = False, speculate: bool = True,
+        self, folder: Path | str, *, threads: int | None = None, grammar: bool = False, speculate: bool | None = None,
         one_call: bool = False, profile: Path | None = None,
     ) -> None:  # fmt: skip
         if grammar and one_call:
@@ -89,8 +90,8 @@ class OnnxEngine:
         self.sessions = {name: opened(name) for name in names}
         give_back()
         self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
-        self.grammar = Grammar(self.tokenizer) if grammar or speculate else None
-        self.held, self.speculates = grammar, speculate
+        self.held, self.speculates = grammar, not self.bundle.shared_scale if speculate is None else speculate
+        self.grammar = Grammar(self.tokenizer) if self.held or self.speculates else None
         # what there is before anything was seen or heard: one empty place
         self.nothing: States = {
             value.name: np.zeros([size if isinstance(size, int) else 1 for size in value.shape], np.float32)
@@ -205,8 +206,7 @@ class OnnxEngine:
             else:
                 drafts = state.draft(left - 1) if self.speculates and state is not None else []
                 picks = state.chooser(left) if self.held and state is not None else pick
-                tokens = confirmed(step.read(unread, drafts), drafts, picks)
-                step.forget(1 + len(drafts) - len(tokens))
+                tokens = step.write(unread, drafts, picks)
                 watch.lap("decode" if written else "prefill")
                 unread = tokens[-1:]
             for token in tokens:
@@ -293,6 +293,12 @@ class Step:
         self._session.run_with_iobinding(self._binding)
         scores: NDArray[np.float32] = self._scores.copy()
         return scores
+
+    def write(self, ids: list[int], drafts: Sequence[int], pick: Pick) -> list[int]:
+        """The tokens that follow `ids`, one at least, in one pass: see `confirmed`. All but the last of them have been read."""
+        tokens = confirmed(self.read(ids, drafts), drafts, pick)
+        self.forget(1 + len(drafts) - len(tokens))
+        return tokens
 
     def forget(self, count: int) -> None:
         """As if the last `count` tokens had not been read. ValueError for more than there are."""

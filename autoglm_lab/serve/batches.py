@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import onnxruntime
 
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step, confirmed, quiet
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step, quiet
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sampling import Picker
 from autoglm_lab.serve.jobs import TOO_LATE, Event, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads
@@ -44,13 +44,13 @@ class Batches:
 
     `workers` threads prepare answers, each on one core; then one thread writes up to `most` of them together, on `cores`. A step
     costs little more for many answers than for one, so while others are being read it waits for them, `patience_s` at most:
-    answers take longer to begin with, and many more are given. With `speculate` drafts are read with the prompt (`OnnxEngine`).
+    answers take longer to begin with, and many more are given. Drafts are read with the prompt, `speculate` as in `OnnxEngine`.
     FileNotFoundError for a bundle without that graph.
     """
 
     def __init__(
         self, folder: Path | str, *, most: int = 16, workers: int = 2, cores: int = 2, patience_s: float = PATIENCE_S,
-        queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None, speculate: bool = True,
+        queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None, speculate: bool | None = None,
     ) -> None:  # fmt: skip
         if workers < 1:
             raise ValueError(f"workers is {workers}; one at least has to read")
@@ -108,9 +108,7 @@ class Batches:
         drafts = [] if asked.state is None else asked.state.draft(asked.max_new_tokens - 1)
         step = Step(self.engine.sessions["step"], asked.states, room=len(asked.ids) + len(drafts))
         pick = job.asking.sampling.picker()
-        tokens = confirmed(step.read(asked.ids, drafts), drafts, pick)
-        step.forget(1 + len(drafts) - len(tokens))
-        return Read(job, asked.states, step, pick, tokens)
+        return Read(job, asked.states, step, pick, step.write(asked.ids, drafts, pick))
 
     def _write(self) -> None:
         """What the writer does: let answers in, write a token of each, let those out that have ended."""

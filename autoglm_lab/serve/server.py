@@ -70,7 +70,7 @@ def running(
 
 def scheduler(
     served: Engine | Scheduler | Path | str, limits: Limits, name: str = NAME, *, rows: int = ROWS_AT_ONCE,
-    workers: int | None = None, threads: int | None = None, speculate: bool = True,
+    workers: int | None = None, threads: int | None = None, speculate: bool | None = None,
 ) -> Scheduler:  # fmt: skip
     """What computes the answers: `Batches` for a bundle with rows, `Turns` for every other engine.
 

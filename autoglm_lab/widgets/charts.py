@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
+from PIL import Image
 from plotly.subplots import make_subplots
 
 COLOURS = ("#3b6fd4", "#d9822b", "#3c9d6b", "#a05bb5", "#c94f4f", "#5b8a99")
@@ -24,9 +25,7 @@ class Chart:
 
     def __init__(self, figure: go.Figure, picture: Figure, sentence: str) -> None:
         self.figure, self.sentence = figure, sentence
-        buffer = io.BytesIO()
-        picture.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
-        self.png = buffer.getvalue()
+        self.png = _png(picture)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         plotly = json.loads(self.figure.to_json())
@@ -124,6 +123,17 @@ def canvas(title: str, x_name: str, height: float) -> tuple[Figure, Any]:
     axes.set_title(title, loc="left", color=INK)
     axes.set_xlabel(x_name)
     return picture, axes
+
+
+def drawn(picture: Figure) -> Image.Image:
+    """A picture as pixels."""
+    return Image.open(io.BytesIO(_png(picture))).convert("RGB")
+
+
+def _png(picture: Figure) -> bytes:
+    buffer = io.BytesIO()
+    picture.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _legend(figure: go.Figure, axes: Any, count: int) -> None:

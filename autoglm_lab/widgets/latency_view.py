@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from autoglm_lab.widgets.charts import COLOURS, canvas
+from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
 STAGES = ("features", "image", "audio", "prefill", "decode")
 GRAPHS = {"image": "image", "audio": "audio", "step": "decode"}  # the stage whose colour a graph has
@@ -113,13 +112,7 @@ def layer_picture(insides: Sequence[Inside]) -> Image.Image:
         axes.barh(0, 0, color=COLOURS[STAGES.index(GRAPHS.get(graph, "decode"))], label=graph)
     if rows:
         axes.legend(frameon=False, loc="lower right", fontsize=8)
-    return _drawn(drawing)
-
-
-def _drawn(drawing: Any) -> Image.Image:
-    file = io.BytesIO()
-    drawing.savefig(file, format="png", dpi=80)
-    return Image.open(file).convert("RGB")
+    return drawn(drawing)
 
 
 def data(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -156,4 +149,4 @@ def picture(rows: Sequence[Row]) -> Image.Image:
     axes.invert_yaxis()
     if used:
         axes.legend(ncol=len(used), frameon=False, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8)
-    return _drawn(drawing)
+    return drawn(drawing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from autoglm_lab.measure.report import Report, pareto_front
-from autoglm_lab.widgets.charts import COLOURS, canvas
+from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
 AXES = {
     "bytes": ("size, MB", 1e6), "answer_ms": ("whole answer, ms", 1.0), "macs": ("multiply-accumulates, millions", 1e6),
@@ -95,6 +94,4 @@ class ParetoView:
         axes.plot(*zip(*line, strict=True), color=COLOURS[0], linewidth=1, alpha=0.6)
         axes.set_ylabel("success, %")
         axes.margins(x=0.15, y=0.12)
-        buffer = io.BytesIO()
-        picture.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
-        return Image.open(buffer).convert("RGB")
+        return drawn(picture)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from autoglm_lab.widgets.charts import COLOURS, canvas
+from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
 LEAST, MOST = -8.0, 0.0  # powers of ten that are shown
 
@@ -81,9 +80,7 @@ class ParityView:
         axes.set_xlim(LEAST, MOST)
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=6)
         axes.invert_yaxis()
-        file = io.BytesIO()
-        drawing.savefig(file, format="png", dpi=80)
-        return Image.open(file).convert("RGB")
+        return drawn(drawing)
 
 
 def apart(layer: Layer, tolerance: float) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
-from autoglm_lab.widgets.charts import COLOURS, canvas
+from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
 POINTS = 240  # of a curve on the page
 
@@ -77,9 +76,7 @@ def picture(samples: Sequence[Sample], runs: Sequence[Run]) -> Image.Image:
     axes.set_ylim(bottom=0)
     if samples:
         axes.legend(frameon=False, fontsize=9)
-    file = io.BytesIO()
-    drawing.savefig(file, format="png", dpi=80)
-    return Image.open(file).convert("RGB")
+    return drawn(drawing)
 
 
 def _short(run: Run) -> str:

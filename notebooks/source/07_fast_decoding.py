@@ -509,19 +509,18 @@ print(Answer.read(device.tokenizer.decode(said), len(said), {}).action)
 # would have written just that, the tokens are done. At the first that it would have written otherwise, its own token counts, and the cache
 # forgets the rest. Whatever the draft was, the answer is the one that the model would have written token by token. That is **speculative
 # decoding**. Large models let a small one write the drafts; here the grammar does, and where it leaves a choice it guesses a tap.
-
+# `confirmed` compares; you will write it below.
 
 # %%
+from autoglm_lab.runtime.onnx_engine import confirmed
+
+
 def answer_with_drafts(step, ids, most=96):
     """The tokens of an answer, and what was drafted and written in each pass."""
     state, unread, said, passes = grammar.start(think=False), list(ids), [], []
     while len(said) < most:
         drafts = state.draft(most - len(said) - 1) if state else []
-        tokens = []
-        for scores, draft in zip(step.read(unread, drafts), [*drafts, None], strict=True):
-            tokens.append(int(scores.argmax()))
-            if tokens[-1] != draft:
-                break
+        tokens = confirmed(step.read(unread, drafts), drafts, lambda scores: int(scores.argmax()))
         step.forget(1 + len(drafts) - len(tokens))
         passes.append((drafts, tokens))
         for token in tokens:
@@ -579,9 +578,9 @@ for name, time in times.items():
 
 # %% [markdown]
 # All of the drafted answers are those of token by token. With sampling they are too: a token is drawn from the scores as ever, and the draft
-# only compared with it.
+# only compared with it. One kind of bundle goes without drafts: `int8` rounds all that is read at once with one scale, so that a draft
+# would change what the tokens beside it give.
 #
-# %% [markdown]
 # ## Exercise 1: write into the room
 #
 # `buffer` [room, E] holds `filled` rows already. Return a buffer in which the rows `new` follow them, and how many are filled then.

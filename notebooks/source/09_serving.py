@@ -302,8 +302,8 @@ lines(
 # That is why servers of large models, whose answers have hundreds of tokens, live by batching, and why a phone agent's server lives by how
 # fast it sees.
 #
-# And there is another way through the weights less often: drafts. They need no company, and what is drafted is not left to be shared.
-# Sixteen clients, as often as one at a time, token by token, answers them:
+# Drafts are another way to read the weights less often. They need no company, and of what is drafted nothing is left to be shared.
+# Answers a second to sixteen clients, as multiples of one at a time, token by token:
 
 # %%
 for bundle in ("whole", "int8_static"):

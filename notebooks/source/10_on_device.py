@@ -404,8 +404,7 @@ from autoglm_lab.export.greedy import greedy_graph
 looped = greedy_graph((folder / "int8" / "step.onnx").read_bytes(), device.bundle.end)
 print(dict(count_nodes(looped)), f"{len(looped) / 1e6:.1f} MB")
 loop = onnxruntime.InferenceSession(looped, providers=["CPUExecutionProvider"])
-plain = OnnxEngine(folder / "int8", speculate=False)  # without the drafts of chapter 07, which a loop in a file has not either
-prepared = plain.prepare("open Settings", screen)  # what was seen, and the tokens of the prompt
+prepared = device.prepare("open Settings", screen)  # what was seen, and the tokens of the prompt
 given = prepared.states | {
     "first_input_ids": np.array([prepared.ids]), "first_total": np.array([len(prepared.ids)], np.int32),
     "max_new_tokens": np.array(64),
@@ -414,16 +413,15 @@ for value in loop.get_inputs():
     if value.name.startswith("first_past"):  # the empty cache, with room for the prompt and the answer
         given[value.name] = np.zeros([size if isinstance(size, int) else 128 for size in value.shape], np.float32)
 for name, time in paired({
-    "token by token": lambda: plain.write(plain.prepare("open Settings", screen)).answer,
-    "in one call": lambda: (plain.prepare("open Settings", screen), loop.run(["tokens"], given)),
-    "with drafts": lambda: device.write(device.prepare("open Settings", screen)).answer,
+    "token by token": lambda: device.write(device.prepare("open Settings", screen)).answer,
+    "in one call": lambda: (device.prepare("open Settings", screen), loop.run(["tokens"], given)),
 }, runs=15).items():  # fmt: skip
     print(f"{name:15} {time}")
 [tokens] = loop.run(["tokens"], given)
 print(device.tokenizer.decode(tokens.tolist(), skip_special_tokens=False))
 
 # %% [markdown]
-# What is lost: nothing can be shown before all is written, no draft is confirmed, and no grammar can hold it.
+# What is lost: nothing can be shown before all is written, no draft of chapter 07 is confirmed, and no grammar can hold it.
 #
 # ## Exercise 1: what a code needs
 #

@@ -15,7 +15,7 @@ from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 from autoglm_lab.runtime.prompt import write_prompt
 
 bundle, requests, out = sys.argv[1:]
-engine = OnnxEngine(bundle, threads=1, speculate=False)  # scales found at run time are shared by what is read at once
+engine = OnnxEngine(bundle, threads=1)
 given = np.load(requests)
 answers, scores = [], {}
 for number, asked in enumerate(json.loads(str(given["asked"]))):

@@ -378,6 +378,9 @@ def test_integer_bundles_are_small_and_keep_what_they_can(agent, requests, tmp_p
     assert integer_products(step) == layers + 1, "every layer of the decoder, and the head"
     assert count_nodes(step)[kind] == layers + (recipe == "int4"), "a head of bytes rounds each row by itself"
     assert exported.bundle.recipe["name"] == recipe
+    shares = recipe == "int8"  # its scales are found at run time, one for all tokens that are read at once
+    assert (exported.bundle.shared_scale, exported.speculates) == (shares, not shares)
+    assert OnnxEngine(tmp_path / recipe, speculate=True).speculates
     given, wanted = (OneByOne(e).answer_many(requests) for e in (exported, agent))
     hits, most = (sum(right(r, a) for r, a in zip(requests, answers, strict=True)) for answers in (given, wanted))
     assert hits >= most - 1

@@ -30,7 +30,8 @@ def folder(tmp_path_factory):
     for name in files:
         (place / name).write_bytes(name.encode() * 400)
     facts = {name: {"bytes": (place / name).stat().st_size, "sha256": digest(place / name)} for name in files}
-    manifest = {"format": FORMAT, "opset": 20, "recipe": {"name": "int8"}, "places": 640, "end": 1, "files": facts}
+    manifest = {"format": FORMAT, "opset": 20, "recipe": {"name": "int8"}, "places": 640, "end": 1, "shared_scale": True,
+                "files": facts}  # fmt: skip
     (place / MANIFEST).write_text(json.dumps(manifest))
     return place
 

@@ -33,6 +33,7 @@ def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
     (folder / TOKENIZER).write_bytes((data_dir() / "model" / "tokenizer.json").read_bytes())
     manifest = {
         "format": FORMAT, "opset": OPSET, "recipe": {}, "places": model.config.max_position_embeddings, "apart": {},
+        "shared_scale": False,
         "end": model.config.eos_token_id,
         "files": {name: {"bytes": (folder / name).stat().st_size, "sha256": digest(folder / name)}
                   for name in (*FILES.values(), TOKENIZER)},
