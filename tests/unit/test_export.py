@@ -442,7 +442,7 @@ def test_bad_requests_are_refused_before_anything_runs(whole):
 
 def test_a_failed_export_leaves_the_old_bundle(agent, whole, tmp_path, monkeypatch):
     out = shutil.copytree(whole, tmp_path / "b")
-    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda *_, **__: dict.fromkeys(("image", "audio", "step"), b"x"))
+    monkeypatch.setattr("autoglm_lab.export.bundle.agent_graphs", lambda *_, **__: dict.fromkeys(("image", "audio", "step"), b""))
     monkeypatch.setattr("autoglm_lab.export.bundle._check_integers", lambda *_: None)
     monkeypatch.setattr("autoglm_lab.export.bundle.verify", lambda *_: {})
     monkeypatch.setattr("autoglm_lab.export.bundle.digest", lambda path: 1 / 0)
