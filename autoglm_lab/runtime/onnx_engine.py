@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
 from collections.abc import Iterator, Sequence
@@ -90,14 +91,28 @@ class OnnxEngine:
         self.sessions = {name: opened(name) for name in names}
         give_back()
         self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
-        self.held, self.speculates = grammar, not self.bundle.shared_scale if speculate is None else speculate
-        self.grammar = Grammar(self.tokenizer) if self.held or self.speculates else None
+        self._write_by(grammar, speculate)
         # what there is before anything was seen or heard: one empty place
         self.nothing: States = {
             value.name: np.zeros([size if isinstance(size, int) else 1 for size in value.shape], np.float32)
             for value in self._decoder.get_inputs()
             if value.name.split("_")[0] in ("image", "audio")
         }
+
+    def _write_by(self, grammar: bool, speculate: bool | None) -> None:
+        self.held, self.speculates = grammar, not self.bundle.shared_scale if speculate is None else speculate
+        self.grammar = Grammar(self.tokenizer) if self.held or self.speculates else None
+
+    def writing(self, *, grammar: bool = False, speculate: bool | None = None) -> OnnxEngine:
+        """An engine on the very same graphs that writes otherwise: no weight is loaded a second time.
+
+        ValueError if the graph holds the whole loop (`one_call`): it picks by itself.
+        """
+        if "answer" in self.sessions:
+            raise ValueError("this engine answers in one call, its graph picks the tokens; open the bundle without one_call")
+        other = copy.copy(self)
+        other._write_by(grammar, speculate)
+        return other
 
     @property
     def _decoder(self) -> Any:

@@ -25,7 +25,7 @@ class Chart:
 
     def __init__(self, figure: go.Figure, picture: Figure, sentence: str) -> None:
         self.figure, self.sentence = figure, sentence
-        self.png = _png(picture)
+        self.png = _compact(_png(picture))
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         plotly = json.loads(self.figure.to_json())
@@ -133,6 +133,13 @@ def drawn(picture: Figure) -> Image.Image:
 def _png(picture: Figure) -> bytes:
     buffer = io.BytesIO()
     picture.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _compact(png: bytes) -> bytes:
+    """The same picture in 128 colours, which is all that a chart has: a notebook that holds six of them stays small."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 

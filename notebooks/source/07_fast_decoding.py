@@ -469,7 +469,7 @@ assert device.tokenizer.decode(said) == answer.text
 # Same answers, fewer passes: over requests that nobody trained on, with the engine's own grammar.
 
 # %%
-held = OnnxEngine(Path(folder.name) / "agent", grammar=True, speculate=False)
+held = device.writing(grammar=True, speculate=False)  # the same graphs, another way to write
 
 
 def answers(engine, requests=steps):
@@ -550,7 +550,7 @@ from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.training.evaluation import Request, episodes
 
 errands = []
-for run in episodes(World(seed=7), 10):
+for run in episodes(World(seed=7), 6):
     last = ""
     while last != "finish":
         wanted = next_step(run.task, run.phone.state, last=last).action
@@ -566,12 +566,12 @@ print(f"of {len(errands)} right answers {taps} are taps, {doing - taps} do somet
 # And what is left of the passes, with the guess and with the promise?
 
 # %%
-drafted = OnnxEngine(Path(folder.name) / "agent")  # as engines are, unless they are told not to
-both = OnnxEngine(Path(folder.name) / "agent", grammar=True)
+drafted = device.writing()  # as engines are, unless they are told not to
+both = device.writing(grammar=True)
 ways = {"token by token": device, "by the grammar": held, "drafts": drafted, "grammar and drafts": both}
 found = {name: answers(engine, errands) for name, engine in ways.items()}
 assert [a.text for a in found["drafts"]] == [a.text for a in found["token by token"]]
-times = paired({name: lambda engine=engine: answers(engine, errands) for name, engine in ways.items()}, runs=4, warm_up=1)
+times = paired({name: lambda engine=engine: answers(engine, errands) for name, engine in ways.items()}, runs=3, warm_up=1)
 for name, time in times.items():
     passes = sum(answer.passes for answer in found[name])
     print(f"{name:20} {passes:4} passes   {time.median_ms / len(errands):5.1f} ms an answer, with seeing and reading")

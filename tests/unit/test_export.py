@@ -267,6 +267,17 @@ def test_drafts_change_no_answer_and_save_passes(whole, requests):
         assert said[0] == said[1], "whatever was drafted, the same tokens are drawn"
 
 
+def test_engines_that_write_otherwise_share_their_graphs(whole, requests):
+    drafted = OnnxEngine(whole)
+    ways = [{"speculate": False}, {"grammar": True}, {"grammar": True, "speculate": False}, {}]
+    for asked in ways:
+        shared = drafted.writing(**asked)
+        assert all(shared.sessions[name] is session for name, session in drafted.sessions.items())
+        mine, wanted = (OneByOne(engine).answer_many(requests[:6]) for engine in (shared, OnnxEngine(whole, **asked)))
+        assert [(one.text, one.passes) for one in mine] == [(one.text, one.passes) for one in wanted]
+    assert drafted.speculates and not drafted.held, "the engine itself stays as it is"
+
+
 def test_who_looks_and_hears_at_once_hears_the_same(whole, requests):
     spoken = [{"image": r.image, "audio": r.audio, "current_app": r.app, "last": r.last} for r in requests if r.audio is not None]
     both, turns = OnnxEngine(whole, threads=2), OnnxEngine(whole, threads=1)
@@ -514,6 +525,8 @@ def test_a_whole_answer_in_one_call_is_the_same(agent, whole, tmp_path):
     assert size[0] < size[1] + 10_000, "weights stand outside the loop, once"
     with pytest.raises(ValueError, match="give one of the two"):
         OnnxEngine(tmp_path / "b", grammar=True, one_call=True)
+    with pytest.raises(ValueError, match="open the bundle without one_call"):
+        once.writing(grammar=True)
     with pytest.raises(ValueError, match="a step reads input_ids"):
         greedy_graph(onnx_module(nn.Linear(2, 2), {"x": normal(3, 2)}), end=1)
 
