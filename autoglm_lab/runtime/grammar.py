@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +130,30 @@ class Grammar:
     def start(self, *, think: bool) -> State:
         """Where an answer begins."""
         return self.thinking if think else self.action
+
+    def drafts(self, most: int) -> dict[str, Any]:
+        """What to draft (`State.draft`, up to `most` tokens) and where tokens lead, as plain tables for hosts that are not Python.
+
+        `states[0]` is where an action begins; each has its `draft`, its `edges` {token: state}, the state after a `number` (one of
+        `numbers`), and `text`: whether other tokens stay here.
+        """
+        numbers, places, rows = set(self._numbers), {self.action: 0}, []
+        for state in (found := [self.action]):
+            for following in state.edges.values():
+                if following not in places:
+                    places[following] = len(found)
+                    found.append(following)
+            number = state.edges.get(self._numbers[0])
+            edges = {token: places[to] for token, to in state.edges.items() if number is None or token not in numbers}
+            rows.append(
+                {
+                    "draft": state.draft(most),
+                    "edges": edges,
+                    "number": None if number is None else places[number],
+                    "text": state.free is not None,
+                }
+            )
+        return {"numbers": self._numbers, "states": rows}
 
     def _add(self, pattern: str, end: State) -> None:
         """One way through the grammar; it shares its beginning with those that are there."""

@@ -14,8 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, TOKENIZER, Bundle
+from autoglm_lab.runtime.grammar import Grammar
 from autoglm_lab.runtime.prompt import MAX_TOKENS, write_prompt
 from autoglm_lab.web.assets import runtime_files
 from autoglm_lab.web.deck import deck
@@ -123,13 +126,16 @@ def page_files(bundle: Bundle, phone: SimulatedPhone, runtime: Mapping[str, Path
 
 
 def settings(bundle: Bundle, cards: dict[str, Any]) -> dict[str, Any]:
-    """What the page has to know: how requests are written, when an answer ends, and the deck."""
+    """What the page has to know: how requests are written, when an answer ends, what to draft, and the deck."""
     prompts = {f"{'image' * image} {'audio' * audio}".strip(): write_prompt("{task}", "{app}", "{last}", image=image, audio=audio)
                for image in (False, True) for audio in (False, True)}  # fmt: skip
+    drafts = None
+    if not bundle.shared_scale:
+        drafts = Grammar(Tokenizer.from_file(str(bundle.folder / TOKENIZER))).drafts(MAX_NEW_TOKENS)
     return {
         "prompts": prompts, "end": bundle.end, "places": bundle.places, "max_tokens": MAX_TOKENS, "max_new_tokens": MAX_NEW_TOKENS,
         "recipe": bundle.recipe.get("name", ""), "bytes": bundle.bytes, "deck": cards,
-        "sizes": {name: (bundle.folder / file).stat().st_size for name, file in (GRAPHS | FEATURES).items()},
+        "drafts": drafts, "sizes": {name: (bundle.folder / file).stat().st_size for name, file in (GRAPHS | FEATURES).items()},
     }  # fmt: skip
 
 

@@ -294,8 +294,9 @@ Markdown(table(read()))
 # ## In a browser
 #
 # The same bundle runs on a web page: ONNX Runtime compiled to WebAssembly computes the graphs, the tokenizer reads the file of the bundle,
-# and pictures and sound go through the two graphs that were written for this. The server only hands out files. After the first load
-# the page works without it: in the end-to-end test of this repository a WAV file is played into the microphone of an emulated phone
+# and pictures and sound go through the two graphs that were written for this. What the grammar would draft (chapter 07) comes as a table,
+# for bundles that go with drafts; the one below, whose tokens share a scale, goes without. The server only hands out files. After the first
+# load the page works without it: in the end-to-end test of this repository a WAV file is played into the microphone of an emulated phone
 # whose server is gone, and the agent taps where it should.
 
 # %%

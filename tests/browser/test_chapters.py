@@ -161,6 +161,11 @@ def test_the_agent_answers_on_a_page_in_the_notebook(open_notebook):
     times.get_by_role("button", name="Measure").click()
     expect(times.get_by_role("button", name="Measure")).to_be_enabled(timeout=60_000)
     assert first.locator(".lab-number").inner_text() != before
+    times.get_by_role("button", name="Look inside", exact=True).click()
+    expect(times.locator(".lab-layers")).to_contain_text("mean of 2 profiles", timeout=120_000)
+    times.get_by_role("button", name="Stop", exact=True).click()
+    expect(times.get_by_role("button", name="Look inside", exact=True)).to_be_visible(timeout=30_000)
+    assert times.locator(".lab-layers__variant").first.get_by_role("listitem").count() > 3
     lab.screenshot("chapter-10-times-light", of=times)
     lab.theme("dark")
     lab.screenshot("chapter-10-dark", of=root)

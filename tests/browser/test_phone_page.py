@@ -94,7 +94,7 @@ def both(page, engine, request):
     told = page.evaluate(ASK, asked)
     assert told["ms"]["total"] >= 0.99 * sum(told["ms"][stage] for stage in ("features", "image", "prefill", "decode"))
     wanted = engine.answer(asked["task"], request.image, audio, current_app=request.app, last=request.last).answer
-    return Answer.read(told["text"], len(told["tokens"]), told["ms"]), wanted
+    return Answer.read(told["text"], len(told["tokens"]), told["ms"], passes=told["passes"]), wanted
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_the_page_gives_the_tokens_that_python_gives(browser, agent, requests, t
     with BrowserPhone(tmp_path / "whole") as served, page_of(browser, served) as page:
         for request in requests:
             told, wanted = both(page, engine, request)
-            assert (told.text, told.tokens) == (wanted.text, wanted.tokens)
+            assert (told.text, told.tokens, told.passes) == (wanted.text, wanted.tokens, wanted.passes)
 
 
 def test_with_integers_only_ties_fall_otherwise(browser, served, exported, requests):

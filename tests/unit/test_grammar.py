@@ -1,5 +1,7 @@
 """The action grammar over tokens: all that the agent may write comes through, and whatever comes through parses."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,6 +61,30 @@ def test_what_usually_comes_is_drafted_up_to_the_end(begun, drafted):
     state, _ = walk(tokens(begun))
     assert TOKENIZER.decode(state.draft(9), skip_special_tokens=False) == drafted
     assert state.draft(1) == tokens(drafted)[:1] and state.draft(0) == []
+
+
+def table_walk(ids, drafts):
+    """What is drafted before each of the tokens and after them, as a host reads it from the tables."""
+    row, found = drafts["states"][0], []
+    for token in ids:
+        found.append(row["draft"])
+        if str(token) in row["edges"]:
+            to = row["edges"][str(token)]
+        elif row["number"] is not None and token in drafts["numbers"]:
+            to = row["number"]
+        else:
+            assert row["text"]
+            continue
+        row = drafts["states"][to]
+    return [*found, row["draft"]]
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_tables_for_other_hosts_draft_the_same(name):
+    points = {"element": (0, 999), "start": (915, 69), "end": (7, 70)}
+    ids = tokens(format_action(Action(name, **{part: points.get(part, TEXT) for part in SIGNATURES[name][0]})) + END)
+    drafts = json.loads(json.dumps(GRAMMAR.drafts(9)))
+    assert table_walk(ids, drafts) == [walk(ids[:count])[0].draft(9) for count in range(len(ids) + 1)]
 
 
 def test_of_a_thought_nothing_is_drafted():

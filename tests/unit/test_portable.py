@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import tomllib
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -128,12 +129,20 @@ def test_too_long_a_sound_is_refused_and_too_long_an_answer_ends(parts, tmp_path
     assert len(prompt) + len(said) == ROOM + 1, "the last token is not read any more"
 
 
-def test_a_race_goes_in_turns(parts, tmp_path):
-    host = host_of(OnnxRuntime(), parts, tmp_path)
-    way = step_of(host, parts.cases()[0])
-    found = race({"same_file": way, "twice": lambda: (way(), way())}, rounds=3)
-    assert found["step_ms"]["twice"]["runs"] == 3 and set(found["ratios"]) == {"same_file_vs_twice"}
-    assert found["ratios"]["same_file_vs_twice"]["median"] > 1.2
+def test_a_race_goes_in_turns(parts, tmp_path, monkeypatch):
+    step, now, order = step_of(host_of(OnnxRuntime(), parts, tmp_path), parts.cases()[0]), [0.0], []
+    step()
+
+    def way(name, seconds):
+        if order[-1:] != [name]:
+            order.append(name)
+        now[0] += seconds
+
+    monkeypatch.setattr(compare_module, "perf_counter", lambda: now[0])
+    found = race({"same_file": lambda: way("same_file", 0.002), "twice": lambda: way("twice", 0.004)}, rounds=3)
+    assert order == ["same_file", "twice"] * 4, "the first turn is a warm-up"
+    assert found["step_ms"]["same_file"]["median"] == pytest.approx(2) and found["step_ms"]["twice"]["runs"] == 3
+    assert found["ratios"] == {"same_file_vs_twice": {"median": pytest.approx(2), "lo": ANY, "hi": ANY, "runs": 3}}
 
 
 def test_all_operators_are_known_to_tensorrt_and_a_strange_one_is_named(parts, tmp_path):

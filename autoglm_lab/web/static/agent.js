@@ -82,22 +82,45 @@ async function answer({ task = "", app = "System Home", last = "", image = null,
       lap(name);
     }
   const said = [];
-  for (let total = 0; said.length < page.max_new_tokens; ) {
+  let [total, passes, state, ended] = [0, 0, page.drafts && 0, false];
+  while (!ended && said.length < page.max_new_tokens) {
+    const drafts = state === null ? [] : page.drafts.states[state].draft.slice(0, page.max_new_tokens - said.length - 1);
+    ids = [...ids, ...drafts];
     total += ids.length;
+    passes += 1;
     states.input_ids = new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]);
     states.total = new ort.Tensor("int32", [total], [1]);
-    states.places = new ort.Tensor("int64", [-1n], [1]); // what follows the last
+    states.places = new ort.Tensor("int64", BigInt64Array.from([...drafts, 0], (_, n) => BigInt(n - drafts.length - 1)));
     const { scores, ...kept } = await graphs.step.run(states);
     for (const [name, value] of Object.entries(kept)) states[name.replace("present", "past")] = value;
-    const token = scores.data.reduce((best, score, place, all) => (score > all[best] ? place : best), 0);
+    const tokens = confirmed(scores, drafts);
+    total -= 1 + drafts.length - tokens.length; // the cache forgets what was not confirmed
     lap(said.length ? "decode" : "prefill");
-    if (token === page.end) break;
-    said.push(token);
-    ids = [token];
+    ended = tokens.at(-1) === page.end;
+    said.push(...(ended ? tokens.slice(0, -1) : tokens));
+    for (const token of tokens) state = state === null ? null : leads(page.drafts, state, token);
+    ids = tokens.slice(-1);
     onText(spelled(tokenizer, said));
   }
   ms.total = performance.now() - began;
-  return { text: spelled(tokenizer, said), tokens: said, ms };
+  return { text: spelled(tokenizer, said), tokens: said, passes, ms };
+}
+
+// The likeliest tokens at each place of scores [1 + drafts, V], up to the first that was not drafted.
+function confirmed({ data, dims: [places, size] }, drafts) {
+  const tokens = [];
+  for (let place = 0; place < places; place++) {
+    const row = data.subarray(place * size, (place + 1) * size);
+    tokens.push(row.reduce((best, score, token) => (score > row[best] ? token : best), 0));
+    if (tokens[place] !== drafts[place]) break;
+  }
+  return tokens;
+}
+
+// Where a token leads in the grammar's tables; null where nothing is drafted from. A wrong turn would cost time and no token.
+function leads({ numbers, states }, state, token) {
+  const { edges, number, text } = states[state];
+  return edges[token] ?? (number !== null && numbers.includes(token) ? number : text ? state : null);
 }
 
 const spelled = (tokenizer, ids) =>

@@ -43,7 +43,9 @@ function render({ model, el }) {
     for (let turn = 0; turn < TURNS && looking; turn++)
       for (const { name } of model.get("layers")) if (looking) await ask({ kind: "layers", name });
     looking = false;
+    const left = stop.getRootNode().activeElement === stop;
     update();
+    if (left) look.focus();
   }
 
   const tell = (row, input) => input.value !== "" && ask({ kind: "guess", name: row.name, ms: +input.value });
