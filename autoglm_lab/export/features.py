@@ -32,11 +32,11 @@ class PixelsGraph(nn.Module):
 
     def forward(self, rgba: UInt8[Tensor, "height width 4"]) -> Float[Tensor, "1 3 224 224"]:
         """See `runtime.features.image_features`: transparency is laid on white, each side is resized by a triangle filter."""
-        values = rgba.to(torch.float32) / 255
-        opaque = values[..., 3:]
-        rgb = (values[..., :3] * opaque + (1 - opaque)).permute(2, 0, 1)[None]
-        small = nn.functional.interpolate(rgb, (IMAGE_SIDE, IMAGE_SIDE), mode="bilinear", antialias=True)
-        return small.clamp(0, 1)
+        planes = rgba.permute(2, 0, 1).to(torch.float32)  # a colour after the other: runs as long as the picture, not of 3 numbers
+        opaque = planes[3:] / 255
+        rgb = (planes[:3] - 255) * opaque + 255
+        small = nn.functional.interpolate(rgb[None], (IMAGE_SIDE, IMAGE_SIDE), mode="bilinear", antialias=True)
+        return (small / 255).clamp(0, 1)
 
 
 class MelGraph(nn.Module):

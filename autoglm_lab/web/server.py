@@ -29,6 +29,8 @@ KINDS = {
     ".mjs": "text/javascript; charset=utf-8", ".json": "application/json", ".webp": "image/webp", ".wasm": "application/wasm",
     ".svg": "image/svg+xml", ".onnx": "application/octet-stream",
 }  # fmt: skip
+# a page that shares its process with no other may share memory between threads
+ALONE = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
 MAX_TOLD_BYTES, MAX_TOLD = 4_000, 1_000
 STAGES = ("features", "image", "audio", "prefill", "decode", "total")
 MAX_NEW_TOKENS = 96
@@ -184,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, status: HTTPStatus, kind: str, content: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)
-        about = {"Content-Type": kind, "Content-Length": str(len(content)), **headers}
+        about = {"Content-Type": kind, "Content-Length": str(len(content)), **ALONE, **headers}
         for name, value in about.items():
             self.send_header(name, value)
         self.end_headers()

@@ -67,7 +67,7 @@ def page_of(browser, served, **options):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(served.url)
     page.wait_for_function("document.body.dataset.kept")
-    assert not errors
+    assert not errors and page.evaluate("crossOriginIsolated"), "threads may share memory"
     yield page
     assert not foreign
     context.close()
@@ -171,6 +171,7 @@ def test_a_spoken_command_is_heard_through_the_microphone_with_the_server_gone(b
     context.set_offline(True)
     page.reload()
     page.wait_for_function("document.body.dataset.kept")
+    assert page.evaluate("crossOriginIsolated"), "what was kept is served with its headers"
     page.get_by_role("button", name="Speak").tap()
     page.wait_for_function("document.getElementById('status').textContent.startsWith('Listening')")
     time.sleep(len(wave) / 16_000 + 0.5)

@@ -86,6 +86,7 @@ def test_the_deck_is_what_the_phone_would_show():
 def test_files_are_served_whole_and_packed(served, folder):
     headers, page = got(served, "")
     assert headers["Content-Type"].startswith("text/html") and headers["Cache-Control"] == "no-cache"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin" and headers["Cross-Origin-Embedder-Policy"] == "require-corp"
     version = page.decode().split("v/")[1].split("/")[0]
     headers, content = got(served, f"v/{version}/bundle/step.onnx", **{"Accept-Encoding": "gzip"})
     assert headers["Content-Encoding"] == "gzip" and "immutable" in headers["Cache-Control"]

@@ -3,7 +3,8 @@
 import * as ort from "./runtime/ort.wasm.min.mjs";
 import { Tokenizer } from "./runtime/tokenizers.min.mjs";
 
-ort.env.wasm.numThreads = 1; // more would need headers that isolate the page
+// threads share memory, which browsers allow to a page of its own; inside another page, such as a notebook, there is one
+ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
 ort.env.logLevel = "error";
 
 const GRAPHS = ["step", "image", "audio", "pixels", "mel"];
