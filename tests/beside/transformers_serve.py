@@ -109,7 +109,7 @@ def main(bundle, rounds=3, clients=(1, 4, 16)):
                         runs[name][place].append(asyncio.run(ask(url, bodies, count, max(32, 2 * count))))
     same = sum(a == b for a, b in zip(said["transformers serve"], said["batches"], strict=True))
     ratios = {
-        str(count): asdict(Spread.of([ours.answers_per_s / theirs.answers_per_s for ours, theirs in
+        f"answers_vs_transformers_serve_{count}": asdict(Spread.of([ours.answers_per_s / theirs.answers_per_s for ours, theirs in
                                       zip(runs["batches"][place], runs["transformers serve"][place], strict=True)]))
         for place, count in enumerate(clients)
     }  # fmt: skip
@@ -122,7 +122,8 @@ def main(bundle, rounds=3, clients=(1, 4, 16)):
     }
     failed = {name: sum(run.failed for place in found for run in place) for name, found in runs.items()}
     print(json.dumps({"same_answers": same, "of": len(texts), "answers_per_s": speeds, "ratios": ratios, "failed": failed,
-                      "cpu_flags": fast_maths()}))  # fmt: skip
+                      "cpu_flags": fast_maths(), "bundle": "whole",
+                      "command": "python -m tests.beside.transformers_serve bundle"}))  # fmt: skip
 
 
 if __name__ == "__main__":
