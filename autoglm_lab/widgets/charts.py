@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 COLOURS = ("#3b6fd4", "#d9822b", "#3c9d6b", "#a05bb5", "#c94f4f", "#5b8a99")
+LIVE = "JPY_SESSION_NAME"  # Jupyter's server tells the kernels of notebooks that are open in a browser, and no others
 PAPER, INK = "#ffffff", "#24292f"
 
 
@@ -29,13 +31,13 @@ class Chart:
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         plotly = json.loads(self.figure.to_json())
-        plotly["config"] = {"displayModeBar": False, "responsive": True}
-        bundle = {
-            "application/vnd.plotly.v1+json": plotly,
-            "image/png": base64.b64encode(self.png).decode(),
-            "text/plain": self.sentence,
-        }
-        return bundle, {"image/png": {"alt": self.sentence}}
+        plotly["config"] = {"displayModeBar": False}
+        bundle = {"application/vnd.plotly.v1+json": plotly, "text/plain": self.sentence}
+        if (
+            LIVE in os.environ
+        ):  # plotly's renderer in JupyterLab shows a picture rather than draw, if it is given one; it keeps its own
+            return bundle, {}
+        return bundle | {"image/png": base64.b64encode(self.png).decode()}, {"image/png": {"alt": self.sentence}}
 
     def __repr__(self) -> str:
         return self.sentence
@@ -49,7 +51,7 @@ def bars(title: str, series: Mapping[str, Mapping[str, float]], unit: str, sente
     if not series or not all(series.values()):
         raise ValueError("bars needs at least one series with at least one value")
     labels = list(dict.fromkeys(label for values in series.values() for label in values))
-    figure = _plotly(title, unit, height=120 + 34 * len(labels) * len(series))
+    figure = _plotly(title, unit, height=140 + 34 * len(labels) * len(series))
     picture, axes = canvas(title, unit, height=1.1 + 0.34 * len(labels) * len(series))
     thick = 0.8 / len(series)
     for number, (name, values) in enumerate(series.items()):
@@ -85,15 +87,15 @@ def lines(
     """
     if not series:
         raise ValueError("lines needs at least one series")
-    figure = _plotly(title, x_name, height=340)
+    figure = _plotly(title, x_name, height=360)
     figure.update_yaxes(title=y_name)
     picture, axes = canvas(title, x_name, height=3.4)
     axes.set_ylabel(y_name)
     if log:
-        figure.update_xaxes(type="log")
-        figure.update_yaxes(type="log")
-        axes.loglog()
         ticks = sorted({place for x, _ in series.values() for place in x})
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
+        figure.update_yaxes(type="log", dtick="D2")
+        axes.loglog()
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.xaxis.set_minor_formatter(NullFormatter())
     told = []
@@ -107,8 +109,10 @@ def lines(
 
 
 def _plotly(title: str, x_name: str, height: int) -> go.Figure:
+    corner = {"x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"l": 10, "t": 10}}
     layout = {
-        "title": {"text": title, "font": {"size": 15}}, "height": height, "margin": {"l": 10, "r": 20, "t": 50, "b": 45},
+        "title": {"text": title, "font": {"size": 15}, **corner}, "height": height,
+        "margin": {"l": 10, "r": 20, "t": 70, "b": 45},  # the legend lies between title and plot
         "xaxis": {"title": {"text": x_name}, "automargin": True}, "yaxis": {"automargin": True},
         "paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "font": {"color": INK}, "template": "none",
     }  # fmt: skip
@@ -159,7 +163,7 @@ def grids(title: str, series: Mapping[str, Sequence[Sequence[float]]], x_name: s
     if not series:
         raise ValueError("grids needs at least one matrix")
     figure = make_subplots(1, len(series), subplot_titles=list(series))
-    figure.update_layout(_plotly(title, x_name, height=330).layout, xaxis_title=None)
+    figure.update_layout(_plotly(title, x_name, height=350).layout, xaxis_title=None)
     with matplotlib.rc_context({"font.size": 10}):
         picture = Figure(figsize=(7.2, 2.9), layout="constrained", facecolor=PAPER)
         picture.suptitle(title, x=0.01, ha="left", color=INK)

@@ -172,6 +172,16 @@ widget
 """
 
 
+CHARTS = """
+from IPython.display import display
+from autoglm_lab.widgets.charts import bars, grids, lines
+
+display(bars("Bars", {"whole": {"see": 3.0, "hear": 2.0}, "small": {"see": 1.5, "hear": 1.0}}, "ms"))
+display(lines("Lines", {"a": ((1, 10, 100), (1, 2, 4)), "b": ((1, 10, 100), (3, 5, 8))}, "tokens", "ms", log=True))
+display(grids("Grids", {"left": [[0, 1], [1, 0]], "right": [[1, 0], [0, 1]]}, "token", "token", "Two small grids."))
+"""
+
+
 SERVER = """
 import time
 from autoglm_lab import widgets
@@ -202,6 +212,26 @@ def lab(notebook_page, server):
         return page
 
     return run
+
+
+def test_charts_are_drawn_where_the_notebook_runs(lab):
+    """By plotly, as high as they are meant to be, and with a hint at what lies under the pointer; in a narrow window as well."""
+    lab = lab("charts", CHARTS)
+    plots = lab.page.locator(".js-plotly-plot")
+    expect(plots).to_have_count(3)
+    for width in (1280, 560):
+        lab.page.set_viewport_size({"width": width, "height": 1600})
+        lab.page.wait_for_timeout(500)
+        for plot in plots.all():
+            inner = plot.locator(".main-svg").first.bounding_box()
+            assert inner["height"] > 200 and inner["width"] > 0.9 * plot.bounding_box()["width"]
+            assert inner["x"] + inner["width"] <= width
+        lab.screenshot(f"charts-{width}")
+    bar = plots.first.locator(".bars path").first.bounding_box()
+    lab.page.mouse.move(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2)
+    expect(plots.first.locator(".hoverlayer .hovertext")).to_contain_text("3")
+    held = lab.cells()[0]["outputs"]
+    assert len(held) == 3 and all("image/png" in output["data"] for output in held), "plotly leaves a picture for who only reads"
 
 
 def test_phone_by_hand(lab):

@@ -1,0 +1,55 @@
+"""Charts: plotly where the notebook runs, a picture and a sentence elsewhere."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from autoglm_lab.widgets import charts
+from autoglm_lab.widgets.charts import bars, grids, lines
+
+PLOTLY = "application/vnd.plotly.v1+json"
+ALL = {
+    "bars": lambda: bars("Time", {"whole": {"see": 3.0, "hear": 2.0}, "small": {"see": 1.5}}, "ms"),
+    "lines": lambda: lines("Time", {"dense": ((1, 10, 100), (1.0, 4.0, 16.0))}, "tokens", "ms", log=True),
+    "grids": lambda: grids("Keys", {"one": np.eye(4).tolist(), "other": np.ones((4, 4)).tolist()}, "token", "token", "Two grids."),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_who_only_reads_gets_a_picture_and_a_notebook_in_a_browser_draws(name, monkeypatch):
+    chart = ALL[name]()
+    monkeypatch.delenv(charts.LIVE, raising=False)
+    data, metadata = chart._repr_mimebundle_()
+    assert set(data) == {PLOTLY, "image/png", "text/plain"} and metadata["image/png"]["alt"] == data["text/plain"] == repr(chart)
+    assert base64.b64decode(data["image/png"]) == chart.png
+    monkeypatch.setenv(charts.LIVE, "notebooks/07_fast_decoding.ipynb")
+    live, metadata = chart._repr_mimebundle_()
+    assert live == {kind: data[kind] for kind in (PLOTLY, "text/plain")} and not metadata
+    layout = data[PLOTLY]["layout"]
+    assert layout["height"] > 200 and layout["title"]["text"] in ("Time", "Keys")
+    assert "responsive" not in data[PLOTLY]["config"], "plotly would then take the height of what surrounds it: none"
+
+
+def test_sentences_say_what_is_seen():
+    assert repr(ALL["bars"]()) == "Time: the largest is see (whole) with 3.0 ms."
+    assert repr(ALL["lines"]()) == "Time: dense goes from 1 to 16."
+
+
+def test_few_colours_are_enough(monkeypatch):
+    few = Image.open(io.BytesIO(ALL["lines"]().png)).convert("RGB")
+    monkeypatch.setattr(charts, "_compact", lambda png: png)
+    full = ALL["lines"]().png
+    apart = np.abs(np.asarray(few, int) - np.asarray(Image.open(io.BytesIO(full)).convert("RGB"), int))
+    assert apart.mean() < 0.1 and apart.max() < 40 and len(ALL["bars"]().png) < 12_000
+
+
+def test_nothing_to_draw():
+    with pytest.raises(ValueError, match="at least one series with at least one value"):
+        bars("Time", {"whole": {}}, "ms")
+    with pytest.raises(ValueError, match="at least one series"):
+        lines("Time", {}, "tokens", "ms")
+    with pytest.raises(ValueError, match="at least one matrix"):
+        grids("Keys", {}, "token", "token", "Nothing.")
