@@ -198,9 +198,9 @@ def test_two_thousand_broken_pictures_and_sounds():
         warnings.simplefilter("ignore")  # that a picture is broken
         for number in range(2000):
             kind, content = KINDS[number % len(KINDS)]
-            began = time.process_time()
+            began = time.thread_time()
             seen[kind, opened(kind, mutated(content, rng))] += 1
-            worst = max(worst, time.process_time() - began)
+            worst = max(worst, time.thread_time() - began)
     print(dict(seen), f"slowest {worst:.2f} s, memory {(process.memory_info().rss - before) / 1e6:.0f} MB more")
     assert {status for _, status in seen} <= {200, 400, 413, 415}
     assert all(seen[kind, status] > 50 for kind in ("picture", "sound") for status in (200, 415))

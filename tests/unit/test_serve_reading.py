@@ -172,19 +172,19 @@ def test_any_words_are_read_or_refused(words):
 @pytest.mark.parametrize("count", [20_000, 4_000_000])
 def test_long_hostile_words_are_read_once(letters, count):
     words = (letters * (count // len(letters) + 1))[: count - 1] + "}"
-    began = time.process_time()
+    began = time.thread_time()
     for role in ("system", "user", "assistant"):
         with suppress(ApiError):
             read(user("open Chrome"), {"role": role, "content": words}, user(f"** Screen Info **\n\n{screen('Chrome')}"))
-    assert time.process_time() - began < 1
+    assert time.thread_time() - began < 2, "seconds; read again for every letter it would be hours"
 
 
 def test_a_data_url_is_read_once():
     for url in ("data:" + "a" * 4_000_000, "data:image/png" + ";a" * 2_000_000, "data:image/png;" + "a=" * 2_000_000,
                 "data:image/png;base64," + "ab " * 1_300_000):  # fmt: skip
-        began = time.process_time()
+        began = time.thread_time()
         assert refused(user({"type": "image_url", "image_url": {"url": url}}, text("x"))).status in (400, 415)
-        assert time.process_time() - began < 1
+        assert time.thread_time() - began < 2, "seconds; read again for every letter it would be hours"
 
 
 @pytest.mark.parametrize(("fields", "thinks"), [

@@ -127,10 +127,10 @@ def test_half_a_character_is_never_shown(text, data):
 def test_long_hostile_answers_are_read_once(letters, count):
     text = (letters * (count // len(letters) + 1))[:count]
     for think in (False, True):
-        began = time.process_time()
+        began = time.thread_time()
         heard([text], think=think, stop=("stop", "s" * 50))
         heard([text[:10], text[10:], *list(text[:500])], think=think, stop=("stop",))
-        assert time.process_time() - began < 1
+        assert time.thread_time() - began < 1
 
 
 def test_a_bracket_in_a_text_closes_nothing():
