@@ -232,7 +232,7 @@ ways = {
     "fixed cache": lambda count: with_cache(FixedCache(prompt.shape[1] + count), count),
 }
 lengths = (8, 32, 128)
-race = {count: paired({name: lambda way=way, count=count: way(count) for name, way in ways.items()}, runs=3, warm_up=1)
+race = {count: paired({name: lambda way=way, count=count: way(count) for name, way in ways.items()}, runs=3, warm_up=0)
         for count in lengths}  # fmt: skip
 lines("Writing an answer in PyTorch", {name: (lengths, [race[count][name].median_ms for count in lengths]) for name in ways},
       "tokens written", "ms")  # fmt: skip
@@ -310,7 +310,7 @@ assert on_the_phone(24, True) == on_the_phone(24, False) == recompute(24)
 
 # %%
 kinds = {"everything again": False, "cache": True}
-phones = paired({kind: lambda cached=cached: on_the_phone(128, cached) for kind, cached in kinds.items()}, runs=3, warm_up=1)
+phones = paired({kind: lambda cached=cached: on_the_phone(128, cached) for kind, cached in kinds.items()}, runs=3, warm_up=0)
 used = weights / 1e6 / (phones["cache"].median_ms / 128)
 print(*(f"{kind:18} {time}" for kind, time in phones.items()), sep="\n")
 print(f"{phones['everything again'].median_ms / phones['cache'].median_ms:.1f} times faster with a cache, at 128 tokens")
@@ -477,7 +477,7 @@ def answers(engine, requests=steps):
 
 
 free, bound = answers(device), answers(held)
-times = paired({"free": lambda: answers(device), "by the grammar": lambda: answers(held)}, runs=4, warm_up=1)
+times = paired({"free": lambda: answers(device), "by the grammar": lambda: answers(held)}, runs=3, warm_up=0)
 print(f"{sum(a.text == b.text for a, b in zip(free, bound, strict=True))} of {len(steps)} answers are the same")
 print(f"passes: {sum(a.passes for a in free)} free, {sum(a.passes for a in bound)} by the grammar")
 print(
@@ -571,7 +571,7 @@ both = device.writing(grammar=True)
 ways = {"token by token": device, "by the grammar": held, "drafts": drafted, "grammar and drafts": both}
 found = {name: answers(engine, errands) for name, engine in ways.items()}
 assert [a.text for a in found["drafts"]] == [a.text for a in found["token by token"]]
-times = paired({name: lambda engine=engine: answers(engine, errands) for name, engine in ways.items()}, runs=3, warm_up=1)
+times = paired({name: lambda engine=engine: answers(engine, errands) for name, engine in ways.items()}, runs=3, warm_up=0)
 for name, time in times.items():
     passes = sum(answer.passes for answer in found[name])
     print(f"{name:20} {passes:4} passes   {time.median_ms / len(errands):5.1f} ms an answer, with seeing and reading")
