@@ -145,14 +145,8 @@ class Grammar:
                     found.append(following)
             number = state.edges.get(self._numbers[0])
             edges = {token: places[to] for token, to in state.edges.items() if number is None or token not in numbers}
-            rows.append(
-                {
-                    "draft": state.draft(most),
-                    "edges": edges,
-                    "number": None if number is None else places[number],
-                    "text": state.free is not None,
-                }
-            )
+            after = None if number is None else places[number]
+            rows.append({"draft": state.draft(most), "edges": edges, "number": after, "text": state.free is not None})
         return {"numbers": self._numbers, "states": rows}
 
     def _add(self, pattern: str, end: State) -> None:

@@ -24,6 +24,7 @@ from autoglm_lab.serve.limits import Limits
 
 PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _DATA_URL = re.compile(r"data:(?P<kind>[\w.+-]+/[\w.+-]+)?(?:;[\w.=+-]+)*;base64,", re.IGNORECASE)
+DATA_URL_HEAD = 1_000  # characters before what is coded; nobody's type is longer, and no more is searched
 FETCH_S = 5.0
 DENSEST = 192_000  # samples a second, of all channels together
 
@@ -34,7 +35,7 @@ def open_picture(url: str, limits: Limits, param: str) -> Image.Image:
     if scheme in ("http", "https"):
         content = _fetch(url, limits, param)
     elif scheme == "data":
-        start = _DATA_URL.match(url)
+        start = _DATA_URL.match(url, 0, DATA_URL_HEAD)
         if start is None:
             raise ApiError(400, "a data URL has the form data:image/png;base64,...", param=param, code="invalid_image")
         if start["kind"] and not start["kind"].lower().startswith("image/"):

@@ -27,7 +27,7 @@ class Chart:
 
     def __init__(self, figure: go.Figure, picture: Figure, sentence: str) -> None:
         self.figure, self.sentence = figure, sentence
-        self.png = _compact(_png(picture))
+        self.png = _compact(drawn(picture))
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         plotly = json.loads(self.figure.to_json())
@@ -35,7 +35,7 @@ class Chart:
         bundle = {"application/vnd.plotly.v1+json": plotly, "text/plain": self.sentence}
         if (
             LIVE in os.environ
-        ):  # plotly's renderer in JupyterLab shows a picture rather than draw, if it is given one; it keeps its own
+        ):  # given a picture, plotly's renderer in JupyterLab shows it instead of drawing; it keeps one of its own
             return bundle, {}
         return bundle | {"image/png": base64.b64encode(self.png).decode()}, {"image/png": {"alt": self.sentence}}
 
@@ -131,19 +131,15 @@ def canvas(title: str, x_name: str, height: float) -> tuple[Figure, Any]:
 
 def drawn(picture: Figure) -> Image.Image:
     """A picture as pixels."""
-    return Image.open(io.BytesIO(_png(picture))).convert("RGB")
-
-
-def _png(picture: Figure) -> bytes:
     buffer = io.BytesIO()
-    picture.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
-    return buffer.getvalue()
+    picture.savefig(buffer, format="png", dpi=80)
+    return Image.open(buffer).convert("RGB")
 
 
-def _compact(png: bytes) -> bytes:
-    """The same picture in 128 colours, which is all that a chart has: a notebook that holds six of them stays small."""
+def _compact(pixels: Image.Image) -> bytes:
+    """A PNG in 256 colours, which is enough for a chart: a notebook that holds six of them stays small."""
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    pixels.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 

@@ -15,7 +15,7 @@ from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.recipe import Recipe, apply, named
 from autoglm_lab.export.portable import MEL_FRAMES, ROOM, portable_parts
 from autoglm_lab.model.engine import TorchEngine
-from autoglm_lab.peers.compare import Parts, compare, race, report, step_of
+from autoglm_lab.peers.compare import Parts, compare, race, report
 from autoglm_lab.peers.environment import environment, is_ready
 from autoglm_lab.peers.parts import write_parts
 from autoglm_lab.peers.runtimes import PEERS, TENSORRT_OPERATORS, OnnxRuntime, Peer, TensorRt, gpus
@@ -129,9 +129,8 @@ def test_too_long_a_sound_is_refused_and_too_long_an_answer_ends(parts, tmp_path
     assert len(prompt) + len(said) == ROOM + 1, "the last token is not read any more"
 
 
-def test_a_race_goes_in_turns(parts, tmp_path, monkeypatch):
-    step, now, order = step_of(host_of(OnnxRuntime(), parts, tmp_path), parts.cases()[0]), [0.0], []
-    step()
+def test_a_race_goes_in_turns(monkeypatch):
+    now, order = [0.0], []
 
     def way(name, seconds):
         if order[-1:] != [name]:

@@ -176,7 +176,7 @@ def test_long_hostile_words_are_read_once(letters, count):
     for role in ("system", "user", "assistant"):
         with suppress(ApiError):
             read(user("open Chrome"), {"role": role, "content": words}, user(f"** Screen Info **\n\n{screen('Chrome')}"))
-    assert time.thread_time() - began < 2, "seconds; read again for every letter it would be hours"
+    assert time.thread_time() - began < 1
 
 
 def test_a_data_url_is_read_once():
@@ -184,7 +184,7 @@ def test_a_data_url_is_read_once():
                 "data:image/png;base64," + "ab " * 1_300_000):  # fmt: skip
         began = time.thread_time()
         assert refused(user({"type": "image_url", "image_url": {"url": url}}, text("x"))).status in (400, 415)
-        assert time.thread_time() - began < 2, "seconds; read again for every letter it would be hours"
+        assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(("fields", "thinks"), [
