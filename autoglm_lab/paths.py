@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 WORK = Path("build")  # where runs, films and models go unless a folder is given
 _PACKAGE = Path(__file__).resolve().parent
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `folder` at the end: a kill leaves the old one or the new one."""
-    part, old = (folder.with_name(f"{folder.name}.{ending}") for ending in ("part", "old"))
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    yield part
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def data_dir() -> Path:

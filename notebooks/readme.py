@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import nbformat
 
+from autoglm_lab import atomic
 from autoglm_lab.peers.told import read, table
 
 MEASURED = "build/notebooks.json"
@@ -33,7 +34,7 @@ def update(root: pathlib.Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
     for name, block in blocks(root).items():
         text = put(text, name, block)
-    path.write_text(text, encoding="utf-8")
+    atomic.write_text(path, text)
     return unmeasured(text)
 
 

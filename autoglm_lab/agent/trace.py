@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from autoglm_lab import atomic
 from autoglm_lab.agent.loop import Step
-from autoglm_lab.paths import whole_folder
 from autoglm_lab.phone.actions import format_action
 from autoglm_lab.phone.filmstrip import Frame, filmstrip
 
@@ -27,7 +27,7 @@ def save_trace(task: str, steps: Sequence[Step], folder: Path) -> None:
         }
         for step in steps
     ]  # fmt: skip
-    with whole_folder(folder) as part:
+    with atomic.folder(folder, "trace") as part:
         for step in steps:
             step.screenshot.save(part / f"screen-{step.index}.png")
         frames = [Frame(step.screenshot, step.action, step.thinking) for step in steps if step.action is not None]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from autoglm_lab import atomic
 from autoglm_lab.compress.files import STRUCTURE, load, save
 from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.measure.report import Report
@@ -13,6 +14,8 @@ from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor, save_tokenizer
+
+REPORT = "report.json"
 
 
 def save_agent(model: nn.Module, processor: PhoneGLMProcessor, folder: Path, recipe: Recipe, report: Report) -> None:
@@ -27,16 +30,14 @@ def save_agent(model: nn.Module, processor: PhoneGLMProcessor, folder: Path, rec
         model.config.save_pretrained(part)
         save_tokenizer(processor.tokenizer, part)
         (part / "recipe.json").write_text(recipe.to_json() + "\n", "utf-8")
-        write_report(report, part)
+        (part / REPORT).write_text(report.to_json() + "\n", "utf-8")
 
     save(model, folder, half=True, also=beside)
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write or replace a folder's `report.json`; a kill at any moment leaves the old one or the new one."""
-    part = folder / "report.json.part"
-    part.write_text(report.to_json() + "\n", "utf-8")
-    part.replace(folder / "report.json")
+    """Write or replace the report of a folder that this package wrote; a kill at any moment leaves the old one or the new one."""
+    atomic.update(folder, {REPORT: report.to_json() + "\n"})
 
 
 def load_agent(folder: Path | str | None = None) -> TorchEngine:

@@ -14,8 +14,10 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from autoglm_lab import atomic
 from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.measure.report import Report
+from autoglm_lab.workers import end_with_parent
 
 Measure = Callable[[Recipe], Report]
 ATTEMPTS = 3  # for recipes whose worker died
@@ -45,7 +47,8 @@ def search(recipes: Iterable[Recipe], measure: Measure, folder: Path, *, executo
     written.
     """
     wanted = list(recipes)
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.check_room(folder)
+    _read(folder, wanted)
     with tqdm(total=len(wanted), desc="recipes", unit="recipe", leave=False) as bar:
         for attempt in range(ATTEMPTS):
             missing = [recipe for recipe in wanted if not _path(folder, recipe).exists()]
@@ -56,7 +59,7 @@ def search(recipes: Iterable[Recipe], measure: Measure, folder: Path, *, executo
                 if executor is not None:
                     _measure(missing, measure, folder, executor, bar)
                 else:
-                    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+                    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), end_with_parent) as pool:
                         _measure(missing, measure, folder, pool, bar)
             except BrokenProcessPool as error:
                 if executor is not None or attempt == ATTEMPTS - 1:
@@ -64,7 +67,20 @@ def search(recipes: Iterable[Recipe], measure: Measure, folder: Path, *, executo
                     raise RuntimeError(
                         f"a worker died again and again (out of memory?); not measured: {', '.join(left)}"
                     ) from error
-    return [Report.from_json(_path(folder, recipe).read_text("utf-8")) for recipe in wanted]
+    reports = _read(folder, wanted)
+    return [reports[_path(folder, recipe)] for recipe in wanted]
+
+
+def _read(folder: Path, recipes: list[Recipe]) -> dict[Path, Report]:
+    """Reports that are in a folder already. ValueError names a file that holds none."""
+    reports = {}
+    for path in (_path(folder, recipe) for recipe in recipes):
+        if path.exists():
+            try:
+                reports[path] = Report.from_json(path.read_text("utf-8"))
+            except (ValueError, TypeError, KeyError, OSError) as error:
+                raise ValueError(f"{path} is no report ({type(error).__name__}); delete it, and its recipe is measured again") from None
+    return reports
 
 
 def _measure(recipes: list[Recipe], measure: Measure, folder: Path, executor: Executor, bar: Any) -> None:
@@ -85,9 +101,7 @@ def _measure(recipes: list[Recipe], measure: Measure, folder: Path, executor: Ex
                     waiting = {other for other in waiting if not other.cancel()}
                 continue
             path = _path(folder, jobs[job])
-            part = path.with_suffix(".part")
-            part.write_text(report.to_json() + "\n", "utf-8")
-            part.replace(path)
+            atomic.write_text(path, report.to_json() + "\n")
             bar.update()
     if failed is not None:
         raise ValueError(f"recipe {failed[0].name!r}: {failed[1]}") from failed[1]

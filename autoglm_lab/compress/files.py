@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from autoglm_lab import atomic
 from autoglm_lab.compress.groups import IN, OUT, THROUGH, channel_layers, mixes, passes_through, size_of, width
 from autoglm_lab.compress.layers import put
 from autoglm_lab.compress.low_rank import LowRankLinear
 from autoglm_lab.compress.qat import FakeQuantActivation
 from autoglm_lab.compress.quantization import PackedConv, PackedEmbedding, PackedLayer, PackedLinear, Scheme, packed_layer
 from autoglm_lab.compress.structured import resize
-from autoglm_lab.paths import whole_folder
 
 STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"
 
@@ -84,7 +84,7 @@ def save(model: nn.Module, folder: Path, *, half: bool = False, also: Callable[[
 
     `half` stores 32-bit floats as 16-bit ones. `also(folder)` may write more files beside the model.
     """
-    with whole_folder(folder) as part:
+    with atomic.folder(folder, "model") as part:
         save_model(_halved(model) if half else model, str(part / WEIGHTS))
         (part / STRUCTURE).write_text(json.dumps(structure_of(model), indent=1) + "\n", "utf-8")
         if also is not None:

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from autoglm_lab import atomic
+
 Change = Callable[[nn.Module, str, float], nn.Module]  # model, layer, setting -> changed copy
 Measure = Callable[[nn.Module], float]  # lower is better
 
@@ -74,15 +76,13 @@ def scan(
     """
     if not layers or not settings:
         raise ValueError(f"a scan needs layers and settings, got {len(layers)} and {len(settings)}")
-    known: dict[str, float] = json.loads(cache.read_text("utf-8")) if cache is not None and cache.exists() else {}
+    known = {} if cache is None or not cache.exists() else _known(cache)
 
     def value(key: str, make: Callable[[], nn.Module]) -> float:
         if key not in known:
             known[key] = float(measure(make()))
             if cache is not None:
-                part = cache.with_suffix(".part")
-                part.write_text(json.dumps(known, indent=1), "utf-8")
-                part.replace(cache)
+                atomic.write_text(cache, json.dumps(known, indent=1))
         return known[key]
 
     base = value("as it is", lambda: model)
@@ -91,6 +91,13 @@ def scan(
         made = value(f"{layer} at {setting:g}", lambda layer=layer, setting=setting: change(model, layer, setting))  # type: ignore[misc]
         cost.setdefault(layer, {})[setting] = made
     return Sensitivity(base, cost)
+
+
+def _known(cache: Path) -> dict[str, float]:
+    try:
+        return {str(key): float(value) for key, value in json.loads(cache.read_text("utf-8")).items()}
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        raise ValueError(f"{cache} holds no measurements ({type(error).__name__}); delete it, and they are made anew") from None
 
 
 def gradient_sensitivity(

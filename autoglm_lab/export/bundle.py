@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autoglm_lab import atomic
 from autoglm_lab.compress.quantization import PackedLinear
 from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.export.conditions import every_node
@@ -17,9 +18,10 @@ from autoglm_lab.export.graphs import OPSET, agent_graphs
 from autoglm_lab.export.greedy import greedy_graph
 from autoglm_lab.export.verify import verify
 from autoglm_lab.model.engine import TorchEngine
-from autoglm_lab.paths import whole_folder
 from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, ONE_CALL, ROWS, TOKENIZER, digest
 from autoglm_lab.runtime.features import image_features
+
+BUNDLE_BYTES = 100_000_000  # about what the largest one takes: floats, with rows and one call
 
 
 def bundle(
@@ -35,13 +37,14 @@ def bundle(
     ValueError for a layer without a kernel, a graph that computes something else, and when the file would multiply fewer layers as
     integers than the model has.
     """
+    atomic.check(out, "bundle", needs_bytes=BUNDLE_BYTES)
     graphs = agent_graphs(engine.model, rows=rows)
     _check_integers(engine, graphs)
     pictures = [image_features(screen)[None] for screen in screens]
     if pictures:
         graphs["image"] = integer_convolutions(graphs["image"], pictures)
     apart = verify(engine.model, graphs, pictures)
-    with whole_folder(out) as part:
+    with atomic.folder(out, "bundle") as part:
         for name, content in (graphs | feature_graphs()).items():
             (part / (GRAPHS | FEATURES | {"rows": ROWS})[name]).write_bytes(content)
         engine.processor.tokenizer.backend_tokenizer.save(str(part / TOKENIZER))

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import autoglm_lab
-from autoglm_lab.paths import whole_folder
+from autoglm_lab import atomic
 from autoglm_lab.runtime.bundle import Bundle
 
 PACKAGES = ("numpy", "onnxruntime", "pillow", "tokenizers")  # all that the device needs beside Python
@@ -63,7 +63,8 @@ def device_folder(bundle: Path | str, out: Path) -> None:
     if opened.folder.resolve().is_relative_to(out.resolve()):
         raise ValueError(f"{out} is or holds the bundle itself; give another folder")
     package = Path(autoglm_lab.__file__).parent
-    with whole_folder(out) as part:
+    atomic.check(out, "device folder", needs_bytes=2 * opened.bytes)
+    with atomic.folder(out, "device folder") as part:
         shutil.copytree(opened.folder, part / "bundle")
         for name in PARTS:
             source, target = package / name, part / "autoglm_lab" / name

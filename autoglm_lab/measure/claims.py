@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autoglm_lab import atomic
 from autoglm_lab.measure.report import Report, read_reports
 from autoglm_lab.paths import data_dir
 
@@ -237,4 +238,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    (data_dir() / "claims.csv").write_text(table(), "utf-8")
+    atomic.write_text(data_dir() / "claims.csv", table())

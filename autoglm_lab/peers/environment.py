@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import autoglm_lab
-from autoglm_lab.paths import whole_folder
+from autoglm_lab import atomic
 
 FOLDER = Path.home() / ".cache" / "autoglm-lab" / "peers"
 PATIENCE_S = 1800
@@ -26,8 +26,7 @@ def environment(name: str, needs: Sequence[str], folder: Path = FOLDER) -> Path:
     """
     place = folder / name
     if not is_ready(name, needs, folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with whole_folder(place) as part:
+        with atomic.folder(place, "environment", cache=True, patience_s=PATIENCE_S) as part:
             venv.create(part, with_pip=True, symlinks=True)
             site = next((part / "lib").glob("python*")) / "site-packages"
             above = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}

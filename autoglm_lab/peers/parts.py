@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoglm_lab import atomic
 from autoglm_lab.export.portable import MEL_FRAMES, ROOM, PortableStep, portable_parts
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.model.modeling import Memories
-from autoglm_lab.paths import whole_folder
 from autoglm_lab.peers import llama
 from autoglm_lab.peers.compare import CASES, SHAPES, TABLES
 
@@ -33,7 +33,7 @@ def write_parts(engine: TorchEngine, out: Path, requests: Sequence[Any]) -> None
             cases |= {f"{name}_{len(cases) // 5}": values for name, values in case.items()}
     if not cases:
         raise ValueError(f"no request fits into {ROOM} tokens and {MEL_FRAMES / 100:g} seconds of sound")
-    with whole_folder(out) as part:
+    with atomic.folder(out, "converter input") as part:
         for name, made in parts.items():
             (part / f"{name}.onnx").write_bytes(made.onnx())
             torch.export.save(made.program(), part / f"{name}.pt2")
@@ -101,7 +101,7 @@ def write_plain(engine: TorchEngine, out: Path, texts: Sequence[str]) -> None:
             cases |= {f"{name}_{number}": values for name, values in case.items()}
     if not cases:
         raise ValueError(f"no request fits into {ROOM} tokens")
-    with whole_folder(out) as part:
+    with atomic.folder(out, "converter input") as part:
         (part / llama.CONFIG).write_text(model.config.to_json_string(use_diff=False), "utf-8")
         np.savez(part / llama.WEIGHTS, **state)
         np.savez(part / llama.CASES, **cases)

@@ -5,41 +5,47 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from autoglm_lab import atomic
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import save_tokenizer
 from autoglm_lab.model.tokenizer import train_tokenizer
-from autoglm_lab.paths import whole_folder
 from autoglm_lab.phone.catalog import APPS
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.scenes import MINI_KINDS, SceneSpec, make_scenes
 from autoglm_lab.training.speech_data import synthesise_training_set
-from autoglm_lab.training.trainer import Training, has_fast_bf16, preset, read_log, start
+from autoglm_lab.training.trainer import Training, check_run, has_fast_bf16, main_process, preset, read_log, start
 
+PATIENCE_S = 7200.0  # for another process that makes the same data
+SCENE_BYTES = 200_000  # a picture, its facts and its share of the clips
+MODEL_BYTES = 600_000_000  # checkpoints with the state of the optimizer, and the model
 FEW_FIRST = 10_000_000  # phone seed of the first scene of a small world: others than those of the long training
 
 
 def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
     """Scenes and clips of a preset, made once in `folder` and then reused."""
     spec = preset(name).scenes
-    make_scenes(folder / "scenes", spec, processes)
     speech = folder / "speech"
-    if not (speech / "clips.npz").exists():
-        synthesise_training_set(speech, processes=processes, kinds=set(MINI_KINDS) if spec.mini else None)
-    return Scenes(folder / "scenes", speech, train_tokenizer())
+    with atomic.lock(folder, patience_s=PATIENCE_S):  # two runs may share the data
+        make_scenes(folder / "scenes", spec, processes)
+        if not (speech / "clips.npz").exists():
+            synthesise_training_set(speech, processes=processes, kinds=set(MINI_KINDS) if spec.mini else None)
+        return Scenes(folder / "scenes", speech, train_tokenizer())
 
 
 def few_scenes(folder: Path, scenes: int = 96, processes: int = 0) -> Scenes:
     """A small world for a short recovery, made in seconds: new screens, and one shipped voice of each language."""
-    make_scenes(folder / "scenes", SceneSpec(scenes=scenes, first=FEW_FIRST), processes)
-    if not (folder / "speech" / "clips.npz").exists():
-        synthesise_training_set(folder / "speech", clips_per_utterance=0, processes=processes, bank_augmentations=1, bank_voices=1)
+    with atomic.lock(folder, patience_s=PATIENCE_S):
+        make_scenes(folder / "scenes", SceneSpec(scenes=scenes, first=FEW_FIRST), processes)
+        if not (folder / "speech" / "clips.npz").exists():
+            synthesise_training_set(folder / "speech", clips_per_utterance=0, processes=processes, bank_augmentations=1, bank_voices=1)
     return Scenes(folder / "scenes", folder / "speech", train_tokenizer())
 
 
@@ -47,22 +53,42 @@ def train(
     name: str, folder: Path, *, seed: int = 0, until: int | None = None, threads: int | None = None,
     on_step: Callable[[dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train a preset in `folder` (resuming what is there) and write the model to `folder/model`."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    data = prepare(name, folder / "data")
-    training = start(name, data, folder / "run", seed=seed)
-    training.run(until, on_step)
-    finish(training, name, folder / "model")
+    """Train a preset in `folder` (resuming what is there) and write the model to `folder/model`.
+
+    Checked before anything slow: NotWrittenError when another process trains there, when the folder or its `model` holds what this
+    package did not write, and when the disk has no room; ValueError for a run that is damaged.
+    """
+    with atomic.lock(folder / "run", patience_s=0) if main_process() else nullcontext():
+        _check(name, folder, seed)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        data = prepare(name, folder / "data")
+        training = start(name, data, folder / "run", seed=seed)
+        training.run(until, on_step)
+        if main_process():
+            finish(training, name, folder / "model")
     return {"preset": name, "step": training.step, "steps": training.recipe.steps, "model": str(folder / "model")}
+
+
+def _check(name: str, folder: Path, seed: int) -> None:
+    chosen = preset(name)
+    if not (folder / "run" / "checkpoint.pt").exists():
+        atomic.claim(folder, "training")
+    atomic.check(folder / "model", "model")
+    scenes = 0 if (folder / "data" / "scenes" / "scenes.json").exists() else chosen.scenes.scenes
+    atomic.check_room(folder, scenes * SCENE_BYTES + MODEL_BYTES)
+    check_run(folder / "run", replace(chosen.recipe, seed=seed))
 
 
 def finish(training: Training, name: str, folder: Path) -> None:
     """Write the averaged model of a run to `folder`, with the facts of the run and its curve beside it."""
-    save_model(training.averaged_model(), training.data.tokenizer, folder)
     facts = {"preset": name, **run_facts(training)}
-    (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-    thin_log(training.folder / "log.csv", folder / "training.csv")
+
+    def beside(part: Path) -> None:
+        (part / "training.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        thin_log(training.folder / "log.csv", part / "training.csv")
+
+    save_model(training.averaged_model(), training.data.tokenizer, folder, also=beside)
 
 
 def run_facts(training: Training) -> dict[str, Any]:
@@ -95,10 +121,17 @@ def thin_log(log: Path, out: Path, points: int = 160) -> None:
             writer.writerow((int(rows[stretch[-1]]["step"]), *(round(float(mean), 4) for mean in means)))
 
 
-def save_model(model: PhoneGLMForConditionalGeneration, tokenizer: Any, folder: Path) -> None:
-    """Write a 16-bit safetensors checkpoint, configuration and tokenizer; a kill leaves the old folder or the new one."""
+def save_model(
+    model: PhoneGLMForConditionalGeneration, tokenizer: Any, folder: Path, *, also: Callable[[Path], None] | None = None
+) -> None:
+    """Write a 16-bit safetensors checkpoint, configuration and tokenizer; a kill leaves the old folder or the new one.
+
+    `also(folder)` may write more files beside them. NotWrittenError as `atomic.folder`.
+    """
     half = PhoneGLMForConditionalGeneration(model.config)
     half.load_state_dict(model.state_dict())
-    with whole_folder(folder) as part:
+    with atomic.folder(folder, "model") as part:
         half.bfloat16().save_pretrained(part)
         save_tokenizer(tokenizer, part)
+        if also is not None:
+            also(part)

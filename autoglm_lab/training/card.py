@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from autoglm_lab import atomic
+
 ASKED = {
     "typed_step": 0.98, "spoken_step": 0.97, "task": 0.95, "screen_qa": 0.97, "unseen_icons": 0.90, "unseen_voice": 0.85,
 }  # fmt: skip
@@ -44,7 +46,7 @@ def write_card(folder: Path) -> None:
     results, training, config = (
         json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("results", "training", "config")
     )
-    (folder / "README.md").write_text(card(results, training, config), "utf-8")
+    atomic.write_text(folder / "README.md", card(results, training, config))
 
 
 def card(results: dict[str, Any], training: dict[str, Any], config: dict[str, Any]) -> str:

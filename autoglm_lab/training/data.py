@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from autoglm_lab import atomic
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, LANGS, MESSAGES, QUERIES, SETTINGS, SPOKEN_TIMES
 from autoglm_lab.phone.phrasing import say_time, utterances
@@ -281,8 +282,8 @@ def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tup
         with ThreadPoolExecutor(2) as pool:
             mels = list(pool.map(frames, sounds))
         lengths = np.array([len(m) for m in mels])
-        np.savez(cache.with_suffix(".part.npz"), mels=np.concatenate(mels), lengths=lengths)
-        cache.with_suffix(".part.npz").rename(cache)
+        with atomic.file(cache) as part:
+            np.savez(part, mels=np.concatenate(mels), lengths=lengths)
     stored = np.load(cache)
     lengths = stored["lengths"]
     keys += [("", -1)] * (len(lengths) - len(keys))

@@ -19,7 +19,7 @@ from autoglm_lab.compress.sparsity import Masks
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.objective import step_losses
-from autoglm_lab.training.trainer import Recipe, has_fast_bf16, numbers, write_checkpoint
+from autoglm_lab.training.trainer import Recipe, has_fast_bf16, numbers, read_checkpoint, write_checkpoint
 
 FIRST_STEP = 1_000_000  # batches here are others than those of the long training
 
@@ -74,7 +74,6 @@ class Recovery:
             if self.on_step is not None:
                 self.on_step({"step": step + 1, **row})
             if checkpoint is not None and ((step + 1) % self.every == 0 or step + 1 == self.steps):
-                checkpoint.parent.mkdir(parents=True, exist_ok=True)
                 write_checkpoint(checkpoint, model=model.state_dict(), optimizer=optimizer.state_dict(), step=step + 1)
         model.train(False)
         for parameter in fixed:
@@ -117,7 +116,7 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> i
     """The steps that are done already, 0 without a checkpoint."""
     if not path.exists():
         return 0
-    stored = torch.load(path, map_location="cpu", weights_only=True)
+    stored = read_checkpoint(path)
     model.load_state_dict(stored["model"])
     optimizer.load_state_dict(stored["optimizer"])
     return int(stored["step"])

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from autoglm_lab import atomic
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import LANGS, app, named
 from autoglm_lab.phone.oracle import next_step
@@ -26,6 +27,7 @@ from autoglm_lab.phone.simulator import SimulatedPhone, perform
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import QUESTIONS, Task, sample
 from autoglm_lab.runtime.features import IMAGE_SIDE, gaussian_blur
+from autoglm_lab.workers import end_with_parent
 
 EVALUATION_SEEDS = 2**31  # phones below are for training, from here on for evaluation
 SIZES = ((540, 1200), (540, 1200), (540, 960), (480, 1040), (720, 1600), (540, 1080))
@@ -228,12 +230,10 @@ def make_scenes(folder: Path, spec: SceneSpec = SceneSpec(), processes: int = 2)
         return
     stop = spec.first + spec.scenes
     jobs = [(folder, i, min(i + 250, stop), spec) for i in range(spec.first, stop, 250)]
-    with ProcessPoolExecutor(processes) if processes else nullcontext() as pool:
+    with ProcessPoolExecutor(processes, initializer=end_with_parent) if processes else nullcontext() as pool:
         made = map(_chunk, jobs) if pool is None else pool.map(_chunk, jobs)
         facts = list(tqdm(made, total=len(jobs), desc="drawing scenes", unit="x250"))
-    part = done.with_suffix(".part")
-    part.write_text(json.dumps([f for chunk in facts for f in chunk], ensure_ascii=False), "utf-8")
-    part.rename(done)
+    atomic.write_text(done, json.dumps([f for chunk in facts for f in chunk], ensure_ascii=False))
 
 
 def load_scenes(folder: Path) -> tuple[np.ndarray, list[dict[str, Any]]]:

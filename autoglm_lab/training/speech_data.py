@@ -15,10 +15,12 @@ import numpy as np
 from jaxtyping import Float, Int16
 from tqdm.auto import tqdm
 
+from autoglm_lab import atomic
 from autoglm_lab.phone.catalog import LANGS, Lang
 from autoglm_lab.phone.phrasing import utterances
 from autoglm_lab.phone.speech import SAMPLE_RATE_HZ, SpeechBank, add_noise, pad_silence, set_level
 from autoglm_lab.phone.synthesis import resample, synthesise
+from autoglm_lab.workers import end_with_parent
 
 ACCENTS: dict[Lang, tuple[str, ...]] = {
     "zh": ("cmn",),
@@ -105,7 +107,7 @@ def training_takes(
         bank = SpeechBank.load()
         voices = [voice for lang in LANGS for voice in bank.voices(lang)[:bank_voices]]
         jobs += [partial(bank_takes, voice, seed, bank_augmentations, kinds=kinds) for voice in voices]
-    with multiprocessing.get_context("spawn").Pool(processes) if processes else nullcontext() as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, end_with_parent) if processes else nullcontext() as pool:
         made = map(_run, jobs) if pool is None else pool.imap(_run, jobs)
         for takes in tqdm(made, total=len(jobs), desc="making voices", unit="job"):
             yield from takes
@@ -130,7 +132,7 @@ def synthesise_training_set(
     out.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[int, int, int, int, float, str]] = []
     start = 0
-    with (out / "waves.npy.part").open("wb") as file:
+    with atomic.file(out / "waves.npy") as part, part.open("wb") as file:
         # NumPy leaves room in the header for the length to grow, so it can be filled in once it is known.
         _write_header(file, 0)
         for take in training_takes(clips_per_utterance, seed, processes, bank_augmentations, kinds, bank_voices):
@@ -139,14 +141,13 @@ def synthesise_training_set(
             start += take.wave.size
         file.seek(0)
         _write_header(file, start)
-    (out / "waves.npy.part").replace(out / "waves.npy")
     starts, lengths, langs, numbers, snrs, voices = zip(*rows, strict=True)
-    np.savez(
-        out / "clips.part.npz",
-        start=np.array(starts, np.int64), length=np.array(lengths, np.int32), lang=np.array(langs, np.int8),
-        utterance=np.array(numbers, np.int16), snr=np.array(snrs, np.float32), voice=np.array(voices),
-    )  # fmt: skip
-    (out / "clips.part.npz").replace(out / "clips.npz")  # last: where it is, all is
     facts = {"clips": len(rows), "seconds": start / SAMPLE_RATE_HZ, "seed": seed, "sample_rate_hz": SAMPLE_RATE_HZ}
-    (out / "facts.json").write_text(json.dumps(facts) + "\n", "utf-8")
+    atomic.write_text(out / "facts.json", json.dumps(facts) + "\n")
+    with atomic.file(out / "clips.npz") as part:  # last: where it is, all is
+        np.savez(
+            part,
+            start=np.array(starts, np.int64), length=np.array(lengths, np.int32), lang=np.array(langs, np.int8),
+            utterance=np.array(numbers, np.int16), snr=np.array(snrs, np.float32), voice=np.array(voices),
+        )  # fmt: skip
     return len(rows)

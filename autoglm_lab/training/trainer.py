@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from autoglm_lab import atomic
 from autoglm_lab.measure.machine import cpu_flags
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
@@ -168,14 +169,10 @@ class Training:
 
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; False if there is none. ValueError if it was made with another seed or batch."""
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
+        stored = check_run(self.folder, self.recipe)
+        if stored is None:
+            (self.folder / "log.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
             return False
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        for name in ("seed", "pictures", "samples"):
-            if stored["recipe"][name] != getattr(self.recipe, name):
-                raise ValueError(f"{path} was trained with {name}={stored['recipe'][name]}, not {getattr(self.recipe, name)}; "
-                                 "continue with the same value or choose another folder")  # fmt: skip
         self.model.load_state_dict(stored["model"])
         self.averaged = stored["averaged"]
         self.optimizer.load_state_dict(stored["optimizer"])
@@ -187,9 +184,8 @@ class Training:
         """Forget what was logged after the checkpoint: it will be done again."""
         path = self.folder / "log.csv"
         if path.exists():
-            lines = path.read_text().splitlines(keepends=True)
-            kept = [line for line in lines[1:] if int(line.split(",")[0]) <= self.step]
-            path.write_text("".join(lines[:1] + kept))
+            lines = path.read_text("utf-8").splitlines(keepends=True)
+            atomic.write_text(path, "".join(lines[: 1 + self.step]))
 
     def averaged_model(self) -> PhoneGLMForConditionalGeneration:
         """A copy of the model with the averaged weights, ready to be used and saved."""
@@ -201,9 +197,50 @@ class Training:
 
 def write_checkpoint(path: Path, **parts: Any) -> None:
     """Write what a run needs to go on; a kill at any moment leaves the old file or the new one."""
-    part = path.with_suffix(".part")
-    torch.save(parts, part)
-    part.replace(path)
+    with atomic.file(path) as part:
+        torch.save(parts, part)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `write_checkpoint` wrote. ValueError when it is damaged."""
+    try:
+        stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return stored | {"step": int(stored["step"]), "model": dict(stored["model"]), "optimizer": dict(stored["optimizer"])}
+    except Exception as error:  # a damaged archive raises whatever its first wrong byte leads to
+        raise ValueError(
+            f"{path} is no checkpoint that can be read ({type(error).__name__}); delete {path.parent} to begin anew, or give another folder"
+        ) from None
+
+
+def check_run(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """Read the checkpoint of a run folder, None without one.
+
+    ValueError if it is damaged, was made with another seed or batch, or the log does not hold each of its steps.
+    """
+    path, log = folder / "checkpoint.pt", folder / "log.csv"
+    if not path.exists():
+        if log.exists():
+            read_log(log)  # somebody else's is not written over
+        return None
+    stored = read_checkpoint(path)
+    for name in ("seed", "pictures", "samples"):
+        if stored.get("recipe", {}).get(name) != getattr(recipe, name):
+            raise ValueError(
+                f"{path} was trained with {name}={stored.get('recipe', {}).get(name)}, not {getattr(recipe, name)}; "
+                "continue with the same value or choose another folder"
+            )
+    rows = read_log(log)[: stored["step"]] if log.exists() else []
+    if [row["step"] for row in rows] != list(range(1, stored["step"] + 1)):
+        raise ValueError(
+            f"{log} does not hold each of the {stored['step']} steps of the checkpoint beside it; "
+            f"copy it again, delete {folder} to begin anew, or give another folder"
+        )
+    return stored
+
+
+def main_process() -> bool:
+    """True unless this is a further process of `accelerate launch`."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _groups(model: PhoneGLMForConditionalGeneration, recipe: Recipe) -> list[dict[str, Any]]:
@@ -229,9 +266,19 @@ def _groups(model: PhoneGLMForConditionalGeneration, recipe: Recipe) -> list[dic
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The rows of a run's `log.csv`."""
-    with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    """Read the rows of a run's `log.csv`; a last one that was cut is left out. ValueError for any other damage."""
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file, restkey="more"))
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        try:
+            rows.append({name: float(value) for name, value in line.items()})
+        except (TypeError, ValueError):
+            if number - 1 != len(lines):
+                raise ValueError(f"line {number} of {path} is damaged; copy the file again, or begin a new run") from None
+    if path.stat().st_size and not (rows and {"step", "answer", "seconds"} <= set(rows[0])):
+        raise ValueError(f"{path} is not the log of a run; give another folder")
+    return rows
 
 
 def numbers(losses: Losses) -> dict[str, float]:

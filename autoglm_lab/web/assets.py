@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from autoglm_lab.paths import whole_folder
+from autoglm_lab import atomic
 from autoglm_lab.runtime.bundle import digest
 
 # package and version -> file in it -> SHA-256
@@ -40,8 +40,7 @@ def runtime_files(folder: Path = FOLDER) -> dict[str, Path]:
         npm = shutil.which("npm")
         if npm is None:
             raise ImportError("the browser phone needs npm once, to fetch its runtime: install Node.js (Debian: apt install npm)")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with whole_folder(folder) as part:
+        with atomic.folder(folder, "cache", cache=True, patience_s=PATIENCE_S) as part:
             for package, files in PINNED.items():
                 _fetch(npm, package, files, part)
     return {name: folder / name for name in wanted}

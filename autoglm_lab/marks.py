@@ -1,0 +1,132 @@
+"""The mark of a folder that this package wrote: its kind, and size and SHA-256 of each file, so that nobody else's are lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+MARK = ".autoglm-lab.json"
+KEPT = ".yours"  # added to the name of a file that somebody changed, when a new one takes its place
+
+
+class NotWrittenError(ValueError):
+    """The place cannot be written to, or holds what is not ours; the message says why. Everything is as it was."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Contents of a folder when it was written."""
+
+    kind: str
+    files: dict[str, tuple[int, str]]  # path below the folder -> bytes, SHA-256
+
+    def has(self, folder: Path, name: str) -> bool:
+        """True if the file is one of ours, as it was written."""
+        path = folder / name
+        if name not in self.files or path.is_symlink() or not path.is_file():
+            return False
+        return path.stat().st_size == self.files[name][0] and digest(path) == self.files[name][1]
+
+
+def read_mark(folder: Path) -> Mark | None:
+    """Read the mark of a folder, None without one. NotWrittenError when it is damaged."""
+    try:
+        facts = json.loads((folder / MARK).read_text("utf-8"))
+        files = {str(name): (int(file["bytes"]), str(file["sha256"])) for name, file in facts["files"].items()}
+        return Mark(str(facts["kind"]), files)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError) as error:
+        raise NotWrittenError(f"{folder / MARK} is damaged ({type(error).__name__}); give another folder") from None
+
+
+def write_mark(folder: Path, kind: str) -> None:
+    """Mark a folder and all that is in it as ours."""
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+        files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest(path)}
+    (folder / MARK).write_text(json.dumps({"kind": kind, "files": files}, indent=1) + "\n", "utf-8")
+
+
+def verify(folder: Path, names: tuple[str, ...]) -> None:
+    """Compare files of a folder with its mark; those that it does not list, and a folder without a mark, are not looked at.
+
+    FileNotFoundError for one that is missing, ValueError for one that was changed.
+    """
+    mark = read_mark(folder)
+    for name in names if mark is not None else ():
+        if name not in mark.files:
+            continue
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder.name} holds no {name}; copy the whole folder again")
+        if not mark.has(folder, name):
+            raise ValueError(f"{name} of {folder.name} is not the file that was written there; copy the folder again, or make it anew")
+
+
+def check_ours(folder: Path, kind: str) -> None:
+    """NotWrittenError unless a folder is missing, empty, or carries our mark of this kind."""
+    if not folder.is_dir():
+        if folder.exists():
+            raise NotWrittenError(f"{folder} is a file; give a folder")
+        return
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise NotWrittenError(f"{folder} is the folder you are in, or above it; name a folder of its own")
+    mark, names = read_mark(folder), sorted(entry.name for entry in folder.iterdir())
+    if mark is None and names:
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise NotWrittenError(
+            f"{folder} holds {shown} and was not written by autoglm-lab; nothing there is touched: give a new folder or an empty one"
+        )
+    if mark is not None and mark.kind != kind:
+        raise NotWrittenError(f"{folder} holds a {mark.kind}, which a {kind} does not replace; give another folder")
+
+
+def carry(old: Path, new: Path) -> None:
+    """Link into `new` what `old` holds that we did not write, or not like that; names that are taken get a longer one."""
+    mark = read_mark(old) if old.is_dir() else None
+    if mark is None:
+        return
+    for above, folders, names in os.walk(old, onerror=_raise):
+        here = Path(above).relative_to(old)
+        for name in names + [name for name in folders if (Path(above) / name).is_symlink()]:
+            relative = here / name
+            if relative.as_posix() != MARK and not mark.has(old, relative.as_posix()):
+                link(old / relative, _free(new, relative))
+        if not folders and not names:
+            (new / here).mkdir(parents=True, exist_ok=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links; a symbolic link stays one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
+def _free(folder: Path, relative: Path) -> Path:
+    """Find the name under which a file is kept: its own, unless a new file has it."""
+    place = folder
+    for depth, name in enumerate(relative.parts, start=1):
+        place = place / name
+        while os.path.lexists(place) and (depth == len(relative.parts) or place.is_symlink() or not place.is_dir()):
+            place = place.with_name(place.name + KEPT)
+    return place
