@@ -13,11 +13,14 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoglm_lab.paths import WORK
+from autoglm_lab import atomic
+from autoglm_lab.paths import work_dir
 from autoglm_lab.serve.limits import Limits
 
 if TYPE_CHECKING:
     from autoglm_lab.compress.recipe import Recipe
+
+MODEL_BYTES = 100_000_000  # of a compressed agent, with the checkpoint of its recovery beside it
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,7 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except (ValueError, FileNotFoundError, ConnectionError, ImportError) as problem:
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; flushing at exit would fail once more
+        return 141
+    except OSError as problem:
+        at = f"{problem.filename}: " if problem.filename else ""
+        print(f"autoglm-lab: {at}{problem.strerror}" if problem.strerror else f"autoglm-lab: {problem}", file=sys.stderr)
+        return 2
+    except (ValueError, ImportError) as problem:
         print(f"autoglm-lab: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -42,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="watch the agent do a task on a simulated phone")
     demo.add_argument("--task", help="what it should do (default: a task drawn from the seed)")
     demo.add_argument("--seed", type=_seed, default=7, help="which phone (default 7)")
-    demo.add_argument("--out", type=Path, default=WORK, help="folder for filmstrip.png (default build/)")
+    demo.add_argument("--out", type=Path, default=work_dir(), help="folder for filmstrip.png (default %(default)s)")
     demo.add_argument("--think", action="store_true", help="let it write its thought before each action")
     demo.set_defaults(command=_demo)
 
@@ -56,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a model from nothing; a killed run goes on where it was")
     train.add_argument("--preset", choices=("mini", "full"), default="mini")
-    train.add_argument("--out", type=Path, help="folder for checkpoints and the model (default build/PRESET)")
+    train.add_argument("--out", type=Path, help=f"folder for checkpoints and the model (default {work_dir()}/PRESET)")
     train.add_argument("--steps", type=_positive, help="stop after this many steps")
     train.add_argument("--seed", type=_seed, default=0)
     train.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
@@ -162,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="openvino, mnn, litert, executorch, ncnn, coreml, tensorrt, llamacpp (default: all)",
     )
-    runtimes.add_argument("--out", type=Path, default=WORK / "runtimes", help="folder for their files (default build/runtimes)")
+    runtimes.add_argument("--out", type=Path, default=work_dir() / "runtimes", help="folder for their files (default %(default)s)")
     runtimes.add_argument("--requests", type=_positive, default=20, help="how many answers are compared (default 20)")
     runtimes.add_argument("--threads", type=_positive, default=2, help="CPU threads (default 2)")
     runtimes.add_argument("--rounds", type=_whole, default=9, help="turns in which steps are timed (default 9; 0: none)")
@@ -339,10 +349,10 @@ def _film(steps: list[Any], phone: Any, folder: Path) -> Path:
     from autoglm_lab.phone.filmstrip import Frame, filmstrip
 
     frames = [Frame(s.screenshot, s.action, s.thinking) for s in steps if s.action is not None]
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "filmstrip.png"
     if frames:
-        filmstrip(frames).save(path)
+        with atomic.file(path) as part:
+            filmstrip(frames).save(part)
     return path
 
 
@@ -359,7 +369,7 @@ def _rounded(ms: dict[str, float]) -> dict[str, float]:
 def _train(options: argparse.Namespace) -> int:
     from autoglm_lab.training.build import train
 
-    folder = options.out or WORK / options.preset
+    folder = options.out or work_dir() / options.preset
     result = train(options.preset, folder, seed=options.seed, until=options.steps, threads=options.threads)
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
@@ -443,15 +453,25 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _compress(options: argparse.Namespace) -> int:
-    from autoglm_lab.compress.agent import load_agent, save_agent, write_report
-    from autoglm_lab.compress.recipe import Recipe, apply, named
-    from autoglm_lab.training.batch import BatchEngine
-    from autoglm_lab.training.measured import measured, sample_requests
+    from autoglm_lab.compress.recipe import Recipe, named
 
     if options.alone and options.thoughts:
         raise ValueError("--thoughts are those of the teacher that --alone leaves out; give one of the two")
     path = Path(options.recipe)
     recipe = Recipe.read(path) if path.suffix == ".json" or path.exists() else named(options.recipe)
+    if options.out.resolve() == _model_folder(options).resolve():
+        raise ValueError(f"{options.out} is the agent that is made small; give another folder")
+    with atomic.lock(options.out, patience_s=0):  # a second one is told now, not after an hour
+        atomic.check(options.out, "model", needs_bytes=MODEL_BYTES)
+        return _compressed(options, recipe)
+
+
+def _compressed(options: argparse.Namespace, recipe: Recipe) -> int:
+    from autoglm_lab.compress.agent import load_agent, save_agent, write_report
+    from autoglm_lab.compress.recipe import apply
+    from autoglm_lab.training.batch import BatchEngine
+    from autoglm_lab.training.measured import measured, sample_requests
+
     engine = load_agent(options.model)
     unfinished = _unfinished(options, recipe)
     train = _recovery(options, recipe, None if options.alone else engine.model, unfinished) if options.steps else None
@@ -491,6 +511,12 @@ def _flags(options: argparse.Namespace) -> str:
 
 
 def _export(options: argparse.Namespace) -> int:
+    with atomic.lock(options.out, patience_s=0):
+        atomic.check(options.out, "bundle")
+        return _exported(options)
+
+
+def _exported(options: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from autoglm_lab.compress.agent import load_agent, write_report
@@ -530,7 +556,7 @@ def _recovery(options: argparse.Namespace, recipe: Recipe, teacher: Any | None, 
     from autoglm_lab.training.build import prepare
     from autoglm_lab.training.recovery import Recovery
 
-    folder = options.data if options.data is not None else WORK / "full" / "data"
+    folder = options.data if options.data is not None else work_dir() / "full" / "data"
     return Recovery(
         prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher, thoughts=options.thoughts,
         encoders=not options.fixed_encoders, pictures=options.pictures, samples=options.requests, student=bool(recipe.layers),
@@ -617,7 +643,7 @@ def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> 
             ways[name] = lambda request, many=many: many.generate(**request)  # type: ignore[misc]
     found = race(options.bundle, against=ways, threads=options.threads, count=options.requests, rounds=options.rounds)
     if peers:
-        told = survey(whole, peers, WORK / "runtimes", threads=threads, rounds=3 * options.rounds, bundle=options.bundle)
+        told = survey(whole, peers, work_dir() / "runtimes", threads=threads, rounds=3 * options.rounds, bundle=options.bundle)
         for name, report in told.items():
             if report["verdict"] != "verified":
                 raise ValueError(f"{name} cannot be raced here: {described(report)}")

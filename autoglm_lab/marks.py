@@ -59,13 +59,13 @@ def verify(folder: Path, names: tuple[str, ...]) -> None:
     FileNotFoundError for one that is missing, ValueError for one that was changed.
     """
     mark = read_mark(folder)
-    for name in names if mark is not None else ():
-        if name not in mark.files:
-            continue
+    if mark is None:
+        return
+    for name in sorted(mark.files.keys() & set(names)):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder.name} holds no {name}; copy the whole folder again")
         if not mark.has(folder, name):
-            raise ValueError(f"{name} of {folder.name} is not the file that was written there; copy the folder again, or make it anew")
+            raise ValueError(f"{name} of {folder.name} was changed after it was written; copy the folder again, or make it anew")
 
 
 def check_ours(folder: Path, kind: str) -> None:
@@ -80,7 +80,7 @@ def check_ours(folder: Path, kind: str) -> None:
     if mark is None and names:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise NotWrittenError(
-            f"{folder} holds {shown} and was not written by autoglm-lab; nothing there is touched: give a new folder or an empty one"
+            f"{folder} holds {shown} and was not written by autoglm-lab; nothing there is touched, give a new or an empty folder"
         )
     if mark is not None and mark.kind != kind:
         raise NotWrittenError(f"{folder} holds a {mark.kind}, which a {kind} does not replace; give another folder")

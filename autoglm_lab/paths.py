@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WORK = Path("build")  # where runs, films and models go unless a folder is given
 _PACKAGE = Path(__file__).resolve().parent
+
+
+def work_dir() -> Path:
+    """Find the folder for runs, films and models that were given no other: `build/` of a checkout, wherever one stands in it.
+
+    Of an installed package it is the folder for data of the user's applications (Linux: ~/.local/share/autoglm-lab).
+    """
+    root = _PACKAGE.parent
+    if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir():
+        return root / "build"
+    from platformdirs import user_data_path
+
+    return user_data_path("autoglm-lab", appauthor=False)
 
 
 def data_dir() -> Path:

@@ -9,9 +9,10 @@ from torch import nn
 from autoglm_lab import atomic
 from autoglm_lab.compress.files import STRUCTURE, load, save
 from autoglm_lab.compress.recipe import Recipe
+from autoglm_lab.marks import verify
 from autoglm_lab.measure.report import Report
 from autoglm_lab.model.configuration import PhoneGLMConfig
-from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.model.engine import LOADED, TorchEngine
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor, save_tokenizer
 
@@ -41,9 +42,13 @@ def write_report(report: Report, folder: Path) -> None:
 
 
 def load_agent(folder: Path | str | None = None) -> TorchEngine:
-    """The agent in a folder, compressed or not (default: the shipped one). FileNotFoundError names what is missing."""
+    """Open the agent in a folder, compressed or not (default: the shipped one).
+
+    FileNotFoundError names what is missing, ValueError what was changed.
+    """
     if folder is None or not (Path(folder) / STRUCTURE).exists():
         return TorchEngine.load(folder)
+    verify(Path(folder), LOADED)
     full = PhoneGLMForConditionalGeneration(PhoneGLMConfig.from_pretrained(folder))
     model = load(full, Path(folder))
     assert isinstance(model, PhoneGLMForConditionalGeneration)

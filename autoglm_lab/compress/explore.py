@@ -79,7 +79,9 @@ def _read(folder: Path, recipes: list[Recipe]) -> dict[Path, Report]:
             try:
                 reports[path] = Report.from_json(path.read_text("utf-8"))
             except (ValueError, TypeError, KeyError, OSError) as error:
-                raise ValueError(f"{path} is no report ({type(error).__name__}); delete it, and its recipe is measured again") from None
+                raise ValueError(
+                    f"{path} is no report ({type(error).__name__}); delete it, and its recipe is measured again"
+                ) from None
     return reports
 
 

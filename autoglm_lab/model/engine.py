@@ -10,11 +10,16 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
+from autoglm_lab.marks import verify
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.paths import data_dir
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.sampling import Sampling
+
+# of a model folder, besides reports and cards
+SETTINGS = ("config.json", "structure.json", "recipe.json", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
+LOADED = ("model.safetensors", *SETTINGS)
 
 
 class TorchEngine:
@@ -26,11 +31,12 @@ class TorchEngine:
 
     @classmethod
     def load(cls, folder: Path | str | None = None) -> TorchEngine:
-        """Open a model folder (default: the shipped one). FileNotFoundError names what is missing."""
+        """Open a model folder (default: the shipped one). FileNotFoundError names what is missing, ValueError what was changed."""
         path = Path(folder) if folder is not None else data_dir() / "model"
         for needed in ("config.json", "model.safetensors", "tokenizer.json"):
             if not (path / needed).exists():
                 raise FileNotFoundError(f"{path.name} holds no {needed}; give a folder written by save_pretrained")
+        verify(path, LOADED)
         logging.disable_progress_bar()  # a second of loading needs no bar, and its output would stay in the notebook
         model = PhoneGLMForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
         return cls(model, PhoneGLMProcessor.from_pretrained(path))

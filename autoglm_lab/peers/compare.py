@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from autoglm_lab import atomic
 from autoglm_lab.measure.timing import Spread
 from autoglm_lab.peers.runtimes import PEERS, NeedsHardware, OnnxRuntime, Peer, silence
 from autoglm_lab.runtime.host import Arrays, Call, Host, with_look_ups
 
 CASES, SHAPES, TABLES = "cases.npz", "shapes.json", "tables.npz"
+CONVERTED = "converted model"  # kind of a folder with files of another runtime
 STEPS = 24  # of one turn of a race
 Made = TypeVar("Made")
 
@@ -147,10 +148,11 @@ def stored_bytes(files: Mapping[str, Path]) -> int:
 
 
 def report(name: str, folder: Path, out: Path, threads: int, rounds: int, bundle: Path | None = None) -> dict[str, Any]:
-    """Convert, run, compare, race. A runtime that fails says where and why, in place of figures it does not have."""
+    """Convert into the empty folder `out`, run, compare, race.
+
+    A runtime that fails says where and why, in place of figures it does not have.
+    """
     peer, parts = PEERS[name](), Parts.read(folder)
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
     told: dict[str, Any] = {"runtime": peer.title, "version": peer.version(), "threads": threads, "verdict": "fails"}
     stage = "converting"
     try:
@@ -217,8 +219,8 @@ def main() -> None:
     options = arguments("autoglm_lab.peers.compare")
     options.add_argument("--name", choices=PEERS, required=True)
     given = options.parse_args()
-    with silence():
-        told = report(given.name, given.parts, given.out, given.threads, given.rounds, given.bundle)
+    with silence(), atomic.folder(given.out, CONVERTED) as out:
+        told = report(given.name, given.parts, out, given.threads, given.rounds, given.bundle)
     print(json.dumps(told))
 
 

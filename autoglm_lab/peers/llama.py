@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoglm_lab.peers.compare import arguments, bundle_step, race
+from autoglm_lab import atomic
+from autoglm_lab.peers.compare import CONVERTED, arguments, bundle_step, race
 from autoglm_lab.peers.runtimes import silence
 
 NEEDS = ("llama-cpp-python==0.3.36", "gguf==0.19.0")
@@ -151,9 +151,10 @@ def step_of(decoder: Decoder, prompt: Sequence[int], token: int) -> Callable[[],
 
 
 def report(plain: Path, out: Path, threads: int, rounds: int, bundle: Path | None = None) -> dict[str, Any]:
-    """Convert, run, compare, race. What fails says where and why, in place of figures it does not have."""
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    """Convert into the empty folder `out`, run, compare, race.
+
+    What fails says where and why, in place of figures it does not have.
+    """
     told: dict[str, Any] = {"runtime": TITLE, "version": _version(), "threads": threads, "verdict": "fails"}
     facts = json.loads((plain / CONFIG).read_text("utf-8"))
     stage = "converting"
@@ -193,8 +194,8 @@ def _version() -> str:
 def main() -> None:
     """The command in this module's first lines."""
     given = arguments("autoglm_lab.peers.llama").parse_args()
-    with silence():
-        told = report(given.parts, given.out, given.threads, given.rounds, given.bundle)
+    with silence(), atomic.folder(given.out, CONVERTED) as out:
+        told = report(given.parts, out, given.threads, given.rounds, given.bundle)
     print(json.dumps(told))
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from autoglm_lab import atomic
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.peers import llama
+from autoglm_lab.peers.compare import CONVERTED
 from autoglm_lab.peers.environment import call, environment
 from autoglm_lab.peers.parts import write_parts, write_plain
 from autoglm_lab.peers.runtimes import PEERS
@@ -51,8 +53,10 @@ def survey(
     """What each runtime makes of an agent; see `peers.compare.report`. Every second request is spoken.
 
     Files go to `out`, the portable ones into its `parts`. ImportError names a runtime whose environment cannot be made,
-    RuntimeError one whose process dies.
+    RuntimeError one whose process dies, NotWrittenError a folder that holds what this package did not write.
     """
+    for name in names:
+        atomic.check(out / name, CONVERTED)
     world = World(WORLD)
     asked = typed_requests(world, requests - requests // 2) + spoken_requests(world, requests // 2, held_out=False)
     folders = {"parts": out / "parts", "plain": out / "plain"}

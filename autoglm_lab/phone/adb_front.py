@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import posixpath
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from autoglm_lab import atomic
+from autoglm_lab.marks import NotWrittenError
 
 if TYPE_CHECKING:
     from autoglm_lab.phone.catalog import Lang
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 FOLDER = "AUTOGLM_PHONE_DIR"  # environment variable: where the phone is kept
 SERIAL = "autoglm-phone"
 MODEL = "autoglm_phone"
+STORAGE = "storage"  # folder with the files on the phone
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,9 +99,10 @@ def _pull(folder: Path, remote: str, local: Path) -> bytes:
         raise ValueError(f"adb: error: failed to stat remote object '{remote}': No such file or directory")
     target = local / posixpath.basename(remote) if local.is_dir() else local
     try:
-        target.write_bytes(source.read_bytes())
-    except OSError as error:
-        raise ValueError(f"adb: error: cannot create '{target}': {error.strerror}") from None
+        with atomic.file(target) as part:
+            part.write_bytes(source.read_bytes())
+    except (OSError, NotWrittenError) as error:
+        raise ValueError(f"adb: error: cannot create '{target}': {error}") from None
     return f"{remote}: 1 file pulled, 0 skipped.\n".encode()
 
 
@@ -107,7 +111,7 @@ def install(folder: Path, *, seed: int = 7, size: tuple[int, int] | None = None,
     """Write the command `adb` into `folder`, with a fresh phone behind it; its path.
 
     The phone is kept in `folder/phone`; one that was there before is gone. `adb_keyboard` says whether the keyboard is installed
-    that types what it is sent. ValueError when there is no such phone, or when `folder` has another `adb`.
+    that types what it is sent. ValueError when there is no such phone, or when `folder` has another `adb` or `phone`.
     """
     from autoglm_lab.phone.draw import DEFAULT_SIZE
     from autoglm_lab.phone.kept import PLAIN_KEYBOARD, KeptPhone, made, write
@@ -119,12 +123,14 @@ def install(folder: Path, *, seed: int = 7, size: tuple[int, int] | None = None,
     if not adb_keyboard:
         fresh.keyboards = (PLAIN_KEYBOARD,)
     write(fresh, home)
-    shutil.rmtree(home / "storage", ignore_errors=True)
+    for path in (home / STORAGE).glob("%2F*"):  # files of the phone that was there before
+        path.unlink()
     code = f"import sys; sys.path.append({str(Path(__file__).parents[2])!r})\n"  # a checkout that is not installed is found, too
     code += "from autoglm_lab.phone.adb_front import main; sys.exit(main())"
     command = f"exec {shlex.quote(sys.executable)} -P -c {shlex.quote(code)}"
-    script.write_text(f'#!/bin/sh\n{FOLDER}={shlex.quote(str(home))} {command} "$@"\n', "utf-8")
-    script.chmod(0o755)
+    with atomic.file(script) as part:
+        part.write_text(f'#!/bin/sh\n{FOLDER}={shlex.quote(str(home))} {command} "$@"\n', "utf-8")
+        part.chmod(0o755)
     return script
 
 

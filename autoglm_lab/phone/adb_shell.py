@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import posixpath
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from autoglm_lab import atomic
 from autoglm_lab.phone.actions import Action, Point
-from autoglm_lab.phone.adb_front import MODEL, SERIAL
+from autoglm_lab.phone.adb_front import MODEL, SERIAL, STORAGE
 from autoglm_lab.phone.kept import KeptPhone, changing, read
 from autoglm_lab.phone.packages import ADB_KEYBOARD, LAUNCHER, app_of, package
 
 LONG_PRESS_MS = 500
-STORAGE = "storage"  # folder with the files on the phone
 KEYS = {"3": "Home", "HOME": "Home", "4": "Back", "BACK": "Back", "67": "Delete", "DEL": "Delete"}
 
 
@@ -48,10 +47,8 @@ def _screencap(folder: Path, words: list[str]) -> bytes | None:
     if len(words) == 1:
         return png.getvalue()
     path = stored(folder, words[1])
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}")  # two that write the same file at once: the later one remains
-    part.write_bytes(png.getvalue())
-    part.replace(path)
+    with atomic.file(path) as part:  # two that write the same file at once: the later one remains
+        part.write_bytes(png.getvalue())
     return b""
 
 

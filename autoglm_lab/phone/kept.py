@@ -5,15 +5,14 @@ The folder holds `phone.json`, which is exchanged as a whole, and a lock: of two
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from autoglm_lab import atomic
 from autoglm_lab.phone.catalog import LANGS, SETTINGS, Lang
 from autoglm_lab.phone.draw import DEFAULT_SIZE
 from autoglm_lab.phone.icons import families
@@ -22,7 +21,7 @@ from autoglm_lab.phone.screens import elements
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.state import State, View
 
-FILE = "phone.json"
+FILE, KIND = "phone.json", "simulated phone"
 PLAIN_KEYBOARD = "com.android.inputmethod.latin/.LatinIME"
 
 
@@ -97,30 +96,16 @@ def read(folder: Path) -> KeptPhone:
 
 
 def write(kept: KeptPhone, folder: Path) -> None:
-    """Keep a phone in `folder`, in the place of the one that was there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        _exchange(kept, folder)
+    """Keep a phone in `folder`, in the place of the one that was there. NotWrittenError for a folder that holds anything else."""
+    atomic.claim(folder, KIND)
+    atomic.write_text(folder / FILE, kept.to_json())
 
 
 @contextmanager
 def changing(folder: Path) -> Iterator[KeptPhone]:
     """The phone in `folder`, for this process alone; how it is left is kept, unless there was an error. Raises as `read` does."""
     read(folder)  # no lock is made where there is no phone
-    with _locked(folder):
+    with atomic.lock(folder / FILE):
         kept = read(folder)
         yield kept
-        _exchange(kept, folder)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _exchange(kept: KeptPhone, folder: Path) -> None:
-    part = folder / f"{FILE}.part"  # one writer at a time
-    part.write_text(kept.to_json(), "utf-8")
-    os.replace(part, folder / FILE)
+        atomic.write_text(folder / FILE, kept.to_json())

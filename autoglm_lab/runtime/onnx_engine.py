@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,6 +53,46 @@ def quiet(threads: int | None = None) -> Any:
     return options
 
 
+def open_graph(path: Path, options: Any) -> Any:
+    """Open one graph of a bundle in ONNX Runtime. ValueError when that refuses it."""
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors have no common class
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path.name} of {path.parent.name} cannot be run: {reason}; export the bundle anew") from None
+
+
+def check_graphs(sessions: Mapping[str, Any], bundle: Bundle) -> None:
+    """ValueError unless what the encoders give and the tokens are what the decoder takes, and it scores the token that ends."""
+    inputs, outputs = ({name: {v.name: v.shape for v in getattr(session, which)()} for name, session in sessions.items()}
+                       for which in ("get_inputs", "get_outputs"))  # fmt: skip
+    decoder, one_call = "answer" if "answer" in sessions else "step", "answer" in sessions
+    takes = {"first_input_ids", "first_total", "max_new_tokens"} if one_call else {"input_ids", "total", "places"}
+    wanting = [name for name in sorted({*takes, "present", *outputs["image"], *outputs["audio"]}) if name not in inputs[decoder]]
+    if wanting or len(inputs["image"]) != 1 or len(inputs["audio"]) != 1:
+        raise ValueError(
+            f"the graphs of {bundle.folder.name} do not fit together: {', '.join(wanting) or 'an encoder has several inputs'}"
+        )
+    scored = () if one_call else outputs["step"].get("scores", ())
+    if not one_call and not (scored and type(scored[-1]) is int and scored[-1] > bundle.end):
+        raise ValueError(f"step.onnx of {bundle.folder.name} has no score for token {bundle.end}, which ends answers")
+
+
+def open_tokenizer(bundle: Bundle) -> Tokenizer:
+    """Open the tokenizer of a bundle. ValueError when it is none, or has no token that ends an answer."""
+    try:
+        tokenizer = Tokenizer.from_file(str(bundle.folder / TOKENIZER))
+    except Exception as error:  # a plain Exception is all that the library raises
+        raise ValueError(
+            f"{TOKENIZER} of {bundle.folder.name} is no tokenizer ({str(error)[:100]}); export the bundle anew"
+        ) from None
+    if bundle.end >= tokenizer.get_vocab_size():
+        raise ValueError(
+            f"{TOKENIZER} of {bundle.folder.name} has no token {bundle.end}, which ends answers; export the bundle anew"
+        )
+    return tokenizer
+
+
 def give_back() -> None:
     """Let the system have what was freed, such as the files that were read: glibc would keep it, and others are left alone."""
     with suppress(OSError, AttributeError, TypeError):  # no such library, no such function, no such system
@@ -84,13 +124,14 @@ class OnnxEngine:
             options = quiet(1 if name == "audio" and self._ears is not None else threads)
             if profile is not None:
                 options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
-            return onnxruntime.InferenceSession(str(self.bundle.path(name)), options, providers=["CPUExecutionProvider"])
+            return open_graph(self.bundle.path(name), options)
 
         # the largest first: while a file is read its weights are there twice
         names = ("answer" if one_call else "step", *(name for name in GRAPHS if name != "step"))
         self.sessions = {name: opened(name) for name in names}
         give_back()
-        self.tokenizer = Tokenizer.from_file(str(self.bundle.folder / TOKENIZER))
+        check_graphs(self.sessions, self.bundle)
+        self.tokenizer = open_tokenizer(self.bundle)
         self._write_by(grammar, speculate)
         # what there is before anything was seen or heard: one empty place
         self.nothing: States = {

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import onnxruntime
-
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step, quiet
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step, open_graph, quiet
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sampling import Picker
 from autoglm_lab.serve.jobs import TOO_LATE, Event, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads
@@ -57,7 +55,7 @@ class Batches:
         self.engine = OnnxEngine(folder, threads=1, speculate=speculate)
         self.name, self.metrics = name, metrics or Metrics()
         self.post: Post = put_directly
-        session = onnxruntime.InferenceSession(str(self.engine.bundle.path("rows")), quiet(cores))
+        session = open_graph(self.engine.bundle.path("rows"), quiet(cores))
         self._rows, self._speller = Rows(session, most, self.engine.bundle.places), Speller(self.engine.tokenizer)
         self._queue, self._ready, self._changed = FairQueue(queue), deque[Read](), threading.Condition()
         self._written: list[Row] = []

@@ -15,12 +15,11 @@ from typing import Any
 
 import httpx2
 import numpy as np
-from onnxruntime import InferenceSession
 from tqdm.auto import tqdm
 
 from autoglm_lab.measure.bench import questions
 from autoglm_lab.measure.timing import Spread
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step, quiet
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step, open_graph, quiet
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.serve.remote import conversation
 
@@ -144,7 +143,7 @@ def shared_step(folder: Path, rows: int = 16, runs: int = 25, threads: int | Non
     assert asked.states is not None
     single = Step(engine.sessions["step"], asked.states, len(asked.ids) + rows)
     single.scores(asked.ids)
-    batch = Rows(InferenceSession(str(engine.bundle.path("rows")), quiet(threads)), rows, engine.bundle.places)
+    batch = Rows(open_graph(engine.bundle.path("rows"), quiet(threads)), rows, engine.bundle.places)
     for _ in range(rows):
         batch.join(asked.states, single.cache, single.total)
     ratios = []

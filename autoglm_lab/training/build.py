@@ -45,7 +45,9 @@ def few_scenes(folder: Path, scenes: int = 96, processes: int = 0) -> Scenes:
     with atomic.lock(folder, patience_s=PATIENCE_S):
         make_scenes(folder / "scenes", SceneSpec(scenes=scenes, first=FEW_FIRST), processes)
         if not (folder / "speech" / "clips.npz").exists():
-            synthesise_training_set(folder / "speech", clips_per_utterance=0, processes=processes, bank_augmentations=1, bank_voices=1)
+            synthesise_training_set(
+                folder / "speech", clips_per_utterance=0, processes=processes, bank_augmentations=1, bank_voices=1
+            )
     return Scenes(folder / "scenes", folder / "speech", train_tokenizer())
 
 

@@ -208,7 +208,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return stored | {"step": int(stored["step"]), "model": dict(stored["model"]), "optimizer": dict(stored["optimizer"])}
     except Exception as error:  # a damaged archive raises whatever its first wrong byte leads to
         raise ValueError(
-            f"{path} is no checkpoint that can be read ({type(error).__name__}); delete {path.parent} to begin anew, or give another folder"
+            f"{path} is no checkpoint that can be read ({type(error).__name__}); "
+            f"delete {path.parent} to begin anew, or give another folder"
         ) from None
 
 
@@ -276,7 +277,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
         except (TypeError, ValueError):
             if number - 1 != len(lines):
                 raise ValueError(f"line {number} of {path} is damaged; copy the file again, or begin a new run") from None
-    if path.stat().st_size and not (rows and {"step", "answer", "seconds"} <= set(rows[0])):
+    if path.stat().st_size and not (rows and {"step", "answer"} <= set(rows[0])):
         raise ValueError(f"{path} is not the log of a run; give another folder")
     return rows
 

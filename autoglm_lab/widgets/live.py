@@ -7,19 +7,19 @@ from typing import Any
 
 from IPython.display import display
 
-from autoglm_lab.paths import WORK
+from autoglm_lab.paths import work_dir
 from autoglm_lab.training.build import train as train_preset
 from autoglm_lab.training.trainer import preset, read_log
 from autoglm_lab.widgets.training_widget import TrainingWidget
 
 
 def train(name: str = "mini", folder: Path | str | None = None, **options: Any) -> dict[str, Any]:
-    """Train a preset from nothing in `folder` (default build/NAME), showing its curves; interrupt it and call it again to go on.
+    """Train a preset from nothing, showing its curves; interrupt it and call it again to go on.
 
-    `options` are those of `training.build.train` (seed, until, threads). Needs a notebook for the picture. ValueError for
-    an unknown preset.
+    It is written to `folder` (default: NAME in `paths.work_dir()`). `options` are those of `training.build.train` (seed, until,
+    threads). Needs a notebook for the picture. ValueError for an unknown preset, NotWrittenError as `train` there.
     """
-    recipe, folder = preset(name).recipe, Path(folder or WORK / name)
+    recipe, folder = preset(name).recipe, Path(folder or work_dir() / name)
     curve = TrainingWidget(recipe.steps, recipe.align_steps)
     log = folder / "run" / "log.csv"
     if log.exists():

@@ -81,7 +81,7 @@ def test_saving_again_replaces_the_whole_folder(tmp_path):
     model, example = make("ResNet-like")
     save(model, tmp_path / "small")
     save(_pruned(model, example), tmp_path / "small")
-    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == [WEIGHTS, "structure.json"]
+    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == [MARK, WEIGHTS, "structure.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
     assert json.loads((tmp_path / "small" / "structure.json").read_text())["sizes"]
 
