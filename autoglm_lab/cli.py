@@ -461,8 +461,8 @@ def _compress(options: argparse.Namespace) -> int:
     recipe = Recipe.read(path) if path.suffix == ".json" or path.exists() else named(options.recipe)
     if options.out.resolve() == _model_folder(options).resolve():
         raise ValueError(f"{options.out} is the agent that is made small; give another folder")
+    atomic.check(options.out, "model", needs_bytes=MODEL_BYTES)
     with atomic.lock(options.out, patience_s=0):  # a second one is told now, not after an hour
-        atomic.check(options.out, "model", needs_bytes=MODEL_BYTES)
         return _compressed(options, recipe)
 
 
@@ -511,8 +511,8 @@ def _flags(options: argparse.Namespace) -> str:
 
 
 def _export(options: argparse.Namespace) -> int:
+    atomic.check(options.out, "bundle")
     with atomic.lock(options.out, patience_s=0):
-        atomic.check(options.out, "bundle")
         return _exported(options)
 
 

@@ -12,7 +12,7 @@ from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.marks import verify
 from autoglm_lab.measure.report import Report
 from autoglm_lab.model.configuration import PhoneGLMConfig
-from autoglm_lab.model.engine import LOADED, TorchEngine
+from autoglm_lab.model.engine import LOADED, TorchEngine, readable
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor, save_tokenizer
 
@@ -49,7 +49,8 @@ def load_agent(folder: Path | str | None = None) -> TorchEngine:
     if folder is None or not (Path(folder) / STRUCTURE).exists():
         return TorchEngine.load(folder)
     verify(Path(folder), LOADED)
-    full = PhoneGLMForConditionalGeneration(PhoneGLMConfig.from_pretrained(folder))
-    model = load(full, Path(folder))
-    assert isinstance(model, PhoneGLMForConditionalGeneration)
-    return TorchEngine(model, PhoneGLMProcessor.from_pretrained(folder))
+    with readable(Path(folder)):
+        full = PhoneGLMForConditionalGeneration(PhoneGLMConfig.from_pretrained(folder))
+        model = load(full, Path(folder))
+        assert isinstance(model, PhoneGLMForConditionalGeneration)
+        return TorchEngine(model, PhoneGLMProcessor.from_pretrained(folder))

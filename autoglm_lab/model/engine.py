@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ SETTINGS = ("config.json", "structure.json", "recipe.json", "tokenizer.json", "t
 LOADED = ("model.safetensors", *SETTINGS)
 
 
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Say in one line that a model folder is damaged: its files may fail in as many ways as there are libraries that read them."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(
+            f"{folder.name} cannot be opened ({type(error).__name__}: {reason}); copy the folder again, or make it anew"
+        ) from None
+
+
 class TorchEngine:
     """Answers with a PhoneGLM in PyTorch, greedily, with the key-value cache."""
 
@@ -38,8 +51,9 @@ class TorchEngine:
                 raise FileNotFoundError(f"{path.name} holds no {needed}; give a folder written by save_pretrained")
         verify(path, LOADED)
         logging.disable_progress_bar()  # a second of loading needs no bar, and its output would stay in the notebook
-        model = PhoneGLMForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
-        return cls(model, PhoneGLMProcessor.from_pretrained(path))
+        with readable(path):
+            model = PhoneGLMForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
+            return cls(model, PhoneGLMProcessor.from_pretrained(path))
 
     def example(self) -> dict[str, Any]:
         """One request that uses every part of the model, as tensors: a screen, a sound and a few words."""

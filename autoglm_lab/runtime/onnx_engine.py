@@ -21,7 +21,7 @@ from autoglm_lab.runtime.bundle import GRAPHS, TOKENIZER, Bundle
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
 from autoglm_lab.runtime.grammar import Grammar, Pick, State
-from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, write_prompt
+from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, read_tokenizer, write_prompt
 from autoglm_lab.runtime.sampling import Sampling
 
 States = dict[str, NDArray[np.float32]]
@@ -80,12 +80,7 @@ def check_graphs(sessions: Mapping[str, Any], bundle: Bundle) -> None:
 
 def open_tokenizer(bundle: Bundle) -> Tokenizer:
     """Open the tokenizer of a bundle. ValueError when it is none, or has no token that ends an answer."""
-    try:
-        tokenizer = Tokenizer.from_file(str(bundle.folder / TOKENIZER))
-    except Exception as error:  # a plain Exception is all that the library raises
-        raise ValueError(
-            f"{TOKENIZER} of {bundle.folder.name} is no tokenizer ({str(error)[:100]}); export the bundle anew"
-        ) from None
+    tokenizer = read_tokenizer(bundle.folder / TOKENIZER)
     if bundle.end >= tokenizer.get_vocab_size():
         raise ValueError(
             f"{TOKENIZER} of {bundle.folder.name} has no token {bundle.end}, which ends answers; export the bundle anew"

@@ -47,6 +47,14 @@ def check_length(task: str, model_folder: Path) -> None:
     path = model_folder / "tokenizer.json"
     if not path.exists():
         raise FileNotFoundError(f"{model_folder.name} holds no tokenizer.json; give a folder written by save_pretrained")
-    count = len(Tokenizer.from_file(str(path)).encode(write_prompt(task, "System Home"), add_special_tokens=False))
+    count = len(read_tokenizer(path).encode(write_prompt(task, "System Home"), add_special_tokens=False))
     if count > MAX_TOKENS:
         raise TooLongError(count, "task")
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a `tokenizer.json`. ValueError when it is damaged."""
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # a plain Exception is all that the library raises
+        raise ValueError(f"{path.name} of {path.parent.name} is no tokenizer ({str(error)[:100]}); copy the folder again") from None

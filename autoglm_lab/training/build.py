@@ -60,6 +60,8 @@ def train(
     Checked before anything slow: NotWrittenError when another process trains there, when the folder or its `model` holds what this
     package did not write, and when the disk has no room; ValueError for a run that is damaged.
     """
+    if not (folder / "run" / "checkpoint.pt").exists():
+        atomic.claim(folder, "training")
     with atomic.lock(folder / "run", patience_s=0) if main_process() else nullcontext():
         _check(name, folder, seed)
         if threads is not None:
@@ -74,8 +76,6 @@ def train(
 
 def _check(name: str, folder: Path, seed: int) -> None:
     chosen = preset(name)
-    if not (folder / "run" / "checkpoint.pt").exists():
-        atomic.claim(folder, "training")
     atomic.check(folder / "model", "model")
     scenes = 0 if (folder / "data" / "scenes" / "scenes.json").exists() else chosen.scenes.scenes
     atomic.check_room(folder, scenes * SCENE_BYTES + MODEL_BYTES)

@@ -268,7 +268,7 @@ def _groups(model: PhoneGLMForConditionalGeneration, recipe: Recipe) -> list[dic
 
 def read_log(path: Path) -> list[dict[str, float]]:
     """Read the rows of a run's `log.csv`; a last one that was cut is left out. ValueError for any other damage."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         lines = list(csv.DictReader(file, restkey="more"))
     rows = []
     for number, line in enumerate(lines, start=2):

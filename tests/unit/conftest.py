@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the cores
@@ -9,3 +11,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the cores
 # a busy machine is not a failing test
 settings.register_profile("lab", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lab")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory):
+    """The bundle of a tiny agent, for reading: one for all workers."""
+    from tests.unit.tiny_agent import write_tiny_bundle
+
+    here = tmp_path_factory.getbasetemp()
+    folder = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "tiny"
+    with FileLock(f"{folder}.lock"):
+        return folder if (folder / "manifest.json").exists() else write_tiny_bundle(folder)

@@ -13,6 +13,7 @@ from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.qat import ACTIVATIONS, convert, prepare
 from autoglm_lab.compress.quantization import Scheme, quantize_weights
 from autoglm_lab.compress.structured import prune_structured
+from autoglm_lab.marks import MARK
 from tests.unit.pruned_models import make
 
 
