@@ -54,9 +54,9 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
     process up to its first answer, `prefill_tokens_per_s`, `decode_tokens_per_s`, and `bandwidth_share`: the bytes of weights
     that decoding reads in a second as a share of what this machine reads at most. ValueError without requests or rounds.
     """
-    free, held = (OnnxEngine(folder, threads=threads, grammar=grammar) for grammar in (False, True))
-    plain = OnnxEngine(folder, threads=threads, speculate=False)
-    whole = OnnxEngine(folder, threads=threads, one_call=True) if (folder / ONE_CALL).is_file() else None
+    free = OnnxEngine(folder, threads=threads)
+    constrained, plain = free.writing(grammar=True), free.writing(speculate=False)  # on the same graphs: one bundle in memory
+    whole = OnnxEngine(folder, threads=threads, one_call=True) if ONE_CALL in free.bundle.files else None
     asked = questions(count)
 
     def cache(cached: bool) -> Way:
@@ -68,7 +68,7 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
     ways: dict[str, tuple[Sequence[Any], Way, Way]] = {
         "cache_vs_recompute": ([None], cache(False), cache(True)),
         "drafts_vs_token_by_token": (asked, answer(plain), answer(free)),
-        "grammar_vs_free": (asked, answer(free), answer(held)),
+        "grammar_vs_free": (asked, answer(free), answer(constrained)),
     }
     single = OnnxEngine(folder, threads=1)  # two stages at once, a thread for each
     ways["pipeline_vs_one_by_one"] = (
@@ -78,7 +78,7 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
         ways["one_call_vs_token_by_token"] = (asked, answer(plain), answer(whole))
     for name, other in (against or {}).items():
         ways[f"answer_vs_{name}"] = (asked, other, answer(free))
-        ways[f"answer_by_grammar_vs_{name}"] = (asked, other, answer(held))
+        ways[f"answer_by_grammar_vs_{name}"] = (asked, other, answer(constrained))
         if whole is not None:
             ways[f"answer_in_one_call_vs_{name}"] = (asked, other, answer(whole))
     ratios = {name: _ratios(slow, fast, given, rounds) for name, (given, slow, fast) in ways.items()}

@@ -18,6 +18,7 @@ from autoglm_lab.training.evaluation import Answers, OneByOne, Rate, Request, Wo
 
 STEPS = ("typed_step", "spoken_step")
 RUNTIME = "ONNX Runtime"
+REQUESTS = 24  # that are timed, at most: packed weights are unpacked for each of their tokens
 SAMPLE_SEED = 1_000_003  # far from the seeds that anybody evaluates with
 
 
@@ -33,7 +34,7 @@ def measured(report: Report, small: TorchEngine, whole: TorchEngine, *, tasks: i
     Success is the share of right steps, `tasks` typed and as many spoken ones; `seed` as in `autoglm-lab evaluate`.
     """
     report = succeeded(report, BatchEngine(small.model, small.processor), tasks=tasks, seed=seed)
-    return timed(report, small, whole, rounds=rounds)
+    return timed(report, small, whole, requests=min(REQUESTS, tasks), rounds=rounds)
 
 
 def measured_in_runtime(
@@ -41,7 +42,7 @@ def measured_in_runtime(
 ) -> Report:
     """The report of a bundle: its size, its success and its time in ONNX Runtime, in turns with the bundle of the whole agent."""
     report = succeeded(replace(report, bytes=small.bundle.bytes, runtime=RUNTIME), OneByOne(small), tasks=tasks, seed=seed)
-    answers = bench({"whole": whole, "small": small}, rounds=rounds)
+    answers = bench({"whole": whole, "small": small}, requests=min(REQUESTS, tasks), rounds=rounds)
     return replace(_with_answers(report, answers), forward_ms=None, whole_forward_ms=None)
 
 
@@ -52,10 +53,10 @@ def succeeded(report: Report, engine: Answers, *, tasks: int, seed: int) -> Repo
     return replace(report, success=steps.rate, ci95=steps.ci95, n=steps.n)
 
 
-def timed(report: Report, small: TorchEngine, whole: TorchEngine, *, rounds: int = 3) -> Report:
+def timed(report: Report, small: TorchEngine, whole: TorchEngine, *, requests: int = REQUESTS, rounds: int = 3) -> Report:
     """The report with times: medians of whole answers and of one forward pass, the two agents in turns."""
     agents = {"whole": whole, "small": small}
-    answers, example = bench(agents, rounds=rounds), whole.example()
+    answers, example = bench(agents, requests=requests, rounds=rounds), whole.example()
     with torch.inference_mode():
         passes = paired({name: partial(engine.model, **example) for name, engine in agents.items()}, runs=5 * rounds)
     return replace(

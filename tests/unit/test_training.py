@@ -137,13 +137,20 @@ def test_coordinates_are_read_a_little_off(data):
 
 
 def test_hard_batches_compare_more(data):
-    def share(hard):
-        rows = [data.batch(0, step, 0, 4, 2, hard=hard) for step in range(40)]
-        repeated = data.batch(0, 7, 0, 4, 2, hard=hard)
-        assert torch.equal(rows[7].ids, repeated.ids)
-        return sum(int(batch.answer.sum()) for batch in rows), [tuple(batch.image_of.tolist()) for batch in rows]
+    totals = [float(weights.sum()) for weights in data.difficulties]
+    scene_of = {data.pictures[scene].tobytes(): scene for scene in range(len(totals))}
 
-    assert share(True) != share(False)
+    def mean_difficulty(hard):
+        batches = [data.batch(0, step, 0, 4, 2, hard=hard) for step in range(40)]
+        assert torch.equal(batches[7].ids, data.batch(0, 7, 0, 4, 2, hard=hard).ids)
+        shown = [scene_of[pixels.permute(1, 2, 0).contiguous().numpy().tobytes()] for batch in batches for pixels in batch.pixels]
+        return np.mean([totals[scene] for scene in shown])
+
+    expected = sum(total**2 for total in totals) / sum(totals)  # a scene is drawn as often as it is hard
+    assert expected > np.mean(totals)
+    assert mean_difficulty(False) == pytest.approx(np.mean(totals), rel=0.1)
+    assert mean_difficulty(True) == pytest.approx(expected, rel=0.1)
+    assert mean_difficulty(True) > mean_difficulty(False)
     sample = {"kind": "toggle_on", "action": 'do(action="Tap", element=[500,300])'}
     assert (
         difficulty(sample, "Settings") > difficulty(sample, "System Home") > difficulty({"kind": "who", "action": ""}, "Settings")
