@@ -14,16 +14,19 @@ from autoglm_lab.runtime.engine import Answer, Stream
 
 
 def test_calls_are_timed_in_turns_and_warm_ups_are_not_counted():
-    order = []
+    order, seconds = [], 0.0
 
-    def slow():
-        order.append("slow")
-        time.sleep(0.02 if len(order) > 2 else 0.2)  # the first call of each is a warm-up
+    def take(name, ms):
+        nonlocal seconds
+        order.append(name)
+        seconds += (ms[0] if len(order) <= 2 else ms[order.count(name) - 1]) / 1000
 
-    found = paired({"slow": slow, "quick": lambda: order.append("quick")}, runs=3, warm_up=1)
+    calls = {"slow": lambda: take("slow", (200, 20, 30, 28)), "quick": lambda: take("quick", (50, 1, 2, 3))}
+    times = paired(calls, runs=3, warm_up=1, clock=lambda: seconds)
     assert order == ["slow", "quick"] * 4
-    assert 20 <= found["slow"].median_ms < 150 and found["slow"].low_ms <= found["slow"].median_ms <= found["slow"].high_ms
-    assert found["quick"].median_ms < 10
+    assert times["slow"] == Timing(pytest.approx(28), pytest.approx(20.8), pytest.approx(29.8)), "a warm-up does not count"
+    assert times["quick"] == Timing(pytest.approx(2), pytest.approx(1.1), pytest.approx(2.9))
+    assert paired({"real": lambda: time.sleep(0.02)}, runs=1, warm_up=0)["real"].median_ms >= 20
     for calls, runs in (({}, 3), ({"one": int}, 0)):
         with pytest.raises(ValueError, match="at least one of each"):
             paired(calls, runs)
