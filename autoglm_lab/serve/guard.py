@@ -40,13 +40,20 @@ class Guard:
                 service.metrics.requests.labels(label, message["status"]).inc()
             await send(message)
 
+        async def placeless(message: MutableMapping[str, Any]) -> None:
+            self.busy -= 1  # who does not read what is sent keeps no place from others
+            try:
+                await counted(message)
+            finally:
+                self.busy += 1
+
         error = None if path == "/health" else self._refusal(scope)
         if error is not None:
             await JSONResponse(error.body, error.status, error.headers)(scope, receive, counted)
             return
         self.busy += 1
         try:
-            await self.app(scope, receive, counted)
+            await self.app(scope, receive, placeless)
         finally:
             self.busy -= 1
 

@@ -20,6 +20,7 @@ class Limits:
     connections: int = 256
     deadline_s: float = 60.0  # from the request to its answer
     upload_s: float = 20.0  # for a request to arrive whole
+    send_s: float = 20.0  # for a client to read what it was sent
     keep_alive_s: float = 10.0  # silence in a stream before a comment says that it is alive
     image_hosts: frozenset[str] = frozenset()  # from which pictures may be fetched; none: only data URLs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import os
 import signal
@@ -11,16 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from autoglm_lab.runtime.bundle import ROWS, is_bundle
 from autoglm_lab.runtime.engine import Engine
 from autoglm_lab.serve.api import application
 from autoglm_lab.serve.batches import Batches
+from autoglm_lab.serve.connections import TimeoutProtocol
 from autoglm_lab.serve.jobs import Scheduler
 from autoglm_lab.serve.limits import Limits
 from autoglm_lab.serve.service import Service
@@ -148,58 +148,11 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
-class Patient(H11Protocol):
-    """HTTP/1.1 that does not wait for ever: who is not being answered has HEADERS_S to say what is wanted.
-
-    When there are too many connections, the one that has waited longest makes room: clients that say a byte now and then do not
-    keep others out. Too many requests are refused further in (`guard.Guard`), in the shape that clients read.
-    """
-
-    HEADERS_S = 10.0
-    _patience: asyncio.TimerHandle | None = None
-
-    @property
-    def answering(self) -> bool:
-        """Whether a request is being answered."""
-        cycle: Any = self.cycle  # None before the first one
-        return cycle is not None and not cycle.response_complete
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come; it has some time to say what it wants."""
-        super().connection_made(transport)
-        most, self.limit_concurrency = self.limit_concurrency, None
-        waiting = [each for each in self.connections if isinstance(each, Patient) and not each.answering and each is not self]
-        if most is not None and len(self.connections) > most and waiting:
-            min(waiting, key=lambda each: each.since).leave()
-        self.since = self.loop.time()
-        self._patience = self.loop.call_later(self.HEADERS_S, self.leave)
-
-    def data_received(self, data: bytes) -> None:
-        """Something was said: a whole request ends the waiting, a part of one does not."""
-        super().data_received(data)
-        if self._patience is not None and self.answering:
-            self._patience.cancel()
-            self._patience = None
-        elif self._patience is None and not self.answering:
-            self.since = self.loop.time()
-            self._patience = self.loop.call_later(self.HEADERS_S, self.leave)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
-        super().connection_lost(exc)
-        if self._patience is not None:
-            self._patience.cancel()
-
-    def leave(self) -> None:
-        """Wait no longer."""
-        if not self.answering and not self.transport.is_closing():
-            self.transport.close()
-
-
 def _server(service: Service) -> uvicorn.Server:
     limits = service.limits
+    protocol: Any = partial(TimeoutProtocol, send_s=limits.send_s)
     config = uvicorn.Config(
-        application(service), http=Patient, ws="none", log_level="warning", access_log=False, limit_concurrency=limits.connections,
+        application(service), http=protocol, ws="none", log_level="warning", access_log=False, limit_concurrency=limits.connections,
         timeout_keep_alive=15, server_header=False, h11_max_incomplete_event_size=64_000, timeout_graceful_shutdown=10,
     )  # fmt: skip
     return uvicorn.Server(config)

@@ -32,7 +32,7 @@ from autoglm_lab.serve import Limits, running
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import failure
 from autoglm_lab.serve.media import open_picture, open_sound
-from autoglm_lab.serve.server import Patient
+from autoglm_lab.serve.connections import TimeoutProtocol
 from tests.unit.served import Fake, asked, audio_part, coded, data_url, image_part, picture, sound, text_part
 
 CHAT = "/v1/chat/completions"
@@ -290,7 +290,7 @@ STARTS = {
 
 @pytest.mark.parametrize("kind", STARTS)
 def test_clients_that_say_a_byte_now_and_then_keep_nobody_out_and_are_cut_off(kind, monkeypatch):
-    monkeypatch.setattr(Patient, "HEADERS_S", 1.0)
+    monkeypatch.setattr(TimeoutProtocol, "HEADERS_S", 1.0)
     start, drip = STARTS[kind]
     with running(Fake(), limits=Limits(connections=20)) as address:
         links, stop = [], threading.Event()
