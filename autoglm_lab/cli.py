@@ -140,6 +140,9 @@ def parser() -> argparse.ArgumentParser:
             serve.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar="N",
                                help=f"limit (default {field.default:g})")  # fmt: skip
     serve.add_argument("--image-host", action="append", default=[], metavar="HOST", help="pictures may be fetched from here")
+    for command in (serve, phone):
+        command.add_argument("--allow-host", action="append", default=[], metavar="NAME",
+                             help="answer under this name, too (otherwise: this machine's address, localhost)")  # fmt: skip
     serve.set_defaults(command=_serve)
 
     load = commands.add_parser("load", help="how many answers a second a bundle gives over HTTP, served in several ways")
@@ -382,7 +385,10 @@ def _serve(options: argparse.Namespace) -> int:
     from autoglm_lab.serve.server import NAME, check_address, scheduler, serve
 
     check_address(options.host, key)
+    from autoglm_lab.hosts import AllowedHosts
     from autoglm_lab.serve.service import Service
+
+    hosts = AllowedHosts(options.host, options.allow_host)
 
     def made() -> Any:
         from autoglm_lab import load
@@ -392,7 +398,7 @@ def _serve(options: argparse.Namespace) -> int:
                          speculate=False if options.no_drafts else None)  # fmt: skip
 
     try:
-        serve(Service(made(), limits, key), options.host, options.port, made)
+        serve(Service(made(), limits, key, hosts), options.host, options.port, made)
     except OSError as error:
         raise ValueError(str(error)) from None
     return 0
@@ -670,7 +676,7 @@ def _phone(options: argparse.Namespace) -> int:
 
     phone = SimulatedPhone(options.seed, lang="en")
     host = "0.0.0.0" if options.network else "127.0.0.1"
-    with BrowserPhone(options.bundle, phone=phone, port=options.port, host=host) as served:
+    with BrowserPhone(options.bundle, phone=phone, port=options.port, host=host, allow_hosts=options.allow_host) as served:
         print(f"{served.url} ({served.transfer_bytes / 1e6:.1f} MB to load once; Ctrl+C stops)", flush=True)
         Event().wait()
     return 0

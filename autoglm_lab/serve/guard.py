@@ -20,6 +20,9 @@ from autoglm_lab.serve.service import Service
 
 SIGNS = 100_000  # brackets and commas of a request: what it unpacks to may be fifty times as large as itself
 
+# nothing of an answer is shown or run by a page of another origin
+HEADERS = ((b"cross-origin-resource-policy", b"same-origin"), (b"x-content-type-options", b"nosniff"))
+
 
 class Guard:
     """Around the application: who may ask, how many at once, and how requests ended."""
@@ -38,6 +41,7 @@ class Guard:
         async def counted(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 service.metrics.requests.labels(label, message["status"]).inc()
+                message = {**message, "headers": [*message.get("headers", []), *HEADERS]}
             await send(message)
 
         async def placeless(message: MutableMapping[str, Any]) -> None:
@@ -47,7 +51,7 @@ class Guard:
             finally:
                 self.busy += 1
 
-        error = None if path == "/health" else self._refusal(scope)
+        error = self._foreign(scope) or (None if path == "/health" else self._refusal(scope))
         if error is not None:
             await JSONResponse(error.body, error.status, error.headers)(scope, receive, counted)
             return
@@ -56,6 +60,12 @@ class Guard:
             await self.app(scope, receive, placeless)
         finally:
             self.busy -= 1
+
+    def _foreign(self, scope: Scope) -> ApiError | None:
+        """Refuse whoever asks under another name, or from a page of another origin."""
+        headers, server = Headers(scope=scope), scope.get("server") or ("",)
+        problem = self.service.hosts.refusal(headers.get("host"), headers.get("origin"), str(server[0]))
+        return None if problem is None else ApiError(403, problem, code="foreign_request")
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         key, most = self.service.api_key, self.service.limits.connections
@@ -86,9 +96,9 @@ class Body:
 
     async def read(self) -> ChatRequest:
         """The request, once it is there whole. ApiError 400, 408, 413, 415 or 429."""
-        kind = self._request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise ApiError(415, f"the body is {kind[:60]!r}; send application/json")
+        kind = self._request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":  # what a page of another origin may post without being asked first is none
+            raise ApiError(415, f"the body is {kind[:60]!r}; send Content-Type: application/json")
         patience_s = self._service.limits.upload_s
         try:
             async with asyncio.timeout(patience_s):

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import uvicorn
 
+from autoglm_lab.hosts import AllowedHosts
 from autoglm_lab.runtime.bundle import ROWS, is_bundle
 from autoglm_lab.runtime.engine import Engine
 from autoglm_lab.serve.api import application
@@ -40,17 +41,17 @@ class Url(str):
 @contextmanager
 def running(
     served: Engine | Scheduler | Path | str, *, host: str = "127.0.0.1", port: int = 0, limits: Limits | None = None,
-    api_key: str | None = None,
+    api_key: str | None = None, allow_hosts: Iterable[str] = (),
 ) -> Iterator[Url]:  # fmt: skip
     """A server in a thread, for as long as the `with` block lasts; its address, ending in /v1.
 
     `served` is an engine (one answer at a time), a bundle (many at once, if it was exported with `rows`), or a scheduler. Port 0
-    takes any that is free. ValueError for an address that others reach without a key; OSError when the port is taken.
+    takes any that is free. It is asked under that address, a loopback name, or one in `allow_hosts`. ValueError for an address that others reach without a key; OSError when the port is taken.
     """
     check_address(host, api_key)
     listening = listen(host, port)
     try:
-        service = Service(scheduler(served, limits or Limits()), limits, api_key)
+        service = Service(scheduler(served, limits or Limits()), limits, api_key, AllowedHosts(host, allow_hosts))
     except BaseException:
         listening.close()
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from autoglm_lab.hosts import AllowedHosts
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import Job, Scheduler, Told
 from autoglm_lab.serve.limits import Limits
@@ -13,7 +14,10 @@ from autoglm_lab.serve.limits import Limits
 class Service:
     """A scheduler that can be exchanged under load, and the limits that hold for all requests."""
 
-    def __init__(self, scheduler: Scheduler, limits: Limits | None = None, api_key: str | None = None) -> None:
+    def __init__(
+        self, scheduler: Scheduler, limits: Limits | None = None, api_key: str | None = None, hosts: AllowedHosts | None = None
+    ) -> None:
+        self.hosts = hosts or AllowedHosts()
         self.scheduler, self.limits, self.api_key = scheduler, limits or Limits(), api_key
         self.metrics = scheduler.metrics
         self.held = 0  # bytes of requests that wait for their first word

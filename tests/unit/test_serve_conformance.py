@@ -283,8 +283,8 @@ def dripping(links, content, stop):
 STARTS = {
     "nothing": (b"", b"G"),
     "a line": (b"", b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 10_000),
-    "after a request": (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 10_000),
-    "a body nobody reads": (b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n", b"a"),
+    "after a request": (b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 10_000),
+    "a body nobody reads": (b"POST /health HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999\r\n\r\n", b"a"),
 }
 
 
@@ -323,7 +323,7 @@ def test_clients_that_say_a_byte_now_and_then_keep_nobody_out_and_are_cut_off(ki
 
 
 def test_slow_bodies_are_cut_off_and_health_is_answered_meanwhile():
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n".encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n".encode()
     with running(Fake(), limits=Limits(connections=20, upload_s=1.0)) as address:
         links, stop = [], threading.Event()
         for _ in range(30):
