@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from autoglm_lab.runtime.prompt import TooLongError
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.metrics import Metrics
+from autoglm_lab.serve.pixels import PixelBudget
 from autoglm_lab.serve.reading import Asking
 from autoglm_lab.serve.speech import Piece, Speech
 
@@ -182,6 +183,7 @@ class Scheduler(Protocol):
     name: str
     post: Post
     metrics: Metrics
+    pixels: PixelBudget
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take jobs, all or none. ApiError 429 when too many wait, 503 when it is closing."""

@@ -46,7 +46,8 @@ def running(
     """A server in a thread, for as long as the `with` block lasts; its address, ending in /v1.
 
     `served` is an engine (one answer at a time), a bundle (many at once, if it was exported with `rows`), or a scheduler. Port 0
-    takes any that is free. It is asked under that address, a loopback name, or one in `allow_hosts`. ValueError for an address that others reach without a key; OSError when the port is taken.
+    takes any that is free. It is asked under that address, a loopback name, or one in `allow_hosts`.
+    ValueError for an address that others reach without a key; OSError when the port is taken.
     """
     check_address(host, api_key)
     listening = listen(host, port)

@@ -9,6 +9,7 @@ from autoglm_lab.hosts import AllowedHosts
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import Job, Scheduler, Told
 from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.pixels import PixelBudget
 
 
 class Service:
@@ -20,6 +21,7 @@ class Service:
         self.hosts = hosts or AllowedHosts()
         self.scheduler, self.limits, self.api_key = scheduler, limits or Limits(), api_key
         self.metrics = scheduler.metrics
+        self.pixels = scheduler.pixels = PixelBudget(self.limits.pixels_at_once)
         self.held = 0  # bytes of requests that wait for their first word
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -30,7 +32,7 @@ class Service:
 
     def swap(self, scheduler: Scheduler) -> None:
         """Another engine from the next request on; what the old one has begun it still ends. No request fails."""
-        scheduler.metrics, scheduler.post = self.metrics, self._post
+        scheduler.metrics, scheduler.pixels, scheduler.post = self.metrics, self.pixels, self._post
         old, self.scheduler = self.scheduler, scheduler
         old.close()
 
