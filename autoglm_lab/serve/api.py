@@ -83,7 +83,7 @@ def application(service: Service) -> FastAPI:
         """An answer to a conversation that ends in a screen, a command or a question."""
         with Body(request, service) as body:
             asked = await body.read()
-            answer = Answer(service, asked, request.client.host if request.client else "")
+            answer = Answer(service, asked, request.state.client)
             service.submit(answer.jobs)
             if asked.stream:
                 return await streamed(answer, request)

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ class Url(str):
 @contextmanager
 def running(
     served: Engine | Scheduler | Path | str, *, host: str = "127.0.0.1", port: int = 0, limits: Limits | None = None,
-    api_key: str | None = None, allow_hosts: Iterable[str] = (),
+    api_key: Mapping[str, str] | str | None = None, allow_hosts: Iterable[str] = (),
 ) -> Iterator[Url]:  # fmt: skip
     """A server in a thread, for as long as the `with` block lasts; its address, ending in /v1.
 
@@ -122,7 +122,7 @@ def serve(service: Service, host: str, port: int, anew: Callable[[], Scheduler] 
     _server(service).run(sockets=[listening])
 
 
-def check_address(host: str, api_key: str | None) -> None:
+def check_address(host: str, api_key: object) -> None:
     """ValueError when others could reach the server and nothing asks who they are."""
     try:
         local = host == "localhost" or ipaddress.ip_address(host).is_loopback
