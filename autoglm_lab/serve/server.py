@@ -154,7 +154,7 @@ def _server(service: Service) -> uvicorn.Server:
     limits = service.limits
     protocol: Any = partial(TimeoutProtocol, send_s=limits.send_s)
     config = uvicorn.Config(
-        application(service), http=protocol, ws="none", log_level="warning", access_log=False, limit_concurrency=limits.connections,
+        application(service), http=protocol, ws="none", log_level="error", access_log=False, limit_concurrency=limits.connections,
         timeout_keep_alive=15, server_header=False, h11_max_incomplete_event_size=64_000, timeout_graceful_shutdown=10,
     )  # fmt: skip
     return uvicorn.Server(config)

@@ -24,8 +24,6 @@ import autoglm_lab as lab
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.serve import Limits, running
 from autoglm_lab.serve.api import application
-from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.media import open_picture
 from autoglm_lab.serve.server import listen
 from autoglm_lab.serve.service import Service
 from autoglm_lab.serve.turns import Turns

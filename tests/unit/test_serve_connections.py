@@ -14,6 +14,7 @@ from autoglm_lab.serve.connections import TimeoutProtocol
 from tests.unit.served import Fake, asked
 
 CHAT = "/v1/chat/completions"
+JSON = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def connected(url, timeout_s=10):
@@ -105,11 +106,14 @@ def test_all_requests_before_a_half_close_are_answered():
         assert everything(link).count(b"HTTP/1.1 200") == 3
 
 
-def test_half_a_request_and_a_half_close_end_the_connection():
+@pytest.mark.parametrize("end", [-5, -100, 20])
+def test_half_a_request_and_a_half_close_are_refused(end, capfd):
     with running(Fake()) as url, connected(url) as link:
-        link.sendall(posted(url)[:-5])
+        link.sendall(posted(url)[:end])
         link.shutdown(socket.SHUT_WR)
-        assert b"HTTP/1.1 200" not in everything(link)
+        first, _, body = everything(link).partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 400 Bad Request") and json.loads(body)["error"]["code"] == "invalid_http"
+    assert capfd.readouterr().err == "", "nobody fills the terminal"
 
 
 def test_a_client_that_half_closes_and_then_goes_costs_nothing():
@@ -129,11 +133,11 @@ def test_a_client_that_half_closes_and_then_goes_costs_nothing():
 
 @pytest.mark.parametrize("content", [
     b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\r\n\r\n",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: \xb2\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " + b"9" * 400 + b"\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: -1\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    JSON + b"Content-Length: \xb2\r\n\r\n{}",
+    JSON + b"Content-Length: " + b"9" * 400 + b"\r\n\r\n{}",
+    JSON + b"Content-Length: -1\r\n\r\n{}",
+    JSON + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    JSON + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000,
 ])  # fmt: skip
 def test_what_is_no_http_is_refused_in_the_shape_that_clients_read(content):

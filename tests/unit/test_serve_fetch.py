@@ -87,7 +87,8 @@ def test_a_name_is_looked_up_once(monkeypatch):
 
 @pytest.mark.parametrize("url", [
     f"http://{HOST}:22/x", f"http://{HOST}:8080/x", f"https://{HOST}:80/x", f"http://user@{HOST}/x", f"http://{HOST}.evil/x",
-    f"http://{HOST}@evil.example/x", f"http://{HOST}:99999/x", f"http://{HOST}:x/", "http:///x", "http://[::1", f"http://{HOST}\\@evil/",
+    f"http://{HOST}@evil.example/x", f"http://{HOST}:99999/x", f"http://{HOST}:x/", "http:///x", "http://[::1",
+    f"http://{HOST}\\@evil/",
     "https://other.example/x", "https://other.example:444/x",
 ])  # fmt: skip
 def test_other_hosts_and_ports_are_not_asked(url, monkeypatch):
@@ -97,7 +98,8 @@ def test_other_hosts_and_ports_are_not_asked(url, monkeypatch):
 
 
 @pytest.mark.parametrize("address", [
-    "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255",
+    "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+    "0.0.0.0", "224.0.0.1", "255.255.255.255",
     "240.0.0.1", "::", "::1", "fe80::1%eth0", "fc00::1", "fec0::1", "ff02::1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
     "2001:0:1::5601:aff",
 ])  # fmt: skip

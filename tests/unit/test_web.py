@@ -144,7 +144,8 @@ def test_only_times_are_taken(served):
 
 
 @pytest.mark.parametrize("content", [
-    b"[" * 4000, b'{"device": "x", "ms": {"total": ' + b"9" * 400 + b"}}", b'{"device": "x", "ms": {"total": ' + b"9" * 3900 + b"}}",
+    b"[" * 4000, b'{"device": "x", "ms": {"total": ' + b"9" * 400 + b"}}",
+    b'{"device": "x", "ms": {"total": ' + b"9" * 3900 + b"}}",
     b'{"device": "x", "ms": {"total": 1e999}}', b'{"device": "x", "ms": {"total": true}}', b'{"device": "x", "ms": {"total": "1"}}',
     b'{"device": 3, "ms": {"total": 1}}', b'{"device": "", "ms": {"total": 1}}', b'{"device": "a\\nb", "ms": {"total": 1}}',
     b'{"device": "' + b"x" * 81 + b'", "ms": {"total": 1}}', b'{"device": "x", "ms": {"total": 1}, "more": 1}',
