@@ -138,7 +138,11 @@ def parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", default="127.0.0.1", help="address (default 127.0.0.1: nobody else reaches it)")
     serve.add_argument("--port", type=_whole, default=8000, help="where (default 8000; 0: any free port)")
-    serve.add_argument("--api-key-file", type=Path, metavar="F", help="file whose first line clients have to send as their key")
+    serve.add_argument("--api-key-file", type=Path, metavar="F", help="file with the keys that clients have to send, "
+                       "one a line: KEY, or NAME: KEY; each name gets its share")  # fmt: skip
+    serve.add_argument(
+        "--access-log", metavar="FILE", help="note who asked, the path, status, time and bytes, no contents; - is stderr"
+    )
     serve.add_argument("--rows", type=_positive, default=16, help="answers written together, if the bundle can (default 16)")
     serve.add_argument("--workers", type=_positive, help="answers seen, heard and read side by side (default: one for each core)")
     serve.add_argument("--threads", type=_positive, help="CPU threads of each (default: the cores shared out)")
@@ -150,6 +154,9 @@ def parser() -> argparse.ArgumentParser:
             serve.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar="N",
                                help=f"limit (default {field.default:g})")  # fmt: skip
     serve.add_argument("--image-host", action="append", default=[], metavar="HOST", help="pictures may be fetched from here")
+    for command in (serve, phone):
+        command.add_argument("--allow-host", action="append", default=[], metavar="NAME",
+                             help="answer under this name, too (otherwise: this machine's address, localhost)")  # fmt: skip
     serve.set_defaults(command=_serve)
 
     load = commands.add_parser("load", help="how many answers a second a bundle gives over HTTP, served in several ways")
@@ -190,7 +197,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--model", type=Path, help=f"{kinds} (default: the shipped model)")
     for command in (demo, ask, evaluate):
         command.add_argument("--url", help="instead of a model: a server with OpenAI's interface, such as http://127.0.0.1:8000/v1")
-        command.add_argument("--api-key", default="EMPTY", help="what that server wants to hear")
+        command.add_argument("--api-key-file", type=Path, metavar="F", help="file whose first key that server is sent "
+                             "(default: OPENAI_API_KEY of the environment, over https or to this machine)")  # fmt: skip
+        command.add_argument("--api-key", help="the key itself, which everybody on this machine sees in the list of processes")
         command.add_argument(
             "--grammar", action="store_true", help="let a bundle write nothing that does not parse, with fewer passes"
         )
@@ -254,13 +263,33 @@ def _seed(text: str) -> int:
 def _engine(options: argparse.Namespace) -> Any:
     from autoglm_lab import load
 
+    if options.url is None and (options.api_key is not None or options.api_key_file is not None):
+        raise ValueError("a key is for a server; give its --url")
     if options.url is not None:
         if options.model is not None or options.grammar:
             raise ValueError("--url asks a server, which has its own model and grammar; leave out --model and --grammar")
         from autoglm_lab.serve.remote import RemoteEngine
 
-        return RemoteEngine(options.url, api_key=options.api_key)
+        return RemoteEngine(options.url, api_key=_api_key(options))
     return load(options.model, grammar=options.grammar)
+
+
+def _api_key(options: argparse.Namespace) -> str:
+    """The key for a server far away. One of the environment goes over no network in plain text."""
+    from urllib.parse import urlsplit
+
+    from autoglm_lab.serve.keys import read_keys
+
+    if options.api_key is not None and options.api_key_file is not None:
+        raise ValueError("give --api-key-file or --api-key, not both")
+    if options.api_key_file is not None:
+        return next(iter(read_keys(options.api_key_file).values()))
+    if options.api_key is not None:
+        print("autoglm-lab: warning: --api-key shows in the list of processes; --api-key-file does not", file=sys.stderr)
+        return str(options.api_key)
+    address = urlsplit(options.url)
+    safe = address.scheme == "https" or address.hostname in ("localhost", "127.0.0.1", "::1")
+    return (os.environ.get("OPENAI_API_KEY") if safe else None) or "EMPTY"
 
 
 def _ask(options: argparse.Namespace) -> int:
@@ -380,19 +409,20 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    key = None
-    if options.api_key_file is not None:
-        if not options.api_key_file.is_file():
-            raise FileNotFoundError(f"there is no key file {str(options.api_key_file)!r}")
-        key = (options.api_key_file.read_text("utf-8").splitlines() or [""])[0].strip()
-        if not key:
-            raise ValueError(f"the first line of {options.api_key_file.name} is empty; write the key there")
+    from autoglm_lab.serve.keys import read_keys, weaknesses
+
+    keys = None if options.api_key_file is None else read_keys(options.api_key_file)
+    for warning in [] if keys is None else weaknesses(options.api_key_file, keys):
+        print(f"autoglm-lab: warning: {warning}", file=sys.stderr)
     limits = Limits(**{field.name: getattr(options, field.name) for field in fields(Limits) if field.name != "image_hosts"},
                     image_hosts=frozenset(options.image_host))  # fmt: skip
     from autoglm_lab.serve.server import NAME, check_address, scheduler, serve
 
-    check_address(options.host, key)
+    check_address(options.host, keys)
+    from autoglm_lab.hosts import AllowedHosts
     from autoglm_lab.serve.service import Service
+
+    hosts, log = AllowedHosts(options.host, options.allow_host), _access_log(options.access_log)
 
     def made() -> Any:
         from autoglm_lab import load
@@ -402,10 +432,23 @@ def _serve(options: argparse.Namespace) -> int:
                          speculate=False if options.no_drafts else None)  # fmt: skip
 
     try:
-        serve(Service(made(), limits, key), options.host, options.port, made)
+        serve(Service(made(), limits, keys, hosts, log), options.host, options.port, made)
     except OSError as error:
         raise ValueError(str(error)) from None
     return 0
+
+
+def _access_log(path: str | None) -> Any:
+    if path is None:
+        return None
+    from autoglm_lab.serve.access import AccessLog
+
+    if path == "-":
+        return AccessLog(sys.stderr)
+    try:
+        return AccessLog(open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"the access log {path!r} cannot be written ({error.strerror})") from None
 
 
 def _load(options: argparse.Namespace) -> int:
@@ -696,7 +739,7 @@ def _phone(options: argparse.Namespace) -> int:
 
     phone = SimulatedPhone(options.seed, lang="en")
     host = "0.0.0.0" if options.network else "127.0.0.1"
-    with BrowserPhone(options.bundle, phone=phone, port=options.port, host=host) as served:
+    with BrowserPhone(options.bundle, phone=phone, port=options.port, host=host, allow_hosts=options.allow_host) as served:
         print(f"{served.url} ({served.transfer_bytes / 1e6:.1f} MB to load once; Ctrl+C stops)", flush=True)
         Event().wait()
     return 0

@@ -30,7 +30,7 @@ class Answer:
         self.service, self.request = service, request
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         self._deadline = time.monotonic() + service.limits.deadline_s
-        self.jobs = [Job(asking, _Numbered(number, self._events), client, self._deadline)
+        self.jobs = [Job(asking, _Numbered(number, self._events), client, self._deadline, share=service.share(service.limits.queue))
                      for number, asking in enumerate(read_request(request, service.limits))]  # fmt: skip
         self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         self.model = service.scheduler.name

@@ -18,7 +18,7 @@ from autoglm_lab.serve.guard import Body, Guard
 from autoglm_lab.serve.schema import ChatRequest, Completion, Refusal
 from autoglm_lab.serve.service import Service
 
-REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (400, 401, 404, 408, 413, 415, 429, 503)}
+REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Refusal} for status in (400, 401, 403, 404, 408, 413, 415, 429, 503)}
 BODY = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ChatRequest"}}}}
 
 
@@ -32,7 +32,11 @@ def application(service: Service) -> FastAPI:
         await asyncio.to_thread(service.scheduler.close)
         service.attach(None)
 
-    app = FastAPI(title="AutoGLM Lab", summary="A tiny phone agent, as OpenAI's clients expect it.", lifespan=lifespan)
+    app = FastAPI(
+        title="AutoGLM Lab", summary="A tiny phone agent, as OpenAI's clients expect it.", lifespan=lifespan,
+        docs_url=None, redoc_url=None,  # their pages run what other hosts send
+        redirect_slashes=False,
+    )  # fmt: skip
 
     app.add_middleware(Guard, service=service)
 
@@ -79,7 +83,7 @@ def application(service: Service) -> FastAPI:
         """An answer to a conversation that ends in a screen, a command or a question."""
         with Body(request, service) as body:
             asked = await body.read()
-            answer = Answer(service, asked, request.client.host if request.client else "")
+            answer = Answer(service, asked, request.state.client)
             service.submit(answer.jobs)
             if asked.stream:
                 return await streamed(answer, request)

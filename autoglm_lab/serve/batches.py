@@ -13,7 +13,9 @@ from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step, open_graph
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sampling import Picker
 from autoglm_lab.serve.jobs import TOO_LATE, Event, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads
+from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
+from autoglm_lab.serve.pixels import PixelBudget
 from autoglm_lab.serve.speech import Speller
 
 PATIENCE_S = 0.03
@@ -55,6 +57,7 @@ class Batches:
         self.engine = OnnxEngine(folder, threads=1, speculate=speculate)
         self.name, self.metrics = name, metrics or Metrics()
         self.post: Post = put_directly
+        self.pixels = PixelBudget(PIXELS_AT_ONCE)
         session = open_graph(self.engine.bundle.path("rows"), quiet(cores))
         self._rows, self._speller = Rows(session, most, self.engine.bundle.places), Speller(self.engine.tokenizer)
         self._queue, self._ready, self._changed = FairQueue(queue), deque[Read](), threading.Condition()
@@ -100,7 +103,8 @@ class Batches:
             self._changed.notify_all()
 
     def _prepared(self, job: Job) -> Read:
-        asked = self.engine.prepare(**job.asking.opened())
+        with self.pixels.lease() as take:
+            asked = self.engine.prepare(**job.asking.opened(take))
         assert asked.states is not None
         job.prompt_tokens = len(asked.ids)
         drafts = [] if asked.state is None else asked.state.draft(asked.max_new_tokens - 1)

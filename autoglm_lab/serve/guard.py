@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import time
+from collections import Counter
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -20,49 +21,92 @@ from autoglm_lab.serve.service import Service
 
 SIGNS = 100_000  # brackets and commas of a request: what it unpacks to may be fifty times as large as itself
 
+PATHS = frozenset({"/v1/chat/completions", "/v1/models", "/health", "/metrics"})  # others may hold anything
+# nothing of an answer is shown or run by a page of another origin
+HEADERS = ((b"cross-origin-resource-policy", b"same-origin"), (b"x-content-type-options", b"nosniff"))
+
 
 class Guard:
     """Around the application: who may ask, how many at once, and how requests ended."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app, self.service, self.busy = app, service, 0
+        self.app, self.service, self.busy = app, service, Counter[str]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection."""
+        """One request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path, service = scope["path"], self.service
-        label = path if path in ("/v1/chat/completions", "/v1/models", "/health", "/metrics") else "other"
-
-        async def counted(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                service.metrics.requests.labels(label, message["status"]).inc()
-            await send(message)
-
-        error = None if path == "/health" else self._refusal(scope)
-        if error is not None:
-            await JSONResponse(error.body, error.status, error.headers)(scope, receive, counted)
-            return
-        self.busy += 1
+        path = scope["path"] if scope["path"] in PATHS else "other"
+        visit = Visit(receive, send)
+        key_holder = self.service.keys.holder(Headers(scope=scope).get("authorization", ""))
+        address = str((scope.get("client") or ("",))[0])
+        # a single key is everybody's: then addresses take turns
+        client = key_holder if key_holder and len(self.service.keys) > 1 else address
+        error = self._refusal(scope, path, key_holder, client)
         try:
-            await self.app(scope, receive, counted)
+            if error is not None:
+                await JSONResponse(error.body, error.status, error.headers)(scope, visit.receive, visit.send)
+            else:
+                scope.setdefault("state", {})["client"] = client
+                await self._answer(scope, visit, client)
         finally:
-            self.busy -= 1
+            self.service.metrics.requests.labels(path, visit.status).inc()
+            if self.service.log is not None:
+                who = key_holder or address
+                self.service.log.write(who, scope["method"], path, visit.status, visit.began, visit.bytes_in, visit.bytes_out)
 
-    def _refusal(self, scope: Scope) -> ApiError | None:
-        key, most = self.service.api_key, self.service.limits.connections
-        if key is not None and not _knows(scope, key):
+    async def _answer(self, scope: Scope, visit: Visit, client: str) -> None:
+        async def placeless(message: MutableMapping[str, Any]) -> None:
+            self.busy[client] -= 1  # who does not read what is sent keeps no place from others
+            try:
+                await visit.send(message)
+            finally:
+                self.busy[client] += 1
+
+        self.busy[client] += 1
+        try:
+            await self.app(scope, visit.receive, placeless)
+        finally:
+            self.busy[client] -= 1
+            if not self.busy[client]:
+                del self.busy[client]
+
+    def _refusal(self, scope: Scope, path: str, key_holder: str | None, client: str) -> ApiError | None:
+        headers, server = Headers(scope=scope), scope.get("server") or ("",)
+        problem = self.service.hosts.refusal(headers.get("host"), headers.get("origin"), str(server[0]))
+        if problem is not None:
+            return ApiError(403, problem, code="foreign_request")
+        if path == "/health":
+            return None
+        if len(self.service.keys) and key_holder is None:
             return ApiError(401, "the API key is missing or wrong; send Authorization: Bearer KEY", code="invalid_api_key")
-        if self.busy >= most:
-            return ApiError(503, f"{most} requests are being answered; come again in a second", code="busy")
+        most = self.service.limits.connections
+        if self.busy.total() >= most or (client == key_holder and self.busy[client] >= self.service.share(most)):
+            return ApiError(503, f"{self.busy.total()} requests are being answered; come again in a second", code="busy")
         return None
 
 
-def _knows(scope: Scope, key: str) -> bool:
-    """Whether a request has the key; as long as it takes is no hint how much of it was right."""
-    scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), key.encode())
+class Visit:
+    """One request on its way: what is counted of it."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self.began, self.status, self.bytes_in, self.bytes_out = time.monotonic(), 0, 0, 0
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """A part of the request."""
+        message = await self._receive()
+        self.bytes_in += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """A part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message.get("headers", []), *HEADERS]}
+        self.bytes_out += len(message.get("body", b""))
+        await self._send(message)
 
 
 class Body:
@@ -70,18 +114,19 @@ class Body:
 
     def __init__(self, request: Request, service: Service) -> None:
         self._request, self._service, self._held = request, service, 0
+        self._client = str(getattr(request.state, "client", ""))
 
     def __enter__(self) -> Body:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._service.hold(-self._held)
+        self._service.hold(-self._held, self._client)
 
     async def read(self) -> ChatRequest:
         """The request, once it is there whole. ApiError 400, 408, 413, 415 or 429."""
-        kind = self._request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise ApiError(415, f"the body is {kind[:60]!r}; send application/json")
+        kind = self._request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":  # what a page of another origin may post without being asked first is none
+            raise ApiError(415, f"the body is {kind[:60]!r}; send Content-Type: application/json")
         patience_s = self._service.limits.upload_s
         try:
             async with asyncio.timeout(patience_s):
@@ -109,7 +154,7 @@ class Body:
         async for part in self._request.stream():
             if len(content) + len(part) > most:
                 raise too_much
-            self._service.hold(len(part))
+            self._service.hold(len(part), self._client)
             self._held += len(part)
             content += part
         return bytes(content)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from autoglm_lab.runtime.prompt import TooLongError
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.metrics import Metrics
+from autoglm_lab.serve.pixels import PixelBudget
 from autoglm_lab.serve.reading import Asking
 from autoglm_lab.serve.speech import Piece, Speech
 
@@ -44,6 +45,7 @@ class Job:
     client: str = ""
     deadline: float = float("inf")  # of `time.monotonic`
     cancelled: bool = False
+    share: int | None = None  # jobs of its client that may wait; None: as many as there is room for
     began: float = field(default_factory=time.monotonic)
     first: float | None = None  # when its first token was there
     speech: Speech = field(init=False)
@@ -139,14 +141,23 @@ class FairQueue:
         with self._changed:
             if self._closed:
                 raise ApiError(503, "the server is closing", code="closing")
-            if self._count + len(jobs) > self.most:
+            if self._full(jobs):
                 self._forget()
-            if self._count + len(jobs) > self.most:
-                raise ApiError(429, f"{self._count} requests are waiting; come again in a second", code="queue_full")
+            if problem := self._full(jobs):
+                raise ApiError(429, f"{problem}; come again in a second", code="queue_full")
             for job in jobs:
                 self._waiting.setdefault(job.client, deque()).append(job)
             self._count += len(jobs)
             self._changed.notify(len(jobs))
+
+    def _full(self, jobs: Sequence[Job]) -> str:
+        """Say why there is no room for jobs of one client, or nothing. A client of whom nothing waits is not held to its share."""
+        own = len(self._waiting.get(jobs[0].client, ())) if jobs else 0
+        if self._count + len(jobs) > self.most:
+            return f"{self._count} requests are waiting"
+        if own and jobs[0].share is not None and own + len(jobs) > jobs[0].share:
+            return f"{own} requests of yours are waiting"
+        return ""
 
     def _forget(self) -> None:
         """Drop what nobody waits for any more."""
@@ -182,6 +193,7 @@ class Scheduler(Protocol):
     name: str
     post: Post
     metrics: Metrics
+    pixels: PixelBudget
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take jobs, all or none. ApiError 429 when too many wait, 503 when it is closing."""

@@ -20,6 +20,7 @@ from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.limits import Limits
 from autoglm_lab.serve.media import open_picture, open_sound, read_picture, unpacked
+from autoglm_lab.serve.pixels import Take
 from autoglm_lab.serve.schema import AudioPart, ChatRequest, ImagePart, Message, TextPart
 
 HOME = "System Home"
@@ -34,7 +35,7 @@ class Asking:
     """One answer that is asked for. Picture and sound are opened where it is computed, not where requests are received."""
 
     task: str
-    image: Callable[[], Any] | None = None
+    image: Callable[..., Any] | None = None  # of `media.open_picture`, all but `take`
     audio: Callable[[], Any] | None = None
     current_app: str = HOME
     last: str = ""
@@ -43,10 +44,11 @@ class Asking:
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
 
-    def opened(self) -> dict[str, Any]:
-        """The arguments of `Engine.answer`. ApiError for a picture or sound that cannot be read."""
+    def opened(self, take: Take | None = None) -> dict[str, Any]:
+        """The arguments of `Engine.answer`. ApiError for a picture or sound that cannot be read. `take` as in `read_picture`."""
+        image = self.image and (self.image(take=take) if take else self.image())
         return {
-            "task": self.task, "image": self.image and self.image(), "audio": self.audio and self.audio(),
+            "task": self.task, "image": image, "audio": self.audio and self.audio(),
             "current_app": self.current_app, "last": self.last, "think": self.think, "max_new_tokens": self.max_new_tokens,
         }  # fmt: skip
 
@@ -165,7 +167,7 @@ def _last_action(messages: Sequence[Message]) -> str:
     return names[-1] if names and re.fullmatch(r"[A-Za-z_ ]{1,20}", names[-1]) else ""
 
 
-def _flat_picture(data: str, limits: Limits) -> Any:
+def _flat_picture(data: str, limits: Limits, **taken: Take) -> Any:
     if data.startswith(("data:", "http:", "https:", "file:")):
-        return open_picture(data, limits, "image")
-    return read_picture(unpacked(data, "image"), limits, "image")
+        return open_picture(data, limits, "image", **taken)
+    return read_picture(unpacked(data, "image"), limits, "image", **taken)

@@ -76,9 +76,9 @@ class TemplateOptions(BaseModel):
 class ChatRequest(BaseModel):
     """A request for an answer. `temperature` 0 is the default: an action is not drawn by lot unless that is asked for."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"anyOf": [{"required": ["messages"]}, {"required": ["query"]}]})
 
-    messages: list[Message] = Field(default_factory=list, max_length=2_000)
+    messages: list[Message] = Field(default_factory=list, min_length=1, max_length=2_000)
     model: str | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from autoglm_lab.hosts import AllowedHosts
 from autoglm_lab.runtime.bundle import ROWS, is_bundle
 from autoglm_lab.runtime.engine import Engine
 from autoglm_lab.serve.api import application
 from autoglm_lab.serve.batches import Batches
+from autoglm_lab.serve.connections import TimeoutProtocol
 from autoglm_lab.serve.jobs import Scheduler
 from autoglm_lab.serve.limits import Limits
 from autoglm_lab.serve.service import Service
@@ -40,17 +41,18 @@ class Url(str):
 @contextmanager
 def running(
     served: Engine | Scheduler | Path | str, *, host: str = "127.0.0.1", port: int = 0, limits: Limits | None = None,
-    api_key: str | None = None,
+    api_key: Mapping[str, str] | str | None = None, allow_hosts: Iterable[str] = (),
 ) -> Iterator[Url]:  # fmt: skip
     """A server in a thread, for as long as the `with` block lasts; its address, ending in /v1.
 
     `served` is an engine (one answer at a time), a bundle (many at once, if it was exported with `rows`), or a scheduler. Port 0
-    takes any that is free. ValueError for an address that others reach without a key; OSError when the port is taken.
+    takes any that is free. It is asked under that address, a loopback name, or one in `allow_hosts`.
+    ValueError for an address that others reach without a key; OSError when the port is taken.
     """
     check_address(host, api_key)
     listening = listen(host, port)
     try:
-        service = Service(scheduler(served, limits or Limits()), limits, api_key)
+        service = Service(scheduler(served, limits or Limits()), limits, api_key, AllowedHosts(host, allow_hosts))
     except BaseException:
         listening.close()
         raise
@@ -120,7 +122,7 @@ def serve(service: Service, host: str, port: int, anew: Callable[[], Scheduler] 
     _server(service).run(sockets=[listening])
 
 
-def check_address(host: str, api_key: str | None) -> None:
+def check_address(host: str, api_key: object) -> None:
     """ValueError when others could reach the server and nothing asks who they are."""
     try:
         local = host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -148,58 +150,11 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
-class Patient(H11Protocol):
-    """HTTP/1.1 that does not wait for ever: who is not being answered has HEADERS_S to say what is wanted.
-
-    When there are too many connections, the one that has waited longest makes room: clients that say a byte now and then do not
-    keep others out. Too many requests are refused further in (`guard.Guard`), in the shape that clients read.
-    """
-
-    HEADERS_S = 10.0
-    _patience: asyncio.TimerHandle | None = None
-
-    @property
-    def answering(self) -> bool:
-        """Whether a request is being answered."""
-        cycle: Any = self.cycle  # None before the first one
-        return cycle is not None and not cycle.response_complete
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come; it has some time to say what it wants."""
-        super().connection_made(transport)
-        most, self.limit_concurrency = self.limit_concurrency, None
-        waiting = [each for each in self.connections if isinstance(each, Patient) and not each.answering and each is not self]
-        if most is not None and len(self.connections) > most and waiting:
-            min(waiting, key=lambda each: each.since).leave()
-        self.since = self.loop.time()
-        self._patience = self.loop.call_later(self.HEADERS_S, self.leave)
-
-    def data_received(self, data: bytes) -> None:
-        """Something was said: a whole request ends the waiting, a part of one does not."""
-        super().data_received(data)
-        if self._patience is not None and self.answering:
-            self._patience.cancel()
-            self._patience = None
-        elif self._patience is None and not self.answering:
-            self.since = self.loop.time()
-            self._patience = self.loop.call_later(self.HEADERS_S, self.leave)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
-        super().connection_lost(exc)
-        if self._patience is not None:
-            self._patience.cancel()
-
-    def leave(self) -> None:
-        """Wait no longer."""
-        if not self.answering and not self.transport.is_closing():
-            self.transport.close()
-
-
 def _server(service: Service) -> uvicorn.Server:
     limits = service.limits
+    protocol: Any = partial(TimeoutProtocol, send_s=limits.send_s)
     config = uvicorn.Config(
-        application(service), http=Patient, ws="none", log_level="warning", access_log=False, limit_concurrency=limits.connections,
+        application(service), http=protocol, ws="none", log_level="error", access_log=False, limit_concurrency=limits.connections,
         timeout_keep_alive=15, server_header=False, h11_max_incomplete_event_size=64_000, timeout_graceful_shutdown=10,
     )  # fmt: skip
     return uvicorn.Server(config)

@@ -8,7 +8,9 @@ from typing import Any
 
 from autoglm_lab.runtime.engine import GREEDY, Engine
 from autoglm_lab.serve.jobs import TOO_LATE, FairQueue, Job, Post, failure, put_directly, threads
+from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
+from autoglm_lab.serve.pixels import PixelBudget
 
 
 class Turns:
@@ -21,6 +23,7 @@ class Turns:
             raise ValueError(f"workers is {workers}; one at least has to write")
         self.engine, self.name, self.metrics = engine, name, metrics or Metrics()
         self.post: Post = put_directly
+        self.pixels = PixelBudget(PIXELS_AT_ONCE)
         self._queue, self._writing, self._counting = FairQueue(queue), 0, Lock()
         self._threads = threads(workers, self._work, "turns")
 
@@ -54,10 +57,9 @@ class Turns:
                     self._writing -= 1
 
     def _answer(self, job: Job) -> None:
-        given: dict[str, Any] = job.asking.opened()
-        if job.asking.sampling != GREEDY:
-            given["sampling"] = job.asking.sampling
-        stream = self.engine.answer(**given)
+        sampling: dict[str, Any] = {} if job.asking.sampling == GREEDY else {"sampling": job.asking.sampling}
+        with self.pixels.lease() as take:
+            stream = self.engine.answer(**job.asking.opened(take), **sampling)
         job.prompt_tokens = stream.prompt_tokens
         for text in stream:
             late = job.given_up  # asked once: the clock goes on

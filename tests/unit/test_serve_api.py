@@ -24,8 +24,6 @@ import autoglm_lab as lab
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.serve import Limits, running
 from autoglm_lab.serve.api import application
-from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.media import open_picture
 from autoglm_lab.serve.server import listen
 from autoglm_lab.serve.service import Service
 from autoglm_lab.serve.turns import Turns
@@ -283,13 +281,20 @@ def test_404_and_405(inside):
     response = inside.get(CHAT)
     assert "GET" in refusal(response, 405)["message"] and response.headers["allow"] == "POST"
     refusal(inside.post("/health"), 405)
+    for path in ("/v1/models/", "/v1/chat/completions/", "/health/", "/docs", "/redoc"):
+        response = inside.get(path, follow_redirects=False)
+        refusal(response, 404)
+        assert "location" not in response.headers, "no address is made of the Host header"
 
 
 def test_408_for_what_does_not_arrive():
     with running(Fake(), limits=Limits(upload_s=0.3)) as url:
         began = time.monotonic()
         with connected(url) as link:
-            link.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            link.sendall(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
             assert b"408" in received(link).split(b"\r\n")[0]
         assert time.monotonic() - began < 3
 
@@ -343,7 +348,8 @@ def test_415_for_what_is_neither_picture_nor_sound(inside):
     ):  # fmt: skip
         error = refusal(inside.post(CHAT, json=asked(part, text_part("x")) if "image_url" in part else asked(part)), 415)
         assert error["param"] == "messages[0].content[0]"
-    refusal(inside.post(CHAT, content=b"a=1", headers={"content-type": "application/x-www-form-urlencoded"}), 415)
+    for kind in ({"content-type": "application/x-www-form-urlencoded"}, {"content-type": "text/plain"}, {"content-type": ""}, {}):
+        refusal(inside.post(CHAT, content=json.dumps(asked()).encode(), headers=kind), 415)
 
 
 @pytest.mark.parametrize("address", [
@@ -353,17 +359,6 @@ def test_415_for_what_is_neither_picture_nor_sound(inside):
 def test_no_address_is_followed(inside, address, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("nobody is to be looked up"))
     assert refusal(inside.post(CHAT, json=asked(image_part(address), text_part("x"))), 400)["code"].startswith("invalid_image")
-
-
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "0.0.0.0"]
-)
-def test_an_allowed_host_with_a_private_address_is_not_asked(address, monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(0, 0, 0, "", ("8.8.8.8", 0)), (0, 0, 0, "", (address, 0))])
-    with pytest.raises(ApiError, match="not a public address"):
-        open_picture("https://pictures.example/x.png", Limits(image_hosts=frozenset({"pictures.example"})), "p")
-    with pytest.raises(ApiError, match="not fetched"):
-        open_picture("https://pictures.example.evil/x.png", Limits(image_hosts=frozenset({"pictures.example"})), "p")
 
 
 def test_429_says_when_to_come_again():
@@ -475,7 +470,7 @@ def sent(url, **fields):
     """A connection over which a request was sent."""
     body = json.dumps(asked(**fields)).encode()
     link = connected(url)
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     link.sendall(head.encode() + body)
     return link
 
@@ -537,7 +532,8 @@ def test_nothing_of_a_request_is_logged(caplog, capfd):
             for key in (f"key-{secret}", "wrong"):
                 content = json.dumps(body).encode()
                 with connected(url) as link:
-                    link.sendall((f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
+                    link.sendall((f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
+                                  "Content-Type: application/json\r\n"
                                   f"Content-Length: {len(content)}\r\n\r\n").encode() + content)  # fmt: skip
                     assert b"HTTP/1.1" in received(link)
     printed = capfd.readouterr()

@@ -29,10 +29,10 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from autoglm_lab.runtime.features import image_features, log_mel
 from autoglm_lab.serve import Limits, running
+from autoglm_lab.serve.connections import TimeoutProtocol
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import failure
 from autoglm_lab.serve.media import open_picture, open_sound
-from autoglm_lab.serve.server import Patient
 from tests.unit.served import Fake, asked, audio_part, coded, data_url, image_part, picture, sound, text_part
 
 CHAT = "/v1/chat/completions"
@@ -283,14 +283,14 @@ def dripping(links, content, stop):
 STARTS = {
     "nothing": (b"", b"G"),
     "a line": (b"", b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 10_000),
-    "after a request": (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 10_000),
-    "a body nobody reads": (b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n", b"a"),
+    "after a request": (b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 10_000),
+    "a body nobody reads": (b"POST /health HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999\r\n\r\n", b"a"),
 }
 
 
 @pytest.mark.parametrize("kind", STARTS)
 def test_clients_that_say_a_byte_now_and_then_keep_nobody_out_and_are_cut_off(kind, monkeypatch):
-    monkeypatch.setattr(Patient, "HEADERS_S", 1.0)
+    monkeypatch.setattr(TimeoutProtocol, "HEADERS_S", 1.0)
     start, drip = STARTS[kind]
     with running(Fake(), limits=Limits(connections=20)) as address:
         links, stop = [], threading.Event()
@@ -323,7 +323,7 @@ def test_clients_that_say_a_byte_now_and_then_keep_nobody_out_and_are_cut_off(ki
 
 
 def test_slow_bodies_are_cut_off_and_health_is_answered_meanwhile():
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n".encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n".encode()
     with running(Fake(), limits=Limits(connections=20, upload_s=1.0)) as address:
         links, stop = [], threading.Event()
         for _ in range(30):

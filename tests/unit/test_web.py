@@ -3,7 +3,10 @@
 import gzip
 import io
 import json
+import socket
 import tarfile
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -17,7 +20,9 @@ from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, TOKENIZER, digest
 from autoglm_lab.web import assets
 from autoglm_lab.web.deck import deck
-from autoglm_lab.web.server import BrowserPhone, read_latency
+from autoglm_lab.web.handler import CONNECTIONS, PageHandler
+from autoglm_lab.web.latency import MAX_DEVICES, MAX_TIMES, read_latency
+from autoglm_lab.web.server import BrowserPhone, File
 
 TIMES = {"device": "Pixel", "ms": {"image": 20.0, "decode": 30.0, "total": 50.0}}
 
@@ -36,12 +41,20 @@ def folder(tmp_path_factory):
     return place
 
 
+@pytest.fixture(scope="module")
+def page(folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("runtime")
+    (place / "ort.mjs").write_text("export const ort = 1;")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autoglm_lab.web.server.runtime_files", lambda: {"ort.mjs": place / "ort.mjs"})
+        with BrowserPhone(folder, phone=SimulatedPhone(3, size=(120, 240))) as phone:
+            yield phone
+
+
 @pytest.fixture
-def served(folder, tmp_path, monkeypatch):
-    (tmp_path / "ort.mjs").write_text("export const ort = 1;")
-    monkeypatch.setattr("autoglm_lab.web.server.runtime_files", lambda: {"ort.mjs": tmp_path / "ort.mjs"})
-    with BrowserPhone(folder, phone=SimulatedPhone(3, size=(120, 240))) as phone:
-        yield phone
+def served(page):
+    page.latencies.clear()
+    return page
 
 
 def got(served, path, **headers):
@@ -49,9 +62,10 @@ def got(served, path, **headers):
         return answer.headers, answer.read()
 
 
-def told(served, content, path="latency"):
+def told(served, content, path="latency", **headers):
+    headers = {"Content-Type": "application/json", "X-Page-Token": served.token} | headers
     try:
-        with urllib.request.urlopen(served.url + path, data=content, timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(served.url + path, content, headers), timeout=10) as answer:
             return answer.status, ""
     except urllib.error.HTTPError as refused:
         return refused.code, refused.read().decode()
@@ -123,10 +137,86 @@ def test_only_times_are_taken(served):
     contents = [b"", b"[]", b'{"device": "x"}', b"\xff", *(f'{{"device": "x", "ms": {ms}}}'.encode() for ms in wrong)]
     for content in contents:
         assert told(served, content)[0] == 400
-    assert told(served, b"x" * 5_000)[0] == 400 and told(served, b"{}", "other")[0] == 400
+    assert told(served, b"x" * 5_000)[0] == 413 and told(served, b"{}", "other")[0] == 400
     assert len(served.latencies) == 1
     with pytest.raises(ValueError, match="stages are features, image"):
         read_latency(b'{"device": "x", "ms": {"total": -3}}')
+
+
+@pytest.mark.parametrize("content", [
+    b"[" * 4000, b'{"device": "x", "ms": {"total": ' + b"9" * 400 + b"}}",
+    b'{"device": "x", "ms": {"total": ' + b"9" * 3900 + b"}}",
+    b'{"device": "x", "ms": {"total": 1e999}}', b'{"device": "x", "ms": {"total": true}}', b'{"device": "x", "ms": {"total": "1"}}',
+    b'{"device": 3, "ms": {"total": 1}}', b'{"device": "", "ms": {"total": 1}}', b'{"device": "a\\nb", "ms": {"total": 1}}',
+    b'{"device": "' + b"x" * 81 + b'", "ms": {"total": 1}}', b'{"device": "x", "ms": {"total": 1}, "more": 1}',
+])  # fmt: skip
+def test_times_that_are_none_are_refused_and_the_connection_stays(served, content):
+    status, reason = told(served, content)
+    assert status == 400 and reason
+    assert served.latencies == []
+
+
+def test_only_a_page_that_was_loaded_here_may_send_times(served):
+    content, page = json.dumps(TIMES).encode(), got(served, "")[1].decode()
+    assert f'content="{served.token}"' in page and len(served.token) > 16
+    for wrong in ({"X-Page-Token": ""}, {"X-Page-Token": served.token[:-1]}, {"X-Page-Token": "\xe9"}):
+        assert told(served, content, **wrong)[0] == 403
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        assert told(served, content, **{"Content-Type": kind})[0] == 415
+    assert served.latencies == []
+
+
+def test_devices_and_their_times_are_counted(served):
+    for number in range(MAX_DEVICES + 5):
+        status, _ = told(served, json.dumps(TIMES | {"device": f"phone {number}"}).encode())
+        assert status == (204 if number < MAX_DEVICES else 400)
+    for number in range(MAX_TIMES + 5):
+        assert told(served, json.dumps({"device": "phone 3", "ms": {"total": number}}).encode())[0] == 204
+    assert len({one["device"] for one in served.latencies}) == MAX_DEVICES
+    kept = [one["ms"]["total"] for one in served.latencies if one["device"] == "phone 3"]
+    assert kept == list(range(5, MAX_TIMES + 5)), "the newest are kept"
+
+
+def raw(served, content):
+    """What the server says to some bytes, and whether it then ends the connection."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as link:
+        link.sendall(content)
+        link.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := link.recv(65_536):
+            answer += part
+    return answer
+
+
+@pytest.mark.parametrize("length", ["\xb2", "-1", "+5", "1_0", "9" * 400, "x", ""])
+def test_lengths_that_are_none_get_an_answer(served, length):
+    head = f"POST /latency HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    assert raw(served, head.encode("latin-1")).startswith(b"HTTP/1.1 400")
+
+
+def test_a_client_that_half_closes_gets_the_whole_file(served, folder):
+    version = got(served, "")[1].decode().split("v/")[1].split("/")[0]
+    answer = raw(served, f"GET /v/{version}/bundle/step.onnx HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert answer.partition(b"\r\n\r\n")[2] == (folder / "step.onnx").read_bytes()
+
+
+def test_clients_that_never_read_or_say_nothing_keep_nobody_out_and_are_cut_off(served, monkeypatch):
+    monkeypatch.setattr(PageHandler, "timeout", 1)
+    served.files["large"] = File("large.wasm", bytes(20_000_000))
+    links, before = [], threading.active_count()
+    for number in range(CONNECTIONS + 40):
+        links.append(link := socket.create_connection(("127.0.0.1", served.port)))
+        link.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n" if number % 2 else b"GET / HT")
+        if number % 20 == 0:
+            assert got(served, "")[1]
+    assert threading.active_count() - before <= CONNECTIONS + 5
+    assert got(served, "")[1]
+    until = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.1)
+    assert threading.active_count() <= before
+    for link in links:
+        link.close()
 
 
 def test_a_qr_code_of_the_address(served):

@@ -3,6 +3,7 @@
 import { follow, readAction } from "./action.js";
 
 const HERE = new URL(".", import.meta.url);
+const ROOT = new URL("../../", HERE); // not "/": a proxy may put the page into a folder
 const RATE = 16000;
 const MAX_SECONDS = 30;
 const MAX_PIXELS = 50e6;
@@ -60,7 +61,7 @@ async function start() {
 async function keep() {
   if (!("serviceWorker" in navigator)) return;
   try {
-    await navigator.serviceWorker.register("/sw.js");
+    await navigator.serviceWorker.register(new URL("sw.js", ROOT));
     await navigator.serviceWorker.ready;
     document.body.dataset.kept = "true";
     say(`${status.textContent} It works without a network now.`);
@@ -185,7 +186,10 @@ function tell(ms) {
   if (!consent.checked) return;
   const [, system = "a device"] = /\(([^)]*)\)/.exec(navigator.userAgent) ?? [];
   const device = system.slice(0, 80);
-  fetch("/latency", { method: "POST", body: JSON.stringify({ device, ms }) }).catch(() => {}); // the server may be gone
+  const token = document.querySelector("meta[name=page-token]").content;
+  const headers = { "Content-Type": "application/json", "X-Page-Token": token };
+  const body = JSON.stringify({ device, ms });
+  fetch(new URL("latency", ROOT), { method: "POST", headers, body }).catch(() => {}); // the server may be gone
 }
 
 form.addEventListener("submit", (event) => {

@@ -1,0 +1,47 @@
+"""Memory for pictures: a bound on what is unpacked at once, for all requests together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Condition, Lock
+
+from autoglm_lab.runtime.onnx_engine import give_back
+
+LARGE = 1_000_000  # pixels whose memory is worth giving back to the system at once: a few megabytes
+
+Take = Callable[[int], None]  # asks for so many pixels, and waits for them
+
+
+class PixelBudget:
+    """A weighted semaphore: at most `most` pixels are unpacked at once, or one picture alone that has more.
+
+    Whoever waits is served in turn, so that small pictures do not keep a large one waiting for ever.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.taken = most, 0
+        self._turn, self._changed = Lock(), Condition()
+
+    @contextmanager
+    def lease(self) -> Iterator[Take]:
+        """Pixels that are taken inside are given back at the end, and freed memory to the system."""
+        count = 0
+
+        def take(pixels: int) -> None:
+            nonlocal count
+            if count:
+                raise RuntimeError("one lease is for one picture; two that wait for each other would wait for ever")
+            with self._turn, self._changed:
+                self._changed.wait_for(lambda: not self.taken or self.taken + pixels <= self.most)
+                self.taken += pixels
+            count = pixels
+
+        try:
+            yield take
+        finally:
+            with self._changed:
+                self.taken -= count
+                self._changed.notify_all()
+            if count >= LARGE:
+                give_back()
