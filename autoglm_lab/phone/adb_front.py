@@ -31,8 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = answer(given, Path(os.environ.get(FOLDER, ".")))
         sys.stdout.buffer.write(told)
         sys.stdout.buffer.flush()
-    except (OSError, ValueError) as problem:
-        print(problem, file=sys.stderr)
+    except Exception as problem:  # a phone answers in one line, whatever happened behind it
+        known = isinstance(problem, (OSError, ValueError))
+        print(" ".join(str(problem if known else f"adb: {type(problem).__name__}: {problem}").splitlines()), file=sys.stderr)
         return 1
     return 0
 

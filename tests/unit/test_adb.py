@@ -15,7 +15,7 @@ from PIL import Image
 
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.adb import AdbPhone, differ
-from autoglm_lab.phone.adb_front import SERIAL, answer, install
+from autoglm_lab.phone.adb_front import FOLDER, SERIAL, answer, install, main
 from autoglm_lab.phone.catalog import APPS, named
 from autoglm_lab.phone.kept import PLAIN_KEYBOARD, KeptPhone, changing, made, read, write
 from autoglm_lab.phone.oracle import next_step
@@ -186,6 +186,32 @@ def test_an_error_is_one_line_and_exit_code_one(script, tmp_path):
     (script.parent / "phone" / "phone.json").unlink()
     assert adb(script, "devices").stdout == b"List of devices attached\n\n"
     assert b"no devices" in adb(script, "shell", "wm", "size").stderr
+
+
+@pytest.mark.parametrize("arguments", [("frob\nnicate",), ("shell", "input text 'x\ny' z"), ("shell", "screencap", "-p", "x" * 5000)])
+def test_any_fault_is_one_line(script, arguments):
+    done = adb(script, *arguments)
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"Traceback" not in done.stderr
+
+
+def test_a_fault_that_nobody_thought_of_is_one_line(script, monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError("raqm_layout()\nfailed.")
+
+    monkeypatch.setattr("autoglm_lab.phone.simulator.draw", fails)  # how a font that is damaged shows
+    monkeypatch.setenv(FOLDER, str(script.parent / "phone"))
+    assert main(["exec-out", "screencap", "-p"]) == 1
+    assert capsys.readouterr().err == "adb: RuntimeError: raqm_layout() failed.\n"
+
+
+def test_text_of_several_lines_leaves_a_phone_that_draws(script):
+    home = script.parent / "phone"
+    in_chat(home)
+    answer(("shell", "ime", "set", ADB_KEYBOARD), home)
+    encoded = base64.b64encode("a\nb\r\nc\u2029".encode()).decode()
+    answer(("shell", "am", "broadcast", "-a", "ADB_INPUT_B64", "--es", "msg", encoded), home)
+    assert state(script).typed == "a\nb\r\nc\u2029"
+    assert answer(("exec-out", "screencap", "-p"), home).startswith(b"\x89PNG")
 
 
 def test_calls_at_once_lose_nothing(script):
