@@ -188,7 +188,9 @@ def test_an_error_is_one_line_and_exit_code_one(script, tmp_path):
     assert b"no devices" in adb(script, "shell", "wm", "size").stderr
 
 
-@pytest.mark.parametrize("arguments", [("frob\nnicate",), ("shell", "input text 'x\ny' z"), ("shell", "screencap", "-p", "x" * 5000)])
+@pytest.mark.parametrize(
+    "arguments", [("frob\nnicate",), ("shell", "input text 'x\ny' z"), ("shell", "screencap", "-p", "x" * 5000)]
+)
 def test_any_fault_is_one_line(script, arguments):
     done = adb(script, *arguments)
     assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"Traceback" not in done.stderr

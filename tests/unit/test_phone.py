@@ -186,7 +186,19 @@ def test_phrasings_are_recognised():
 
 LETTERS = st.one_of(st.characters(exclude_categories=("Cs",)), st.characters(categories=("Cc", "Cf", "Mn", "Zl", "Zp")),
                     st.sampled_from("²٣0:\n\r\u2029\u202e👨‍👩‍👧‍👦\u0301😀ש"))  # fmt: skip
-ODD = ("a\nb", "a\r\nb", "\x00\x1b\x85", "\u2028\u2029", "👨‍👩‍👧‍👦 🏳️‍🌈", "e\u0301\u0302" * 40, "שלום\u202eabc", "²:30", "0" * 5000 + "7:30", "٣:30", "x" * 100_000)
+ODD = (
+    "a\nb",
+    "a\r\nb",
+    "\x00\x1b\x85",
+    "\u2028\u2029",
+    "👨‍👩‍👧‍👦 🏳️‍🌈",
+    "e\u0301\u0302" * 40,
+    "שלום\u202eabc",
+    "²:30",
+    "0" * 5000 + "7:30",
+    "٣:30",
+    "x" * 100_000,
+)
 
 
 def drawn_everywhere(text):
