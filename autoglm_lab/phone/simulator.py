@@ -9,8 +9,9 @@ from typing import Protocol
 from PIL import Image
 
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.phone.catalog import Lang, app, app_by_key, named
+from autoglm_lab.phone.catalog import Lang, app, named
 from autoglm_lab.phone.draw import DEFAULT_SIZE, draw
+from autoglm_lab.phone.packages import app_of, packages_to_try
 from autoglm_lab.phone.screens import elements
 from autoglm_lab.phone.state import Look, State, View
 
@@ -79,7 +80,7 @@ def perform(state: State, action: Action) -> None:
     elif action.name == "Home":
         state.route, state.page, state.scroll, state.typed = [], 0, 0, ""
     elif action.name == "Launch":
-        wanted = app_by_key(action.app or "")
+        wanted = next(filter(None, map(app_of, packages_to_try(action.app or ""))), None)
         if wanted is not None and wanted.id in state.look.installed:
             _open(state, wanted.id)
 

@@ -2,19 +2,22 @@
 
 import base64
 import io
+import json
 import os
 import runpy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from autoglm_lab import agent
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.phone.adb import AdbPhone, differ
+from autoglm_lab.phone.adb import AdbPhone, differ, seconds
 from autoglm_lab.phone.adb_front import FOLDER, SERIAL, answer, install, main
 from autoglm_lab.phone.catalog import APPS, named
 from autoglm_lab.phone.kept import PLAIN_KEYBOARD, KeptPhone, changing, made, read, write
@@ -23,6 +26,8 @@ from autoglm_lab.phone.packages import ADB_KEYBOARD, GOOGLES, PACKAGES, TOLD, ke
 from autoglm_lab.phone.screens import find
 from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone
 from autoglm_lab.phone.tasks import recognise
+from autoglm_lab.runtime.engine import Answer as EngineAnswer
+from autoglm_lab.runtime.engine import Stream
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (270, 600)  # small pictures are quick
@@ -293,7 +298,7 @@ def test_every_other_action_does_what_it_does_on_the_simulated_phone(phone, scri
     simulated = SimulatedPhone(7, size=SIZE, lang="en")
     icon = find(simulated.state, concept=simulated.state.look.pages[0][0]).centre
     for action in (Action("Long Press", element=icon), Action("Wait", duration="0 seconds"), Action("Double Tap", element=icon),
-                   Action("Launch", app="No such app"), Action("Swipe", start=(500, 800), end=(500, 300)), Action("Home"),
+                   Action("Swipe", start=(500, 800), end=(500, 300)), Action("Home"),
                    Action("Swipe", start=(850, 500), end=(150, 500)), Action("Tap", element=(999, 999)),
                    Action("Take_over", message="log in"), Action("finish", message="done")):  # fmt: skip
         assert phone.perform(action) == simulated.perform(action), action
@@ -337,7 +342,14 @@ def fake(folder, body):
 @pytest.mark.parametrize(("listed", "serial", "error", "reason"), [
     ("", None, RuntimeError, "no phone is connected"),
     (r"a\tunauthorized\n", None, RuntimeError, "a is unauthorized"),
-    (r"a\toffline\n", None, RuntimeError, "a is offline"),
+    (r"a\toffline\n", None, RuntimeError, "a is offline; wake it up"),
+    (r"a\tauthorizing\n", None, RuntimeError, "a is authorizing; unlock it, answer its question"),
+    (r"a\tno permissions (user in plugdev group; are your udev rules wrong?); see [http://x]\n", None, RuntimeError,
+     "a is no permissions; this computer may not speak to it: add yourself to the group plugdev"),
+    (r"a\trecovery\n", None, RuntimeError, "a is recovery; .*restart it"),
+    (r"a\tsulking\n", None, RuntimeError, "a is not ready: sulking"),
+    (r"a\t\n", None, RuntimeError, "no phone is connected"),
+    (r"a\tdevice\nb\toffline\n", "b", RuntimeError, "b is offline"),
     (r"a\tdevice\nb\tdevice\n", None, ValueError, "2 phones are connected; name one of a, b"),
     (r"a\tdevice\n", "c", ValueError, "c is not connected; connected are a"),
 ])  # fmt: skip
@@ -362,6 +374,145 @@ def test_a_phone_that_fails_is_named(tmp_path, body, reason):
     assert phone.lang == "zh"
     with pytest.raises(RuntimeError, match=f"phone a .*{reason}"):
         phone.screenshot()
+
+
+class Showing(AdbPhone):
+    """A phone that shows what a list holds, one picture after another."""
+
+    def __init__(self, *pictures):
+        self.serial, self.settle_s, self.lang, self._seen, self.pictures = "a", 0, "en", None, list(pictures)
+
+    def _call(self, *arguments):
+        return self.pictures.pop(0) if "screencap" in arguments[-1] else b""
+
+
+def png(colour, size=(100, 1000)):
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("cut", [30, 60, 100, -20, -5])
+def test_half_a_picture_is_a_failure_of_the_phone(cut):
+    whole = adb_png()
+    with pytest.raises(RuntimeError, match="phone a gives a broken picture"):
+        Showing(whole[:cut]).screenshot()
+    for place in range(8, len(whole), 211):  # a byte that was turned
+        with suppress(RuntimeError):  # nothing else, whatever the picture is
+            Showing(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :]).screenshot()
+
+
+def adb_png():
+    out = io.BytesIO()
+    SimulatedPhone(7, size=(64, 140)).screenshot().save(out, "PNG")
+    return out.getvalue()
+
+
+def test_a_black_screen_is_looked_at_twice():
+    assert Showing(png("black"), png("white")).screenshot().getpixel((50, 500)) == (255, 255, 255)
+    with pytest.raises(RuntimeError, match="the screen of phone a is black; is it off"):
+        Showing(png("black"), png("black")).screenshot()
+    clock = Image.new("RGB", (100, 1000))
+    clock.putpixel((50, 10), (255, 255, 255))
+    out = io.BytesIO()
+    clock.save(out, "PNG")
+    with pytest.raises(RuntimeError, match="is black"):
+        Showing(out.getvalue(), out.getvalue()).screenshot()
+
+
+def test_what_was_done_before_a_screen_went_black_is_kept():
+    class Going:
+        reads_history = True
+
+        def answer(self, *_, **__):
+            return Stream(iter([EngineAnswer.read('do(action="Back")', 1, {})]))
+
+    [first, last] = agent.run("x", Showing(png("white"), png("black"), png("black"), png("black")), Going())
+    assert first.changed and first.error is None and last.screenshot is None and "is black" in last.end
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ("1 minute", 60),
+        ("2 seconds", 2),
+        ("0.5 minutes", 30),
+        ("1 min", 60),
+        ("3 mins", 60),
+        ("500 ms", 0.5),
+        ("1 hour", 60),
+        ("5", 5),
+        ("1,5 s", 1.5),
+        ("10 s 500 ms", 10.5),
+        ("3秒", 3),
+        ("1分钟", 60),
+        ("500毫秒", 0.5),
+        ("a while", 1),
+        ("", 1),
+        ("-5 seconds", 1),
+        ("9" * 400, 60),
+    ],
+)
+def test_a_time_to_wait_has_a_unit(written, wanted):
+    assert seconds(written) == wanted
+
+
+def test_any_app_can_be_launched_and_what_cannot_is_said(phone, script):
+    for name in ("google chrome", "com.android.chrome", "Chrome"):
+        phone.perform(Action("Home"))
+        assert phone.perform(Action("Launch", app=name)) and phone.current_app() == "Chrome"
+    with pytest.raises(ValueError, match="no app is called 'No such app'; give the package"):
+        phone.perform(Action("Launch", app="No such app"))
+    for name in ("bilibili", "tv.danmaku.bili"):
+        with pytest.raises(ValueError, match=f"phone {SERIAL} has no app '{name}' that can be started .tv.danmaku.bili"):
+            phone.perform(Action("Launch", app=name))
+
+
+def test_the_demo_drives_a_phone_behind_adb(tmp_path):
+    script = install(tmp_path / "bin", seed=7, size=SIZE, lang="en")
+    env = dict(os.environ, PATH=f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    call = [
+        sys.executable,
+        "-m",
+        "autoglm_lab.cli",
+        "demo",
+        "--adb",
+        "--task",
+        "open Settings",
+        "--out",
+        str(tmp_path / "film"),
+        "--json",
+    ]
+    done = subprocess.run(call, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["end"].startswith("finished: ") and report["success"] is None and (tmp_path / "film" / "filmstrip.png").exists()
+    assert state(script).app == "settings"
+
+
+@pytest.mark.parametrize(
+    ("serial", "reason"), [(["nobody"], "phone nobody is not connected; connected are autoglm-phone"), ([], "no phone is")]
+)
+def test_the_demo_says_in_one_line_which_phone_is_not_there(tmp_path, serial, reason):
+    script = install(tmp_path / "bin", seed=7, size=SIZE)
+    if not serial:
+        (script.parent / "phone" / "phone.json").unlink()
+    env = dict(os.environ, PATH=f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    call = [
+        sys.executable,
+        "-m",
+        "autoglm_lab.cli",
+        "demo",
+        "--task",
+        "open Settings",
+        "--out",
+        str(tmp_path / "film"),
+        "--adb",
+        *serial,
+    ]
+    done = subprocess.run(call, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.startswith(f"autoglm-lab: {reason}") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "film").exists()
 
 
 # the names of apps

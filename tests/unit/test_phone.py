@@ -184,8 +184,11 @@ def test_phrasings_are_recognised():
 
 # whatever can be typed can be drawn
 
-LETTERS = st.one_of(st.characters(exclude_categories=("Cs",)), st.characters(categories=("Cc", "Cf", "Mn", "Zl", "Zp")),
-                    st.sampled_from("²٣0:\n\r\u2029\u202e👨‍👩‍👧‍👦\u0301😀ש"))  # fmt: skip
+LETTERS = st.one_of(
+    st.characters(exclude_categories=("Cs",)),
+    st.characters(categories=("Cc", "Cf", "Mn", "Zl", "Zp")),
+    st.sampled_from("²٣0:\n\r\u2029\u202e👨‍👩‍👧‍👦\u0301😀ש"),
+)
 ODD = (
     "a\nb",
     "a\r\nb",
@@ -203,8 +206,11 @@ ODD = (
 
 def drawn_everywhere(text):
     """Type `text` into a chat, a search and an alarm, press what can be pressed there, and draw each screen, also as it is kept."""
-    for app_id, way in (("wechat", [("mum", ""), ("", "send"), ("back", "back")]), ("chrome", [("", "focus"), ("", "submit")]),
-                        ("clock", [("", "add"), ("", "save")])):  # fmt: skip
+    for app_id, way in (
+        ("wechat", [("mum", ""), ("", "send"), ("back", "back")]),
+        ("chrome", [("", "focus"), ("", "submit")]),
+        ("clock", [("", "add"), ("", "save")]),
+    ):
         phone = SimulatedPhone(7, size=(64, 140), lang="en")
         open_app(phone, app_id)
         for number, (concept, effect) in enumerate(way):

@@ -31,7 +31,7 @@ FORGIVEN = {
     'finish(message="He said "ok".")': (Action("finish", message='He said "ok".'), "", {"unescaped quotes in a text"}),
     'do(action="Type_Name", text="Bob")': (Action("Type", text="Bob"), "", {"Type_Name is done as Type"}),
     'do(action="Interact")': (Action("Take_over", message=WHICH), "", {"Interact is done as Take_over"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", FORGIVEN)
@@ -43,8 +43,15 @@ def test_what_other_models_write_is_read_and_said(text):
     assert (answer.action, answer.thinking, set(answer.forgiven)) == (action, thinking, forgiven)
 
 
-@pytest.mark.parametrize("thought", ['<think>I could do(action="Back")</think>', '<think>no do(action="Type", text="x").\n</think>\n',
-                                     'Going back, do(action="Back"), is wrong.\n', 'Not finish(message="x") yet.\n'])  # fmt: skip
+@pytest.mark.parametrize(
+    "thought",
+    [
+        '<think>I could do(action="Back")</think>',
+        '<think>no do(action="Type", text="x").\n</think>\n',
+        'Going back, do(action="Back"), is wrong.\n',
+        'Not finish(message="x") yet.\n',
+    ],
+)
 @pytest.mark.parametrize("answer", ['do(action="Home")', '<answer>do(action="Home")</answer>', '```\ndo(action="Home")\n```'])
 def test_the_action_is_taken_from_the_answer(thought, answer):
     read = read_tolerantly(thought + answer)
@@ -98,11 +105,52 @@ def test_what_the_strict_reader_accepts_is_the_same_with_nothing_forgiven(words,
     assert read_tolerantly(text) == (*strict, ())
 
 
-PIECES = st.sampled_from([
-    "do(", "finish(", 'action="', "action='", *SIGNATURES, "Note", "Interact", "Call_API", "Type_Name", '"', "'", ", ", ",", " ", "\n",
-    "element=[", "start=[", "end=[", "text=", "message=", "app=", "duration=", "instruction=", "1", "999", "1000", "-", "]", ")", ".",
-    "\\", "\\u", "\ud83d", "<think>", "</think>", "<answer>", "</answer>", "```", "`", "<|begin_of_box|>", "<|end_of_box|>", "=",
-])  # fmt: skip
+PIECES = st.sampled_from(
+    [
+        "do(",
+        "finish(",
+        'action="',
+        "action='",
+        *SIGNATURES,
+        "Note",
+        "Interact",
+        "Call_API",
+        "Type_Name",
+        '"',
+        "'",
+        ", ",
+        ",",
+        " ",
+        "\n",
+        "element=[",
+        "start=[",
+        "end=[",
+        "text=",
+        "message=",
+        "app=",
+        "duration=",
+        "instruction=",
+        "1",
+        "999",
+        "1000",
+        "-",
+        "]",
+        ")",
+        ".",
+        "\\",
+        "\\u",
+        "\ud83d",
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "```",
+        "`",
+        "<|begin_of_box|>",
+        "<|end_of_box|>",
+        "=",
+    ]
+)
 
 
 @st.composite
@@ -119,7 +167,7 @@ def broken(draw):
 @given(broken())
 def test_garbage_is_a_value_error_and_an_action_stands_in_the_text(text):
     try:
-        thinking, action, forgiven = read_tolerantly(text)
+        _, action, forgiven = read_tolerantly(text)
     except ValueError:
         return
     assert all(forgiven) and (not forgiven or _strictly_refused(text))
