@@ -22,7 +22,7 @@ from autoglm_lab.phone.simulator import HOME_SCREEN
 STATUS_BAR = 0.034  # of the height: clock and battery change by themselves
 LONG_PRESS_MS = 3000
 LONGEST_WAIT_S = 60.0
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _BROKEN_PICTURE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 # the beginning of what `adb devices` says of a phone that is not ready, and what helps
 _ADVICE = {
@@ -77,6 +77,8 @@ class AdbPhone:
         if start < 0:
             raise RuntimeError(f"phone {self.serial} gives no picture of its screen; is it off, or does the app forbid it?")
         try:
+            if _PNG_END not in answer:
+                raise EOFError("it has no end")
             with Image.open(io.BytesIO(answer[start:])) as picture:
                 return picture.convert("RGB")
         except (*_BROKEN_PICTURE, Image.DecompressionBombError) as error:

@@ -60,7 +60,10 @@ class QuickPhone(AdbPhone):
     """Driven through the same calls, each answered in this process."""
 
     def _call(self, *arguments):
-        return answer(arguments, Path(self.adb).parent / "phone")
+        try:
+            return answer(arguments, Path(self.adb).parent / "phone")
+        except ValueError as error:
+            raise RuntimeError(str(error)) from None
 
 
 @pytest.fixture
