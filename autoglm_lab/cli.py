@@ -121,7 +121,11 @@ def parser() -> argparse.ArgumentParser:
 
     adb = commands.add_parser("adb", help="write a command `adb` with a simulated phone behind it, for agents that drive real ones")
     adb.add_argument("--dir", type=Path, metavar="FOLDER", required=True, help="folder for the command, to be put first on PATH")
-    adb.add_argument("--seed", type=_seed, default=7, help="which simulated phone (default 7)")
+    adb.add_argument("--seed", type=_seed, help="which simulated phone (default 7)")
+    adb.add_argument("--lang", choices=("zh", "en"), help="language of the phone (default: as the seed has it)")
+    adb.add_argument("--size", type=_size, metavar="WxH", help="of its screen in pixels (default 540x1200)")
+    adb.add_argument("--keyboard", choices=("adb", "plain"), help="plain: without the one that types any script (default adb)")
+    adb.add_argument("--reset", action="store_true", help="instead: put the phone in FOLDER back to how it was when it was made")
     adb.set_defaults(command=_adb)
 
     serve = commands.add_parser("serve", help="answer over HTTP, as OpenAI's clients expect it")
@@ -191,6 +195,13 @@ def parser() -> argparse.ArgumentParser:
     for command in (demo, ask, train, evaluate, compress, export, recipes, bench, load, runtimes, doctor):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and text.isascii()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give width and height in pixels, for example 1080x2400")
+    return int(width), int(height)
 
 
 def _positive(text: str) -> int:
@@ -725,11 +736,20 @@ def _phone(options: argparse.Namespace) -> int:
 def _adb(options: argparse.Namespace) -> int:
     import shlex
 
-    from autoglm_lab.phone.adb_front import install
+    from autoglm_lab.phone.adb_front import install, reset
 
+    chosen = {name: value for name in ("seed", "lang", "size", "keyboard") if (value := getattr(options, name)) is not None}
+    if options.reset and chosen:
+        raise ValueError(f"--reset leaves the phone what it is; leave out --{', --'.join(chosen)}, or leave out --reset")
     try:
-        script = install(options.dir, seed=options.seed)
+        if options.reset:
+            script = reset(options.dir)
+        else:
+            keyboard = chosen.pop("keyboard", "adb") == "adb"
+            script = install(options.dir, adb_keyboard=keyboard, **chosen)
     except OSError as error:
+        if options.reset and isinstance(error, FileNotFoundError):  # it says what is missing
+            raise
         raise ValueError(f"nothing can be written to {options.dir}: {error.strerror}") from None
     print(f"a fresh phone is behind {script}; put it first on PATH, and `adb devices` lists it:")
     print(f'export PATH={shlex.quote(str(script.resolve().parent))}:"$PATH"')

@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 FOLDER = "AUTOGLM_PHONE_DIR"  # environment variable: where the phone is kept
 SERIAL = "autoglm-phone"
 MODEL = "autoglm_phone"
+KNOWN = (
+    "version, devices, connect, disconnect, start-server, kill-server, get-state, get-serialno, wait-for-device, pull, shell, "
+    "exec-out"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer one call of adb, with the phone in the folder that AUTOGLM_PHONE_DIR names; 0, or 1 with a line on stderr."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        told = answer(given, Path(os.environ.get(FOLDER, ".")))
+        told = answer(given, Path(os.environ.get(FOLDER, ".")), os.environ.get("ANDROID_SERIAL") or None)
         sys.stdout.buffer.write(told)
         sys.stdout.buffer.flush()
     except Exception as problem:  # a phone answers in one line, whatever happened behind it
@@ -38,15 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def answer(arguments: Sequence[str], folder: Path) -> bytes:
-    """What adb writes when it is called with these arguments. ValueError or OSError say why it writes nothing."""
-    serial, words = _serial(list(arguments))
+def answer(arguments: Sequence[str], folder: Path, serial: str | None = None) -> bytes:
+    """What adb writes when it is called with these arguments. ValueError or OSError say why it writes nothing.
+
+    `serial` names the phone that is meant where the arguments name none.
+    """
+    chosen, words = _serial(list(arguments))
+    serial = chosen or serial
     if not words:
-        raise ValueError("adb: no command; this adb has a simulated phone behind it")
+        raise ValueError(f"adb: no command; this adb has a simulated phone behind it, and knows {KNOWN}")
     command, rest = words[0], words[1:]
     there = (folder / "phone.json").is_file()
     match command, rest:
-        case ("version", []):
+        case ("version" | "--version", []):
             return b"Android Debug Bridge version 1.0.41\nVersion of a simulated phone\n"
         case ("start-server" | "kill-server", []):
             return b""
@@ -74,14 +82,19 @@ def answer(arguments: Sequence[str], folder: Path) -> bytes:
             from autoglm_lab.phone.adb_shell import shell
 
             return shell(folder, " ".join(rest))  # as adb does it: the phone's shell is sent one line
-    raise ValueError(f"adb: unknown command {' '.join(words)}")
+    raise ValueError(f"adb: unknown command {' '.join(words)}; this adb knows {KNOWN}")
 
 
 def _serial(words: list[str]) -> tuple[str | None, list[str]]:
-    if words[:1] != ["-s"]:
+    """The phone that is meant, and the command. There is one phone: it is the one by cable (-d) and the only emulator (-e), too."""
+    if words[:1] in (["-d"], ["-e"]):
+        return SERIAL, words[1:]
+    if words[:1] not in (["-s"], ["-t"]):
         return None, words
     if len(words) < 2:
-        raise ValueError("adb: -s requires an argument")
+        raise ValueError(f"adb: {words[0]} requires an argument")
+    if words[0] == "-t":
+        return SERIAL if words[1] == "1" else f"transport {words[1]}", words[2:]
     return words[1], words[2:]
 
 
@@ -127,6 +140,22 @@ def install(folder: Path, *, seed: int = 7, size: tuple[int, int] | None = None,
     script.write_text(f'#!/bin/sh\n{FOLDER}={shlex.quote(str(home))} {command} "$@"\n', "utf-8")
     script.chmod(0o755)
     return script
+
+
+def reset(folder: Path) -> Path:
+    """Put the phone behind `folder/adb` back to how it was when it was made; the command's path.
+
+    Its seed, language, size and keyboards remain. FileNotFoundError when there is none.
+    """
+    from autoglm_lab.phone.kept import PLAIN_KEYBOARD, changing, made
+
+    home = folder.resolve() / "phone"
+    with changing(home) as kept:
+        look = kept.phone.state.look
+        kept.phone = made(look.seed, size=kept.phone.size, lang=look.lang, family=look.family)
+        kept.keyboard = PLAIN_KEYBOARD
+        shutil.rmtree(home / "storage", ignore_errors=True)
+    return folder / "adb"
 
 
 if __name__ == "__main__":
