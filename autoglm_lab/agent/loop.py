@@ -10,7 +10,6 @@ from PIL import Image
 
 from autoglm_lab.agent.circles import Circles
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.phone.packages import packages_to_try
 from autoglm_lab.phone.simulator import Phone
 from autoglm_lab.runtime.engine import Answer, Engine, Turn
 
@@ -177,7 +176,8 @@ def _ended(step: Step, why: str) -> Step:
 
 
 def _unchanged(action: Action, phone: Phone) -> str:
-    """In words, that an action changed nothing: of an app that did not start it says so."""
-    if action.name == "Launch" and not {*packages_to_try(action.app or "")} & {*packages_to_try(phone.current_app())}:
+    """In words, that an action changed nothing; of an app that a phone knows it does not have, that it is not there."""
+    has_app = getattr(phone, "has_app", None)
+    if action.name == "Launch" and has_app is not None and not has_app(action.app):
         return f"there is no app {action.app!r} on this phone"
     return UNCHANGED

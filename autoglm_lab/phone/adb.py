@@ -194,6 +194,8 @@ class AdbPhone:
             )
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"{phone} did not answer within {self.timeout_s:g} s: {arguments[-1][:80]}") from None
+        except OSError as error:
+            raise RuntimeError(f"{phone} cannot be asked {arguments[-1][:80]!r}: {error.strerror}") from None
         if done.returncode:
             said = (done.stderr or done.stdout).decode(errors="replace").strip()
             raise RuntimeError(f"{phone} failed at {arguments[-1][:80]!r}: {said[:300]}")

@@ -52,6 +52,10 @@ class SimulatedPhone:
         """The app in front, by the name the public agent knows, or "System Home"."""
         return HOME_SCREEN if self.state.app is None else app(self.state.app).key(self.state.look.lang)
 
+    def has_app(self, name: str) -> bool:
+        """True when `Launch` can start the app of this name or package."""
+        return _installed(self.state, name) is not None
+
     def perform(self, action: Action) -> bool:
         """Do one action. True when anything changed; an action that hits nothing changes nothing."""
         before = deepcopy(self.state)
@@ -80,9 +84,15 @@ def perform(state: State, action: Action) -> None:
     elif action.name == "Home":
         state.route, state.page, state.scroll, state.typed = [], 0, 0, ""
     elif action.name == "Launch":
-        wanted = next(filter(None, map(app_of, packages_to_try(action.app or ""))), None)
-        if wanted is not None and wanted.id in state.look.installed:
-            _open(state, wanted.id)
+        app_id = _installed(state, action.app or "")
+        if app_id is not None:
+            _open(state, app_id)
+
+
+def _installed(state: State, name: str) -> str | None:
+    """The id of the app that a name or a package means, when it is on the phone."""
+    known = next(filter(None, map(app_of, packages_to_try(name))), None)
+    return known.id if known is not None and known.id in state.look.installed else None
 
 
 def _effect_at(state: State, point: tuple[int, int] | None) -> str:

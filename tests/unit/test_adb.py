@@ -285,14 +285,14 @@ def test_a_kept_phone_is_the_same_phone(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    ["[]", "{", '{"state": 3}', "null"]
+    ["[]", "{", '{"state": 3}', "null", r'"typed": "\ud800"']
     + [f'"page": {page}' for page in (-1, 7)]
     + ['"route": [{"app": "x", "name": "main", "arg": ""}]', '"route": [{"app": "wechat", "name": "chat", "arg": "nobody"}]'],
 )
 def test_a_damaged_file_is_an_error(damage):
     whole = KeptPhone(made(7)).to_json()
     name = damage.partition(":")[0]
-    text = whole.replace({'"page"': '"page": 0', '"route"': '"route": []'}.get(name, whole), damage)
+    text = whole.replace({'"page"': '"page": 0', '"route"': '"route": []', '"typed"': '"typed": ""'}.get(name, whole), damage)
     assert text != whole
     with pytest.raises(ValueError, match="no phone that was kept"):
         KeptPhone.from_json(text)
