@@ -378,8 +378,8 @@ def _print_step(step: Any) -> None:
     thought = step.thinking + "  " if step.thinking else ""
     took = f"  [{step.ms['total']:.0f} ms]" if "total" in step.ms else ""
     print(f"{step.index + 1}. {thought}{_action_text(step.action) or step.error}{took}", flush=True)
-    if step.forgiven:
-        print(f"   overlooked: {', '.join(step.forgiven)}")
+    if step.irregularities:
+        print(f"   overlooked: {', '.join(step.irregularities)}")
     if step.error and step.action is not None and not step.end:
         print(f"   {step.error}")
 
@@ -387,7 +387,7 @@ def _print_step(step: Any) -> None:
 def _step_report(step: Any) -> dict[str, Any]:
     action = _action_text(step.action) or step.answer_text
     report = {"thinking": step.thinking, "action": action, "ms": _rounded(step.ms), "changed": step.changed}
-    return report | {"error": step.error, "forgiven": step.forgiven}
+    return report | {"error": step.error, "irregularities": step.irregularities}
 
 
 def _film(steps: list[Any], folder: Path) -> Path | None:
@@ -395,11 +395,11 @@ def _film(steps: list[Any], folder: Path) -> Path | None:
     from autoglm_lab.agent import frames
     from autoglm_lab.phone.filmstrip import filmstrip
 
-    shown = frames(steps)
-    if not shown:
+    pictures = frames(steps)
+    if not pictures:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    filmstrip(shown).save(folder / "filmstrip.png")
+    filmstrip(pictures).save(folder / "filmstrip.png")
     return folder / "filmstrip.png"
 
 
@@ -738,15 +738,15 @@ def _adb(options: argparse.Namespace) -> int:
 
     from autoglm_lab.phone.adb_front import install, reset
 
-    chosen = {name: value for name in ("seed", "lang", "size", "keyboard") if (value := getattr(options, name)) is not None}
-    if options.reset and chosen:
-        raise ValueError(f"--reset leaves the phone what it is; leave out --{', --'.join(chosen)}, or leave out --reset")
+    choices = {name: value for name in ("seed", "lang", "size", "keyboard") if (value := getattr(options, name)) is not None}
+    if options.reset and choices:
+        raise ValueError(f"--reset leaves the phone what it is; leave out --{', --'.join(choices)}, or leave out --reset")
     try:
         if options.reset:
             script = reset(options.dir)
         else:
-            keyboard = chosen.pop("keyboard", "adb") == "adb"
-            script = install(options.dir, adb_keyboard=keyboard, **chosen)
+            keyboard = choices.pop("keyboard", "adb") == "adb"
+            script = install(options.dir, adb_keyboard=keyboard, **choices)
     except OSError as error:
         if options.reset and isinstance(error, FileNotFoundError):  # it says what is missing
             raise

@@ -18,8 +18,8 @@ class Circles:
 
     turns: list[tuple[Action, Image.Image]] = field(default_factory=list)
 
-    def closed(self, action: Action, screenshot: Image.Image) -> str:
-        """Note an action that is about to be done; in words, the circle that it would begin for the third time, or "".
+    def check(self, action: Action, screenshot: Image.Image) -> str:
+        """Note an action that is about to be done; describe the circle that it would begin for the third time, or "".
 
         Screens are compared below the status bar. Of a list that scrolls, or a number that grows, no screen comes again.
         """

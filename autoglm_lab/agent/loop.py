@@ -14,7 +14,7 @@ from autoglm_lab.phone.simulator import Phone
 from autoglm_lab.runtime.engine import Answer, Engine, Turn
 
 MAX_STEPS = 10
-MAX_UNCHANGED = MAX_TAKEN_OVER = 3  # in a row
+MAX_IDLE = MAX_HANDOVERS = 3  # in a row
 CHANGED, UNCHANGED, TAKEN_OVER = "the screen changed", "nothing changed", "a person took over"  # what a model is told of an action
 PHONE_ERRORS = (RuntimeError, OSError)  # the phone failed; a ValueError is an action that it cannot do
 
@@ -24,7 +24,7 @@ class Step:
     """One turn of the loop.
 
     `error` says why nothing was done, or why the agent stopped; `end` why the run ended with this step, and is empty where it goes
-    on. `screenshot` is None when the phone gave none. `forgiven` is what was overlooked to read the answer.
+    on. `screenshot` is None when the phone gave none. `irregularities` are what was overlooked to read the answer.
     """
 
     index: int
@@ -35,7 +35,7 @@ class Step:
     ms: dict[str, float] = field(default_factory=dict)
     changed: bool = False  # whether the phone changed
     error: str | None = None
-    forgiven: tuple[str, ...] = ()
+    irregularities: tuple[str, ...] = ()
     end: str = ""
 
 
@@ -64,7 +64,7 @@ def steps(
     for index in range(max_steps):
         step = run.step(index)
         if not step.end and index == max_steps - 1:
-            step = _ended(step, f"gave up after {max_steps} steps")
+            step = _end(step, f"gave up after {max_steps} steps")
         yield step
         if step.end:
             return
@@ -77,7 +77,7 @@ def run(task: str, phone: Phone, engine: Engine, **options: Any) -> list[Step]:
 
 @dataclass
 class _Run:
-    """What is known between two steps."""
+    """State between two steps."""
 
     task: str
     phone: Phone
@@ -88,8 +88,8 @@ class _Run:
     take_over: TakeOver | None
     last: str = ""  # name of the last action
     failures: int = 0  # answers in a row of which nothing was done
-    unchanged: int = 0  # actions in a row that changed nothing
-    taken_over: int = 0  # turns in a row that a person took over
+    idle: int = 0  # actions in a row that changed nothing
+    handovers: int = 0  # turns in a row that a person took over
     history: list[Turn] = field(default_factory=list)
     circles: Circles = field(default_factory=Circles)
 
@@ -101,68 +101,75 @@ class _Run:
         try:
             screenshot, app = self.phone.screenshot(), self.phone.current_app()
         except (*PHONE_ERRORS, ValueError) as problem:
-            return _ended(Step(index, None), str(problem))
+            return _end(Step(index, None), str(problem))
         try:
             answer = self._answer(screenshot, app)
         except (*PHONE_ERRORS, ValueError) as problem:
             if index == 0:
                 raise
-            return _ended(Step(index, screenshot), str(problem))
+            return _end(Step(index, screenshot), str(problem))
         step = Step(
-            index, screenshot, answer.thinking, answer.action, answer.text, answer.ms, error=answer.error, forgiven=answer.forgiven
+            index,
+            screenshot,
+            answer.thinking,
+            answer.action,
+            answer.text,
+            answer.ms,
+            error=answer.error,
+            irregularities=answer.irregularities,
         )
         if step.action is None:
-            return self._failed(step, app, f"not done: {step.error}")
+            return self._fail(step, app, f"not done: {step.error}")
         if step.action.name == "finish":
             return replace(step, end=f"finished: {step.action.message}")
         if step.action.name == "Take_over":
-            return self._handed_over(step, app, step.action.message or "")
-        return self._acted(step, app, step.action, screenshot)
+            return self._hand_over(step, app, step.action.message or "")
+        return self._act(step, app, step.action, screenshot)
 
     def _answer(self, screenshot: Image.Image, app: str) -> Answer:
-        known: dict[str, Any] = {"history": tuple(self.history)} if self.reads_history else {}
+        extra: dict[str, Any] = {"history": tuple(self.history)} if self.reads_history else {}
         return self.engine.answer(
-            self.task, screenshot, self.audio, current_app=app, last=self.last, think=self.think, **known
+            self.task, screenshot, self.audio, current_app=app, last=self.last, think=self.think, **extra
         ).answer
 
-    def _acted(self, step: Step, app: str, action: Action, screenshot: Image.Image) -> Step:
-        self.taken_over = 0
+    def _act(self, step: Step, app: str, action: Action, screenshot: Image.Image) -> Step:
+        self.handovers = 0
         if action.message is not None and (self.confirm is None or not self.confirm(action, screenshot)):
             answer = "nobody was asked" if self.confirm is None else "it was refused"
-            return _ended(step, f"{action.name} asks for confirmation ({action.message}); {answer}")
-        if circle := self.circles.closed(action, screenshot):
-            return _ended(step, circle)
+            return _end(step, f"{action.name} asks for confirmation ({action.message}); {answer}")
+        if circle := self.circles.check(action, screenshot):
+            return _end(step, circle)
         try:
             changed = self.phone.perform(action)
             result = CHANGED if changed else _unchanged(action, self.phone)
         except ValueError as problem:
-            return self._failed(step, app, f"{action.name} was not done: {problem}", str(problem))
+            return self._fail(step, app, f"{action.name} was not done: {problem}", str(problem))
         except PHONE_ERRORS as problem:
-            return _ended(step, str(problem))
-        self.failures, self.unchanged = 0, 0 if changed else self.unchanged + 1
+            return _end(step, str(problem))
+        self.failures, self.idle = 0, 0 if changed else self.idle + 1
         self._note(app, step, action.name, result)
         step = replace(step, changed=changed)
-        if self.unchanged == MAX_UNCHANGED:
+        if self.idle == MAX_IDLE:
             why = "three actions in a row changed nothing"
-            return _ended(step, why if result == UNCHANGED else f"{why}; the last one: {result}")
+            return _end(step, why if result == UNCHANGED else f"{why}; the last one: {result}")
         return step
 
-    def _handed_over(self, step: Step, app: str, message: str) -> Step:
-        if self.taken_over == MAX_TAKEN_OVER:
-            return _ended(step, f"the agent hands over to a person ({message}), for the fourth time in a row")
+    def _hand_over(self, step: Step, app: str, message: str) -> Step:
+        if self.handovers == MAX_HANDOVERS:
+            return _end(step, f"the agent hands over to a person ({message}), for the fourth time in a row")
         if self.take_over is None or not self.take_over(message):
-            return _ended(step, f"the agent hands over to a person ({message}), and nobody takes over")
-        self.taken_over += 1
-        self.failures = self.unchanged = 0
+            return _end(step, f"the agent hands over to a person ({message}), and nobody takes over")
+        self.handovers += 1
+        self.failures = self.idle = 0
         self._note(app, step, "Take_over", TAKEN_OVER)
         return replace(step, changed=True)
 
-    def _failed(self, step: Step, app: str, result: str, error: str | None = None) -> Step:
-        """An answer of which nothing is done. Who can be told of it may answer once more."""
+    def _fail(self, step: Step, app: str, result: str, error: str | None = None) -> Step:
+        """Record an answer of which nothing is done; an engine that can be told of it may answer once more."""
         step = replace(step, error=error or step.error)
         self.failures += 1
         if not self.reads_history or self.failures > 1:
-            return _ended(step, step.error or "")
+            return _end(step, step.error or "")
         self._note(app, step, step.action.name if step.action else self.last, result)
         return step
 
@@ -171,12 +178,12 @@ class _Run:
         self.history.append(Turn(app, step.answer_text, result))
 
 
-def _ended(step: Step, why: str) -> Step:
+def _end(step: Step, why: str) -> Step:
     return replace(step, error=why, end=why)
 
 
 def _unchanged(action: Action, phone: Phone) -> str:
-    """In words, that an action changed nothing; of an app that a phone knows it does not have, that it is not there."""
+    """Describe an action that changed nothing; an app that the phone knows it does not have is named."""
     has_app = getattr(phone, "has_app", None)
     if action.name == "Launch" and has_app is not None and not has_app(action.app):
         return f"there is no app {action.app!r} on this phone"

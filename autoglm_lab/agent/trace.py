@@ -28,7 +28,7 @@ def save_trace(task: str, steps: Sequence[Step], folder: Path) -> None:
         {
             "screen": None if step.screenshot is None else f"screen-{step.index}.png", "thinking": step.thinking,
             "answer": step.answer_text, "action": None if step.action is None else format_action(step.action),
-            "changed": step.changed, "error": step.error, "forgiven": step.forgiven, "end": step.end,
+            "changed": step.changed, "error": step.error, "irregularities": step.irregularities, "end": step.end,
             "ms": {stage: round(value, 2) for stage, value in step.ms.items()},
         }
         for step in steps
@@ -37,6 +37,6 @@ def save_trace(task: str, steps: Sequence[Step], folder: Path) -> None:
         for step in steps:
             if step.screenshot is not None:
                 step.screenshot.save(part / f"screen-{step.index}.png")
-        if shown := frames(steps):
-            filmstrip(shown).save(part / "filmstrip.png")
+        if pictures := frames(steps):
+            filmstrip(pictures).save(part / "filmstrip.png")
         (part / "trace.json").write_text(json.dumps({"task": task, "steps": told}, ensure_ascii=False, indent=1) + "\n", "utf-8")

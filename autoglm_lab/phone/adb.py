@@ -237,27 +237,27 @@ def differ(before: Image.Image, after: Image.Image) -> bool:
 
 
 def _black(picture: Image.Image) -> bool:
-    """True when nothing but the status bar shows anything."""
+    """Return True when nothing but the status bar shows anything."""
     return not differ(picture, Image.new("RGB", picture.size))
 
 
-def _choose(listing: str, wanted: str | None) -> str:
-    """The serial of the phone to use, from what `adb devices` writes."""
+def _choose(listing: str, name: str | None) -> str:
+    """Pick the serial of the phone to use from what `adb devices` writes."""
     phones = {
         serial: state.strip() for serial, _, state in (line.partition("\t") for line in listing.splitlines()) if state.strip()
     }
-    if wanted is None and not phones:
+    if name is None and not phones:
         raise RuntimeError("no phone is connected; connect one with USB debugging switched on, and see what `adb devices` lists")
-    if wanted is None and len(phones) > 1:
+    if name is None and len(phones) > 1:
         ready = [serial for serial, state in phones.items() if state.split()[0] == "device"]
         if len(ready) != 1:
             raise ValueError(f"{len(phones)} phones are connected; name one of {', '.join(phones)} as serial")
-        wanted = ready[0]
-    serial = wanted if wanted is not None else next(iter(phones))
+        name = ready[0]
+    serial = name if name is not None else next(iter(phones))
     if serial not in phones:
         raise ValueError(f"phone {serial} is not connected; connected are {', '.join(phones) or 'none'}")
     state = phones[serial]
     if state.split()[0] == "device":
         return serial
-    known = next((known for known in _ADVICE if state.startswith(known)), None)
-    raise RuntimeError(f"phone {serial} is {known}; {_ADVICE[known]}" if known else f"phone {serial} is not ready: {state}")
+    kind = next((kind for kind in _ADVICE if state.startswith(kind)), None)
+    raise RuntimeError(f"phone {serial} is {kind}; {_ADVICE[kind]}" if kind else f"phone {serial} is not ready: {state}")

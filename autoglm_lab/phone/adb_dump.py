@@ -1,4 +1,4 @@
-"""What a simulated phone says about itself in its shell: windows, activities, the tree of what is on the screen, properties."""
+"""Reports of a simulated phone about itself, in its shell: windows, activities, the tree of what is on the screen, properties."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def dumpsys(folder: Path, words: list[str]) -> str | None:
             return f"ACTIVITY MANAGER ACTIVITIES\n  topResumedActivity={record}\n  ResumedActivity: {record}\n"
         case ["input_method"]:
             view = kept.phone.state.view
-            shown = str(view is not None and view.name in TYPING).lower()
-            return f"Current Input Method Manager state:\n  mCurMethodId={kept.keyboard}\n  mInputShown={shown}\n"
+            keyboard = str(view is not None and view.name in TYPING).lower()
+            return f"Current Input Method Manager state:\n  mCurMethodId={kept.keyboard}\n  mInputShown={keyboard}\n"
         case ["power"]:
             return "POWER MANAGER (dumpsys power)\n  mWakefulness=Awake\n  mHoldingDisplaySuspendBlocker=true\n"
     return None
 
 
 def tree(kept: KeptPhone) -> str:
-    """What is on the screen as the XML that `uiautomator dump` writes: boxes in pixels, texts, what can be tapped."""
+    """Write what is on the screen as the XML that `uiautomator dump` writes: boxes in pixels, texts, what can be tapped."""
     width, height = kept.phone.size
     root = ElementTree.Element("hierarchy", rotation="0")
     screen = _node(kept, Element("screen", (0, 0, 1000, 1000)), 0, (width, height))
     root.append(screen)
-    shown = [item for item in elements(kept.phone.state) if item.text or item.effect or _described(item, kept)]
-    screen.extend(_node(kept, item, number, (width, height)) for number, item in enumerate(shown))
+    items = [item for item in elements(kept.phone.state) if item.text or item.effect or _description(item, kept)]
+    screen.extend(_node(kept, item, number, (width, height)) for number, item in enumerate(items))
     return '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>' + ElementTree.tostring(root, encoding="unicode")
 
 
@@ -69,13 +69,13 @@ def _node(kept: KeptPhone, item: Element, number: int, size: tuple[int, int]) ->
     }  # fmt: skip
     return ElementTree.Element("node", {
         "index": str(number), "text": _plain(item.text) if label else "", "resource-id": item.concept,
-        "class": f"android.widget.{name}", "package": front_package(kept), "content-desc": _plain(_described(item, kept)),
+        "class": f"android.widget.{name}", "package": front_package(kept), "content-desc": _plain(_description(item, kept)),
         **{flag: str(value).lower() for flag, value in flags.items()}, "bounds": f"[{left},{top}][{right},{bottom}]",
     })  # fmt: skip
 
 
-def _described(item: Element, kept: KeptPhone) -> str:
-    """In words, what a picture without a text stands for."""
+def _description(item: Element, kept: KeptPhone) -> str:
+    """Name what a picture without a text stands for."""
     lang = kept.phone.state.look.lang
     if item.concept == "back":
         return {"zh": "返回", "en": "Back"}[lang]
@@ -91,11 +91,11 @@ def _plain(text: str) -> str:
 def properties(folder: Path, words: list[str]) -> str | None:
     """`getprop`: one property, or all of them."""
     locale = {"zh": "zh-CN", "en": "en-US"}[read(folder).phone.state.look.lang]
-    known = {"persist.sys.locale": locale, "ro.product.locale": locale, "ro.product.model": MODEL, "ro.serialno": SERIAL,
+    values = {"persist.sys.locale": locale, "ro.product.locale": locale, "ro.product.model": MODEL, "ro.serialno": SERIAL,
              "ro.build.version.release": "14", "ro.build.version.sdk": "34", "sys.boot_completed": "1"}  # fmt: skip
     if not words:
-        return "".join(f"[{name}]: [{value}]\n" for name, value in known.items())
-    return f"{known.get(words[0], '')}\n" if len(words) == 1 else None
+        return "".join(f"[{name}]: [{value}]\n" for name, value in values.items())
+    return f"{values.get(words[0], '')}\n" if len(words) == 1 else None
 
 
 def settings(folder: Path, words: list[str]) -> str | None:

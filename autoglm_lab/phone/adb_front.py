@@ -47,8 +47,8 @@ def answer(arguments: Sequence[str], folder: Path, serial: str | None = None) ->
 
     `serial` names the phone that is meant where the arguments name none.
     """
-    chosen, words = _serial(list(arguments))
-    serial = chosen or serial
+    argument, words = _serial(list(arguments))
+    serial = argument or serial
     if not words:
         raise ValueError(f"adb: no command; this adb has a simulated phone behind it, and knows {KNOWN}")
     command, rest = words[0], words[1:]

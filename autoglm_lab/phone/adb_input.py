@@ -71,7 +71,7 @@ def _tap(point: Point | None) -> Action | None:
 
 
 def _swipe(start: Point | None, end: Point | None, ms: int) -> Action | None:
-    """What a finger does that comes down at `start` and leaves at `end`."""
+    """Turn a finger that comes down at `start` and leaves at `end` into an action."""
     if start is None or end is None:
         return None
     if start == end:
@@ -80,7 +80,7 @@ def _swipe(start: Point | None, end: Point | None, ms: int) -> Action | None:
 
 
 def _point(kept: KeptPhone, x: str, y: str) -> Point | None:
-    """A pixel in the agent's coordinates, by its middle, so that rounding does not add up; None for one beside the screen."""
+    """Convert a pixel to the agent's coordinates, by its middle so that rounding does not add up; None beside the screen."""
     pixel = (_number(x) // 1, _number(y) // 1)
     if not all(0 <= place < side for place, side in zip(pixel, kept.phone.size, strict=True)):
         return None

@@ -53,7 +53,7 @@ def _run(folder: Path, words: list[str]) -> bytes:
 
 
 def _grep(output: bytes, words: list[str]) -> bytes:
-    """The lines that `grep` lets through."""
+    """Return the lines that `grep` lets through."""
     flags = "".join(word[1:] for word in words[1:-1] if word != "-e")
     if words[0] != "grep" or len(words) < 2 or not set(flags) <= set("EFiv") or any(word[:1] != "-" for word in words[1:-1]):
         raise ValueError(f"/system/bin/sh: {shlex.join(words)}: after a bar this phone knows grep [-E] [-F] [-i] [-v] PATTERN")
@@ -61,7 +61,7 @@ def _grep(output: bytes, words: list[str]) -> bytes:
     if "F" in flags:
         pattern = re.escape(pattern)
     elif "E" not in flags:  # in a basic expression these letters mean something where a backslash stands before them
-        pattern = re.sub(r"\\?[|(){}+?]", lambda found: found[0][1:] if len(found[0]) == 2 else f"\\{found[0]}", pattern)
+        pattern = re.sub(r"\\?[|(){}+?]", lambda m: m[0][1:] if len(m[0]) == 2 else f"\\{m[0]}", pattern)
     try:
         match = re.compile(pattern.encode(), re.IGNORECASE if "i" in flags else 0).search
     except re.error as error:

@@ -92,8 +92,8 @@ def spelling(name: str) -> str:
 _PUBLIC = {spelling(name): package for package, names in NAMES.items() for name in names}
 
 
-def _all_packages(known: App) -> list[str]:
-    return [*PACKAGES[known.id], *filter(None, [GOOGLES.get(known.id)])]
+def _all_packages(entry: App) -> list[str]:
+    return [*PACKAGES[entry.id], *filter(None, [GOOGLES.get(entry.id)])]
 
 
 def app_of(name: str) -> App | None:

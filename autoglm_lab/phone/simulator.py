@@ -54,7 +54,7 @@ class SimulatedPhone:
 
     def has_app(self, name: str) -> bool:
         """True when `Launch` can start the app of this name or package."""
-        return _installed(self.state, name) is not None
+        return _find_app(self.state, name) is not None
 
     def perform(self, action: Action) -> bool:
         """Do one action. True when anything changed; an action that hits nothing changes nothing."""
@@ -84,15 +84,15 @@ def perform(state: State, action: Action) -> None:
     elif action.name == "Home":
         state.route, state.page, state.scroll, state.typed = [], 0, 0, ""
     elif action.name == "Launch":
-        app_id = _installed(state, action.app or "")
+        app_id = _find_app(state, action.app or "")
         if app_id is not None:
             _open(state, app_id)
 
 
-def _installed(state: State, name: str) -> str | None:
-    """The id of the app that a name or a package means, when it is on the phone."""
-    known = next(filter(None, map(app_of, packages_to_try(name))), None)
-    return known.id if known is not None and known.id in state.look.installed else None
+def _find_app(state: State, name: str) -> str | None:
+    """Return the id of the app that a name or a package means, when it is on the phone."""
+    match = next(filter(None, map(app_of, packages_to_try(name))), None)
+    return match.id if match is not None and match.id in state.look.installed else None
 
 
 def _effect_at(state: State, point: tuple[int, int] | None) -> str:

@@ -43,11 +43,11 @@ _BEFORE = (
 
 
 class TolerantAnswer(NamedTuple):
-    """The thought, the action, and in words what had to be forgiven to read it (empty for an answer in the grammar)."""
+    """The thought, the action, and in words what was overlooked to read it (empty for an answer in the grammar)."""
 
     thinking: str
     action: Action
-    forgiven: tuple[str, ...]
+    irregularities: tuple[str, ...]
 
 
 def read_tolerantly(text: str) -> TolerantAnswer:
@@ -57,73 +57,73 @@ def read_tolerantly(text: str) -> TolerantAnswer:
     except ValueError:
         if len(text) > LONGEST:
             raise ValueError(f"an answer of {len(text):,} characters is not read; at most {LONGEST:,} are") from None
-    thought, said, tagged = _split(text)
-    forgiven = ["a tag"] if tagged else []
-    said = _unwrapped(said, _AFTER, forgiven)
+    thought, body, is_answer = _split(text)
+    pardons = ["a tag"] if is_answer else []
+    body = _unwrap(body, _AFTER, pardons)
     problem = ValueError(f"no action in {text[:80]!a}; an answer ends in do(action=...) or finish(message=...)")
-    for head in list(_HEAD.finditer(said))[: -MOST - 1 : -1]:
+    for head in list(_HEAD.finditer(body))[: -MOST - 1 : -1]:
         try:
-            action, pardons = _action(said[head.start() :])
+            action, more = _action(body[head.start() :])
         except ValueError as error:
             problem = error
             continue
-        before = said[: head.start()]
-        if _FIRST_OF_LINE.search(before) or _HEAD.search(before if tagged else before.rpartition("\n")[2]):
-            raise ValueError(f"more than one action in {said[:80]!a}; an answer has exactly one")
+        before = body[: head.start()]
+        if _FIRST_OF_LINE.search(before) or _HEAD.search(before if is_answer else before.rpartition("\n")[2]):
+            raise ValueError(f"more than one action in {body[:80]!a}; an answer has exactly one")
         if _HEAD.search(thought) or _HEAD.search(before):
-            pardons.append("an action that the thought speaks of")
-        before = _unwrapped(before, _BEFORE, forgiven)
+            more.append("an action that the thought speaks of")
+        before = _unwrap(before, _BEFORE, pardons)
         thinking = re.sub(r"</?(?:think|answer)>", "", f"{thought}\n{before}").strip()
-        return TolerantAnswer(thinking, action, tuple(dict.fromkeys([*forgiven, *pardons])) or ("blanks",))
+        return TolerantAnswer(thinking, action, tuple(dict.fromkeys([*pardons, *more])) or ("blanks",))
     raise problem
 
 
 def _split(text: str) -> tuple[str, str, bool]:
-    """The thought, what follows it, and whether a tag says that this is the answer. ValueError for a thought without an end."""
-    before, answer, rest = text.partition("<answer>")
-    thought, closed, said = before.rpartition("</think>")
-    said += answer + rest
-    tag = _ANSWER.search(said)
-    if tag:
-        return f"{thought}\n{said[: tag.start()]}", said[tag.end() :], True
-    if "<think>" in said:
+    """Split off the thought; say whether a tag marks the rest as the answer. ValueError for a thought without an end."""
+    before, tag, rest = text.partition("<answer>")
+    thought, end_of_thought, body = before.rpartition("</think>")
+    body += tag + rest
+    mark = _ANSWER.search(body)
+    if mark:
+        return f"{thought}\n{body[: mark.start()]}", body[mark.end() :], True
+    if "<think>" in body:
         raise ValueError(f"the thought has no end in {text[:80]!a}; an answer ends in do(action=...) or finish(message=...)")
-    return thought, said, bool(closed)
+    return thought, body, bool(end_of_thought)
 
 
-def _unwrapped(said: str, wraps: tuple[tuple[str, re.Pattern[str]], ...], forgiven: list[str]) -> str:
-    """Take what stands at the end of `said` off, layer by layer, and note it."""
+def _unwrap(body: str, wraps: tuple[tuple[str, re.Pattern[str]], ...], pardons: list[str]) -> str:
+    """Take what stands at the end of `body` off, layer by layer, and note it."""
     for _ in range(MOST):
-        said = said.strip()
-        layer = next(((name, match) for name, pattern in wraps if (match := pattern.search(said))), None)
+        body = body.strip()
+        layer = next(((name, match) for name, pattern in wraps if (match := pattern.search(body))), None)
         if layer is None:
             break
-        forgiven.append(layer[0])
-        said = said[: layer[1].start()]
-    return said
+        pardons.append(layer[0])
+        body = body[: layer[1].start()]
+    return body
 
 
-def _action(said: str) -> tuple[Action, list[str]]:
-    """Read one action that fills all of `said`, and what was forgiven in it."""
-    head = _HEAD.match(said)
+def _action(body: str) -> tuple[Action, list[str]]:
+    """Read one action that fills all of `body`, and what was forgiven in it."""
+    head = _HEAD.match(body)
     assert head is not None
     values: dict[str, str | Point] = {}
     pardons: list[str] = []
-    rest = said[head.end() :]
+    rest = body[head.end() :]
     while not re.fullmatch(r"\s*\)", rest):
         name = _NAME.match(rest)
         if not name or name[1] in values:
-            raise ValueError(f'cannot read {rest[:60]!a} in {said[:80]!a}; write name="text" or name=[x,y], each once')
+            raise ValueError(f'cannot read {rest[:60]!a} in {body[:80]!a}; write name="text" or name=[x,y], each once')
         values[name[1]], rest = _value(name[1], rest[name.end() :], pardons)
         if (comma := _NEXT.match(rest)) is not None:
             rest = rest[comma.end() :]
         elif not _END.match(rest):
-            raise ValueError(f"unexpected {rest[:60]!a} in {said[:80]!a}; arguments are separated by ', '")
-    return _known(head[1], values, said, pardons), pardons
+            raise ValueError(f"unexpected {rest[:60]!a} in {body[:80]!a}; arguments are separated by ', '")
+    return _to_action(head[1], values, body, pardons), pardons
 
 
 def _value(field: str, rest: str, pardons: list[str]) -> tuple[str | Point, str]:
-    """One value from the front of `rest`, and what follows it."""
+    """Read one value from the front of `rest`, and what follows it."""
     if field in POINTS:
         point = _POINT.match(rest)
         if point is None:
@@ -143,7 +143,7 @@ def _value(field: str, rest: str, pardons: list[str]) -> tuple[str | Point, str]
 
 
 def _text(inside: str, quote: str, pardons: list[str]) -> str:
-    """A text without its quotes, with its escapes as the letters that they stand for."""
+    """Take a text out of its quotes, with its escapes as the letters that they stand for."""
     if re.search(r"(?:do|finish)\s*\(\s*(?:action|message)\s*=", inside):
         raise ValueError(f"an action within a text: {inside[:60]!a}; an answer has exactly one, and a text escapes its quotes")
     if quote == "'":
@@ -154,12 +154,12 @@ def _text(inside: str, quote: str, pardons: list[str]) -> str:
         pardons.append("raw line breaks in a text")
     if "\\" in _ESCAPE.sub("", inside):
         pardons.append("a backslash that escapes nothing")
-    text = _ESCAPE.sub(lambda found: chr(int(found[2], 16)) if found[2] else _LETTERS.get(found[1], found[1]), inside)
+    text = _ESCAPE.sub(lambda m: chr(int(m[2], 16)) if m[2] else _LETTERS.get(m[1], m[1]), inside)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # \ud83d\ude00 is one letter, as in JSON
 
 
-def _known(head: str, values: dict[str, str | Point], said: str, pardons: list[str]) -> Action:
-    """The action that was meant, refused by its name where it is not one of a phone."""
+def _to_action(head: str, values: dict[str, str | Point], body: str, pardons: list[str]) -> Action:
+    """Make the action, refused by its name where it is not one of a phone."""
     name = "finish" if head == "finish" else values.pop("action", None)
     if name in REFUSED:
         raise ValueError(f"{name} is not something that this phone can do; it can {', '.join(SIGNATURES)}")
@@ -170,7 +170,7 @@ def _known(head: str, values: dict[str, str | Point], said: str, pardons: list[s
         pardons.append("Type_Name is done as Type")
         name = "Type"
     if not isinstance(name, str) or (head == "do" and name == "finish"):
-        raise ValueError(f'{said[:80]!a} names no action; write do(action="Tap", ...)')
+        raise ValueError(f'{body[:80]!a} names no action; write do(action="Tap", ...)')
     if "instruction" in values or "action" in values:
         raise ValueError(f"{name} takes no {'instruction' if 'instruction' in values else 'action'!r}")
     return Action(name, **values)  # type: ignore[arg-type]

@@ -79,7 +79,7 @@ class RemoteEngine:
         return Stream(self._pieces(asked))
 
     def _pieces(self, asked: dict[str, Any]) -> Iterator[str | Answer]:
-        began, thought, said, usage = time.perf_counter(), "", "", None
+        began, thought, content, usage = time.perf_counter(), "", "", None
         ms: dict[str, float] = {}
         with _plain_errors(self.url):
             for chunk in self._client.chat.completions.create(**asked):
@@ -88,13 +88,13 @@ class RemoteEngine:
                 if delta is None:
                     continue
                 reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
-                content = delta.content or ""
-                if reasoning or content:
+                words = delta.content or ""
+                if reasoning or words:
                     ms.setdefault("first", (time.perf_counter() - began) * 1000)
-                    thought, said = thought + reasoning, said + content
-                    yield _printable(reasoning + content)
+                    thought, content = thought + reasoning, content + words
+                    yield _printable(reasoning + words)
         ms["total"] = (time.perf_counter() - began) * 1000
-        answer = _read(thought, said)
+        answer = _read(thought, content)
         yield replace(
             answer, ms=ms, tokens=usage.completion_tokens if usage else 0, prompt_tokens=usage.prompt_tokens if usage else 0
         )
@@ -103,15 +103,15 @@ class RemoteEngine:
         return [*([{"role": "system", "content": self.system}] if self.system else []), *conversation(*asked)]
 
 
-def _read(thought: str, said: str) -> Answer:
+def _read(thought: str, content: str) -> Answer:
     """Read an answer of any model. Where the server keeps the thought apart, no action is looked for in it."""
-    text = _printable(thought + said)
+    text = _printable(thought + content)
     try:
-        thinking, action, forgiven = read_tolerantly(said)
+        thinking, action, irregularities = read_tolerantly(content)
     except ValueError as problem:
         return Answer(text, _printable(thought).strip(), error=_printable(str(problem)))
     thinking = "\n".join(filter(None, (thought.strip(), thinking)))
-    return Answer(text, _printable(thinking), action, forgiven=forgiven)
+    return Answer(text, _printable(thinking), action, irregularities=irregularities)
 
 
 def _printable(text: str) -> str:

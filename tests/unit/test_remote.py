@@ -79,7 +79,7 @@ def serving(*answers):
 def test_an_answer_of_another_model_is_read(deltas, thinking, action, forgiven):
     with serving(deltas) as (_, url):
         answer = lab.connect(url).answer("x").answer
-    assert (answer.thinking, answer.action and answer.action.name, answer.forgiven) == (thinking, action, forgiven)
+    assert (answer.thinking, answer.action and answer.action.name, answer.irregularities) == (thinking, action, forgiven)
     assert (answer.error is None) is (action is not None)
     json.dumps(vars(answer) | {"action": None}, ensure_ascii=False).encode()
 
@@ -88,7 +88,7 @@ def test_a_bad_answer_is_told_to_the_model_once_more():
     with serving('do(action="Call_API", instruction="sum up")', LAUNCH, END) as (server, url):
         done = lab.agent.run("open Chrome", lab.SimulatedPhone(1, lang="en"), lab.connect(url))
     assert [step.end for step in done] == ["", "", "finished: done"]
-    assert set(done[1].forgiven) == {"single quotes", "a full stop"}
+    assert set(done[1].irregularities) == {"single quotes", "a full stop"}
     *_, said, now = server.requests[1]["messages"]
     assert said == {"role": "assistant", "content": 'do(action="Call_API", instruction="sum up")'}
     [words] = [part["text"] for part in now["content"] if part["type"] == "text"]

@@ -40,7 +40,7 @@ def test_what_other_models_write_is_read_and_said(text):
     with pytest.raises(ValueError, match=r"\w"):
         parse_answer(text)
     answer = read_tolerantly(text)
-    assert (answer.action, answer.thinking, set(answer.forgiven)) == (action, thinking, forgiven)
+    assert (answer.action, answer.thinking, set(answer.irregularities)) == (action, thinking, forgiven)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_other_models_write_is_read_and_said(text):
 @pytest.mark.parametrize("answer", ['do(action="Home")', '<answer>do(action="Home")</answer>', '```\ndo(action="Home")\n```'])
 def test_the_action_is_taken_from_the_answer(thought, answer):
     read = read_tolerantly(thought + answer)
-    assert read.action == HOME and "an action that the thought speaks of" in read.forgiven
+    assert read.action == HOME and "an action that the thought speaks of" in read.irregularities
     assert "(" in read.thinking
 
 
