@@ -63,6 +63,8 @@ def file(path: Path | str, *, patience_s: float = PATIENCE_S) -> Iterator[Path]:
     place = _resolved(path)
     if place.is_dir():
         raise NotWrittenError(f"{path} is a folder; give the name of a file")
+    if place.exists() and not place.is_file():
+        raise NotWrittenError(f"{path} is a device or a pipe, which a file does not replace; give the name of a file")
     with _parent(place), lock(place, patience_s=patience_s):
         with _said(place):
             _recover(place)

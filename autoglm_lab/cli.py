@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoglm_lab import atomic
+from autoglm_lab.marks import NotWrittenError
 from autoglm_lab.paths import work_dir
 from autoglm_lab.serve.limits import Limits
 
 if TYPE_CHECKING:
     from autoglm_lab.compress.recipe import Recipe
 
+FILM, FILM_MARK, FILM_BYTES = "filmstrip.png", ("Software", "autoglm-lab"), 10_000_000
 MODEL_BYTES = 100_000_000  # of a compressed agent, with the checkpoint of its recovery beside it
 
 
@@ -49,9 +51,13 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="autoglm-lab", description="A tiny phone agent that sees, hears and acts.")
     commands = top.add_subparsers(required=True, metavar="command")
 
-    demo = commands.add_parser("demo", help="watch the agent do a task on a simulated phone")
+    demo = commands.add_parser("demo", help="watch the agent do a task on a simulated phone, or on a real one")
     demo.add_argument("--task", help="what it should do (default: a task drawn from the seed)")
     demo.add_argument("--seed", type=_seed, default=7, help="which phone (default 7)")
+    demo.add_argument(
+        "--adb", nargs="?", const="", metavar="SERIAL", help="instead: a phone that `adb` has connected (needs --task)"
+    )
+    demo.add_argument("--steps", type=_positive, default=10, help="actions, at most (default 10)")
     demo.add_argument("--out", type=Path, default=work_dir(), help="folder for filmstrip.png (default %(default)s)")
     demo.add_argument("--think", action="store_true", help="let it write its thought before each action")
     demo.set_defaults(command=_demo)
@@ -127,7 +133,11 @@ def parser() -> argparse.ArgumentParser:
 
     adb = commands.add_parser("adb", help="write a command `adb` with a simulated phone behind it, for agents that drive real ones")
     adb.add_argument("--dir", type=Path, metavar="FOLDER", required=True, help="folder for the command, to be put first on PATH")
-    adb.add_argument("--seed", type=_seed, default=7, help="which simulated phone (default 7)")
+    adb.add_argument("--seed", type=_seed, help="which simulated phone (default 7)")
+    adb.add_argument("--lang", choices=("zh", "en"), help="language of the phone (default: as the seed has it)")
+    adb.add_argument("--size", type=_size, metavar="WxH", help="of its screen in pixels (default 540x1200)")
+    adb.add_argument("--keyboard", choices=("adb", "plain"), help="plain: without the one that types any script (default adb)")
+    adb.add_argument("--reset", action="store_true", help="instead: put the phone in FOLDER back to how it was when it was made")
     adb.set_defaults(command=_adb)
 
     serve = commands.add_parser("serve", help="answer over HTTP, as OpenAI's clients expect it")
@@ -206,6 +216,13 @@ def parser() -> argparse.ArgumentParser:
     for command in (demo, ask, train, evaluate, compress, export, recipes, bench, load, runtimes, doctor):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and text.isascii()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give width and height in pixels, for example 1080x2400")
+    return int(width), int(height)
 
 
 def _positive(text: str) -> int:
@@ -325,64 +342,127 @@ def _model_folder(options: argparse.Namespace) -> Path:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    import numpy as np
+    from copy import deepcopy
 
-    from autoglm_lab.phone.simulator import SimulatedPhone
-    from autoglm_lab.phone.tasks import sample
+    from autoglm_lab.phone.tasks import recognise
     from autoglm_lab.runtime.prompt import check_length
 
     if options.task is not None and not options.task.strip():
         raise ValueError("the task is empty; say what the agent should do")
-    phone = SimulatedPhone(options.seed)
-    drawn = sample(phone.state, np.random.default_rng(options.seed))
-    task = options.task or drawn.text
+    if options.adb is not None and options.task is None:
+        raise ValueError("a real phone is not used without a task; say with --task what the agent should do")
+    if options.adb is None:
+        phone, task = _simulated(options)
+    else:
+        phone, task = None, options.task
     check_length(task, _model_folder(options))
-    from copy import deepcopy
-
+    _check_film(options.out)
+    phone = phone or _real(options.adb or None)
     from autoglm_lab import agent
-    from autoglm_lab.phone.tasks import recognise
 
-    before = deepcopy(phone.state)
-    wish = recognise(task)
+    before = deepcopy(getattr(phone, "state", None))
     engine, done = _engine(options), []
     if not options.json:
         print(f"{task}")
-    for step in agent.steps(task, phone, engine, think=options.think):
+    asks: dict[str, Any] = {}
+    if sys.stdin.isatty() and not options.json:
+        asks = {"confirm": _confirm, "take_over": _take_over}
+    for step in agent.steps(task, phone, engine, think=options.think, max_steps=options.steps, **asks):
         done.append(step)
         if not options.json:
-            print(f"{step.index + 1}. {step.thinking + '  ' if step.thinking else ''}{_action_text(step.action) or step.error}"
-                  f"  [{step.ms['total']:.0f} ms]", flush=True)  # fmt: skip
-    last = done[-1]
-    message = last.action.message if last.error is None and last.action is not None and last.action.name == "finish" else None
-    finished = message is not None
-    success = message is not None and wish is not None and wish.done(before, phone.state, message)
-    film = _film(done, phone, options.out)
-    if options.json:
-        told = [{"thinking": s.thinking, "action": _action_text(s.action) or s.answer_text, "ms": _rounded(s.ms)} for s in done]
-        print(json.dumps({"task": task, "success": success if wish is not None else None, "steps": told}, ensure_ascii=False))
+            _print_step(step)
+    end, film = done[-1].end, _film(done, options.out)
+    message = getattr(done[-1].action, "message", None) if done[-1].error is None else None
+    wish = recognise(task)
+    if wish is None or before is None:  # a real phone says nothing about itself but what it shows
+        success, verdict = None, "not done" if message is None else "finished (a task I cannot check)"
     else:
-        verdict = (
-            "done"
-            if success
-            else "not done"
-            if wish is not None
-            else "finished (a task I cannot check)"
-            if finished
-            else "not done"
-        )
-        print(f"{verdict}; the film is in {film}")
-    return 0 if success or (finished and wish is None) else 1
+        success = message is not None and wish.done(before, phone.state, message)
+        verdict = "done" if success else "not done"
+    if options.json:
+        report = {"task": task, "success": success, "end": end, "steps": [_step_report(step) for step in done]}
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        print(f"{verdict}: {end}" + (f"; the film is in {film}" if film else ""))
+    return 0 if success or (success is None and message is not None) else 1
 
 
-def _film(steps: list[Any], phone: Any, folder: Path) -> Path:
-    from autoglm_lab.phone.filmstrip import Frame, filmstrip
+def _simulated(options: argparse.Namespace) -> tuple[Any, str]:
+    """The phone of the seed, and the task that was given or is drawn from it."""
+    import numpy as np
 
-    frames = [Frame(s.screenshot, s.action, s.thinking) for s in steps if s.action is not None]
-    path = folder / "filmstrip.png"
-    if frames:
-        with atomic.file(path) as part:
-            filmstrip(frames).save(part)
+    from autoglm_lab.phone.simulator import SimulatedPhone
+    from autoglm_lab.phone.tasks import sample
+
+    phone = SimulatedPhone(options.seed)
+    return phone, options.task or sample(phone.state, np.random.default_rng(options.seed)).text
+
+
+def _real(serial: str | None) -> Any:
+    from autoglm_lab.phone.adb import AdbPhone
+
+    try:
+        return AdbPhone(serial)
+    except RuntimeError as error:
+        raise ConnectionError(str(error)) from None
+
+
+def _confirm(action: Any, screenshot: Any) -> bool:
+    return input(f"   {_action_text(action)}  Do it? [y/N] ").strip().casefold() in ("y", "yes")
+
+
+def _take_over(message: str) -> bool:
+    return input(f"   It is your turn: {message}  Enter when you are done, q to stop: ").strip().casefold() != "q"
+
+
+def _print_step(step: Any) -> None:
+    """One line for what was thought and done; one more for what was overlooked in it, or went wrong and did not end the run."""
+    thought = step.thinking + "  " if step.thinking else ""
+    took = f"  [{step.ms['total']:.0f} ms]" if "total" in step.ms else ""
+    print(f"{step.index + 1}. {thought}{_action_text(step.action) or step.error}{took}", flush=True)
+    if step.irregularities:
+        print(f"   overlooked: {', '.join(step.irregularities)}")
+    if step.error and step.action is not None and not step.end:
+        print(f"   {step.error}")
+
+
+def _step_report(step: Any) -> dict[str, Any]:
+    action = _action_text(step.action) or step.answer_text
+    report = {"thinking": step.thinking, "action": action, "ms": _rounded(step.ms), "changed": step.changed}
+    return report | {"error": step.error, "irregularities": step.irregularities}
+
+
+def _film(steps: list[Any], folder: Path) -> Path | None:
+    """The steps as a filmstrip in `folder`; None when there is nothing to show."""
+    from PIL.PngImagePlugin import PngInfo
+
+    from autoglm_lab.agent import frames
+    from autoglm_lab.phone.filmstrip import filmstrip
+
+    pictures, path = frames(steps), folder / FILM
+    if not pictures:
+        return None
+    mark = PngInfo()
+    mark.add_text(*FILM_MARK)
+    with atomic.file(path) as part:
+        filmstrip(pictures).save(part, pnginfo=mark)
     return path
+
+
+def _check_film(folder: Path) -> None:
+    """NotWrittenError when a film cannot be written to a folder, or would replace a picture of somebody else."""
+    from PIL import Image
+
+    atomic.check_room(folder, FILM_BYTES)
+    path = folder / FILM
+    if path.exists():
+        try:
+            with Image.open(path) as picture:
+                ours = picture.info.get(FILM_MARK[0]) == FILM_MARK[1]
+        except (OSError, ValueError, SyntaxError):
+            ours = False
+        if not ours:
+            raise NotWrittenError(f"{path} was not written by autoglm-lab, and is not replaced; give another folder")
 
 
 def _action_text(action: Any) -> str:
@@ -748,11 +828,20 @@ def _phone(options: argparse.Namespace) -> int:
 def _adb(options: argparse.Namespace) -> int:
     import shlex
 
-    from autoglm_lab.phone.adb_front import install
+    from autoglm_lab.phone.adb_front import install, reset
 
+    choices = {name: value for name in ("seed", "lang", "size", "keyboard") if (value := getattr(options, name)) is not None}
+    if options.reset and choices:
+        raise ValueError(f"--reset leaves the phone what it is; leave out --{', --'.join(choices)}, or leave out --reset")
     try:
-        script = install(options.dir, seed=options.seed)
+        if options.reset:
+            script = reset(options.dir)
+        else:
+            keyboard = choices.pop("keyboard", "adb") == "adb"
+            script = install(options.dir, adb_keyboard=keyboard, **choices)
     except OSError as error:
+        if options.reset and isinstance(error, FileNotFoundError):  # it says what is missing
+            raise
         raise ValueError(f"nothing can be written to {options.dir}: {error.strerror}") from None
     print(f"a fresh phone is behind {script}; put it first on PATH, and `adb devices` lists it:")
     print(f'export PATH={shlex.quote(str(script.resolve().parent))}:"$PATH"')

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import Image
 
+from autoglm_lab.agent.circles import Circles
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.simulator import Phone
-from autoglm_lab.runtime.engine import Engine, Turn
+from autoglm_lab.runtime.engine import Answer, Engine, Turn
 
 MAX_STEPS = 10
+MAX_IDLE = MAX_HANDOVERS = 3  # in a row
 CHANGED, UNCHANGED, TAKEN_OVER = "the screen changed", "nothing changed", "a person took over"  # what a model is told of an action
+PHONE_ERRORS = (RuntimeError, OSError)  # the phone failed; a ValueError is an action that it cannot do
 
 
 @dataclass(frozen=True)
 class Step:
-    """One turn of the loop. `error` is set when the answer held no valid action or the agent stopped for another reason."""
+    """One turn of the loop.
+
+    `error` says why nothing was done, or why the agent stopped; `end` why the run ended with this step, and is empty where it goes
+    on. `screenshot` is None when the phone gave none. `irregularities` are what was overlooked to read the answer.
+    """
 
     index: int
-    screenshot: Image.Image
-    thinking: str
-    action: Action | None
-    answer_text: str
-    ms: dict[str, float]
+    screenshot: Image.Image | None
+    thinking: str = ""
+    action: Action | None = None
+    answer_text: str = ""
+    ms: dict[str, float] = field(default_factory=dict)
     changed: bool = False  # whether the phone changed
     error: str | None = None
+    irregularities: tuple[str, ...] = ()
+    end: str = ""
 
 
 Confirm = Callable[[Action, Image.Image], bool]
@@ -38,42 +47,144 @@ def steps(
     task: str, phone: Phone, engine: Engine, *, audio: Any = None, max_steps: int = MAX_STEPS, think: bool = False,
     confirm: Confirm | None = None, take_over: TakeOver | None = None,
 ) -> Iterator[Step]:  # fmt: skip
-    """Work on a task (typed, or spoken as a 16 kHz waveform), giving each step as it is done.
+    """Work on a task (typed, or spoken as a 16 kHz waveform), giving each step as it is done; the last one has an `end`.
 
-    Ends after `finish`, after an answer that is no action, after `max_steps`, or when three actions in a row change nothing.
-    An engine with `reads_history` is told of all turns and of what came of each, others know the name of the last action. An action
-    that the model marks as sensitive (it has a `message`) is done only if `confirm(action, screenshot)` says so; without it nothing
-    of the kind is done. When the model hands over, `take_over(message)` lets a person act, and says whether to go on.
+    Ends after `finish`, after `max_steps`, when three actions in a row change nothing, when the agent goes in circles, and when the
+    phone fails. An answer that is no action, or one that the phone cannot do, ends the run of an engine that knows the name of the
+    last action alone; an engine with `reads_history` is told of all turns and of what came of each, so it is told of that as well,
+    and the run ends when the next answer is no better. An action that the model marks as sensitive (it has a `message`) is done
+    only if `confirm(action, screenshot)` says so; without it nothing of the kind is done. When the model hands over,
+    `take_over(message)` lets a person act, and says whether to go on.
+
+    An engine that fails raises in the first step; later its error is that of the last step. ValueError for `max_steps` below 1.
     """
-    last, idle = "", 0
-    history: list[Turn] = []
+    if max_steps < 1:
+        raise ValueError(f"max_steps is {max_steps}; an agent needs at least 1")
+    run = _Run(task, phone, engine, audio, think, confirm, take_over)
     for index in range(max_steps):
-        screenshot, app = phone.screenshot(), phone.current_app()
-        known: dict[str, Any] = {"history": tuple(history)} if getattr(engine, "reads_history", False) else {}
-        answer = engine.answer(task, screenshot, audio, current_app=app, last=last, think=think, **known).answer
-        action, error = answer.action, answer.error
-        if action is not None and action.name == "Take_over" and take_over is not None and take_over(action.message or ""):
-            yield Step(index, screenshot, answer.thinking, action, answer.text, answer.ms, True)
-            last, idle = action.name, 0
-            history.append(Turn(app, answer.text, TAKEN_OVER))
-            continue
-        sensitive = action is not None and action.name != "finish" and action.name != "Take_over" and action.message is not None
-        if action is not None and sensitive and (confirm is None or not confirm(action, screenshot)):
-            told = "nobody was asked" if confirm is None else "it was refused"
-            error = f"{action.name} asks for confirmation ({action.message}); {told}"
-        changed = error is None and action is not None and action.name != "finish" and phone.perform(action)
-        idle = 0 if changed else idle + 1
-        if error is None and index == max_steps - 1 and action is not None and action.name != "finish":
-            error = f"gave up after {max_steps} steps"
-        if error is None and idle >= 3 and action is not None and action.name != "finish":
-            error = "three actions in a row changed nothing"
-        yield Step(index, screenshot, answer.thinking, action, answer.text, answer.ms, changed, error)
-        if error is not None or action is None or action.name in ("finish", "Take_over"):
+        step = run.step(index)
+        if not step.end and index == max_steps - 1:
+            step = _end(step, f"gave up after {max_steps} steps")
+        yield step
+        if step.end:
             return
-        last = action.name
-        history.append(Turn(app, answer.text, CHANGED if changed else UNCHANGED))
 
 
 def run(task: str, phone: Phone, engine: Engine, **options: Any) -> list[Step]:
     """All steps of a task at once; see `steps`."""
     return list(steps(task, phone, engine, **options))
+
+
+@dataclass
+class _Run:
+    """State between two steps."""
+
+    task: str
+    phone: Phone
+    engine: Engine
+    audio: Any
+    think: bool
+    confirm: Confirm | None
+    take_over: TakeOver | None
+    last: str = ""  # name of the last action
+    failures: int = 0  # answers in a row of which nothing was done
+    idle: int = 0  # actions in a row that changed nothing
+    handovers: int = 0  # turns in a row that a person took over
+    history: list[Turn] = field(default_factory=list)
+    circles: Circles = field(default_factory=Circles)
+
+    @property
+    def reads_history(self) -> bool:
+        return getattr(self.engine, "reads_history", False)
+
+    def step(self, index: int) -> Step:
+        try:
+            screenshot, app = self.phone.screenshot(), self.phone.current_app()
+        except (*PHONE_ERRORS, ValueError) as problem:
+            return _end(Step(index, None), str(problem))
+        try:
+            answer = self._answer(screenshot, app)
+        except (*PHONE_ERRORS, ValueError) as problem:
+            if index == 0:
+                raise
+            return _end(Step(index, screenshot), str(problem))
+        step = Step(
+            index,
+            screenshot,
+            answer.thinking,
+            answer.action,
+            answer.text,
+            answer.ms,
+            error=answer.error,
+            irregularities=answer.irregularities,
+        )
+        if step.action is None:
+            return self._fail(step, app, f"not done: {step.error}")
+        if step.action.name == "finish":
+            return replace(step, end=f"finished: {step.action.message}")
+        if step.action.name == "Take_over":
+            return self._hand_over(step, app, step.action.message or "")
+        return self._act(step, app, step.action, screenshot)
+
+    def _answer(self, screenshot: Image.Image, app: str) -> Answer:
+        extra: dict[str, Any] = {"history": tuple(self.history)} if self.reads_history else {}
+        return self.engine.answer(
+            self.task, screenshot, self.audio, current_app=app, last=self.last, think=self.think, **extra
+        ).answer
+
+    def _act(self, step: Step, app: str, action: Action, screenshot: Image.Image) -> Step:
+        self.handovers = 0
+        if action.message is not None and (self.confirm is None or not self.confirm(action, screenshot)):
+            answer = "nobody was asked" if self.confirm is None else "it was refused"
+            return _end(step, f"{action.name} asks for confirmation ({action.message}); {answer}")
+        if circle := self.circles.check(action, screenshot):
+            return _end(step, circle)
+        try:
+            changed = self.phone.perform(action)
+            result = CHANGED if changed else _unchanged(action, self.phone)
+        except ValueError as problem:
+            return self._fail(step, app, f"{action.name} was not done: {problem}", str(problem))
+        except PHONE_ERRORS as problem:
+            return _end(step, str(problem))
+        self.failures, self.idle = 0, 0 if changed else self.idle + 1
+        self._note(app, step, action.name, result)
+        step = replace(step, changed=changed)
+        if self.idle == MAX_IDLE:
+            why = "three actions in a row changed nothing"
+            return _end(step, why if result == UNCHANGED else f"{why}; the last one: {result}")
+        return step
+
+    def _hand_over(self, step: Step, app: str, message: str) -> Step:
+        if self.handovers == MAX_HANDOVERS:
+            return _end(step, f"the agent hands over to a person ({message}), for the fourth time in a row")
+        if self.take_over is None or not self.take_over(message):
+            return _end(step, f"the agent hands over to a person ({message}), and nobody takes over")
+        self.handovers += 1
+        self.failures = self.idle = 0
+        self._note(app, step, "Take_over", TAKEN_OVER)
+        return replace(step, changed=True)
+
+    def _fail(self, step: Step, app: str, result: str, error: str | None = None) -> Step:
+        """Record an answer of which nothing is done; an engine that can be told of it may answer once more."""
+        step = replace(step, error=error or step.error)
+        self.failures += 1
+        if not self.reads_history or self.failures > 1:
+            return _end(step, step.error or "")
+        self._note(app, step, step.action.name if step.action else self.last, result)
+        return step
+
+    def _note(self, app: str, step: Step, name: str, result: str) -> None:
+        self.last = name
+        self.history.append(Turn(app, step.answer_text, result))
+
+
+def _end(step: Step, why: str) -> Step:
+    return replace(step, error=why, end=why)
+
+
+def _unchanged(action: Action, phone: Phone) -> str:
+    """Describe an action that changed nothing; an app that the phone knows it does not have is named."""
+    has_app = getattr(phone, "has_app", None)
+    if action.name == "Launch" and has_app is not None and not has_app(action.app):
+        return f"there is no app {action.app!r} on this phone"
+    return UNCHANGED

@@ -58,6 +58,8 @@ class Action:
                 raise ValueError(f"{self.name} takes no {field!r}")
             if field in POINTS and not all(type(v) is int and 0 <= v <= 999 for v in value):
                 raise ValueError(f"{field} of {self.name} is {value}; coordinates are integers from 0 to 999")
+            if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise ValueError(f"{field} of {self.name} holds half a character (a lone surrogate): {value[:40]!a}")
         for field in needed:
             if getattr(self, field) is None:
                 raise ValueError(f"{self.name} needs {field!r}")

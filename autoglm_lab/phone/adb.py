@@ -7,8 +7,10 @@ import io
 import re
 import shlex
 import shutil
+import struct
 import subprocess
 import time
+import zlib
 
 from PIL import Image, ImageChops
 
@@ -20,7 +22,21 @@ from autoglm_lab.phone.simulator import HOME_SCREEN
 STATUS_BAR = 0.034  # of the height: clock and battery change by themselves
 LONG_PRESS_MS = 3000
 LONGEST_WAIT_S = 60.0
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_BROKEN_PICTURE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+# the beginning of what `adb devices` says of a phone that is not ready, and what helps
+_ADVICE = {
+    "unauthorized": "unlock it and allow USB debugging from this computer",
+    "authorizing": "unlock it, answer its question about USB debugging, and try again",
+    "connecting": "wait a moment and try again",
+    "offline": "wake it up; if that does not help, unplug it and plug it in again, or run `adb reconnect`",
+    "no permissions": "this computer may not speak to it: add yourself to the group plugdev, install udev's rules for Android "
+    "(`apt install android-sdk-platform-tools-common`), and plug it in again",
+    "recovery": "it is in its recovery mode: restart it",
+    "sideload": "it is in its recovery mode: restart it",
+    "bootloader": "it is in its bootloader: restart it",
+    "host": "it is no phone, but a computer",
+}
 _INSTALL = ("install Android's platform tools: `apt install adb`, `brew install android-platform-tools`, or "
             "https://developer.android.com/tools/releases/platform-tools")  # fmt: skip
 
@@ -43,14 +59,33 @@ class AdbPhone:
         self._seen: Image.Image | None = None
 
     def screenshot(self) -> Image.Image:
-        """The screen as an RGB picture. RuntimeError when the phone gives none, as on screens that protect themselves."""
-        told = self._call("-s", self.serial, "exec-out", "screencap -p")
-        start = told.find(_PNG)  # phones with two displays write a warning first
+        """The screen as an RGB picture. RuntimeError when the phone gives none, half of one, or a black one.
+
+        Screens that protect themselves are black, but so are some for a moment while an app starts: a second look is taken.
+        """
+        self._seen = self._take()
+        if _black(self._seen):
+            time.sleep(self.settle_s)
+            self._seen = self._take()
+        if _black(self._seen):
+            raise RuntimeError(f"the screen of phone {self.serial} is black; is it off, or does the app forbid pictures of it?")
+        return self._seen
+
+    def _take(self) -> Image.Image:
+        answer = self._call("-s", self.serial, "exec-out", "screencap -p")
+        start = answer.find(_PNG)  # phones with two displays write a warning first
         if start < 0:
             raise RuntimeError(f"phone {self.serial} gives no picture of its screen; is it off, or does the app forbid it?")
-        with Image.open(io.BytesIO(told[start:])) as picture:
-            self._seen = picture.convert("RGB")
-        return self._seen
+        try:
+            if _PNG_END not in answer:
+                raise EOFError("it has no end")
+            with Image.open(io.BytesIO(answer[start:])) as picture:
+                return picture.convert("RGB")
+        except (*_BROKEN_PICTURE, Image.DecompressionBombError) as error:
+            size = len(answer) - start
+            raise RuntimeError(
+                f"phone {self.serial} gives a broken picture of its screen ({size:,} bytes: {error}); is the cable loose?"
+            ) from None
 
     def current_app(self) -> str:
         """The app in front, by the name the public agent knows; "System Home" for every app that it does not know."""
@@ -65,14 +100,16 @@ class AdbPhone:
     def perform(self, action: Action) -> bool:
         """Do one action. True when the screen, but for the status bar, is not what it was when it was last looked at.
 
-        `finish` and `Take_over` do nothing. ValueError for a text that the phone's keyboard cannot type.
+        `finish` and `Take_over` do nothing. ValueError for a text that the phone's keyboard cannot type, and for an app that it
+        does not have.
         """
         if action.name in ("finish", "Take_over"):
             return False
-        before = self._seen or self.screenshot()
+        before = self._seen or self._take()
         self._do(action, before.size)
         time.sleep(self.settle_s)
-        return differ(before, self.screenshot())
+        self._seen = self._take()
+        return differ(before, self._seen)
 
     def _do(self, action: Action, size: tuple[int, int]) -> None:
         match action:
@@ -125,14 +162,18 @@ class AdbPhone:
                 self._input("text", part.replace(" ", "%s"))
 
     def _launch(self, app: str) -> None:
-        """Start an app. One that is not known or not installed changes nothing, as on the simulated phone."""
-        for package in packages_to_try(app):
+        """Start an app by its name or its package. ValueError for one that is not known, or not on the phone."""
+        packages = packages_to_try(app)
+        if not packages:
+            raise ValueError(f"no app is called {app!r}; give the package of one, as in `adb shell pm list packages`")
+        for package in packages:
             try:
                 if "aborted" not in self._shell("monkey", "-p", package, "-c", "android.intent.category.LAUNCHER", "1"):
                     return
             except RuntimeError as error:
                 if "aborted" not in str(error):
                     raise
+        raise ValueError(f"phone {self.serial} has no app {app!r} that can be started ({', '.join(packages)})")
 
     def _language(self) -> Lang:
         locale = self._shell("getprop", "persist.sys.locale").strip() or self._shell("getprop", "ro.product.locale").strip()
@@ -153,6 +194,8 @@ class AdbPhone:
             )
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"{phone} did not answer within {self.timeout_s:g} s: {arguments[-1][:80]}") from None
+        except OSError as error:
+            raise RuntimeError(f"{phone} cannot be asked {arguments[-1][:80]!r}: {error.strerror}") from None
         if done.returncode:
             said = (done.stderr or done.stdout).decode(errors="replace").strip()
             raise RuntimeError(f"{phone} failed at {arguments[-1][:80]!r}: {said[:300]}")
@@ -169,13 +212,20 @@ def pixel(point: Point, size: tuple[int, int]) -> Point:
 
 
 def seconds(duration: str) -> float:
-    """How long to wait; a second when no number is said, a minute at most.
+    """How long to wait; a second when no time is given, a minute at most.
 
-    >>> seconds("2 seconds"), seconds("a while")
-    (2.0, 1.0)
+    >>> seconds("2 seconds"), seconds("1 minute"), seconds("a while")
+    (2.0, 60.0, 1.0)
     """
-    number = re.search(r"\d+(\.\d+)?", duration)
-    return min(float(number[0]), LONGEST_WAIT_S) if number else 1.0
+    parts = re.findall(r"(?<![\d.,-])(\d+(?:[.,]\d+)?)\s*([^\W\d_]*)", duration)
+    times = [float(number.replace(",", ".")) * _unit_s(unit.casefold()) for number, unit in parts]
+    return min(sum(times), LONGEST_WAIT_S) if times else 1.0
+
+
+def _unit_s(unit: str) -> float:
+    """A unit of time in seconds, by how its name begins; a number without one is of seconds."""
+    names = {"ms": 0.001, "milli": 0.001, "毫秒": 0.001, "m": 60.0, "分": 60.0, "h": 3600.0, "小时": 3600.0}
+    return next((length for name, length in names.items() if unit.startswith(name)), 1.0)
 
 
 def differ(before: Image.Image, after: Image.Image) -> bool:
@@ -186,22 +236,28 @@ def differ(before: Image.Image, after: Image.Image) -> bool:
     return ImageChops.difference(before.crop(below), after.crop(below)).getbbox() is not None
 
 
-def _choose(listed: str, wanted: str | None) -> str:
-    """The serial of the phone to use, from what `adb devices` writes."""
-    found = dict(line.split("\t", 1) for line in listed.splitlines() if "\t" in line)
-    if wanted is None and not found:
+def _black(picture: Image.Image) -> bool:
+    """Return True when nothing but the status bar shows anything."""
+    return not differ(picture, Image.new("RGB", picture.size))
+
+
+def _choose(listing: str, name: str | None) -> str:
+    """Pick the serial of the phone to use from what `adb devices` writes."""
+    phones = {
+        serial: state.strip() for serial, _, state in (line.partition("\t") for line in listing.splitlines()) if state.strip()
+    }
+    if name is None and not phones:
         raise RuntimeError("no phone is connected; connect one with USB debugging switched on, and see what `adb devices` lists")
-    if wanted is None and len(found) > 1:
-        ready = [serial for serial, state in found.items() if state.startswith("device")]
+    if name is None and len(phones) > 1:
+        ready = [serial for serial, state in phones.items() if state.split()[0] == "device"]
         if len(ready) != 1:
-            raise ValueError(f"{len(found)} phones are connected; name one of {', '.join(found)} as serial")
-        wanted = ready[0]
-    serial = wanted if wanted is not None else next(iter(found))
-    if serial not in found:
-        raise ValueError(f"phone {serial} is not connected; connected are {', '.join(found) or 'none'}")
-    state = found[serial].split()[0]
-    if state == "unauthorized":
-        raise RuntimeError(f"phone {serial} is unauthorized; unlock it and allow USB debugging from this computer")
-    if state != "device":
-        raise RuntimeError(f"phone {serial} is {state}; unplug it and plug it in again")
-    return serial
+            raise ValueError(f"{len(phones)} phones are connected; name one of {', '.join(phones)} as serial")
+        name = ready[0]
+    serial = name if name is not None else next(iter(phones))
+    if serial not in phones:
+        raise ValueError(f"phone {serial} is not connected; connected are {', '.join(phones) or 'none'}")
+    state = phones[serial]
+    if state.split()[0] == "device":
+        return serial
+    kind = next((kind for kind in _ADVICE if state.startswith(kind)), None)
+    raise RuntimeError(f"phone {serial} is {kind}; {_ADVICE[kind]}" if kind else f"phone {serial} is not ready: {state}")

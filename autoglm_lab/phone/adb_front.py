@@ -25,30 +25,39 @@ FOLDER = "AUTOGLM_PHONE_DIR"  # environment variable: where the phone is kept
 SERIAL = "autoglm-phone"
 MODEL = "autoglm_phone"
 STORAGE = "storage"  # folder with the files on the phone
+KNOWN = (
+    "version, devices, connect, disconnect, start-server, kill-server, get-state, get-serialno, wait-for-device, pull, shell, "
+    "exec-out"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer one call of adb, with the phone in the folder that AUTOGLM_PHONE_DIR names; 0, or 1 with a line on stderr."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        told = answer(given, Path(os.environ.get(FOLDER, ".")))
+        told = answer(given, Path(os.environ.get(FOLDER, ".")), os.environ.get("ANDROID_SERIAL") or None)
         sys.stdout.buffer.write(told)
         sys.stdout.buffer.flush()
-    except (OSError, ValueError) as problem:
-        print(problem, file=sys.stderr)
+    except Exception as problem:  # a phone answers in one line, whatever happened behind it
+        known = isinstance(problem, (OSError, ValueError))
+        print(" ".join(str(problem if known else f"adb: {type(problem).__name__}: {problem}").splitlines()), file=sys.stderr)
         return 1
     return 0
 
 
-def answer(arguments: Sequence[str], folder: Path) -> bytes:
-    """What adb writes when it is called with these arguments. ValueError or OSError say why it writes nothing."""
-    serial, words = _serial(list(arguments))
+def answer(arguments: Sequence[str], folder: Path, serial: str | None = None) -> bytes:
+    """What adb writes when it is called with these arguments. ValueError or OSError say why it writes nothing.
+
+    `serial` names the phone that is meant where the arguments name none.
+    """
+    argument, words = _serial(list(arguments))
+    serial = argument or serial
     if not words:
-        raise ValueError("adb: no command; this adb has a simulated phone behind it")
+        raise ValueError(f"adb: no command; this adb has a simulated phone behind it, and knows {KNOWN}")
     command, rest = words[0], words[1:]
     there = (folder / "phone.json").is_file()
     match command, rest:
-        case ("version", []):
+        case ("version" | "--version", []):
             return b"Android Debug Bridge version 1.0.41\nVersion of a simulated phone\n"
         case ("start-server" | "kill-server", []):
             return b""
@@ -76,14 +85,19 @@ def answer(arguments: Sequence[str], folder: Path) -> bytes:
             from autoglm_lab.phone.adb_shell import shell
 
             return shell(folder, " ".join(rest))  # as adb does it: the phone's shell is sent one line
-    raise ValueError(f"adb: unknown command {' '.join(words)}")
+    raise ValueError(f"adb: unknown command {' '.join(words)}; this adb knows {KNOWN}")
 
 
 def _serial(words: list[str]) -> tuple[str | None, list[str]]:
-    if words[:1] != ["-s"]:
+    """The phone that is meant, and the command. There is one phone: it is the one by cable (-d) and the only emulator (-e), too."""
+    if words[:1] in (["-d"], ["-e"]):
+        return SERIAL, words[1:]
+    if words[:1] not in (["-s"], ["-t"]):
         return None, words
     if len(words) < 2:
-        raise ValueError("adb: -s requires an argument")
+        raise ValueError(f"adb: {words[0]} requires an argument")
+    if words[0] == "-t":
+        return SERIAL if words[1] == "1" else f"transport {words[1]}", words[2:]
     return words[1], words[2:]
 
 
@@ -123,8 +137,7 @@ def install(folder: Path, *, seed: int = 7, size: tuple[int, int] | None = None,
     if not adb_keyboard:
         fresh.keyboards = (PLAIN_KEYBOARD,)
     write(fresh, home)
-    for path in (home / STORAGE).glob("%2F*"):  # files of the phone that was there before
-        path.unlink()
+    _clear_storage(home)
     code = f"import sys; sys.path.append({str(Path(__file__).parents[2])!r})\n"  # a checkout that is not installed is found, too
     code += "from autoglm_lab.phone.adb_front import main; sys.exit(main())"
     command = f"exec {shlex.quote(sys.executable)} -P -c {shlex.quote(code)}"
@@ -132,6 +145,28 @@ def install(folder: Path, *, seed: int = 7, size: tuple[int, int] | None = None,
         part.write_text(f'#!/bin/sh\n{FOLDER}={shlex.quote(str(home))} {command} "$@"\n', "utf-8")
         part.chmod(0o755)
     return script
+
+
+def _clear_storage(home: Path) -> None:
+    """Delete the files that were on the phone; whatever else lies there stays."""
+    for path in (home / STORAGE).glob("%2F*"):
+        path.unlink()
+
+
+def reset(folder: Path) -> Path:
+    """Put the phone behind `folder/adb` back to how it was when it was made; the command's path.
+
+    Its seed, language, size and keyboards remain. FileNotFoundError when there is none.
+    """
+    from autoglm_lab.phone.kept import PLAIN_KEYBOARD, changing, made
+
+    home = folder.resolve() / "phone"
+    with changing(home) as kept:
+        look = kept.phone.state.look
+        kept.phone = made(look.seed, size=kept.phone.size, lang=look.lang, family=look.family)
+        kept.keyboard = PLAIN_KEYBOARD
+        _clear_storage(home)
+    return folder / "adb"
 
 
 if __name__ == "__main__":

@@ -2,41 +2,81 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import posixpath
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
 from autoglm_lab import atomic
-from autoglm_lab.phone.actions import Action, Point
-from autoglm_lab.phone.adb_front import MODEL, SERIAL, STORAGE
+from autoglm_lab.phone import adb_dump, adb_input
+from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.adb_dump import front_package
+from autoglm_lab.phone.adb_front import STORAGE
 from autoglm_lab.phone.kept import KeptPhone, changing, read
-from autoglm_lab.phone.packages import ADB_KEYBOARD, LAUNCHER, app_of, package
+from autoglm_lab.phone.packages import app_of
 
-LONG_PRESS_MS = 500
-KEYS = {"3": "Home", "HOME": "Home", "4": "Back", "BACK": "Back", "67": "Delete", "DEL": "Delete"}
+WINDOW_DUMP = "/sdcard/window_dump.xml"
+LAUNCHABLE = "android.intent.category.LAUNCHER"
+# a part of a line between two bars that are not quoted
+_PART = re.compile(r"""(?:[^|'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""", re.DOTALL)
 
 
 def shell(folder: Path, line: str) -> bytes:
-    """What a line writes in the shell of the phone in `folder`. ValueError says, in the words of a phone, why it does nothing."""
+    """Run a line in the shell of the phone in `folder`. ValueError says, in the words of a phone, why it does nothing."""
+    parts = _PART.findall(line)
+    first, *filters = parts if "|".join(parts) == line else [line]
+    output = _run(folder, _words(first))
+    for part in filters:
+        output = _grep(output, _words(part))
+    return output
+
+
+def _words(line: str) -> list[str]:
     try:
-        name, *rest = shlex.split(line) or [""]
+        return shlex.split(line) or [""]
     except ValueError as error:
         raise ValueError(f"/system/bin/sh: syntax error: {error}") from None
-    if name not in _COMMANDS:
-        raise ValueError(f"/system/bin/sh: {name}: inaccessible or not found")
-    told = _COMMANDS[name](folder, rest)
-    if told is None:
-        raise ValueError(f"{name}: unknown arguments: {shlex.join(rest)}")
-    return told if isinstance(told, bytes) else told.encode()
+
+
+def _run(folder: Path, words: list[str]) -> bytes:
+    name, *rest = words
+    if name not in COMMANDS:
+        raise ValueError(f"/system/bin/sh: {name}: inaccessible or not found; this phone knows {', '.join(COMMANDS)}, and grep")
+    command, usage = COMMANDS[name]
+    output = command(folder, rest)
+    if output is None:
+        raise ValueError(f"{name}: unknown arguments: {shlex.join(rest)}; this phone knows {usage}")
+    return output if isinstance(output, bytes) else output.encode()
+
+
+def _grep(output: bytes, words: list[str]) -> bytes:
+    """Return the lines that `grep` lets through."""
+    flags = "".join(word[1:] for word in words[1:-1] if word != "-e")
+    if words[0] != "grep" or len(words) < 2 or not set(flags) <= set("EFiv") or any(word[:1] != "-" for word in words[1:-1]):
+        raise ValueError(f"/system/bin/sh: {shlex.join(words)}: after a bar this phone knows grep [-E] [-F] [-i] [-v] PATTERN")
+    pattern = words[-1]
+    if "F" in flags:
+        pattern = re.escape(pattern)
+    elif "E" not in flags:  # in a basic expression these letters mean something where a backslash stands before them
+        pattern = re.sub(r"\\?[|(){}+?]", lambda m: m[0][1:] if len(m[0]) == 2 else f"\\{m[0]}", pattern)
+    try:
+        match = re.compile(pattern.encode(), re.IGNORECASE if "i" in flags else 0).search
+    except re.error as error:
+        raise ValueError(f"grep: bad pattern {words[-1]!a}: {error}") from None
+    return b"".join(line for line in output.splitlines(keepends=True) if bool(match(line.rstrip(b"\n"))) != ("v" in flags))
 
 
 def stored(folder: Path, remote: str) -> Path:
     """Where a file of the phone lies. Every path is a name of its own in one folder, so that none leads out of it."""
     return folder / STORAGE / quote(posixpath.normpath(posixpath.join("/", remote)), safe="")
+
+
+def _keep(folder: Path, remote: str, content: bytes) -> None:
+    with atomic.file(stored(folder, remote)) as part:  # two that write the same file at once: the later one remains
+        part.write_bytes(content)
 
 
 def _screencap(folder: Path, words: list[str]) -> bytes | None:
@@ -46,149 +86,119 @@ def _screencap(folder: Path, words: list[str]) -> bytes | None:
     read(folder).phone.screenshot().save(png, "PNG", compress_level=1)
     if len(words) == 1:
         return png.getvalue()
-    path = stored(folder, words[1])
-    with atomic.file(path) as part:  # two that write the same file at once: the later one remains
-        part.write_bytes(png.getvalue())
+    _keep(folder, words[1], png.getvalue())
     return b""
 
 
-def _dumpsys(folder: Path, words: list[str]) -> str | None:
-    if words not in (["window"], ["window", "windows"]):
+def _uiautomator(folder: Path, words: list[str]) -> str | None:
+    words = [word for word in words if word != "--compressed"]
+    if words[:1] != ["dump"] or len(words) > 2:
         return None
-    state = read(folder).phone.state
-    name = LAUNCHER if state.app is None else package(state.app, state.look.lang)
-    return (f"WINDOW MANAGER WINDOWS\n  mCurrentFocus=Window{{1a2b3c u0 {name}/{name}.Main}}\n"
-            f"  mFocusedApp=ActivityRecord{{4d5e6f u0 {name}/.Main t1}}\n")  # fmt: skip
+    path, xml = (words[1:] or [WINDOW_DUMP])[0], adb_dump.tree(read(folder))
+    report = f"UI hierchary dumped to: {path}\n"  # as Android spells it
+    if path in ("/dev/tty", "/dev/stdout"):
+        return xml + report
+    _keep(folder, path, xml.encode())
+    return report
+
+
+def _cat(folder: Path, words: list[str]) -> bytes | None:
+    if not words or any(word.startswith("-") for word in words):
+        return None
+    missing = next((word for word in words if not stored(folder, word).is_file()), None)
+    if missing is not None:
+        raise ValueError(f"cat: {missing}: No such file or directory")
+    return b"".join(stored(folder, word).read_bytes() for word in words)
+
+
+def _rm(folder: Path, words: list[str]) -> str | None:
+    quiet = words[:1] == ["-f"]
+    names = words[quiet:]
+    if not names or any(name.startswith("-") for name in names):
+        return None
+    missing = next((name for name in names if not stored(folder, name).is_file()), None)
+    if missing is not None and not quiet:
+        raise ValueError(f"rm: {missing}: No such file or directory")
+    for name in names:
+        stored(folder, name).unlink(missing_ok=True)
+    return ""
+
+
+def _open(kept: KeptPhone, name: str) -> bool:
+    """Start the app of a package, by either of its packages, as `Launch` takes either name; False when it is not installed."""
+    look, app = kept.phone.state.look, app_of(name)
+    if app is None or app.id not in look.installed:
+        return False
+    kept.phone.perform(Action("Launch", app=app.key(look.lang)))
+    return True
 
 
 def _monkey(folder: Path, words: list[str]) -> str | None:
+    words = [word for word in words if word not in ("-v", "-v-v")]
     match words:
-        case ["-p", name, "-c", "android.intent.category.LAUNCHER", "1"]:
+        case ["-p", name, "1"] | ["-p", name, "-c", _, "1"]:
             with changing(folder) as kept:
-                look, found = kept.phone.state.look, app_of(name)
-                if found is None or found.id not in look.installed:  # by either of its packages, as `Launch` takes either name
+                if (len(words) == 5 and words[3] != LAUNCHABLE) or not _open(kept, name):
                     raise ValueError("** No activities found to run, monkey aborted.")
-                kept.phone.perform(Action("Launch", app=found.key(look.lang)))
             return "Events injected: 1\n"
     return None
 
 
-def _input(folder: Path, words: list[str]) -> str | None:
-    with changing(folder) as kept:
-        match words:
-            case ["tap", x, y]:
-                kept.phone.perform(Action("Tap", element=_point(kept, x, y)))
-            case ["swipe", x0, y0, x1, y1, *duration] if len(duration) < 2:
-                kept.phone.perform(_swipe(_point(kept, x0, y0), _point(kept, x1, y1), _number(*duration or ["300"])))
-            case ["keyevent", key]:
-                _press(kept, key)
-            case ["text", text]:
-                if not text.isascii():
-                    raise ValueError("input: the plain keyboard has no keys for this text")
-                _type(kept, text.replace("%s", " "))
-            case _:
-                return None
-    return ""
-
-
-def _swipe(start: Point, end: Point, ms: float) -> Action:
-    """What a finger does that comes down at `start` and leaves at `end`."""
-    if start == end:
-        return Action("Long Press" if ms >= LONG_PRESS_MS else "Tap", element=start)
-    return Action("Swipe", start=start, end=end)
-
-
-def _point(kept: KeptPhone, x: str, y: str) -> Point:
-    """A pixel in the agent's coordinates: the middle of the pixel, so that rounding does not add up."""
-    across, down = (
-        min(999, max(0, int((_number(v) // 1 + 0.5) / side * 1000))) for v, side in zip((x, y), kept.phone.size, strict=True)
-    )
-    return across, down
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not abs(number) < 1e6:
-        raise ValueError(f"input: invalid number: {text}")
-    return number
-
-
-def _press(kept: KeptPhone, key: str) -> None:
-    name = KEYS.get(key.removeprefix("KEYCODE_"))
-    if name is None:
-        raise ValueError(f"input: this phone has no key {key}; it has Back, Home and Del")
-    if name == "Delete":
-        kept.phone.perform(Action("Type", text=kept.phone.state.typed[:-1]))
-    else:
-        kept.phone.perform(Action(name))
-
-
-def _type(kept: KeptPhone, text: str) -> None:
-    """Add to what was typed. The agent's own action takes the place of what was there; keys do not."""
-    kept.phone.perform(Action("Type", text=kept.phone.state.typed + text))
-
-
 def _am(folder: Path, words: list[str]) -> str | None:
-    """Messages to the keyboard that types what it is sent. Like the real one it hears them only while it is in use."""
-    text: str | None
     match words:
-        case ["broadcast", "-a", "ADB_INPUT_B64", "--es", "msg", encoded]:
-            try:
-                text = base64.b64decode(encoded, validate=True).decode("utf-8")
-            except ValueError:
-                raise ValueError(f"am: msg is no UTF-8 text in base64: {encoded[:40]}") from None
-        case ["broadcast", "-a", "ADB_INPUT_TEXT", "--es", "msg", text]:
-            pass
-        case ["broadcast", "-a", "ADB_INPUT_B64" | "ADB_INPUT_TEXT", "--es", "msg"]:  # an empty text is no word of the line
-            text = ""
-        case ["broadcast", "-a", "ADB_CLEAR_TEXT"]:
-            text = None
-        case _:
-            return None
-    with changing(folder) as kept:
-        if kept.keyboard == ADB_KEYBOARD:
-            if text is None:
-                kept.phone.perform(Action("Type", text=""))
-            elif text:
-                _type(kept, text)
-    return f"Broadcasting: Intent {{ act={words[2]} flg=0x400000 }}\nBroadcast completed: result=0\n"
-
-
-def _ime(folder: Path, words: list[str]) -> str | None:
-    match words:
-        case ["list", "-s"] | ["list", "-s", "-a"] | ["list", "-a", "-s"]:
-            return "".join(f"{keyboard}\n" for keyboard in read(folder).keyboards)
-        case ["set", wanted]:
+        case ["broadcast", *rest]:
+            return adb_input.broadcast(folder, rest)
+        case ["start" | "start-activity", *rest]:
+            return _start(folder, rest)
+        case ["force-stop", name]:
             with changing(folder) as kept:
-                if wanted not in kept.keyboards:
-                    raise ValueError(f"Unknown input method {wanted} cannot be selected for user #0")
-                kept.keyboard = wanted
-            return f"Input method {wanted} selected for user #0\n"
+                app = app_of(name)
+                if app is not None and kept.phone.state.app == app.id:
+                    kept.phone.perform(Action("Home"))
+            return ""
     return None
 
 
-def _settings(folder: Path, words: list[str]) -> str | None:
-    return f"{read(folder).keyboard}\n" if words == ["get", "secure", "default_input_method"] else None
+def _start(folder: Path, words: list[str]) -> str | None:
+    """`am start`: an app by one of its activities (each has one here) or its package, the settings, or the home screen."""
+    intent: dict[str, str] = {}
+    rest = [word for word in words if word not in ("-W", "-S")]
+    while rest:
+        flag = rest.pop(0)
+        if flag in ("-n", "-a", "-c", "-p", "-f", "--user") and rest and flag not in intent:
+            intent[flag] = rest.pop(0)
+        elif not flag.startswith("-") and "-n" not in intent:
+            intent["-n"] = flag
+        else:
+            return None
+    name, slash, activity = intent.get("-n", "").partition("/")
+    if "-n" in intent and not (slash and activity):
+        raise ValueError(f"am: bad component name: {intent['-n']}; write package/.Activity")
+    settings = intent.get("-a", "") == "android.settings.SETTINGS"
+    name = name or intent.get("-p", "") or ("com.android.settings" if settings else "")
+    with changing(folder) as kept:
+        if not name and intent.get("-c") == "android.intent.category.HOME":
+            kept.phone.perform(Action("Home"))
+        elif not name:
+            return None
+        elif not _open(kept, name):
+            raise ValueError(f"Error: Activity class {{{name}/{activity or 'Main'}}} does not exist.")
+        return f"Starting: Intent {{ cmp={front_package(kept)}/{activity or '.Main'} }}\n"
 
 
-def _wm(folder: Path, words: list[str]) -> str | None:
-    width, height = read(folder).phone.size
-    return f"Physical size: {width}x{height}\n" if words == ["size"] else None
-
-
-def _getprop(folder: Path, words: list[str]) -> str | None:
-    locale = {"zh": "zh-CN", "en": "en-US"}[read(folder).phone.state.look.lang]
-    known = {"persist.sys.locale": locale, "ro.product.locale": locale, "ro.product.model": MODEL, "ro.serialno": SERIAL,
-             "ro.build.version.release": "14", "ro.build.version.sdk": "34", "sys.boot_completed": "1"}  # fmt: skip
-    if not words:
-        return "".join(f"[{name}]: [{value}]\n" for name, value in known.items())
-    return f"{known.get(words[0], '')}\n" if len(words) == 1 else None
-
-
-_COMMANDS: dict[str, Callable[[Path, list[str]], str | bytes | None]] = {
-    "screencap": _screencap, "dumpsys": _dumpsys, "monkey": _monkey, "input": _input, "am": _am, "ime": _ime,
-    "settings": _settings, "wm": _wm, "getprop": _getprop,
-}  # fmt: skip
+# name -> what it does (None: it does not know these arguments), and what it knows
+COMMANDS: dict[str, tuple[Callable[[Path, list[str]], str | bytes | None], str]] = {
+    "am": (_am, "am start -n PACKAGE/ACTIVITY, am force-stop PACKAGE, am broadcast -a ADB_INPUT_B64 --es msg TEXT"),
+    "cat": (_cat, "cat FILE"),
+    "dumpsys": (adb_dump.dumpsys, "dumpsys window, activity, input_method, power"),
+    "getprop": (adb_dump.properties, "getprop [NAME]"),
+    "ime": (adb_input.keyboards, "ime list -s, ime set KEYBOARD"),
+    "input": (adb_input.touch, "input tap X Y, swipe X Y X Y [MS], keyevent KEY, text TEXT"),
+    "monkey": (_monkey, "monkey -p PACKAGE [-c android.intent.category.LAUNCHER] 1"),
+    "pm": (adb_dump.packages, "pm list packages [FILTER]"),
+    "rm": (_rm, "rm [-f] FILE"),
+    "screencap": (_screencap, "screencap -p [FILE]"),
+    "settings": (adb_dump.settings, "settings get secure default_input_method"),
+    "uiautomator": (_uiautomator, "uiautomator dump [FILE]"),
+    "wm": (adb_dump.window_manager, "wm size, wm density"),
+}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import colorsys
+import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -17,6 +19,7 @@ from autoglm_lab.phone.state import Look, State
 
 Colour = tuple[int, int, int]
 DEFAULT_SIZE = (540, 1200)  # width, height in pixels
+MOST_LETTERS = 200  # no screen shows more in a line, in its smallest letters
 
 
 def draw(state: State, size: tuple[int, int] = DEFAULT_SIZE) -> Image.Image:
@@ -33,6 +36,14 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
     """A colour from degrees and two fractions."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 360 / 360, saturation, value)
     return int(red * 255), int(green * 255), int(blue * 255)
+
+
+def one_line(words: str) -> str:
+    """Prepare a text for drawing as one line.
+
+    Paragraph separators, which the layout engine refuses within a line, become spaces; letters past the edge of any screen go.
+    """
+    return "".join(" " if unicodedata.bidirectional(letter) == "B" else letter for letter in words[:MOST_LETTERS])
 
 
 @lru_cache(maxsize=64)
@@ -75,8 +86,9 @@ class Canvas:
     def text(self, x: float, y: float, words: str, height: float, fill: Colour, anchor: str = "lm", room: float = 0) -> None:
         """Words `height` thousandths of the screen's width high; cut to `room` pixels where that is given."""
         face = font(max(6, round(height * self.width / 1000)))
-        while room and len(words) > 1 and face.getlength(words) > room:
-            words = words[:-1]
+        words = one_line(words)
+        if room:
+            words = words[: max(1, bisect_right(range(1, len(words) + 1), room, key=lambda count: face.getlength(words[:count])))]
         self.pen.text((x, y), words, fill, face, anchor=anchor)
 
     def glyph(self, name: str, x: float, y: float, pixels: float, fill: Colour) -> None:
@@ -215,7 +227,7 @@ def _field(canvas: Canvas, item: Element) -> None:
 def _big_field(canvas: Canvas, item: Element) -> None:
     left, top, right, bottom = canvas.box(item)
     canvas.panel((left, top, right, bottom), canvas.faint, canvas.width * 0.03)
-    canvas.text((left + right) / 2, (top + bottom) / 2, item.text, 170, canvas.ink, "mm")
+    canvas.text((left + right) / 2, (top + bottom) / 2, item.text, 170, canvas.ink, "mm", right - left)
 
 
 def _pill(canvas: Canvas, item: Element) -> None:

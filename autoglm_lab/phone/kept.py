@@ -46,6 +46,7 @@ class KeptPhone:
         """The phone that `to_json` wrote. ValueError when the text holds none."""
         try:
             told = json.loads(text)
+            json.dumps(told, ensure_ascii=False).encode()  # half characters could not be written back
             width, height = told["size"]
             phone = made(told["seed"], size=(width, height), lang=told["lang"], family=told["family"])
             phone.state = _state(phone.state, told["state"])

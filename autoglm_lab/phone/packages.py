@@ -6,7 +6,10 @@ and "学习通"; those apps have the packages under which they are published.
 
 from __future__ import annotations
 
+import re
+
 from autoglm_lab.phone.catalog import APPS, App, Lang, app, app_by_key
+from autoglm_lab.phone.public_apps import NAMES
 
 # app id -> package behind the Chinese name, package behind the English name
 PACKAGES: dict[str, tuple[str, str]] = {
@@ -51,6 +54,7 @@ TOLD: dict[str, str] = {
     "GoogleFiles": "Files",
 }
 LAUNCHER = "com.android.launcher3"  # the home screen
+_PACKAGE = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
 ADB_KEYBOARD = "com.android.adbkeyboard/.AdbIME"  # a keyboard that types what it is sent, in any script
 
 
@@ -60,17 +64,36 @@ def package(app_id: str, lang: Lang) -> str:
 
 
 def packages_to_try(name: str) -> list[str]:
-    """The packages that may be meant by a name, the likeliest first; none when no app has it.
+    """The packages that may be meant by a name, the likeliest first; a package means itself; none for a name that is not known.
 
-    >>> packages_to_try("Gmail")
-    ['com.google.android.gm', 'com.tencent.androidqqmail']
+    >>> packages_to_try("Gmail"), packages_to_try("google-chat")
+    (['com.google.android.gm', 'com.tencent.androidqqmail'], ['com.google.android.apps.dynamite'])
     """
     wanted = app_by_key(name)
     if wanted is None:
-        return []
+        public = _PUBLIC.get(spelling(name))
+        first = [public] if public else [name] if _PACKAGE.fullmatch(name) else []
+        same = app_of(first[0]) if first else None
+        return first if same is None else list(dict.fromkeys([*first, *_all_packages(same)]))
     chinese = name.casefold() in (wanted.key_zh.casefold(), wanted.zh.casefold())
     both = PACKAGES[wanted.id][:: 1 if chinese else -1]
     return list(dict.fromkeys([*both, *filter(None, [GOOGLES.get(wanted.id)])]))
+
+
+def spelling(name: str) -> str:
+    """A name without what people write differently: case, blanks, dots and dashes.
+
+    >>> spelling("Google-Play Store")
+    'googleplaystore'
+    """
+    return re.sub(r"[\s._-]+", "", name.casefold())
+
+
+_PUBLIC = {spelling(name): package for package, names in NAMES.items() for name in names}
+
+
+def _all_packages(entry: App) -> list[str]:
+    return [*PACKAGES[entry.id], *filter(None, [GOOGLES.get(entry.id)])]
 
 
 def app_of(name: str) -> App | None:
@@ -82,14 +105,14 @@ def app_of(name: str) -> App | None:
 
 
 def key_of(name: str, lang: Lang) -> str | None:
-    """What the public agent calls the app whose package is `name`, on a phone in `lang`; None for a package not known here.
+    """What the public agent calls the app whose package is `name`, on a phone in `lang`; None for one that it does not know.
 
     >>> key_of("com.google.android.gm", "zh"), key_of("com.tencent.mm", "en")
     ('Gmail', 'WeChat')
     """
     found = app_of(name)
     if found is None:
-        return None
+        return NAMES[name][0] if name in NAMES else None
     chinese, english = PACKAGES[found.id]
     if chinese != english and name in (chinese, english):  # the package says more than the language of the phone
         lang = "zh" if name == chinese else "en"

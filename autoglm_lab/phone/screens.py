@@ -143,7 +143,8 @@ def _editor(state: State, view: View) -> Iterator[Element]:
 
 def _is_time(text: str) -> bool:
     hour, colon, minute = text.partition(":")
-    return colon == ":" and hour.isdigit() and minute.isdigit() and len(minute) == 2 and int(hour) < 24 and int(minute) < 60
+    digits = text.isascii() and hour.isdigit() and minute.isdigit() and len(hour) <= 2 and len(minute) == 2  # "²" is a digit, too
+    return colon == ":" and digits and int(hour) < 24 and int(minute) < 60
 
 
 def _search_main(state: State, view: View) -> Iterator[Element]:

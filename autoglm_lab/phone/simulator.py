@@ -9,8 +9,9 @@ from typing import Protocol
 from PIL import Image
 
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.phone.catalog import Lang, app, app_by_key, named
+from autoglm_lab.phone.catalog import Lang, app, named
 from autoglm_lab.phone.draw import DEFAULT_SIZE, draw
+from autoglm_lab.phone.packages import app_of, packages_to_try
 from autoglm_lab.phone.screens import elements
 from autoglm_lab.phone.state import Look, State, View
 
@@ -51,6 +52,10 @@ class SimulatedPhone:
         """The app in front, by the name the public agent knows, or "System Home"."""
         return HOME_SCREEN if self.state.app is None else app(self.state.app).key(self.state.look.lang)
 
+    def has_app(self, name: str) -> bool:
+        """True when `Launch` can start the app of this name or package."""
+        return _find_app(self.state, name) is not None
+
     def perform(self, action: Action) -> bool:
         """Do one action. True when anything changed; an action that hits nothing changes nothing."""
         before = deepcopy(self.state)
@@ -79,9 +84,15 @@ def perform(state: State, action: Action) -> None:
     elif action.name == "Home":
         state.route, state.page, state.scroll, state.typed = [], 0, 0, ""
     elif action.name == "Launch":
-        wanted = app_by_key(action.app or "")
-        if wanted is not None and wanted.id in state.look.installed:
-            _open(state, wanted.id)
+        app_id = _find_app(state, action.app or "")
+        if app_id is not None:
+            _open(state, app_id)
+
+
+def _find_app(state: State, name: str) -> str | None:
+    """Return the id of the app that a name or a package means, when it is on the phone."""
+    match = next(filter(None, map(app_of, packages_to_try(name))), None)
+    return match.id if match is not None and match.id in state.look.installed else None
 
 
 def _effect_at(state: State, point: tuple[int, int] | None) -> str:

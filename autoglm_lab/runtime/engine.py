@@ -27,6 +27,7 @@ class Answer:
     # per stage: features, image, audio (where hearing goes on beside looking, only what it took longer), prefill, decode, total
     ms: dict[str, float] = field(default_factory=dict)
     prompt_tokens: int = 0
+    irregularities: tuple[str, ...] = ()  # what a tolerant reader overlooked in the text of another model
 
     @classmethod
     def read(cls, text: str, tokens: int, ms: dict[str, float], passes: int = 0, prompt_tokens: int = 0) -> Answer:

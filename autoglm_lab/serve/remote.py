@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -16,6 +17,7 @@ import soundfile
 from PIL import Image
 
 from autoglm_lab.phone.actions import SIGNATURES
+from autoglm_lab.phone.tolerant import read_tolerantly
 from autoglm_lab.runtime.engine import GREEDY, Answer, Stream, Turn
 from autoglm_lab.runtime.features import mono_16k
 from autoglm_lab.runtime.sampling import Sampling
@@ -77,22 +79,44 @@ class RemoteEngine:
         return Stream(self._pieces(asked))
 
     def _pieces(self, asked: dict[str, Any]) -> Iterator[str | Answer]:
-        began, text, usage = time.perf_counter(), "", None
+        began, thought, content, usage = time.perf_counter(), "", "", None
         ms: dict[str, float] = {}
         with _plain_errors(self.url):
             for chunk in self._client.chat.completions.create(**asked):
                 usage = chunk.usage or usage
                 delta = chunk.choices[0].delta if chunk.choices else None
-                piece = "" if delta is None else (getattr(delta, "reasoning_content", None) or "") + (delta.content or "")
-                if piece:
+                if delta is None:
+                    continue
+                reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
+                words = delta.content or ""
+                if reasoning or words:
                     ms.setdefault("first", (time.perf_counter() - began) * 1000)
-                    text += piece
-                    yield piece
+                    thought, content = thought + reasoning, content + words
+                    yield _printable(reasoning + words)
         ms["total"] = (time.perf_counter() - began) * 1000
-        yield Answer.read(text, usage.completion_tokens if usage else 0, ms, prompt_tokens=usage.prompt_tokens if usage else 0)
+        answer = _read(thought, content)
+        yield replace(
+            answer, ms=ms, tokens=usage.completion_tokens if usage else 0, prompt_tokens=usage.prompt_tokens if usage else 0
+        )
 
     def _messages(self, *asked: Any) -> list[dict[str, Any]]:
         return [*([{"role": "system", "content": self.system}] if self.system else []), *conversation(*asked)]
+
+
+def _read(thought: str, content: str) -> Answer:
+    """Read an answer of any model. Where the server keeps the thought apart, no action is looked for in it."""
+    text = _printable(thought + content)
+    try:
+        thinking, action, irregularities = read_tolerantly(content)
+    except ValueError as problem:
+        return Answer(text, _printable(thought).strip(), error=_printable(str(problem)))
+    thinking = "\n".join(filter(None, (thought.strip(), thinking)))
+    return Answer(text, _printable(thinking), action, irregularities=irregularities)
+
+
+def _printable(text: str) -> str:
+    """The text with a mark in the place of each lone half of a character, which no file and no terminal takes."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def conversation(

@@ -2,20 +2,23 @@
 
 import base64
 import io
+import json
 import os
 import runpy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from autoglm_lab import agent
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.phone.adb import AdbPhone, differ
-from autoglm_lab.phone.adb_front import SERIAL, answer, install
+from autoglm_lab.phone.adb import AdbPhone, differ, seconds
+from autoglm_lab.phone.adb_front import FOLDER, SERIAL, answer, install, main
 from autoglm_lab.phone.catalog import APPS, named
 from autoglm_lab.phone.kept import PLAIN_KEYBOARD, KeptPhone, changing, made, read, write
 from autoglm_lab.phone.oracle import next_step
@@ -23,6 +26,8 @@ from autoglm_lab.phone.packages import ADB_KEYBOARD, GOOGLES, PACKAGES, TOLD, ke
 from autoglm_lab.phone.screens import find
 from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone
 from autoglm_lab.phone.tasks import recognise
+from autoglm_lab.runtime.engine import Answer as EngineAnswer
+from autoglm_lab.runtime.engine import Stream
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (270, 600)  # small pictures are quick
@@ -55,7 +60,10 @@ class QuickPhone(AdbPhone):
     """Driven through the same calls, each answered in this process."""
 
     def _call(self, *arguments):
-        return answer(arguments, Path(self.adb).parent / "phone")
+        try:
+            return answer(arguments, Path(self.adb).parent / "phone")
+        except ValueError as error:
+            raise RuntimeError(str(error)) from None
 
 
 @pytest.fixture
@@ -150,7 +158,48 @@ BAD = {
     "nothing": ((), "no command"),
     "another phone": (("-s", "other", "shell", "wm", "size"), "'other' not found"),
     "no serial": (("-s",), "requires an argument"),
-    "unknown shell command": (("shell", "rm", "-rf", "/"), "rm: inaccessible or not found"),
+    "unknown shell command": (("shell", "svc", "wifi"), "svc: inaccessible or not found; this phone knows am, cat, dumpsys"),
+    "unknown command, with those that are known": (("root",), "unknown command root; this adb knows version, devices"),
+    "all of it": (("shell", "rm", "-rf", "/"), "rm: unknown arguments: -rf /; this phone knows rm"),
+    "rm of nothing": (("shell", "rm", "/sdcard/none"), "rm: /sdcard/none: No such file"),
+    "cat of nothing": (("shell", "cat", "/etc/passwd"), "cat: /etc/passwd: No such file"),
+    "cat further up": (("shell", "cat", "../../adb"), "No such file"),
+    "another transport": (("-t", "2", "shell", "wm", "size"), "'transport 2' not found"),
+    "no transport": (("-t",), "requires an argument"),
+    "random events": (
+        ("shell", "monkey", "-p", "com.android.settings", "500"),
+        "monkey: unknown arguments.*this phone knows monkey -p",
+    ),
+    "no events": (("shell", "monkey", "-p", "com.android.settings", "0"), "monkey: unknown arguments"),
+    "less than an event": (("shell", "monkey", "-p", "com.android.settings", "-1"), "monkey: unknown arguments"),
+    "two packages": (("shell", "monkey", "-p", "a.b", "-p", "com.android.settings", "1"), "monkey: unknown arguments"),
+    "a category for no app": (
+        ("shell", "monkey", "-p", "com.android.settings", "-c", "android.intent.category.TV", "1"),
+        "aborted",
+    ),
+    "a number with lines": (("shell", "input", "tap", "1_0", "3"), "invalid number: 1_0"),
+    "a number of elsewhere": (("shell", "input", "tap", "٣", "3"), "invalid number"),
+    "a blank number": (("shell", "input tap '' 3"), "invalid number"),
+    "three places": (("shell", "input", "tap", "1", "2", "3"), "input: unknown arguments"),
+    "half a swipe": (("shell", "input", "swipe", "1", "2", "3"), "input: unknown arguments"),
+    "less than no time": (("shell", "input", "swipe", "1", "2", "3", "400", "-5"), "invalid duration"),
+    "half a millisecond": (("shell", "input", "swipe", "1", "2", "3", "400", "0.5"), "invalid duration"),
+    "for ever": (("shell", "input", "swipe", "1", "2", "3", "400", "9999999"), "invalid duration"),
+    "a small letter for a key": (("shell", "input", "keyevent", "home"), "no key home; it has HOME, BACK"),
+    "a bad key after a good one": (("shell", "input", "keyevent", "3", "999"), "no key 999"),
+    "a key of no name": (("shell", "input", "keyevent", "KEYCODE_BACK2"), "no key"),
+    "no text": (("shell", "input", "text"), "input: unknown arguments"),
+    "two texts": (("shell", "input", "text", "a", "b"), "input: unknown arguments"),
+    "no app in a component": (("shell", "am", "start", "-n", "com.android.settings"), "bad component"),
+    "no activity": (("shell", "am", "start", "-n", "com.android.settings/"), "bad component"),
+    "an activity of no app": (("shell", "am", "start", "-n", "a.b/.C"), "a.b/.C. does not exist"),
+    "a page of the web": (("shell", "am", "start", "-a", "android.intent.action.VIEW", "-d", "http://x"), "am: unknown arguments"),
+    "no intent": (("shell", "am", "start"), "am: unknown arguments"),
+    "another message": (("shell", "am", "broadcast", "-a", "REBOOT"), "am: unknown arguments"),
+    "a service that is not there": (("shell", "dumpsys", "wifi"), "this phone knows dumpsys window, activity"),
+    "a bar to another command": (("shell", "dumpsys window | sh"), "after a bar this phone knows grep"),
+    "a bad pattern": (("shell", "dumpsys window | grep -E '('"), "grep: bad pattern"),
+    "two bars": (("shell", "wm size || reboot"), "unknown arguments"),
     "two commands": (("shell", "wm size; wm size"), "unknown arguments"),
     "open quote": (("shell", "input text 'x"), "syntax error"),
     "half a point": (("shell", "input", "tap", "3"), "unknown arguments"),
@@ -188,6 +237,34 @@ def test_an_error_is_one_line_and_exit_code_one(script, tmp_path):
     assert b"no devices" in adb(script, "shell", "wm", "size").stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [("frob\nnicate",), ("shell", "input text 'x\ny' z"), ("shell", "screencap", "-p", "x" * 5000)]
+)
+def test_any_fault_is_one_line(script, arguments):
+    done = adb(script, *arguments)
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"Traceback" not in done.stderr
+
+
+def test_a_fault_that_nobody_thought_of_is_one_line(script, monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError("raqm_layout()\nfailed.")
+
+    monkeypatch.setattr("autoglm_lab.phone.simulator.draw", fails)  # how a font that is damaged shows
+    monkeypatch.setenv(FOLDER, str(script.parent / "phone"))
+    assert main(["exec-out", "screencap", "-p"]) == 1
+    assert capsys.readouterr().err == "adb: RuntimeError: raqm_layout() failed.\n"
+
+
+def test_text_of_several_lines_leaves_a_phone_that_draws(script):
+    home = script.parent / "phone"
+    in_chat(home)
+    answer(("shell", "ime", "set", ADB_KEYBOARD), home)
+    encoded = base64.b64encode("a\nb\r\nc\u2029".encode()).decode()
+    answer(("shell", "am", "broadcast", "-a", "ADB_INPUT_B64", "--es", "msg", encoded), home)
+    assert state(script).typed == "a\nb\r\nc\u2029"
+    assert answer(("exec-out", "screencap", "-p"), home).startswith(b"\x89PNG")
+
+
 def test_calls_at_once_lose_nothing(script):
     in_chat(script.parent / "phone")
     with ThreadPoolExecutor(4) as many:
@@ -208,14 +285,14 @@ def test_a_kept_phone_is_the_same_phone(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    ["[]", "{", '{"state": 3}', "null"]
+    ["[]", "{", '{"state": 3}', "null", r'"typed": "\ud800"']
     + [f'"page": {page}' for page in (-1, 7)]
     + ['"route": [{"app": "x", "name": "main", "arg": ""}]', '"route": [{"app": "wechat", "name": "chat", "arg": "nobody"}]'],
 )
 def test_a_damaged_file_is_an_error(damage):
     whole = KeptPhone(made(7)).to_json()
     name = damage.partition(":")[0]
-    text = whole.replace({'"page"': '"page": 0', '"route"': '"route": []'}.get(name, whole), damage)
+    text = whole.replace({'"page"': '"page": 0', '"route"': '"route": []', '"typed"': '"typed": ""'}.get(name, whole), damage)
     assert text != whole
     with pytest.raises(ValueError, match="no phone that was kept"):
         KeptPhone.from_json(text)
@@ -265,7 +342,7 @@ def test_every_other_action_does_what_it_does_on_the_simulated_phone(phone, scri
     simulated = SimulatedPhone(7, size=SIZE, lang="en")
     icon = find(simulated.state, concept=simulated.state.look.pages[0][0]).centre
     for action in (Action("Long Press", element=icon), Action("Wait", duration="0 seconds"), Action("Double Tap", element=icon),
-                   Action("Launch", app="No such app"), Action("Swipe", start=(500, 800), end=(500, 300)), Action("Home"),
+                   Action("Swipe", start=(500, 800), end=(500, 300)), Action("Home"),
                    Action("Swipe", start=(850, 500), end=(150, 500)), Action("Tap", element=(999, 999)),
                    Action("Take_over", message="log in"), Action("finish", message="done")):  # fmt: skip
         assert phone.perform(action) == simulated.perform(action), action
@@ -309,7 +386,14 @@ def fake(folder, body):
 @pytest.mark.parametrize(("listed", "serial", "error", "reason"), [
     ("", None, RuntimeError, "no phone is connected"),
     (r"a\tunauthorized\n", None, RuntimeError, "a is unauthorized"),
-    (r"a\toffline\n", None, RuntimeError, "a is offline"),
+    (r"a\toffline\n", None, RuntimeError, "a is offline; wake it up"),
+    (r"a\tauthorizing\n", None, RuntimeError, "a is authorizing; unlock it, answer its question"),
+    (r"a\tno permissions (user in plugdev group; are your udev rules wrong?); see [http://x]\n", None, RuntimeError,
+     "a is no permissions; this computer may not speak to it: add yourself to the group plugdev"),
+    (r"a\trecovery\n", None, RuntimeError, "a is recovery; .*restart it"),
+    (r"a\tsulking\n", None, RuntimeError, "a is not ready: sulking"),
+    (r"a\t\n", None, RuntimeError, "no phone is connected"),
+    (r"a\tdevice\nb\toffline\n", "b", RuntimeError, "b is offline"),
     (r"a\tdevice\nb\tdevice\n", None, ValueError, "2 phones are connected; name one of a, b"),
     (r"a\tdevice\n", "c", ValueError, "c is not connected; connected are a"),
 ])  # fmt: skip
@@ -334,6 +418,145 @@ def test_a_phone_that_fails_is_named(tmp_path, body, reason):
     assert phone.lang == "zh"
     with pytest.raises(RuntimeError, match=f"phone a .*{reason}"):
         phone.screenshot()
+
+
+class Showing(AdbPhone):
+    """A phone that shows what a list holds, one picture after another."""
+
+    def __init__(self, *pictures):
+        self.serial, self.settle_s, self.lang, self._seen, self.pictures = "a", 0, "en", None, list(pictures)
+
+    def _call(self, *arguments):
+        return self.pictures.pop(0) if "screencap" in arguments[-1] else b""
+
+
+def png(colour, size=(100, 1000)):
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("cut", [30, 60, 100, -20, -5])
+def test_half_a_picture_is_a_failure_of_the_phone(cut):
+    whole = adb_png()
+    with pytest.raises(RuntimeError, match="phone a gives a broken picture"):
+        Showing(whole[:cut]).screenshot()
+    for place in range(8, len(whole), 211):  # a byte that was turned
+        with suppress(RuntimeError):  # nothing else, whatever the picture is
+            Showing(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :]).screenshot()
+
+
+def adb_png():
+    out = io.BytesIO()
+    SimulatedPhone(7, size=(64, 140)).screenshot().save(out, "PNG")
+    return out.getvalue()
+
+
+def test_a_black_screen_is_looked_at_twice():
+    assert Showing(png("black"), png("white")).screenshot().getpixel((50, 500)) == (255, 255, 255)
+    with pytest.raises(RuntimeError, match="the screen of phone a is black; is it off"):
+        Showing(png("black"), png("black")).screenshot()
+    clock = Image.new("RGB", (100, 1000))
+    clock.putpixel((50, 10), (255, 255, 255))
+    out = io.BytesIO()
+    clock.save(out, "PNG")
+    with pytest.raises(RuntimeError, match="is black"):
+        Showing(out.getvalue(), out.getvalue()).screenshot()
+
+
+def test_what_was_done_before_a_screen_went_black_is_kept():
+    class Going:
+        reads_history = True
+
+        def answer(self, *_, **__):
+            return Stream(iter([EngineAnswer.read('do(action="Back")', 1, {})]))
+
+    [first, last] = agent.run("x", Showing(png("white"), png("black"), png("black"), png("black")), Going())
+    assert first.changed and first.error is None and last.screenshot is None and "is black" in last.end
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ("1 minute", 60),
+        ("2 seconds", 2),
+        ("0.5 minutes", 30),
+        ("1 min", 60),
+        ("3 mins", 60),
+        ("500 ms", 0.5),
+        ("1 hour", 60),
+        ("5", 5),
+        ("1,5 s", 1.5),
+        ("10 s 500 ms", 10.5),
+        ("3秒", 3),
+        ("1分钟", 60),
+        ("500毫秒", 0.5),
+        ("a while", 1),
+        ("", 1),
+        ("-5 seconds", 1),
+        ("9" * 400, 60),
+    ],
+)
+def test_a_time_to_wait_has_a_unit(written, wanted):
+    assert seconds(written) == wanted
+
+
+def test_any_app_can_be_launched_and_what_cannot_is_said(phone, script):
+    for name in ("google chrome", "com.android.chrome", "Chrome"):
+        phone.perform(Action("Home"))
+        assert phone.perform(Action("Launch", app=name)) and phone.current_app() == "Chrome"
+    with pytest.raises(ValueError, match="no app is called 'No such app'; give the package"):
+        phone.perform(Action("Launch", app="No such app"))
+    for name in ("bilibili", "tv.danmaku.bili"):
+        with pytest.raises(ValueError, match=f"phone {SERIAL} has no app '{name}' that can be started .tv.danmaku.bili"):
+            phone.perform(Action("Launch", app=name))
+
+
+def test_the_demo_drives_a_phone_behind_adb(tmp_path):
+    script = install(tmp_path / "bin", seed=7, size=SIZE, lang="en")
+    env = dict(os.environ, PATH=f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    call = [
+        sys.executable,
+        "-m",
+        "autoglm_lab.cli",
+        "demo",
+        "--adb",
+        "--task",
+        "open Settings",
+        "--out",
+        str(tmp_path / "film"),
+        "--json",
+    ]
+    done = subprocess.run(call, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["end"].startswith("finished: ") and report["success"] is None and (tmp_path / "film" / "filmstrip.png").exists()
+    assert state(script).app == "settings"
+
+
+@pytest.mark.parametrize(
+    ("serial", "reason"), [(["nobody"], "phone nobody is not connected; connected are autoglm-phone"), ([], "no phone is")]
+)
+def test_the_demo_says_in_one_line_which_phone_is_not_there(tmp_path, serial, reason):
+    script = install(tmp_path / "bin", seed=7, size=SIZE)
+    if not serial:
+        (script.parent / "phone" / "phone.json").unlink()
+    env = dict(os.environ, PATH=f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    call = [
+        sys.executable,
+        "-m",
+        "autoglm_lab.cli",
+        "demo",
+        "--task",
+        "open Settings",
+        "--out",
+        str(tmp_path / "film"),
+        "--adb",
+        *serial,
+    ]
+    done = subprocess.run(call, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.startswith(f"autoglm-lab: {reason}") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "film").exists()
 
 
 # the names of apps

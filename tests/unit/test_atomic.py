@@ -115,6 +115,10 @@ def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path):
         write(tmp_path / "x")
     with pytest.raises(NotWrittenError, match="is a folder"):
         atomic.write_text(tmp_path, "")
+    os.mkfifo(tmp_path / "pipe")
+    for special in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(NotWrittenError, match="a device or a pipe"):
+            atomic.write_text(special, "")
 
 
 def _fail(writing, name):

@@ -58,6 +58,7 @@ BAD = {
     "5,000 tokens": (["ask", "word " * 5000], "at most 512"),
     "empty task": (["demo", "--task", ""], "empty"),
     "long task": (["demo", "--task", "字" * 3000], "at most 512"),
+    "a real phone without a task": (["demo", "--adb"], "not used without a task"),
     "bad seed": (["demo", "--seed", "-4"], "not a seed"),
     "bad count": (["evaluate", "--tasks", "0"], "from 1"),
     "no such model": (["ask", "--model", "nowhere", "hi"], "tokenizer.json"),
@@ -103,9 +104,9 @@ def test_a_question_about_ones_own_picture(files):
 def test_the_demo_tells_its_steps_and_writes_a_film(files):
     done = lab("demo", "--task", "open Settings", "--seed", "3", "--json", "--out", "film", cwd=files)
     told = json.loads(done.stdout)
-    assert set(told) == {"task", "success", "steps"}
-    assert told["success"] is True and done.returncode == 0
-    assert all(set(step) == {"thinking", "action", "ms"} for step in told["steps"])
+    assert set(told) == {"task", "success", "end", "steps"}
+    assert told["success"] is True and done.returncode == 0 and told["end"].startswith("finished: ")
+    assert all(set(step) == {"thinking", "action", "ms", "changed", "error", "irregularities"} for step in told["steps"])
     film = Image.open(files / "film" / "filmstrip.png")
     assert film.width > film.height / 2
     assert json.dumps(told).count(str(Path.home())) == 0

@@ -4,10 +4,13 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.catalog import APPS, app_by_key
 from autoglm_lab.phone.icons import families
+from autoglm_lab.phone.kept import KeptPhone
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.screens import elements, find
 from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone
@@ -177,3 +180,63 @@ def test_phrasings_are_recognised():
         if found.kind == task.kind:
             assert dict(found.slots) == dict(task.slots), task.text
     assert recognise("please bake a cake") is None
+
+
+# whatever can be typed can be drawn
+
+LETTERS = st.one_of(
+    st.characters(exclude_categories=("Cs",)),
+    st.characters(categories=("Cc", "Cf", "Mn", "Zl", "Zp")),
+    st.sampled_from("²٣0:\n\r\u2029\u202e👨‍👩‍👧‍👦\u0301😀ש"),
+)
+ODD = (
+    "a\nb",
+    "a\r\nb",
+    "\x00\x1b\x85",
+    "\u2028\u2029",
+    "👨‍👩‍👧‍👦 🏳️‍🌈",
+    "e\u0301\u0302" * 40,
+    "שלום\u202eabc",
+    "²:30",
+    "0" * 5000 + "7:30",
+    "٣:30",
+    "x" * 100_000,
+)
+
+
+def drawn_everywhere(text):
+    """Type `text` into a chat, a search and an alarm, press what can be pressed there, and draw each screen, also as it is kept."""
+    for app_id, way in (
+        ("wechat", [("mum", ""), ("", "send"), ("back", "back")]),
+        ("chrome", [("", "focus"), ("", "submit")]),
+        ("clock", [("", "add"), ("", "save")]),
+    ):
+        phone = SimulatedPhone(7, size=(64, 140), lang="en")
+        open_app(phone, app_id)
+        for number, (concept, effect) in enumerate(way):
+            if (item := find(phone.state, concept=concept, effect=effect)) is not None:
+                phone.perform(Action("Tap", element=item.centre))
+            if number == 0:
+                phone.perform(Action("Type", text=text))
+                assert phone.state.typed == text
+            again = KeptPhone.from_json(KeptPhone(phone).to_json())
+            assert again.phone.state == phone.state
+            assert phone.screenshot().size == again.phone.screenshot().size == (64, 140)
+
+
+@pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
+def test_odd_text_is_drawn_and_kept(text):
+    drawn_everywhere(text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(LETTERS, max_size=300))
+def test_any_text_that_can_be_typed_is_drawn_and_kept(text):
+    drawn_everywhere(text)
+
+
+@pytest.mark.parametrize("field", ["text", "app", "message"])
+def test_half_a_character_is_no_text(field):
+    name = {"text": "Type", "app": "Launch", "message": "finish"}[field]
+    with pytest.raises(ValueError, match=f"{field} of {name}.*half"):
+        Action(name, **{field: "a\ud83d"})

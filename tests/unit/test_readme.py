@@ -1,10 +1,12 @@
 """README.md: its links lead somewhere, and the tree it draws is the tree there is."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from autoglm_lab.cli import parser
 from notebooks import readme
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +40,14 @@ def test_the_tree_is_the_tree():
     assert missing == []
     rooms = {path.parent.name for path in (ROOT / "autoglm_lab").glob("*/*.py")}
     assert {room for room in rooms if f"  {room}/" not in tree} == set()
+
+
+def test_its_commands_are_those_of_the_command_line():
+    text = "\n".join(re.findall(r"```sh\n(.+?)```", (ROOT / "README.md").read_text(), re.DOTALL))
+    calls = re.findall(r"(?:^|&& )autoglm-lab (.+?)(?= && |  +#|$)", text, re.MULTILINE)
+    assert len(calls) > 8 and any(call.startswith("adb ") for call in calls)
+    for call in calls:
+        parser().parse_args(shlex.split(call))  # SystemExit names what it does not know
 
 
 def test_generated_blocks_are_there():
