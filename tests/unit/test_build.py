@@ -125,6 +125,8 @@ def test_bars_of_work_that_is_done_are_not_kept():
     assert build.portable(nbformat.v4.new_output("display_data", data=bar)) is None
     slider = {"text/plain": "IntSlider(value=3)", build.WIDGET_VIEW: {"model_id": "b"}}
     assert list(build.portable(nbformat.v4.new_output("display_data", data=slider)).data) == ["text/plain"]
+    live = {"text/plain": "The phone shows Home.", build.WIDGET_VIEW: {"model_id": "c"}}
+    assert build.portable(nbformat.v4.new_output("display_data", data=live, metadata={"still": "1"})) is None, "its picture follows"
 
 
 def test_a_solution_that_fails_stops_the_build(chapter):

@@ -1,7 +1,9 @@
 """The widgets without a browser: what they compute, what they do to a phone, what a static page gets of them."""
 
 import base64
+import html
 import io
+import re
 import subprocess
 import sys
 import time
@@ -29,10 +31,13 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 def bundle(widget):
     """The static picture and the sentence of a widget."""
-    data, metadata = widget._repr_mimebundle_()
-    assert data[WIDGET_VIEW]["model_id"] == widget.model_id
-    assert metadata["image/png"]["alt"] == data["text/plain"]
-    return Image.open(io.BytesIO(base64.b64decode(data["image/png"]))), data["text/plain"]
+    (live, _), (still, _) = widget.outputs()
+    assert live[WIDGET_VIEW]["model_id"] == widget.model_id
+    [tag] = re.findall(r"<img [^>]*>", still["text/html"])
+    alt, source = re.fullmatch(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)">', tag).groups()
+    assert html.unescape(alt) == still["text/plain"] == live["text/plain"]
+    assert f'data-still="{widget.still}"' in still["text/html"]
+    return Image.open(io.BytesIO(base64.b64decode(source))), still["text/plain"]
 
 
 def says(widget, **content):

@@ -25,4 +25,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { render: watched(render, false) };
