@@ -8,6 +8,7 @@ Importing this package loads no widget library; the first call does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from autoglm_lab.widgets.gates_view import GateView
@@ -45,6 +46,7 @@ __all__ = [
     "pareto",
     "parity",
     "phone",
+    "progress",
     "quantization",
     "server",
     "sparsity",
@@ -188,3 +190,10 @@ def server(url: Url, clients: Sequence[int] = (1, 4, 16), answers: int = 64) -> 
     from autoglm_lab.widgets.server_widget import ServerWidget
 
     return ServerWidget(url, clients, answers)
+
+
+def progress(what: str, seconds: int) -> AbstractContextManager[None]:
+    """A bar that moves while a `with` block works, for work of about so many seconds that says nothing meanwhile."""
+    from autoglm_lab.widgets.progress import progress
+
+    return progress(what, seconds)
