@@ -33,4 +33,3 @@ def close(name: str) -> None:
     if name in _open:
         _open.pop(name).close()
         gc.collect()
-

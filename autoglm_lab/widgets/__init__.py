@@ -172,9 +172,9 @@ def parity(comparisons: Mapping[str, Sequence[Layer]], tolerance: float = 1e-4) 
 
 
 def browser(served: BrowserPhone) -> BrowserWidget:
-    """A phone in the browser, beside its address as a QR code and the times that phones have told.
+    """A phone in the browser, beside its address (as a QR code where other devices reach it) and the times that phones sent.
 
-    The server runs where the notebook runs: a page shows it when that is this machine. ImportError without segno.
+    The server runs where the notebook runs: a page shows it when that is this machine. ImportError without segno, where there is a code.
     """
     from autoglm_lab.widgets.browser_widget import BrowserWidget
 

@@ -309,8 +309,10 @@ Markdown(table(read()))
 # %%
 from autoglm_lab.web.server import BrowserPhone
 
-served = BrowserPhone(folder / "int8", phone=phone)
-view = lab.widgets.browser(served)
+try:
+    view = lab.widgets.browser(lab.open_once("page", BrowserPhone, folder / "int8", phone=phone))
+except (ImportError, FileNotFoundError) as missing:  # npm fetches what the page runs on, once
+    view = f"There is no page here: {missing}."
 view
 
 # %% [markdown]
