@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "OnnxEngine", "SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "connect", "load", "open_once", "phone",
-    "serve", "train", "widgets",
+    "OnnxEngine", "SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "connect", "load", "open_once",
+    "phone", "serve", "train", "widgets",
 ]  # fmt: skip
 
 # what is asked for first is loaded then: the package itself imports nothing

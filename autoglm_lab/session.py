@@ -14,7 +14,8 @@ _open: dict[str, ExitStack] = {}
 def open_once(name: str, factory: Callable[..., AbstractContextManager[T]], *arguments: object, **options: object) -> T:
     """Enter `factory(*arguments, **options)` under a name and return what it gives; whatever bore that name is left first.
 
-    A cell that starts a server holds one server, however often it is run. What is open is closed with `close(name)`. Raises what the factory raises; then nothing is open under the name.
+    A cell that starts a server holds one server, however often it is run. `close(name)` leaves what is open. Raises what the
+    factory raises; then nothing is open under the name.
 
     >>> from tempfile import TemporaryDirectory
     >>> first = open_once("room", TemporaryDirectory)

@@ -174,7 +174,7 @@ def parity(comparisons: Mapping[str, Sequence[Layer]], tolerance: float = 1e-4) 
 def browser(served: BrowserPhone) -> BrowserWidget:
     """A phone in the browser, beside its address (as a QR code where other devices reach it) and the times that phones sent.
 
-    The server runs where the notebook runs: a page shows it when that is this machine. ImportError without segno, where there is a code.
+    The server runs where the notebook runs: a page shows it when that is this machine. ImportError without segno.
     """
     from autoglm_lab.widgets.browser_widget import BrowserWidget
 

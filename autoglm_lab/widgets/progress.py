@@ -12,7 +12,7 @@ from contextlib import contextmanager
 def progress(what: str, seconds: int) -> Iterator[None]:
     """Show a bar that moves while the `with` block works, and is full when it ends.
 
-    `seconds` are about those that the work takes; where it takes longer, the bar waits at its last second. ImportError without tqdm.
+    `seconds` are about those that the work takes; where it takes longer, the bar waits at its last second.
     """
     from tqdm.auto import tqdm
 

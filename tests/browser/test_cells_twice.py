@@ -20,8 +20,13 @@ gc.collect()
 listening = {line.split()[9] for line in open("/proc/net/tcp").readlines()[1:] if line.split()[3] == "0A"}
 links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
 own = {os.readlink(link)[8:-1] for link in links if os.path.lexists(link) and os.readlink(link).startswith("socket:[")}
-pages = int(open("/proc/self/statm").read().split()[1])
-print(json.dumps({"threads": threading.active_count(), "ports": len(own & listening), "mb": pages * os.sysconf("SC_PAGE_SIZE") / 1e6}))
+mb = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+print(json.dumps({"threads": threading.active_count(), "ports": len(own & listening), "mb": round(mb)}))
+"""
+BEGIN = """
+import autoglm_lab as lab
+from pathlib import Path
+folder, phone = Path({folder!r}), lab.SimulatedPhone(7, lang="en")
 """
 ASK = """
 import json as json_
@@ -63,8 +68,7 @@ def lab(open_notebook, server):
     ("chapter", "mark", "then"), [("09_serving", 'open_once("server"', ASK), ("10_on_device", 'open_once("page"', "None")]
 )
 def test_a_server_cell_run_three_times_holds_what_one_run_holds(lab, exported, chapter, mark, then):
-    begin = f"import autoglm_lab as lab\nfrom pathlib import Path\nfolder, phone = Path({str(exported)!r}), lab.SimulatedPhone(7, lang='en')"
-    page = lab(f"thrice-{chapter}", begin, cell_of(chapter, mark), then)
+    page = lab(f"thrice-{chapter}", BEGIN.format(folder=str(exported)), cell_of(chapter, mark), then)
     counts = [json.loads(page.python(COUNTS).splitlines()[-1])]
     for _ in range(2):
         page.run_all()
@@ -76,8 +80,7 @@ def test_a_server_cell_run_three_times_holds_what_one_run_holds(lab, exported, c
 
 
 def test_the_field_for_commands_is_inside_the_frame_and_no_code_leads_a_phone_to_itself(lab, exported):
-    begin = f"import autoglm_lab as lab\nfrom pathlib import Path\nfolder, phone = Path({str(exported)!r}), lab.SimulatedPhone(7, lang='en')"
-    page = lab("page-frame", begin, cell_of("10_on_device", 'open_once("page"'))
+    page = lab("page-frame", BEGIN.format(folder=str(exported)), cell_of("10_on_device", 'open_once("page"'))
     root = page.page.locator(".lab-browser")
     for width in (1280, 700):
         page.page.set_viewport_size({"width": width, "height": 1300})
@@ -92,12 +95,8 @@ def test_the_field_for_commands_is_inside_the_frame_and_no_code_leads_a_phone_to
 
 
 def test_without_npm_the_chapter_says_what_is_missing_and_goes_on(lab, exported):
-    begin = (
-        f"import os, autoglm_lab as lab\nfrom pathlib import Path\nimport autoglm_lab.web.assets as assets\n"
-        f"import autoglm_lab.web.server\nos.environ['PATH'] = ''\n"
-        f"assets.runtime_files.__defaults__ = (Path({str(exported)!r}) / 'nowhere',)\n"
-        f"folder, phone = Path({str(exported)!r}), lab.SimulatedPhone(7, lang='en')"
-    )
-    page = lab("no-npm", begin, cell_of("10_on_device", 'open_once("page"'), "'went on'")
+    begin = BEGIN + "import os, autoglm_lab.web.server, autoglm_lab.web.assets as assets\nos.environ['PATH'] = ''\n"
+    begin += "assets.runtime_files.__defaults__ = (folder / 'nowhere',)"
+    page = lab("no-npm", begin.format(folder=str(exported)), cell_of("10_on_device", 'open_once("page"'), "'went on'")
     expect(page.output("open_once")).to_contain_text(re.compile("There is no page here: .*needs npm once"))
     expect(page.output("went on")).to_contain_text("went on")
