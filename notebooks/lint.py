@@ -131,6 +131,11 @@ def output_problems(output: NotebookNode) -> Iterator[tuple[str, str]]:
     else:
         if WIDGET_VIEW in output.data:
             yield "widget-view", "a stored view without its state shows an error text; make notebooks removes it"
+        if "image/png" in output.data and "text/html" not in output.data:
+            yield (
+                "alt-text",
+                "nobody reads out an image/png: give HTML with an img and its alt (widgets.picture)",
+            )
         texts = [value for kind, value in output.data.items() if isinstance(value, str) and kind != "image/png"]
         for kind in ("text/html", "text/markdown", "image/svg+xml"):
             text = output.data.get(kind, "")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.parity_widget import ParityWidget
     from autoglm_lab.widgets.phone_view import Runner
     from autoglm_lab.widgets.phone_widget import PhoneWidget
+    from autoglm_lab.widgets.pictures import Still
     from autoglm_lab.widgets.quantization_widget import Compute, QuantizationWidget
     from autoglm_lab.widgets.server_widget import ServerWidget
     from autoglm_lab.widgets.sparsity_widget import Measure, SparsityWidget
@@ -46,6 +47,7 @@ __all__ = [
     "pareto",
     "parity",
     "phone",
+    "picture",
     "progress",
     "quantization",
     "server",
@@ -194,6 +196,13 @@ def server(url: Url, clients: Sequence[int] = (1, 4, 16), answers: int = 64) -> 
 
 def progress(what: str, seconds: int) -> AbstractContextManager[None]:
     """A bar that moves while a `with` block works, for work of about so many seconds that says nothing meanwhile."""
-    from autoglm_lab.widgets.progress import progress
+    from autoglm_lab.widgets.progress_bar import progress
 
     return progress(what, seconds)
+
+
+def picture(image: Image.Image, words: str) -> Still:
+    """A picture with its alternative text, which JupyterLab and nbconvert read out. ValueError without words."""
+    from autoglm_lab.widgets.pictures import Still
+
+    return Still(image, words)

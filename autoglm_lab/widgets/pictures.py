@@ -40,3 +40,18 @@ def still_html(png: bytes, words: str, name: str = "") -> str:
     view = "> .lm-Panel.jp-OutputArea-output"
     dead = f".jp-OutputArea-child:has({view}):not(:has({view} *)):has(+ .jp-OutputArea-child [data-still])"
     return f'<div data-still="{name}"><style>{dead} {{ display: none; }}</style>{image}</div>'
+
+
+class Still:
+    """A picture that a cell shows together with its words."""
+
+    def __init__(self, image: Image.Image, words: str) -> None:
+        if not words.strip():
+            raise ValueError("a picture needs words: say what it shows")
+        self.image, self.words = image, words
+
+    def _repr_html_(self) -> str:
+        return still_html(small_png(self.image), self.words)
+
+    def __repr__(self) -> str:
+        return self.words

@@ -157,7 +157,7 @@ without = "import sys, runpy; sys.modules['torch'] = None; sys.argv[0] = 'run.py
 done = subprocess.run([sys.executable, "-c", without, "open Settings", str(folder / "screen.png")], cwd=folder / "device",
                       capture_output=True, text=True, check=True)  # fmt: skip
 print(done.stdout)
-phone.screenshot().resize((216, 480))
+lab.widgets.picture(phone.screenshot().resize((216, 480)), f"The screen that was asked about: {phone.current_app()}")
 
 # %% [markdown]
 # The guide in the folder says how to start it on a board with Linux, and on an Android phone inside Termux.

@@ -91,6 +91,7 @@ PLANTED = {
         lambda prose, code, book: prose.update(source='<img src="cat.png">'),
         lambda prose, code, book: prose.update(source='<img src="cat.png" alt="">'),
         lambda prose, code, book: code.outputs.append(shown(text_html='<img src="data:image/png;base64,AA">')),
+        lambda prose, code, book: code.outputs.append(shown(image_png="AA")),
     ],
     "broken-link": [lambda prose, code, book: prose.update(source="[next](99_none.ipynb)")],
     "long-cell": [lambda prose, code, book: code.update(source="\n".join(f"a{i} = {i}" for i in range(21)))],
