@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from autoglm_lab.model.engine import TorchEngine
     from autoglm_lab.phone.simulator import SimulatedPhone
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
+    from autoglm_lab.session import open_once
     from autoglm_lab.widgets.live import train
 
 __version__ = "0.1.0"
 __all__ = [
-    "OnnxEngine", "SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "connect", "load", "phone", "serve",
-    "train", "widgets",
+    "OnnxEngine", "SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "connect", "load", "open_once",
+    "phone", "serve", "train", "widgets",
 ]  # fmt: skip
 
 # what is asked for first is loaded then: the package itself imports nothing
@@ -31,6 +32,7 @@ _LAZY = {
     "SimulatedPhone": "autoglm_lab.phone.simulator",
     "TorchEngine": "autoglm_lab.model",
     "check": "autoglm_lab.checks",
+    "open_once": "autoglm_lab.session",
     "train": "autoglm_lab.widgets.live",
     "agent": "",
     "compress": "",

@@ -228,16 +228,18 @@ def forget_outputs(notebook: NotebookNode) -> None:
 def portable(output: NotebookNode) -> NotebookNode | None:
     """An output without paths, addresses in memory, bars and views of widgets that are gone; None when nothing is left.
 
-    Without its state a stored view only gives an error text; the picture beside it is what a static page can show.
+    Without its state a stored view only gives an error text; the picture in the output after it is what a static page can show.
     """
     if output.output_type == "stream":
         output.text = without_paths(output.text)
     elif output.output_type in ("display_data", "execute_result"):
         view = output.data.pop(WIDGET_VIEW, None)
+        if view is not None and output.metadata.get("still"):
+            return None
         if view is not None and PROGRESS.search(output.data.get("text/plain", "")):
             return None
         for kind, value in output.data.items():
-            if isinstance(value, str) and not kind.startswith("image/png"):
+            if isinstance(value, str) and not kind.startswith("image/png") and "base64," not in value:
                 output.data[kind] = without_paths(value)
         if not output.data:
             return None

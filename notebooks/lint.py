@@ -97,6 +97,8 @@ def code_cell(cell: NotebookNode) -> Iterator[tuple[str, str]]:
     lines = len(cell.source.splitlines())
     if lines > MAX_CELL_LINES:
         yield "long-cell", f"{lines} lines; a cell does one thing"
+    for name in used_up(parse(cell.source, "cell")):
+        yield "runs-once", f"{name} comes from an earlier cell and is used up: run again, this cell fails or does something else"
     if MACHINE_PATH.search(cell.source):
         yield "machine-path", MACHINE_PATH.search(cell.source)[0].strip()
     if "execution" in cell.metadata:
@@ -129,6 +131,11 @@ def output_problems(output: NotebookNode) -> Iterator[tuple[str, str]]:
     else:
         if WIDGET_VIEW in output.data:
             yield "widget-view", "a stored view without its state shows an error text; make notebooks removes it"
+        if "image/png" in output.data and "text/html" not in output.data:
+            yield (
+                "alt-text",
+                "nobody reads out an image/png: give HTML with an img and its alt (widgets.picture)",
+            )
         texts = [value for kind, value in output.data.items() if isinstance(value, str) and kind != "image/png"]
         for kind in ("text/html", "text/markdown", "image/svg+xml"):
             text = output.data.get(kind, "")
@@ -155,6 +162,55 @@ def magics(source: str) -> Iterator[tuple[str, str]]:
                 yield "magic", f"%{name} is not one of {', '.join(sorted(KNOWN_MAGICS))}"
         elif node.func.attr in ("system", "getoutput") and ast.unparse(node.func.value) == "get_ipython()":
             yield "magic", "a shell command hides its failure; use subprocess.run(..., check=True)"
+
+
+def used_up(tree: ast.Module) -> Iterator[str]:
+    """Names that a cell deletes, or overwrites by what it makes of them, although an earlier cell bound them.
+
+    Decided from the cell alone, outside of functions and classes: `del x`, `x += 1`, `x = f(x)`, and `x = None` after x was read,
+    each before the cell itself has bound x.
+
+    >>> list(used_up(ast.parse("y = x; del x"))), list(used_up(ast.parse("x = 1; del x")))
+    (['x'], [])
+    """
+    bound: set[str] = set()
+    read: set[str] = set()
+    for node in in_order(tree.body):
+        inner = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+        inner |= {name for n in ast.walk(node) if isinstance(n, ast.comprehension) for name in names(n.target, ast.Store)}
+        loads, stores = names(node, ast.Load) - inner, names(node, ast.Store) - inner
+        if isinstance(node, ast.Delete):
+            yield from (t.id for t in node.targets if isinstance(t, ast.Name) and t.id not in bound)
+        elif isinstance(node, ast.AugAssign):
+            yield from stores - bound
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            empty = isinstance(node.value, ast.Constant) and node.value.value is None
+            yield from sorted((stores & (read if empty else loads)) - bound)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            stores = {node.name}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            stores = {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        bound |= stores
+        read |= loads
+
+
+def names(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    """The names in a tree that are read (`ast.Load`) or bound (`ast.Store`)."""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+
+
+def in_order(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    """Statements as they are written, heads of compound ones before what is in them; functions and classes as a whole."""
+    for node in body:
+        if isinstance(node, ast.For | ast.With | ast.If | ast.While | ast.Try):
+            heads = [getattr(node, field, None) for field in ("target", "iter", "test")]
+            heads += [part for item in getattr(node, "items", []) for part in (item.context_expr, item.optional_vars)]
+            yield from (head for head in heads if head is not None)
+            for block in ("body", "handlers", "orelse", "finalbody"):
+                for part in getattr(node, block, []):
+                    yield from in_order(part.body if isinstance(part, ast.ExceptHandler) else [part])
+        else:
+            yield node
 
 
 def parse(source: str, place: str) -> ast.Module:

@@ -26,6 +26,10 @@ def _biases(width: int, heads: int, kv_heads: int, head_dim: int) -> int:
     return attention_parameters(width, heads, kv_heads, head_dim) + heads * head_dim + 2 * kv_heads * head_dim + width
 
 
+def _square(width: int, heads: int, kv_heads: int, head_dim: int) -> int:
+    return 2 * width * width + 2 * width * kv_heads * head_dim
+
+
 def _one_head(width: int, heads: int, kv_heads: int, head_dim: int) -> int:
     return 4 * width * head_dim
 
@@ -67,6 +71,7 @@ EXERCISES = (
             (_no_output, "the output projection is missing: it takes heads * head_dim back to the width."),
             (_one_kv, "keys and values are two projections, each of width x kv_heads * head_dim."),
             (_biases, "you counted biases; these projections have none."),
+            (_square, "the heads need not fill the width: q and o are width x heads * head_dim."),
             (_one_head, "that is one head; multiply by the number of heads (q, o) or of groups (k, v)."),
         ),
         ((512, 8, 2, 64), (512, 8, 8, 64), (96, 4, 1, 32)),

@@ -41,6 +41,10 @@ def _one(buffer: Array, filled: int, new: Array) -> tuple[Array, int]:
     return append(buffer, filled, new)[0], filled + 1
 
 
+def _emptied(buffer: Array, filled: int, new: Array) -> tuple[Array, int]:
+    return append(np.where(np.arange(len(buffer))[:, None] < filled, buffer, 0.0), filled, new)
+
+
 def jump(edges: Edges, state: int) -> list[int]:
     """The tokens that are forced from here, until there is a choice or the end."""
     forced = []
@@ -100,6 +104,11 @@ def _every_row(scores: Array, drafts: list[int]) -> list[int]:
     return [int(row.argmax()) for row in scores]
 
 
+def _those_that_match(scores: Array, drafts: list[int]) -> list[int]:
+    likely = [int(row.argmax()) for row in scores]
+    return [t for t, draft in zip(likely, drafts, strict=False) if t == draft] + likely[-1:]
+
+
 def _shifted(scores: Array, drafts: list[int]) -> list[int]:
     return confirm(scores[1:], drafts[:-1]) if drafts else []
 
@@ -113,6 +122,7 @@ EXERCISES = (
         (
             (_grown, "that buffer has another size: a fixed one keeps its room, and what is not filled stays as it was."),
             (_first, "that writes over what is remembered: the new rows begin where the filled ones end."),
+            (_emptied, "what is not filled yet stays as it was: begin with a copy of the buffer."),
             (_last, "nothing has to move: write after the filled rows, not at the end of the buffer."),
             (_uncounted, "the rows are written, but nobody counted them: the next ones would be written over them."),
             (_one, "count every new row: a prefill writes many at once."),
@@ -141,6 +151,7 @@ EXERCISES = (
             (_only_drafts, "the first token that differs is the model's own and counts: every pass writes one at least."),
             (_all_drafts, "a draft is a guess; it counts only if the model would have written it."),
             (_every_row, "after a wrong draft the scores follow on something that was never said: stop there."),
+            (_those_that_match, "after the first that differs none of the others counts, even if it matches by chance."),
             (_shifted, "the first row is what follows the last known token; the first draft is compared with that one."),
         ),
         ((_LIKELY, [1, 2]), (_LIKELY, [1, 4]), (_LIKELY, [5, 2]), (_LIKELY[:1], [])),

@@ -60,11 +60,37 @@ def _share_of_ranks(singular_values: Array, share: float) -> int:
     return int(np.ceil(share * len(singular_values)))
 
 
+def _each_alone(singular_values: Array, share: float) -> int:
+    return int((singular_values**2 / np.sum(singular_values**2) >= share).sum())
+
+
+def _each_beside_the_first(singular_values: Array, share: float) -> int:
+    return int((singular_values**2 >= share * singular_values[0] ** 2).sum())
+
+
+def _each_in_what_is_lost(singular_values: Array, share: float) -> int:
+    return int((singular_values**2 / np.sum(singular_values**2) >= 1 - share).sum())
+
+
+def _first_alone(singular_values: Array, share: float) -> int:
+    return int(np.argmax(singular_values**2 / np.sum(singular_values**2) >= share)) + 1
+
+
+def _smallest_first(singular_values: Array, share: float) -> int:
+    return rank_for_energy(singular_values[::-1], share)
+
+
+def _more_than(singular_values: Array, share: float) -> int:
+    energy = np.cumsum(singular_values**2) / np.sum(singular_values**2)
+    return int(np.argmax(energy > share + 1e-12)) + 1
+
+
 def _lost(singular_values: Array, share: float) -> int:
     return rank_for_energy(singular_values, 1 - share)
 
 
 _rng = np.random.default_rng(4)
+_ADD_UP = "you look at each value alone; add them up, the largest first, until together they keep the share."
 _SPECTRUM = np.sort(_rng.exponential(size=12))[::-1].copy()
 EXERCISES = (
     Exercise(
@@ -82,13 +108,17 @@ EXERCISES = (
     Exercise(
         "04.rank", rank_for_energy,
         (
+            *((alone, _ADD_UP) for alone in (_each_alone, _each_beside_the_first, _each_in_what_is_lost, _first_alone)),
+            (_smallest_first, "begin with the largest values: the smallest rank keeps the most with the fewest."),
+            (_more_than, "at least this share: where it is kept exactly, that is enough (>=, not >)."),
             (_not_squared, "energy is the sum of squares."),
             (_index, "that is a place, counted from zero; a rank is a number of singular values."),
             (_one_more, "one fewer is enough already."),
             (_share_of_ranks, "that is a share of the number of singular values, not of their energy."),
             (_lost, "`share` is what is kept, not what may be lost."),
         ),
-        ((_SPECTRUM, 0.9), (np.array([3.0, 2.0, 1.0]), 0.6), (np.array([5.0, 1.0, 1.0, 1.0]), 0.97)),
+        ((_SPECTRUM, 0.9), (np.array([3.0, 2.0, 1.0]), 0.6), (np.array([5.0, 1.0, 1.0, 1.0]), 0.97),
+         (np.array([1.0, 1.0, 1.0, 1.0]), 0.5), (np.array([4.0, 3.0, 2.0, 1.0]), 0.2), (_SPECTRUM, 0.45)),
         "a matrix whose energy sits in few directions is nearly a thin one.",
     ),
 )  # fmt: skip

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import numpy as np
+
+from autoglm_lab.checks.compare import as_html, brief, difference, same
+from autoglm_lab.checks.limit import TimeLimitError, endless_loop, time_limit
 
 Function = Callable[..., Any]
 CHAPTERS = {
@@ -28,7 +32,7 @@ CHAPTERS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found. Shown in a notebook as one coloured line, elsewhere as text."""
+    """Result of a check. Shown in a notebook as one coloured line, elsewhere as text."""
 
     exercise: str
     passed: bool
@@ -39,76 +43,96 @@ class Verdict:
 
     __repr__ = __str__
 
-    def _repr_markdown_(self) -> str:
-        return f"**{'✔ Right' if self.passed else '✘ Not yet'}** - {self.message}"
+    def _repr_html_(self) -> str:
+        # The class keeps MathJax from reading a pair of dollars as a formula.
+        mark = "✔ Right" if self.passed else "✘ Not yet"
+        return f'<p class="tex2jax_ignore"><strong>{mark}</strong> - {as_html(self.message)}</p>'
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """`reference` is right; `mistakes` are plausible wrong versions with their hints; `inputs` tell them all apart."""
+    """`reference` is right; `mistakes` are plausible wrong versions with their hints; `inputs` tell them all apart.
+
+    `edges` are further inputs that a right answer has to master, where mistakes need not behave like themselves. `dtype` is that of
+    the array to give, where it is part of the task.
+    """
 
     name: str
     reference: Function
     mistakes: tuple[tuple[Function, str], ...]
     inputs: tuple[tuple[Any, ...], ...]
     praise: str
+    edges: tuple[tuple[Any, ...], ...] = ()
+    dtype: str | None = None
 
-    def examine(self, attempt: Any) -> Verdict:
-        """Try the learner's function on every input and say what is wrong with it, if anything is."""
+    def examine(self, attempt: Any, limit_s: float = 5.0) -> Verdict:
+        """Try the learner's function on every input, `limit_s` seconds each, and say what is wrong with it, if anything is."""
         if not callable(attempt):
             return Verdict(self.name, False, f"give the function itself, check({self.name!r}, my_function), not what it returns.")
-        given = []
+        results = []
         for values in self.inputs:
-            mine = copy.deepcopy(values)
-            try:
-                given.append(attempt(*mine))
-            except NotImplementedError:
-                return Verdict(self.name, False, "the function still waits to be written.")
-            except Exception as problem:  # the learner's code may raise anything
-                return Verdict(self.name, False, f"it raised {type(problem).__name__}: {problem} (for {_brief(values)}).")
-            if not same(mine, values):
-                return Verdict(self.name, False, f"it changed its own input {_brief(values)}; work on a copy.")
-        if all(value is None or value is Ellipsis for value in given):
+            result, fault = self._try(attempt, values, limit_s)
+            if fault:
+                return Verdict(self.name, False, fault)
+            results.append(copy.deepcopy(result) if isinstance(result, list | dict | np.ndarray) else result)
+        if all(result is None or result is Ellipsis for result in results):
             return Verdict(self.name, False, "the function still waits to be written: it returns nothing.")
-        wanted = [self.reference(*copy.deepcopy(values)) for values in self.inputs]
-        if all(same(g, w) for g, w in zip(given, wanted, strict=True)):
-            return Verdict(self.name, True, self.praise)
-        return Verdict(self.name, False, self._hint(given, wanted))
+        places = (self._wrong(values, result) for values, result in zip(self.inputs, results, strict=True))
+        if place := next(filter(None, places), None):
+            return Verdict(self.name, False, self._hint(results) or place)
+        for values in self.edges:
+            result, fault = self._try(attempt, values, limit_s)
+            if fault := fault or self._wrong(values, result):
+                return Verdict(self.name, False, fault)
+        return Verdict(self.name, True, self.praise)
 
-    def _hint(self, given: list[Any], wanted: list[Any]) -> str:
+    def _try(self, attempt: Function, values: tuple[Any, ...], limit_s: float) -> tuple[Any, str | None]:
+        """Result of one call and what went wrong in it, if anything did."""
+        arguments = copy.deepcopy(values)
+        result, fault = _call(attempt, arguments, limit_s)
+        if fault is None and (change := self._changed(arguments, values)):
+            fault = f"it changed its own input: {change}; work on a copy."
+        return result, fault
+
+    def _wrong(self, values: tuple[Any, ...], result: Any) -> str | None:
+        place = difference(result, self.reference(*copy.deepcopy(values)), self.dtype)
+        return f"for {brief(values)} {place}." if place else None
+
+    def _hint(self, results: list[Any]) -> str | None:
         for wrong, hint in self.mistakes:
-            if all(same(g, wrong(*copy.deepcopy(values))) for g, values in zip(given, self.inputs, strict=True)):
+            if all(same(r, wrong(*copy.deepcopy(v))) for r, v in zip(results, self.inputs, strict=True)):
                 return hint
-        first = next(i for i, (g, w) in enumerate(zip(given, wanted, strict=True)) if not same(g, w))
-        return f"for {_brief(self.inputs[first])} it gives {_brief(given[first])}, but {_brief(wanted[first])} is right."
+        return None
+
+    def _changed(self, after: tuple[Any, ...], before: tuple[Any, ...]) -> str | None:
+        names = inspect.signature(self.reference).parameters
+        for name, new, old in zip(names, after, before, strict=True):
+            if place := difference(new, old):
+                return f"in `{name}`, " + place.replace("it gives", "there is").replace("is right", "was there")
+        return None
 
 
-def same(a: Any, b: Any) -> bool:
-    """Equal as a learner would mean it: numbers and arrays to 1e-5, text and structure exactly."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return sorted(a) == sorted(b) and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, str) or isinstance(b, str) or a is None or b is None:
-        return bool(a == b) if isinstance(a, str) == isinstance(b, str) else False
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and not all(_number(v) for v in (*a, *b)):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+def _call(attempt: Function, arguments: tuple[Any, ...], limit_s: float) -> tuple[Any, str | None]:
+    """Result of the learner's function, and a sentence where it has none."""
+    shown = brief(arguments)
     try:
-        left, right = np.asarray(a, float), np.asarray(b, float)
-    except (TypeError, ValueError):
-        return False
-    return left.shape == right.shape and bool(np.allclose(left, right, atol=1e-5, equal_nan=True))
+        with time_limit(limit_s):
+            return attempt(*arguments), None
+    except NotImplementedError:
+        return None, "the function still waits to be written."
+    except TimeLimitError as error:
+        loop = endless_loop(attempt, error)
+        return None, f"it did not end within {limit_s:g} s (for {shown})" + (f": {loop}." if loop else ".")
+    except (Exception, SystemExit) as error:  # the learner's code may raise anything
+        return None, f"it raised {type(error).__name__}: {_words(error)} (for {shown})."
 
 
-def _number(value: Any) -> bool:
-    return bool(np.isscalar(value)) and not isinstance(value, str)
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "(" + ", ".join(_brief(v) for v in value) + ")"
-    if isinstance(value, np.ndarray) and value.size > 6:
-        return f"an array {list(value.shape)}"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _words(error: BaseException) -> str:
+    try:
+        text = "".join(c for c in " ".join(str(error).split()) if c.isprintable())
+    except Exception:  # a message of the learner's own making that fails itself
+        return "no message"
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def exercises(chapter: str) -> dict[str, Exercise]:

@@ -41,6 +41,14 @@ def _no_gamma(weight: Array, mean: Array, variance: Array, gamma: Array, beta: A
     return fold(weight, mean, variance, np.ones_like(gamma), beta, eps)
 
 
+def _no_eps(weight: Array, mean: Array, variance: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array]:
+    return fold(weight, mean, variance, gamma, beta, 0.0)
+
+
+def _plus_mean(weight: Array, mean: Array, variance: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array]:
+    return fold(weight, -mean, variance, gamma, beta, eps)
+
+
 def changing(shapes: Shapes) -> list[int]:
     """The axes whose length is not the same in all shapes."""
     return [axis for axis, lengths in enumerate(zip(*shapes, strict=True)) if len(set(lengths)) > 1]
@@ -52,6 +60,10 @@ def _fixed(shapes: Shapes) -> list[int]:
 
 def _first_two(shapes: Shapes) -> list[int]:
     return changing(shapes[:2])
+
+
+def _first_and_last(shapes: Shapes) -> list[int]:
+    return changing([shapes[0], shapes[-1]])
 
 
 def _lengths(shapes: Shapes) -> list[int]:
@@ -78,6 +90,8 @@ EXERCISES = (
             (_variance, "divide by the standard deviation: the square root of variance + eps."),
             (_no_mean, "the mean is subtracted before the scale: the bias has to carry it."),
             (_plain_mean, "the mean is scaled as well, when it goes into the bias."),
+            (_no_eps, "eps is missing: it belongs under the root, beside the variance."),
+            (_plus_mean, "the mean is taken away: beta - scale * mean."),
             (_no_gamma, "gamma is part of the scale."),
         ),
         (_case(4, 4), _case(3, 3)),
@@ -88,6 +102,7 @@ EXERCISES = (
         (
             (_fixed, "those never change; named are the others."),
             (_first_two, "look at all shapes: an axis may change only later."),
+            (_first_and_last, "look at all shapes, not only at the first and the last: an axis may change in between."),
             (_lengths, "those are lengths; give the numbers of the axes."),
             (_from_one, "axes are counted from zero."),
         ),
@@ -95,6 +110,7 @@ EXERCISES = (
             ([(1, 3, 224, 224), (1, 3, 224, 224), (4, 3, 224, 224)],),
             ([(2, 7, 512), (2, 9, 512), (3, 9, 512)],),
             ([(1, 5), (1, 5)],),
+            ([(1, 5, 8), (2, 5, 8), (2, 6, 8), (1, 5, 8)],),
         ),
         "named axes may have any length, all others are part of the file.",
     ),

@@ -40,6 +40,10 @@ def _scaled_by_width(query: Array, key: Array, value: Array) -> Array:
     return _softmax(query @ key.T / query.shape[-1]) @ value
 
 
+def _times_root(query: Array, key: Array, value: Array) -> Array:
+    return _softmax(query @ key.T * np.sqrt(query.shape[-1])) @ value
+
+
 def _no_softmax(query: Array, key: Array, value: Array) -> Array:
     return np.asarray((query @ key.T / np.sqrt(query.shape[-1])) @ value)
 
@@ -97,6 +101,7 @@ EXERCISES = (
             (_wrong_axis, "the softmax runs over the queries; each query shares its attention out over the places (last axis)."),
             (_scaled_by_places, "you scaled by the number of places; it is the width of a key whose square root counts."),
             (_scaled_by_width, "you divided by the width; it is its square root."),
+            (_times_root, "divide by the root, do not multiply: wide keys give large scores, which would saturate the softmax."),
             (_no_softmax, "the scores are not weights yet: a softmax over the places is missing."),
             (_keys_for_values, "keys say where to look, values say what is found there: multiply the weights with the values."),
         ),
@@ -106,7 +111,7 @@ EXERCISES = (
     Exercise(
         "02.gate", gate,
         (
-            (_swapped, "g belongs to what was attended: with g = 0 the query has to come out unchanged."),
+            (_swapped, "g belongs to what was attended: with g = 0 the query has to come out unchanged (is it exp(-x)?)."),
             (_linear_gate, "a gate lies between 0 and 1: the sigmoid is missing."),
             (_tanh_gate, "tanh runs from -1 to 1; a gate that mixes two things needs the sigmoid."),
             (_residual, "that adds to the query; the formula replaces part of it: (1 - g) * query."),

@@ -41,6 +41,14 @@ def _share_of_the_largest(weight: Array, share: float) -> NDArray[np.bool_]:
     return np.asarray(np.abs(weight) >= share * np.abs(weight).max())
 
 
+def _cut_off(weight: Array, share: float) -> NDArray[np.bool_]:
+    return keep_mask(weight, int(share * weight.size) / weight.size)
+
+
+def _rounded_up(weight: Array, share: float) -> NDArray[np.bool_]:
+    return keep_mask(weight, int(np.ceil(share * weight.size)) / weight.size)
+
+
 def query_rows(group: int, heads: int, groups: int, head_dim: int) -> list[int]:
     """Rows of the query projection that go when key/value group `group` goes."""
     each = heads // groups
@@ -73,10 +81,15 @@ EXERCISES = (
             (_the_small_ones, "your mask is true for what goes; it should be true for what stays."),
             (_share_that_stays, "`share` is what goes, not what stays."),
             (_each_row, "you take the share of each row; here one threshold serves the whole matrix."),
+            (_cut_off, "the number that goes is rounded: `int` cuts off, `round` takes the nearest."),
+            (_rounded_up, "the number that goes is rounded to the nearest, not always up."),
             (_share_of_the_largest, "that compares with the largest weight; the share is one of the number of weights."),
         ),
-        ((_rng.normal(size=(5, 8)), 0.3), (_rng.normal(size=(4, 6)) - 0.5, 0.75)),
+        ((_rng.normal(size=(5, 8)), 0.3), (_rng.normal(size=(4, 6)) - 0.5, 0.75),
+         (_rng.normal(size=(3, 5)) - 0.2, 0.45), (_rng.normal(size=(3, 5)) - 0.2, 0.15)),
         "one threshold, found by sorting: that is all of magnitude pruning.",
+        edges=((_rng.normal(size=9), 0.4), (_rng.normal(size=(2, 3, 4)), 0.5), (_rng.normal(size=(2, 4)), 0.0),
+               (_rng.normal(size=(2, 4)), 1.0)),
     ),
     Exercise(
         "03.query_rows", query_rows,

@@ -22,6 +22,20 @@ def _truncated(x: Array, bits: int) -> Codes:
     return np.asarray(np.trunc(x / (np.abs(x).max() / top)), np.int64)
 
 
+def _floor(x: Array, bits: int) -> Codes:
+    top = 2 ** (bits - 1) - 1
+    return np.asarray(np.floor(x / (np.abs(x).max() / top)), np.int64)
+
+
+def _up(x: Array, bits: int) -> Codes:
+    top = 2 ** (bits - 1) - 1
+    return np.asarray(np.ceil(x / (np.abs(x).max() / top)), np.int64)
+
+
+def _each_row(x: Array, bits: int) -> Codes:
+    return np.stack([to_codes(row, bits) for row in x]) if x.ndim > 1 else to_codes(x, bits)
+
+
 def _signed_maximum(x: Array, bits: int) -> Codes:
     top = 2 ** (bits - 1) - 1
     return np.asarray(np.round(x / (x.max() / top)), np.int64)
@@ -67,6 +81,10 @@ def _ten(codes: Codes) -> NDArray[np.uint8]:
     return np.asarray(even[0::2] + 10 * even[1::2], np.uint8)
 
 
+def _wide(codes: Codes) -> Codes:
+    return pack4(codes).astype(np.int64)
+
+
 def _unpacked(codes: Codes) -> NDArray[np.uint8]:
     return codes.astype(np.uint8)
 
@@ -77,6 +95,9 @@ EXERCISES = (
         "05.to_codes", to_codes,
         (
             (_truncated, "round to the nearest code; cutting off the fraction makes every error point the same way."),
+            (_floor, "round to the nearest code; `floor` makes every value smaller, the negative ones larger in size."),
+            (_up, "round to the nearest code, not always up."),
+            (_each_row, "one scale serves the whole array: the largest magnitude of all decides."),
             (_signed_maximum, "the largest magnitude decides, whether it is above zero or below."),
             (_levels, "that many codes lie on both sides together: one side has 2 ** (bits - 1) - 1 of them."),
             (_one_more, "2 ** (bits - 1) does not fit: the largest code is one less, and the smallest is its mirror image."),
@@ -92,9 +113,11 @@ EXERCISES = (
             (_halves, "neighbours share a byte: the first with the second, the third with the fourth."),
             (_drops_the_last, "an odd code at the end is lost; it gets a byte of its own."),
             (_ten, "half a byte has sixteen values: shift by four bits, that is times 16."),
+            (_wide, "the numbers are right, but each still takes more than a byte: make the array one of uint8."),
             (_unpacked, "every code still has a byte of its own."),
         ),
         ((np.array([1, 15, 2, 0, 9, 4]),), (np.array([3, 7, 12]),), (np.array([15, 15, 0, 1, 8]),)),
         "two weights in every byte: that is all that 4 bits are on a disk.",
+        edges=((np.array([7]),), (np.arange(16)[::-1].copy(),)), dtype="uint8",
     ),
 )  # fmt: skip

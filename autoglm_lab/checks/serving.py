@@ -79,6 +79,7 @@ EXERCISES = (
             (_event(role="assistant") + _event(reasoning_content="打开") + _event(content="完成") + _event(content="。") + _END,),
         ),
         "so little is behind the words that appear one by one.",
+        edges=((_event(content="a data: line, ") + _event(content="[DONE] or not\n\n") + _event(content="end") + _END,),),
     ),
     Exercise(
         "09.throughput", throughput,
@@ -89,7 +90,7 @@ EXERCISES = (
             (_milliseconds, "that is for each millisecond; a second has a thousand."),
             (_read_once, "every answer has a screen of its own to be read."),
         ),
-        ((20.0, 10, 4.0, 16, 2), (30.0, 8, 1.5, 1, 2), (12.5, 40, 6.0, 8, 4)),
+        ((20.0, 10, 4.0, 16, 2), (30.0, 8, 1.5, 2, 2), (12.5, 40, 6.0, 8, 4)),
         "what is shared gets cheaper in company; what is not sets the limit.",
     ),
 )  # fmt: skip

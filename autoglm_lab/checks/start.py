@@ -56,6 +56,22 @@ def _hundred(ms: dict[str, float]) -> dict[str, float]:
     return {stage: 100 * share for stage, share in shares(ms).items()}
 
 
+def _rounded(ms: dict[str, float]) -> dict[str, float]:
+    return {stage: round(share, 2) for stage, share in shares(ms).items()}
+
+
+def _of_the_slowest(ms: dict[str, float]) -> dict[str, float]:
+    return {stage: share / max(shares(ms).values()) for stage, share in shares(ms).items()}
+
+
+def _whole(ms: dict[str, float]) -> dict[str, float]:
+    return {stage: share // 1 for stage, share in shares(ms).items()}
+
+
+def _nearest(x: int, y: int, width: int, height: int) -> str:
+    return f'do(action="Tap", element=[{round(x * 1000 / width)},{round(y * 1000 / height)}])'
+
+
 def _slowest(ms: dict[str, float]) -> str:
     return max(shares(ms), key=shares(ms).__getitem__)
 
@@ -69,9 +85,10 @@ EXERCISES = (
             (_swapped, "x and y changed places: element is [x, y], x from the left edge, y from the top."),
             (_one_side, "both coordinates are divided by the width; y has to be divided by the height."),
             (_spaced, "nearly: there is no space after the comma inside [x,y]; the strict parser refuses it."),
+            (_nearest, "rounded up, the last pixels of a screen would be 1000; cut off instead: x * 1000 // width."),
             (_percent, "these are hundredths; the agent counts in thousandths: multiply by 1000."),
         ),
-        ((270, 600, 540, 1200), (33, 1151, 540, 1200), (100, 50, 720, 1280), (719, 3, 720, 1280)),
+        ((270, 600, 540, 1200), (33, 1151, 540, 1200), (100, 50, 720, 1280), (719, 3, 720, 1280), (539, 1199, 540, 1200)),
         "your taps land where they should, on any screen.",
     ),
     Exercise(
@@ -81,9 +98,14 @@ EXERCISES = (
             (_twice, "`total` was added to the stages that it already sums up; leave it out before you sum."),
             (_twice_without, "`total` is still in the sum that you divide by, so the shares add up to one half."),
             (_hundred, "these are per cent; the shares should add up to 1."),
+            (_rounded, "the shares are rounded, and no longer add up to 1: leave them as they are."),
+            (_of_the_slowest, "that compares with the slowest stage; a share is one of the sum of all stages."),
+            (_whole, "// gives whole numbers, and a share is less than one: divide with /."),
             (_slowest, "that names the slowest stage; what is asked for is a dict with the share of every stage."),
         ),
-        (({"image": 6.0, "prefill": 4.0, "decode": 10.0, "total": 20.0},), ({"audio": 1.0, "decode": 3.0, "total": 4.0},)),
+        (({"image": 6.0, "prefill": 4.0, "decode": 10.0, "total": 20.0},), ({"audio": 1.0, "decode": 3.0, "total": 4.0},),
+         ({"image": 1.0, "prefill": 2.0, "decode": 4.0, "total": 7.0},)),
         "the shares add up to one, whatever the stages are.",
+        edges=(({"audio": 0.0137, "decode": 29.9863, "total": 30.0},), ({"decode": 5.0, "total": 5.0},)),
     ),
 )  # fmt: skip

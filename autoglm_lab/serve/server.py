@@ -68,6 +68,7 @@ def running(
         server.should_exit = True
         thread.join()
         listening.close()
+        del service.scheduler  # the web framework keeps the application in its caches; the weights must not stay with it
 
 
 def scheduler(

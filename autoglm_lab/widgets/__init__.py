@@ -8,6 +8,7 @@ Importing this package loads no widget library; the first call does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from autoglm_lab.widgets.gates_view import GateView
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.parity_widget import ParityWidget
     from autoglm_lab.widgets.phone_view import Runner
     from autoglm_lab.widgets.phone_widget import PhoneWidget
+    from autoglm_lab.widgets.pictures import Still
     from autoglm_lab.widgets.quantization_widget import Compute, QuantizationWidget
     from autoglm_lab.widgets.server_widget import ServerWidget
     from autoglm_lab.widgets.sparsity_widget import Measure, SparsityWidget
@@ -45,6 +47,8 @@ __all__ = [
     "pareto",
     "parity",
     "phone",
+    "picture",
+    "progress",
     "quantization",
     "server",
     "sparsity",
@@ -170,7 +174,7 @@ def parity(comparisons: Mapping[str, Sequence[Layer]], tolerance: float = 1e-4) 
 
 
 def browser(served: BrowserPhone) -> BrowserWidget:
-    """A phone in the browser, beside its address as a QR code and the times that phones have told.
+    """A phone in the browser, beside its address (as a QR code where other devices reach it) and the times that phones sent.
 
     The server runs where the notebook runs: a page shows it when that is this machine. ImportError without segno.
     """
@@ -188,3 +192,17 @@ def server(url: Url, clients: Sequence[int] = (1, 4, 16), answers: int = 64) -> 
     from autoglm_lab.widgets.server_widget import ServerWidget
 
     return ServerWidget(url, clients, answers)
+
+
+def progress(what: str, seconds: int) -> AbstractContextManager[None]:
+    """A bar that moves while a `with` block works, for work of about so many seconds that says nothing meanwhile."""
+    from autoglm_lab.widgets.progress_bar import progress
+
+    return progress(what, seconds)
+
+
+def picture(image: Image.Image, words: str) -> Still:
+    """A picture with its alternative text, which JupyterLab and nbconvert read out. ValueError without words."""
+    from autoglm_lab.widgets.pictures import Still
+
+    return Still(image, words)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
+from urllib.parse import urlsplit
 
 import traitlets
 from PIL import Image
@@ -19,13 +21,15 @@ class BrowserWidget(LabWidget):
     _css = source("timeline.css", "browser.css")
 
     url = traitlets.Unicode("").tag(sync=True)
-    qr = traitlets.Unicode("").tag(sync=True)  # SVG
+    qr = traitlets.Unicode("").tag(sync=True)  # SVG; empty where only this machine reaches the page
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)
     said = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, served: BrowserPhone) -> None:
         self.served = served
-        super().__init__(url=served.url, qr=served.qr_svg())
+        # A code with an address of this machine alone would send a phone to itself.
+        here = ipaddress.ip_address(urlsplit(served.url).hostname or "").is_loopback
+        super().__init__(url=served.url, qr="" if here else served.qr_svg())
         self.refresh()
 
     def refresh(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import os
@@ -16,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from PIL import Image
 from plotly.subplots import make_subplots
+
+from autoglm_lab.widgets.pictures import still_html
 
 COLOURS = ("#3b6fd4", "#d9822b", "#3c9d6b", "#a05bb5", "#c94f4f", "#5b8a99")
 LIVE = "JPY_SESSION_NAME"  # Jupyter's server tells the kernels of notebooks that are open in a browser, and no others
@@ -32,12 +33,9 @@ class Chart:
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         plotly = json.loads(self.figure.to_json())
         plotly["config"] = {"displayModeBar": False}
-        bundle = {"application/vnd.plotly.v1+json": plotly, "text/plain": self.sentence}
-        if (
-            LIVE in os.environ
-        ):  # given a picture, plotly's renderer in JupyterLab shows it instead of drawing; it keeps one of its own
-            return bundle, {}
-        return bundle | {"image/png": base64.b64encode(self.png).decode()}, {"image/png": {"alt": self.sentence}}
+        # No image/png: plotly's renderer in JupyterLab would show it instead of drawing, and nobody reads out what it shows.
+        bundle = {"text/html": still_html(self.png, self.sentence), "text/plain": self.sentence}
+        return (bundle | {"application/vnd.plotly.v1+json": plotly} if LIVE in os.environ else bundle), {}
 
     def __repr__(self) -> str:
         return self.sentence

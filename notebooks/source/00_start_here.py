@@ -60,9 +60,10 @@ for step in done:
     print(f"{step.index + 1}. {step.thinking:45} {step.answer_text.split('</think>')[-1]}")
 
 # %%
-from autoglm_lab.phone.filmstrip import Frame, filmstrip
+from autoglm_lab.phone.filmstrip import Frame, caption, filmstrip
 
-filmstrip([Frame(step.screenshot, step.action, step.thinking) for step in done], height=360)
+film = filmstrip([Frame(step.screenshot, step.action, step.thinking) for step in done], height=360)
+lab.widgets.picture(film, "The screens of the run, one for each step: " + ", then ".join(caption(step.action) for step in done))
 
 # %% [markdown]
 # Did it work? The simulated phone knows its own state, so success is a fact and not an impression.

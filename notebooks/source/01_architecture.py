@@ -45,7 +45,8 @@ phone = lab.SimulatedPhone(seed=21)
 screen = phone.screenshot()
 pixels = image_features(screen)
 print("screen", screen.size, "->", pixels.shape, f"values {pixels.min():.2f} to {pixels.max():.2f}")
-Image.fromarray((np.moveaxis(pixels, 0, 2) * 255).astype(np.uint8))
+small = Image.fromarray((np.moveaxis(pixels, 0, 2) * 255).astype(np.uint8))
+lab.widgets.picture(small, f"The screen of {phone.current_app()}, squeezed into {small.width} x {small.height} pixels")
 
 # %%
 from autoglm_lab.phone.speech import SpeechBank
@@ -54,7 +55,10 @@ bank = SpeechBank.load()
 clip = bank.waveform(bank.find("open Settings", "en", np.random.default_rng(1)))
 mel = log_mel(clip)
 print(f"{len(clip) / 16000:.2f} s of sound -> {mel.shape[0]} frames of {mel.shape[1]} bands")
-Image.fromarray(((mel.T[::-1] + 1) * 127).astype(np.uint8)).resize((3 * mel.shape[0], 240))
+bands = Image.fromarray(((mel.T[::-1] + 1) * 127).astype(np.uint8)).resize((3 * mel.shape[0], 240))
+lab.widgets.picture(
+    bands, f"The sound as a picture: {mel.shape[0]} moments from left to right, low bands at the bottom, loud is bright"
+)
 
 # %%
 from autoglm_lab.runtime.prompt import write_prompt

@@ -216,9 +216,11 @@ def gates_held_at(value):
     for part in parts:
         part.gate_proj.weight.data.zero_()
         part.gate_proj.bias.data.fill_(odds)
-    yield
-    for part, weights in zip(parts, kept, strict=True):
-        part.gate_proj.load_state_dict(weights)
+    try:
+        yield
+    finally:  # also when the cell is interrupted: the model is to have its own gates again
+        for part, weights in zip(parts, kept, strict=True):
+            part.gate_proj.load_state_dict(weights)
 
 
 # %%

@@ -113,7 +113,6 @@ def forward_times(inputs, **models):
 for name, timing in forward_times(example, whole=model, half_zero=half).items():
     print(f"forward pass, {name}: {timing}, {torch.get_num_threads()} threads")
 print(f"file, deflated: {compressed_bytes(model) / 1e6:.1f} MB whole, {compressed_bytes(half) / 1e6:.1f} MB with zeros")
-del half
 
 # %% [markdown]
 # ## Which layers bear it?
@@ -240,7 +239,6 @@ for part, mark in (("attention", "self_attn"), ("neurons", "mlp")):
     saved["work"][part], saved["parameters"][part] = 100 * cut.saved["macs"], 100 * cut.saved["parameters"]
     saved["time"][part] = 100 * (1 - times["cut"].median_ms / times["whole"].median_ms)
     hurt[part] = loss(cut.model), right_steps(cut.model)
-del cut
 
 # %%
 fastest = max(saved["time"], key=saved["time"].get)
@@ -311,7 +309,6 @@ right = {}
 for title, changed in (("whole", model), ("cut", smaller.model), ("refitted", fitted)):
     right[title] = right_steps(changed)
     print(f"{title:9} loss {loss(changed):.3f}, {right[title]:.0f} % of the steps right")
-del smaller, moments
 
 # %% [markdown]
 # ## Train it back
@@ -331,16 +328,13 @@ curve = []
 for name, parameter in fitted.named_parameters():
     parameter.requires_grad_(name.startswith("layers."))
 with tempfile.TemporaryDirectory() as folder:
-    world = few_scenes(Path(folder), scenes=24)
+    Recovery(few_scenes(Path(folder), scenes=24), steps=40, learning_rate=5e-4, pictures=2, teacher=model, bfloat16=False,
+             on_step=lambda row: curve.append(row["soft"]))(fitted)  # fmt: skip
 
 # %%
-Recovery(
-    world, steps=40, learning_rate=5e-4, pictures=2, teacher=model, bfloat16=False, on_step=lambda row: curve.append(row["soft"])
-)(fitted)
 lines("Finding back", {"distance to the teacher's answers": (list(range(1, len(curve) + 1)), curve)}, "training step", "divergence")
 
 # %%
-del world  # its screens and voices are large
 right["trained"], times = right_steps(fitted), forward_times(words, whole=model, cut=fitted)
 print("right steps:", ", ".join(f"{share:.0f} % {title}" for title, share in right.items()))
 print(f"a dozen words: {times['whole']} whole, {times['cut']} cut")

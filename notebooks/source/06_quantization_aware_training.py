@@ -171,12 +171,9 @@ tell("touchy ones spared", on_two_bits(model, *(block for block in blocks if blo
 
 # %%
 curve = [loss(everywhere)]
-del everywhere
 learning = prepare(model, TWO, select=lambda name: name in linears)
 for name, parameter in learning.named_parameters():
     parameter.requires_grad_(name.startswith(touchy))
-with tempfile.TemporaryDirectory() as folder:
-    world = few_scenes(Path(folder), scenes=32)
 
 
 def look(row):
@@ -185,8 +182,9 @@ def look(row):
         learning.train()
 
 
-Recovery(world, steps=40, learning_rate=1.5e-3, pictures=2, copies=2, teacher=model, bfloat16=False, on_step=look)(learning)
-del world  # its screens and voices are large
+with tempfile.TemporaryDirectory() as folder:
+    Recovery(few_scenes(Path(folder), scenes=32), steps=40, learning_rate=1.5e-3, pictures=2, copies=2, teacher=model, bfloat16=False,
+             on_step=look)(learning)  # fmt: skip
 
 # %%
 steps, back = [10 * number for number in range(len(curve))], 100 * (curve[0] - curve[-1]) / (curve[0] - whole)

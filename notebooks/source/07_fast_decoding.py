@@ -282,9 +282,10 @@ from pathlib import Path
 from autoglm_lab.export.bundle import bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 
-folder = tempfile.TemporaryDirectory()
-bundle(engine, Path(folder.name) / "agent")
-device = OnnxEngine(Path(folder.name) / "agent", speculate=False)  # token by token, for now
+folder = Path(lab.open_once("agent of chapter 07", tempfile.TemporaryDirectory))
+with lab.widgets.progress("exporting", 30):
+    bundle(engine, folder / "agent")
+device = OnnxEngine(folder / "agent", speculate=False)  # token by token, for now
 screen = device.nothing | dict(zip(
     (output.name for output in device.sessions["image"].get_outputs()),
     device.sessions["image"].run(None, {device.sessions["image"].get_inputs()[0].name: asked["pixel_values"].numpy()}), strict=True,
@@ -654,9 +655,6 @@ lab.check("07.confirm", confirm)
 #
 # Caches, graph, grammar, drafts and times are real, on this machine: the ratios depend on its memory and its number of threads. The long
 # answers of the race are whatever the model goes on to say after its answer; only their length matters.
-
-# %%
-folder.cleanup()
 
 # %% [markdown]
 # ## To take away

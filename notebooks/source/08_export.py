@@ -260,10 +260,10 @@ from pathlib import Path
 
 from autoglm_lab.export.bundle import bundle
 
-del ways, broken, found  # on a small machine the export needs the room
-folder = tempfile.TemporaryDirectory()
-place = Path(folder.name) / "agent"
-bundle(engine, place)
+ways = broken = found = None  # on a small machine the export needs the room
+place = Path(lab.open_once("agent of chapter 08", tempfile.TemporaryDirectory)) / "agent"
+with lab.widgets.progress("exporting", 30):
+    bundle(engine, place)
 manifest = json.loads((place / "manifest.json").read_text())
 for name, facts in manifest["files"].items():
     print(f"{name:15} {facts['bytes'] / 1e6:5.1f} MB  sha256 {facts['sha256'][:12]}...")
@@ -393,9 +393,6 @@ def changing(shapes):
 
 # %%
 lab.check("08.changing", changing)
-
-# %%
-folder.cleanup()
 
 # %% [markdown]
 # ## What was simulated, what was real

@@ -24,18 +24,19 @@ import json
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 import autoglm_lab as lab
 
-room = tempfile.TemporaryDirectory()
-folder = Path(room.name)
+folder = Path(lab.open_once("room", tempfile.TemporaryDirectory))
 # in a process of its own: a server needs no PyTorch, and nor does this notebook
 command = ["export", "--rows", "--out", str(folder / "whole")]
-subprocess.run([sys.executable, "-m", "autoglm_lab.cli", *command], check=True, capture_output=True)
+with lab.widgets.progress("exporting", 60):
+    export = subprocess.run([sys.executable, "-m", "autoglm_lab.cli", *command], check=False, capture_output=True, text=True)
+if export.returncode:
+    raise RuntimeError(f"the export failed:\n{export.stderr[-2000:]}")
 {path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted((folder / "whole").glob("*.onnx"))}
 
 # %% [markdown]
@@ -57,9 +58,8 @@ my_guess = 240
 # %%
 from autoglm_lab.serve import running
 
-house = ExitStack()  # what is entered here is left when the kernel ends, or with house.close()
-url = house.enter_context(running(folder / "whole"))
-print("a server is running, and its address ends in", url[-3:])
+url = lab.open_once("server", running, folder / "whole")  # run again, it stops the one before
+print("a server is running:", url)
 
 # %%
 from urllib.request import Request, urlopen
@@ -76,7 +76,7 @@ question = {"messages": [{"role": "user", "content": "open Settings"}]}
 print(json.dumps(json.loads(get("/v1/chat/completions", json.dumps(question).encode())), indent=1))
 
 # %% [markdown]
-# With curl: `curl URL/chat/completions -H 'Content-Type: application/json' -d '{"messages": [{"role": "user", "content": "open Settings"}]}'`.
+# With curl, and the address that was printed above in place of URL: `curl URL/chat/completions -H 'Content-Type: application/json' -d '{"messages": [{"role": "user", "content": "open Settings"}]}'`.
 # No screen was sent, so the agent does what it does blind. Whole sentences of JSON for one action: that is the price of an interface that
 # a thousand clients know.
 #
@@ -152,19 +152,27 @@ engine = lab.OnnxEngine(folder / "whole", threads=1)
 prepared = engine.prepare("open Settings", screen)
 read = Step(engine.sessions["step"], prepared.states, room=len(prepared.ids))
 read.scores(prepared.ids)
-rows = Rows(onnxruntime.InferenceSession(str(engine.bundle.path("rows")), quiet()), most=16, room=engine.bundle.places)
+
 
 # %%
-counts, step_ms = (1, 2, 4, 8, 16), []
-for count in counts:
-    while rows.count < count:
-        rows.join(prepared.states, read.cache, read.total)
-    times = []
-    for _ in range(25):
-        began = perf_counter()
-        rows.step([10] * count)
-        times.append(1000 * (perf_counter() - began))
-    step_ms.append(median(times))
+def step_times(counts):
+    """Of each number of answers, the median time of a step in ms; what they take of memory goes when this is over."""
+    session = onnxruntime.InferenceSession(str(engine.bundle.path("rows")), quiet())
+    rows, medians = Rows(session, most=16, room=engine.bundle.places), []
+    for count in counts:
+        while rows.count < count:
+            rows.join(prepared.states, read.cache, read.total)
+        times = []
+        for _ in range(25):
+            began = perf_counter()
+            rows.step([10] * count)
+            times.append(1000 * (perf_counter() - began))
+        medians.append(median(times))
+    return medians
+
+
+counts = (1, 2, 4, 8, 16)
+step_ms = step_times(counts)
 
 # %%
 from autoglm_lab.widgets.charts import lines
@@ -174,7 +182,6 @@ lines("A step for several answers", {"ms a step": (counts, step_ms), "ms a step,
 
 # %%
 print(f"sixteen in a step: {16 * step_ms[0] / step_ms[-1]:.1f} times the tokens of one at a time")
-del rows  # its memory is wanted below
 
 # %% [markdown]
 # Not sixteen times: each answer brings its own picture, whose keys and values are read again in every step, and arithmetic grows with the

@@ -31,10 +31,10 @@ from autoglm_lab.export.bundle import bundle
 from autoglm_lab.model.engine import TorchEngine
 
 engine = lab.load()
-room = tempfile.TemporaryDirectory()
-folder = Path(room.name)
-small, _ = apply(engine.model, named("int8"), engine.example())
-bundle(TorchEngine(small, engine.processor), folder / "int8", named("int8"))
+folder = Path(lab.open_once("room", tempfile.TemporaryDirectory))
+with lab.widgets.progress("exporting", 30):
+    small, _ = apply(engine.model, named("int8"), engine.example())
+    bundle(TorchEngine(small, engine.processor), folder / "int8", named("int8"))
 device = lab.load(folder / "int8")
 print(f"{device.bundle.bytes / 1e6:.1f} MB, recipe {device.bundle.recipe['name']}")
 
@@ -157,7 +157,7 @@ without = "import sys, runpy; sys.modules['torch'] = None; sys.argv[0] = 'run.py
 done = subprocess.run([sys.executable, "-c", without, "open Settings", str(folder / "screen.png")], cwd=folder / "device",
                       capture_output=True, text=True, check=True)  # fmt: skip
 print(done.stdout)
-phone.screenshot().resize((216, 480))
+lab.widgets.picture(phone.screenshot().resize((216, 480)), f"The screen that was asked about: {phone.current_app()}")
 
 # %% [markdown]
 # The guide in the folder says how to start it on a board with Linux, and on an Android phone inside Termux.
@@ -175,7 +175,8 @@ from autoglm_lab.runtime.features import image_features
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 from autoglm_lab.runtime.prompt import write_prompt
 
-bundle(engine, folder / "whole")
+with lab.widgets.progress("exporting", 30):
+    bundle(engine, folder / "whole")
 
 
 def scores(agent, pixels):
@@ -270,7 +271,13 @@ given = {"token": np.array([[10]], np.int32), "place": np.array([len(ids)], np.i
 portable = host.step
 for name, time in paired({"portable": lambda: portable(given), "bundle": lambda: step.scores([10])}, runs=25).items():
     print(f"{name:9} {time}")
-portable = calls = host = parts = engine = small = None  # PyTorch has done its part: what follows needs files only
+
+# %% [markdown]
+# PyTorch has done its part: what follows needs files only. (To run a cell above again, begin at the top.)
+
+# %%
+portable = calls = host = parts = engine = small = None
+f"{len(list(folder.rglob('*.onnx')))} files are left"
 
 # %% [markdown]
 # And the others? Each has an environment of its own, made by one command, `autoglm-lab runtimes NAME`, which then converts these files, runs
@@ -302,8 +309,10 @@ Markdown(table(read()))
 # %%
 from autoglm_lab.web.server import BrowserPhone
 
-served = BrowserPhone(folder / "int8", phone=phone)
-view = lab.widgets.browser(served)
+try:
+    view = lab.widgets.browser(lab.open_once("page", BrowserPhone, folder / "int8", phone=phone))
+except (ImportError, FileNotFoundError) as missing:  # npm fetches what the page runs on, once
+    view = f"There is no page here: {missing}."
 view
 
 # %% [markdown]
@@ -386,9 +395,11 @@ def heard(product):
     return device.answer("", screen, wave).answer
 
 
-for name, product in {"in quiet pieces": calm, "as numpy likes it": np.matmul}.items():
-    print(f"{name:18} {paired({name: lambda product=product: heard(product)}, runs=15)[name]}")
-features.calm_product = calm
+try:
+    for name, product in {"in quiet pieces": calm, "as numpy likes it": np.matmul}.items():
+        print(f"{name:18} {paired({name: lambda product=product: heard(product)}, runs=15)[name]}")
+finally:  # also when the cell is interrupted
+    features.calm_product = calm
 
 # %% [markdown]
 # ## A host that is not Python

@@ -574,7 +574,7 @@ def test_a_server_is_loaded_on_the_page(lab):
     guess.press("Enter")
     expect(said).to_contain_text("3 clients: not measured, guessed 90")
     root.get_by_role("button", name="Load it").click()
-    expect(root.locator(".lab-live")).to_contain_text("tokens a second")
+    expect(root.locator(".lab-live")).to_contain_text("tokens a second", timeout=60_000)
     expect(said).to_have_text(re.compile(r"1 client: \d+ answers a second, .*3 clients: \d+ answers a second, guessed 90, .*"))
     expect(root.locator("tbody tr").nth(1).locator("td").nth(1)).to_have_text(re.compile(r"^\d+$"))
     assert len(root.locator(".lab-curve").first.get_attribute("d")) > 20, "the queue over time is drawn"

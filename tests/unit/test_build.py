@@ -125,6 +125,8 @@ def test_bars_of_work_that_is_done_are_not_kept():
     assert build.portable(nbformat.v4.new_output("display_data", data=bar)) is None
     slider = {"text/plain": "IntSlider(value=3)", build.WIDGET_VIEW: {"model_id": "b"}}
     assert list(build.portable(nbformat.v4.new_output("display_data", data=slider)).data) == ["text/plain"]
+    live = {"text/plain": "The phone shows Home.", build.WIDGET_VIEW: {"model_id": "c"}}
+    assert build.portable(nbformat.v4.new_output("display_data", data=live, metadata={"still": "1"})) is None, "its picture follows"
 
 
 def test_a_solution_that_fails_stops_the_build(chapter):
@@ -220,3 +222,19 @@ def test_readme_shows_what_was_measured(chapter, capsys):
     results["typed_step"]["rate"] = 0.5
     (root / "data/model/results.json").write_text(json.dumps(results))
     assert ["results" in problem for problem in readme.check(root)] == [True]
+
+
+def test_a_picture_keeps_its_words_on_a_rendered_page():
+    """What nbconvert writes (and, by the same HTML, JupyterLab): each picture's own description, and no stand-in for one."""
+    from bs4 import BeautifulSoup
+    from nbconvert import HTMLExporter
+
+    from autoglm_lab.widgets.charts import bars
+
+    chart = bars("Time", {"whole": {"see": 3.0, "hear": 2.0}}, "ms", 'So it is: "see" > hear')
+    data, metadata = chart._repr_mimebundle_()
+    cell = nbformat.v4.new_code_cell("chart", execution_count=1)
+    cell.outputs = [build.portable(nbformat.v4.new_output("display_data", data=data, metadata=metadata))]
+    for template in ("lab", "classic"):
+        page, _ = HTMLExporter(template_name=template).from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+        assert [image["alt"] for image in BeautifulSoup(page, "html.parser").find_all("img")] == ['So it is: "see" > hear']

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from autoglm_lab.checks import check
-from autoglm_lab.checks.exercise import CHAPTERS, exercises, same
+from autoglm_lab.checks.compare import same
+from autoglm_lab.checks.exercise import CHAPTERS, exercises
 from autoglm_lab.phone.actions import parse
 
 

@@ -67,6 +67,12 @@ PLANTED = {
         lambda prose, code, book: code.update(source="# NBVAL_RAISES_EXCEPTION\n1 / 0"),
         lambda prose, code, book: code.metadata.update(tags=["skip-execution"]),
     ],
+    "runs-once": [
+        lambda prose, code, book: code.update(source="print(len(world))\ndel world"),
+        lambda prose, code, book: code.update(source="model = prune(model)"),
+        lambda prose, code, book: code.update(source="for _ in range(3):\n    total += 1"),
+        lambda prose, code, book: code.update(source="with torch.no_grad():\n    host.step(1)\nhost = other = None"),
+    ],
     "semicolon": [lambda prose, code, book: code.update(source="1 + 1;\n")],
     "widget-state": [lambda prose, code, book: book.metadata.update(widgets={})],
     "widget-view": [lambda prose, code, book: code.outputs.append(new_output("display_data", {lint.WIDGET_VIEW: {}}))],
@@ -85,6 +91,7 @@ PLANTED = {
         lambda prose, code, book: prose.update(source='<img src="cat.png">'),
         lambda prose, code, book: prose.update(source='<img src="cat.png" alt="">'),
         lambda prose, code, book: code.outputs.append(shown(text_html='<img src="data:image/png;base64,AA">')),
+        lambda prose, code, book: code.outputs.append(shown(image_png="AA")),
     ],
     "broken-link": [lambda prose, code, book: prose.update(source="[next](99_none.ipynb)")],
     "long-cell": [lambda prose, code, book: code.update(source="\n".join(f"a{i} = {i}" for i in range(21)))],
@@ -135,6 +142,29 @@ def test_each_planted_breach_is_found(rule, plant, tmp_path):
     notebook = copy.deepcopy(clean_notebook())
     plant(*notebook.cells, notebook)
     assert rules(notebook, tmp_path) == {rule}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "half = prune(model)\nprint(half)\ndel half",
+        "ways = broken = None",
+        "shares = [name for name in shares_of(model)]\nshares = sorted(shares)",
+        "def tell(x):\n    x += 1\n    return x",
+        "for name in names:\n    name = name.upper()",
+        "import math\nmath = math.pi",
+        "text = lambda text: text + 1",
+    ],
+)
+def test_cells_that_can_be_run_twice_pass(source):
+    assert list(lint.used_up(lint.parse(source, "cell"))) == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_no_cell_of_a_source_uses_up_what_it_needs(source):
+    for notebook in build.derive(source):
+        cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+        assert [name for cell in cells for name in lint.used_up(lint.parse(cell, source.stem))] == []
 
 
 def test_known_magics_and_modulo_pass(tmp_path):

@@ -1,7 +1,9 @@
 """The widgets without a browser: what they compute, what they do to a phone, what a static page gets of them."""
 
 import base64
+import html
 import io
+import re
 import subprocess
 import sys
 import time
@@ -29,10 +31,13 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 def bundle(widget):
     """The static picture and the sentence of a widget."""
-    data, metadata = widget._repr_mimebundle_()
-    assert data[WIDGET_VIEW]["model_id"] == widget.model_id
-    assert metadata["image/png"]["alt"] == data["text/plain"]
-    return Image.open(io.BytesIO(base64.b64decode(data["image/png"]))), data["text/plain"]
+    (live, _), (still, _) = widget.outputs()
+    assert live[WIDGET_VIEW]["model_id"] == widget.model_id
+    [tag] = re.findall(r"<img [^>]*>", still["text/html"])
+    alt, source = re.fullmatch(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)">', tag).groups()
+    assert html.unescape(alt) == still["text/plain"] == live["text/plain"]
+    assert f'data-still="{widget.still}"' in still["text/html"]
+    return Image.open(io.BytesIO(base64.b64decode(source))), still["text/plain"]
 
 
 def says(widget, **content):
@@ -816,3 +821,39 @@ def test_a_server_is_guessed_and_loaded():
             widgets.server(url, clients=(0,))
     with pytest.raises(ValueError, match="only an address"):
         widgets.server("http://127.0.0.1:1/v1")
+
+
+def test_a_picture_of_a_cell_needs_words_and_says_them():
+    shown = widgets.picture(Image.new("RGB", (4, 4)), 'A "square" & nothing <else>')
+    assert html.unescape(re.search(r'alt="([^"]*)"', shown._repr_html_())[1]) == repr(shown) == 'A "square" & nothing <else>'
+    with pytest.raises(ValueError, match="needs words"):
+        widgets.picture(Image.new("RGB", (4, 4)), " ")
+
+
+def test_a_bar_moves_while_work_is_silent_is_full_at_the_end_and_passes_errors_on(capsys):
+    with widgets.progress("exporting", 3):
+        time.sleep(1.3)
+    assert re.search(r"exporting: 100%.*3/3", capsys.readouterr().err)
+    with pytest.raises(KeyboardInterrupt), widgets.progress("exporting", 3):
+        raise KeyboardInterrupt
+    assert "100%" not in capsys.readouterr().err.split("exporting:")[-1]
+
+
+def test_while_python_works_the_page_gets_signs_of_life(monkeypatch):
+    from autoglm_lab.widgets import base
+
+    monkeypatch.setattr(base, "ALIVE_S", 0.05)
+    sent = []
+
+    class Slow(widgets.phone(SimulatedPhone(7)).__class__):
+        def send(self, content, buffers=None):
+            sent.append(content)
+
+        def handle(self, content):
+            time.sleep(0.5)
+
+    assert says(Slow(SimulatedPhone(7)), kind="home") == ""
+    assert sent[0] == {"alive": True} and len(sent) > 2
+    count = len(sent)
+    time.sleep(0.2)
+    assert len(sent) == count, "once it is answered, nothing is sent any more"

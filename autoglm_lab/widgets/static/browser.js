@@ -1,10 +1,13 @@
 const EVERY_MS = 2000;
+const LOCAL = "Only this machine reaches this address, so there is no QR code: a phone in your network needs autoglm-lab phone --network.";
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
   const frame = make("iframe", { class: "lab-page", src: model.get("url"), title: "The phone in a browser", allow: "microphone" }); // prettier-ignore
-  const code = make("div", { class: "lab-qr", role: "img", "aria-label": `QR code of ${model.get("url")}` });
-  code.innerHTML = model.get("qr");
+  const code = model.get("qr")
+    ? make("div", { class: "lab-qr", role: "img", "aria-label": `QR code of ${model.get("url")}` })
+    : make("p", { class: "lab-hint" }, LOCAL);
+  if (model.get("qr")) code.innerHTML = model.get("qr");
   const link = make("a", { href: model.get("url"), target: "_blank", rel: "noopener" }, model.get("url"));
   const list = make("ol", { class: "lab-timeline", "aria-label": "Times that phones have told" });
   const said = make("p", { class: "lab-said", "aria-live": "polite" });
@@ -25,4 +28,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { render: watched(render, false) };

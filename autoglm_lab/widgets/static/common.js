@@ -41,6 +41,7 @@ function asker(model) {
   const answered = () => {
     waiting.get(model.get("answered"))?.();
     waiting.delete(model.get("answered"));
+    watches.get(model)?.settled(waiting.size);
   };
   model.on("change:answered", answered);
   const ask = (content) =>
@@ -48,8 +49,65 @@ function asker(model) {
       const id = Math.random().toString(36).slice(2);
       waiting.set(id, resolve);
       model.send({ ...content, id });
+      watches.get(model)?.asked();
     });
   return { ask, close: () => model.off("change:answered", answered) };
+}
+
+const SILENT_MS = 6000; // Python gives a sign of life every two seconds while it works for the page
+const GONE = "The kernel that drew this is gone. Run the cell again.";
+const SILENT = "No answer for some seconds. The kernel is busy with another cell, or gone: then run the cell again.";
+const watches = new WeakMap();
+
+// A render function whose widget says when its kernel is gone, and hides the still picture that stands in for it without one.
+// JupyterLab tells of a restart; a kernel that died is known by its silence. What is shown then is drawn anew from what Python
+// last said, so that no half of a run is left, unless `again` is false.
+function watched(render, again = true) {
+  return ({ model, el }) => {
+    const notice = make("p", { class: "lab-message lab-gone", role: "alert" });
+    const still = make("style");
+    still.textContent = `[data-still="${model.get("still")}"] { display: none; }`;
+    const body = make("div", {});
+    el.append(make("div", { class: "lab lab-notice" }, notice), still, body);
+    let [dispose, timer, gone] = [null, null, false];
+    const listen = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => (notice.textContent = SILENT), SILENT_MS);
+    };
+    const rest = () => {
+      clearTimeout(timer);
+      if (!gone) notice.textContent = "";
+    };
+    const sign = (content) => {
+      if (!content.alive) return;
+      rest();
+      listen();
+    };
+    watches.set(model, { asked: listen, settled: (count) => (rest(), count && listen()) });
+    const draw = () => (dispose = render({ model, el: body }));
+    const lost = () => {
+      clearTimeout(timer);
+      if (gone) return;
+      gone = true;
+      if (again) {
+        dispose?.();
+        body.replaceChildren();
+        draw();
+      }
+      body.inert = true;
+      body.classList.add("lab-lost");
+      notice.textContent = GONE;
+    };
+    model.on("comm_live_update", lost);
+    model.on("msg:custom", sign);
+    draw();
+    return () => {
+      clearTimeout(timer);
+      model.off("comm_live_update", lost);
+      model.off("msg:custom", sign);
+      dispose?.();
+    };
+  };
 }
 
 // wish(content, quiet_ms) asks Python once no other wish came for that long: one question at a time, in the order of the wishes,

@@ -47,4 +47,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { render: watched(render) };

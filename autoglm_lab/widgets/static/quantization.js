@@ -129,4 +129,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { render: watched(render) };

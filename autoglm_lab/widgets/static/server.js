@@ -121,4 +121,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { render: watched(render) };

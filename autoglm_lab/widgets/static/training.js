@@ -61,4 +61,4 @@ function render({ model, el }) {
   return () => model.off("change", update);
 }
 
-export default { render };
+export default { render: watched(render) };

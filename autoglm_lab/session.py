@@ -1,0 +1,36 @@
+"""What a notebook's cell opens: run again, the cell first closes what it opened before."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
+
+T = TypeVar("T")
+_open: dict[str, ExitStack] = {}
+
+
+def open_once(name: str, factory: Callable[..., AbstractContextManager[T]], *arguments: object, **options: object) -> T:
+    """Enter `factory(*arguments, **options)` under a name and return what it gives; whatever bore that name is left first.
+
+    A cell that starts a server holds one server, however often it is run. `close(name)` leaves what is open. Raises what the
+    factory raises; then nothing is open under the name.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> first = open_once("room", TemporaryDirectory)
+    >>> second = open_once("room", TemporaryDirectory)      # the first folder is gone now
+    >>> close("room")
+    """
+    close(name)
+    with ExitStack() as stack:
+        value = stack.enter_context(factory(*arguments, **options))
+        _open[name] = stack.pop_all()
+    return value
+
+
+def close(name: str) -> None:
+    """Leave what is open under this name, if anything is, and let go of its memory."""
+    if name in _open:
+        _open.pop(name).close()
+        gc.collect()
