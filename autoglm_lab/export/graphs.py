@@ -1,102 +1,19 @@
-"""The three graphs of an agent: what it sees, what it hears, and one step of its answer; and the same for a stranger's module."""
+"""The three graphs of an agent: what it sees, what it hears, and one step of its answer."""
 
 from __future__ import annotations
 
-import inspect
-import io
-import logging
-import warnings
-from ast import literal_eval
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.export import Dim
 
 from autoglm_lab.compress.layers import put
 from autoglm_lab.export.conditions import on_condition
 from autoglm_lab.export.integers import exportable, rowwise
+from autoglm_lab.export.module import onnx_module
 from autoglm_lab.export.step import RowsGraph, StepGraph, with_quotients
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
-
-OPSET = 20
-Dynamic = Mapping[str, Mapping[int, str]]  # for each input, the names of its axes whose length may change
-
-
-def onnx_module(
-    module: nn.Module, example: Mapping[str, Tensor], *, dynamic: Dynamic | None = None, outputs: Sequence[str] = ("output",)
-) -> bytes:
-    """A module as the bytes of one ONNX file, opset 20, its weights inside.
-
-    `example` holds the inputs by name, in the order in which `forward` takes them; axes that may change have a length other
-    than 0 and 1 there. Axes of one name are one axis. ValueError for names in `dynamic` that are no inputs, for an axis of
-    length 0 or 1, or when the file breaks the rules of ONNX.
-    """
-    import onnx
-
-    axes = dict(dynamic or {})
-    unknown = sorted(set(axes) - set(example))
-    if unknown:
-        raise ValueError(f"dynamic names {', '.join(map(repr, unknown))}; the inputs are {', '.join(map(repr, example))}")
-    for name, places in axes.items():
-        for axis in places:
-            if example[name].shape[axis] < 2:
-                raise ValueError(
-                    f"axis {axis} of {name!r} has length {example[name].shape[axis]}; an axis that may change needs 2 or more"
-                )
-    labels = {label for places in axes.values() for label in places.values()}
-    dims = {label: Dim(label, min=1) for label in labels}
-    shapes: list[Any] = [{axis: dims[label] for axis, label in axes.get(name, {}).items()} for name in example]
-    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL in kinds:  # what `*states` takes is one argument to the exporter
-        first = kinds.index(inspect.Parameter.VAR_POSITIONAL)
-        shapes[first:] = [tuple(shapes[first:])]
-    modes = {part: part.training for part in module.modules()}
-    module.train(False)
-    quiet = logging.getLogger("torch.onnx")
-    level, noise = quiet.level, io.StringIO()
-    quiet.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(noise), redirect_stderr(noise):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module, tuple(example.values()), input_names=list(example), output_names=list(outputs),
-                dynamic_shapes=tuple(shapes), opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
-            )  # fmt: skip
-    finally:
-        quiet.setLevel(level)
-        for part, mode in modes.items():
-            part.training = mode
-    assert program is not None
-    made = program.model_proto
-    del program  # it holds the weights once more
-    _name_nodes(made)
-    for line in (made.graph, *made.graph.node, *made.graph.value_info):  # where each line came from: a megabyte nobody reads
-        line.ClearField("metadata_props")
-        line.ClearField("doc_string")
-    known, content = not _has_kernels(made), bytes(made.SerializeToString())
-    del made
-    try:
-        onnx.checker.check_model(content, full_check=known)
-    except onnx.checker.ValidationError as error:
-        raise ValueError(f"the exported file breaks a rule of ONNX: {error}") from error
-    return content
-
-
-def _name_nodes(model: Any) -> None:
-    """Call every node by the module that it was traced in, so that it can be found in a profile: `layers.0.mlp/linear_3`."""
-    for node in model.graph.node:
-        scopes = next((literal_eval(entry.value) for entry in node.metadata_props if entry.key.endswith("name_scopes")), ["", ""])
-        node.name = f"{scopes[-2] if len(scopes) > 1 else ''}/{node.output[0]}"
-
-
-def _has_kernels(model: Any) -> bool:
-    """Whether a graph uses operators of the runtime's own, which the checker of ONNX does not know."""
-    return any(node.domain not in ("", "ai.onnx") for node in model.graph.node)
-
 
 class SeenGraph(nn.Module):
     """Pixels to the keys and values of every gated layer."""

@@ -1,0 +1,202 @@
+"""Comparing a file with its module at lengths that nobody traced: a trace that has frozen one shows it there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autoglm_lab.export.flatten import FlatModel
+from autoglm_lab.export.parity import distance
+
+Axes = Mapping[str, Mapping[int, str]]  # for each input, the names of its axes
+Arrays = dict[str, NDArray[Any]]
+Stated = dict[str, list[int | str]]  # for each output, the length or the name of each axis
+ALLOWED = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 2e-2}  # distance from the module, by the numbers it computes with
+SMALL = 1e-6  # a difference below this is none, however small the values are
+ENOUGH = 2  # lengths beside that of the example
+
+
+def read_axes(content: bytes) -> tuple[Stated, Stated]:
+    """Read the axes of the inputs and of the outputs from a file: a number, or the name of one that may change."""
+    import onnx
+
+    graph = onnx.load_from_string(content).graph
+    stored = {value.name for value in graph.initializer}
+    sides = ([value for value in graph.input if value.name not in stored], graph.output)
+    inputs, outputs = (
+        {value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in side} for side in sides
+    )
+    return inputs, outputs
+
+
+def check_axes(content: bytes, axes: Axes) -> None:
+    """Compare the axes of a file with those that may change. ValueError names one that is frozen, or was made one with another."""
+    inputs, _ = read_axes(content)
+    for name, places in axes.items():
+        for axis, label in places.items():
+            if name not in inputs:
+                raise ValueError(f"the file has no input {name!r}: the module does not read it")
+            stands = inputs[name][axis]
+            if isinstance(stands, int):
+                raise ValueError(
+                    f"axis {axis} of {name!r} ({label!r}) is frozen at {stands}: the module loops over it, makes a number of it "
+                    "(int, len, range), or holds a tensor of this length; use operators on whole tensors, or take it out of dynamic"
+                )
+            if stands != label:
+                raise ValueError(
+                    f"axis {axis} of {name!r} ({label!r}) is {stands!r} in the file: the module takes both for one; give both one name"
+                )
+
+
+def compare_lengths(
+    content: bytes, flat: FlatModel, axes: Axes, *, bounds: Mapping[str, tuple[int, int | None]] | None = None,
+    tolerance: float | None = None, reference: FlatModel | None = None,
+) -> tuple[dict[str, float], Stated]:  # fmt: skip
+    """Compute a file's outputs and the module's at the example, and at two or more other lengths of each axis.
+
+    Returns the largest distance (`parity.distance`) of any output in each case, and the axes of the outputs as they turned out.
+    `bounds` are lengths for which the trace is known to hold; one beyond is among those that are tried. Lengths at which the module
+    itself fails are left out. `reference` is computed in place of the module, where that computes nothing in PyTorch.
+    ValueError when they are further apart than `tolerance` (default: `ALLOWED`), naming the axis, and for an axis at which the module
+    can be computed at fewer than two other lengths.
+    """
+    session = open_file(content)
+    names = [output.name for output in session.get_outputs()]
+    kind = next((p.dtype for p in flat.module.parameters() if p.is_floating_point()), torch.float32)
+    allowed = ALLOWED.get(kind, 1e-3) if tolerance is None else tolerance
+    lengths = {label: flat.inputs[name].shape[axis] for name, places in axes.items() for axis, label in places.items()}
+    free = [label for label in lengths if " + " not in label]
+    right_of, found, shapes = reference or flat, {}, []
+
+    def compare(case: Mapping[str, int]) -> float:
+        inputs = resized(flat.inputs, axes, case)
+        right = right_of.outputs(*inputs.values())
+        mine = dict(zip(names, session.run(None, {name: value.numpy() for name, value in inputs.items()}), strict=True))
+        shapes.append((dict(case), {name: mine[name].shape for name in names}))
+        return max(apart(mine[name], value.numpy()) for name, value in zip(names, right.values(), strict=True))
+
+    def judge(case: Mapping[str, int], label: str | None) -> None:
+        text = ", ".join(f"{name} {length}" for name, length in case.items()) or "the example"
+        found[text] = difference = compare(case)
+        if not difference <= allowed:
+            raise ValueError(_apart(label, text, difference, allowed, axes, found))
+
+    judge(_with_sums(lengths, {name: lengths[name] for name in free}), None)
+    for label in free:
+        tried, failure = 0, ""
+        for other in _others(lengths[label], (bounds or {}).get(label, (1, None))):
+            case = _with_sums(lengths, {name: lengths[name] for name in free} | {label: other})
+            try:
+                right_of.outputs(*resized(flat.inputs, axes, case).values())
+            except Exception as error:  # the module has lengths of its own: a longest sentence, a multiple of four
+                failure = failure or f"{other}: {type(error).__name__}"
+                continue
+            judge(case, label)
+            tried += 1
+        if tried < ENOUGH:
+            raise ValueError(f"axis {label!r} cannot change: the module itself fails at length {failure}")
+    return found, _axes_of_outputs(read_axes(content)[1], shapes)
+
+
+def open_file(content: bytes) -> Any:
+    """Open a file in ONNX Runtime on a CPU. ValueError in one line when it does not."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # it has a class for each of its codes
+        raise ValueError(f"ONNX Runtime does not open the file: {' '.join(str(error).split())[:300]}") from error
+
+
+def resized(inputs: Mapping[str, Tensor], axes: Axes, case: Mapping[str, int]) -> dict[str, Tensor]:
+    """Return the inputs at other lengths: cut, or begun again from the front, so that ids stay ids and masks masks."""
+    made = {}
+    for name, value in inputs.items():
+        for axis, label in axes.get(name, {}).items():
+            value = value.index_select(axis, torch.arange(case[label]) % value.shape[axis])
+        made[name] = value.contiguous()
+    return made
+
+
+def apart(mine: NDArray[Any], right: NDArray[Any]) -> float:
+    """Return the distance of two outputs; infinity when shapes differ, or values that are no finite numbers.
+
+    >>> apart(np.array([1.0, -np.inf]), np.array([1.0, -np.inf]))
+    0.0
+    """
+    if mine.shape != right.shape or mine.dtype != right.dtype:
+        return float("inf")
+    if mine.dtype.kind in "biu":
+        return float((mine != right).mean()) if mine.size else 0.0
+    if mine.dtype.kind == "c":
+        return max(apart(mine.real, right.real), apart(mine.imag, right.imag))
+    one, other = mine.astype(np.float64), right.astype(np.float64)
+    finite = np.isfinite(other)
+    if not np.array_equal(one[~finite], other[~finite], equal_nan=True):
+        return float("inf")
+    one, other = one[finite], other[finite]
+    if not one.size or np.abs(one - other).max() <= SMALL:
+        return 0.0
+    return distance(one, other)
+
+
+def _others(length: int, bounds: tuple[int, int | None]) -> Iterator[int]:
+    """Yield lengths other than one: beside it, far from it, multiples of it, and those just beyond the bounds of a trace."""
+    shortest, longest = bounds
+    beyond = [shortest - 1] if shortest > 1 else []
+    beyond += [longest + 1] if longest is not None else []
+    for other in dict.fromkeys((length + 1, 2 * length + 1, length - 1, 1, 2 * length, 3 * length, *beyond)):
+        if other >= 1 and other != length:
+            yield other
+
+
+def _with_sums(lengths: Mapping[str, int], case: Mapping[str, int]) -> dict[str, int]:
+    """Add the lengths of axes that are sums of others."""
+    sums = {label: label.split(" + ") for label in lengths if " + " in label}
+    absent = next((part for parts in sums.values() for part in parts if part not in case), None)
+    if absent is not None:
+        raise ValueError(f"an axis is a sum with {absent!r}, and no axis has that name")
+    return {**case, **{label: sum(case[part] for part in parts) for label, parts in sums.items()}}
+
+
+def _apart(label: str | None, text: str, difference: float, allowed: float, axes: Axes, found: Mapping[str, float]) -> str:
+    far = f"the file is {difference:.1%} away from the module at {text}; allowed is {allowed:.1%}"
+    if label is None:
+        return far
+    name, axis = next((name, axis) for name, places in axes.items() for axis, known in places.items() if known == label)
+    return f"axis {axis} of {name!r} ({label!r}) is frozen: {far}, and the module decides by this length; write it with torch.where"
+
+
+def _axes_of_outputs(stated: Stated, shapes: list[tuple[dict[str, int], dict[str, tuple[int, ...]]]]) -> Stated:
+    """Return the axes of outputs, with a name for each that is stated as a number and turned out to change."""
+    made: Stated = {}
+    for name, places in stated.items():
+        seen = [shape[name] for _, shape in shapes]
+        made[name] = list(places) if len(places) == len(seen[0]) else [*range(len(seen[0]))]
+        for axis in range(len(seen[0])):
+            lengths = [shape[axis] for shape in seen]
+            if isinstance(made[name][axis], int) and set(lengths) != {made[name][axis]}:
+                same = (label for label in shapes[0][0] if all(case[label] == shape[name][axis] for case, shape in shapes))
+                made[name][axis] = next(same, f"{name}_{axis}") if len(set(lengths)) > 1 else lengths[0]
+    return made
+
+
+def state_axes(content: bytes, stated: Stated) -> bytes:
+    """Write the axes of the outputs into a file that states them otherwise; what it states of values inside is taken out."""
+    import onnx
+    from onnx import helper
+
+    if read_axes(content)[1] == stated:
+        return content
+    model = onnx.load_from_string(content)
+    del model.graph.value_info[:]  # what is wrong at the end was wrong on the way
+    for value in model.graph.output:
+        kind = value.type.tensor_type.elem_type
+        value.CopyFrom(helper.make_tensor_value_info(value.name, kind, stated[value.name]))
+    return bytes(model.SerializeToString())
