@@ -11,7 +11,7 @@ LONGEST = 300  # letters of a message that is passed on
 
 @contextmanager
 def one_line(what: str) -> Iterator[None]:
-    """Raise any error inside as a ValueError of one line that begins with `what`, or names an operator; the cause stays attached."""
+    """Raise an error inside as a ValueError of one line, which begins with `what` or names an operator."""
     try:
         yield
     except (MemoryError, NotImplementedError):

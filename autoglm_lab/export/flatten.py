@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, StaticCache
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 
 def named_tensors(name: str, value: Any, cache: str = "past") -> Iterator[tuple[str, Tensor]]:
@@ -97,10 +97,8 @@ class FlatModel:
         """Compute the outputs by name: `output` if there is one tensor, else `output_0`, or fields; of a cache `present_key_0`."""
         values = iter(tensors)
         arguments = {name: with_tensors(value, values) for name, value in self.example.items()}
-        if self.positional:
-            found = self.forward(*(arguments[name] for name in self.positional))
-        else:
-            found = self.forward(**arguments)
+        placed = [arguments.pop(name) for name in self.positional]
+        found = self.forward(*placed, **arguments)
         pairs = list(named_tensors("output" if isinstance(found, (Tensor, list, tuple)) else "", found, "present"))
         if not pairs:
             raise ValueError("the module returns no tensor; a file needs an output")
@@ -133,11 +131,16 @@ class FlatModel:
 
 
 def _positional(module: nn.Module, example: Mapping[str, Any]) -> tuple[str, ...]:
-    """Check the arguments against the signature; return their order if they must be given by place (`*states`), else nothing."""
+    """Check the arguments against the signature; return their order if they must be given by place (`*states`), else nothing.
+
+    The only argument of a module may have any name: `nn.Linear` calls its own `input`.
+    """
     parameters = inspect.signature(module.forward).parameters
     kinds = {parameter.kind for parameter in parameters.values()}
     known = [name for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     strange = [name for name in example if name not in known]
+    if strange and len(example) == 1 and known:
+        return tuple(strange)
     if strange and not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
         raise ValueError(f"forward takes no {strange[0]!r}; it takes {', '.join(map(repr, known))}")
     absent = [name for name in known if name not in example and parameters[name].default is inspect.Parameter.empty]

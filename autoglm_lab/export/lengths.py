@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autoglm_lab.export.flatten import FlatModel
-from autoglm_lab.export.parity import distance
 
 Axes = Mapping[str, Mapping[int, str]]  # for each input, the names of its axes
 Arrays = dict[str, NDArray[Any]]
 Stated = dict[str, list[int | str]]  # for each output, the length or the name of each axis
-ALLOWED = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 2e-2}  # distance from the module, by the numbers it computes with
-SMALL = 1e-6  # a difference below this is none, however small the values are
+ALLOWED = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 2e-2}  # distance, by the numbers a module computes with
+SMALL = 1e-3  # values of this size at least are what a difference is a share of
 ENOUGH = 2  # lengths beside that of the example
 
 
@@ -29,10 +28,12 @@ def read_axes(content: bytes) -> tuple[Stated, Stated]:
     graph = onnx.load_from_string(content).graph
     stored = {value.name for value in graph.initializer}
     sides = ([value for value in graph.input if value.name not in stored], graph.output)
-    inputs, outputs = (
-        {value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in side} for side in sides
-    )
+    inputs, outputs = ({value.name: _places(value) for value in side} for side in sides)
     return inputs, outputs
+
+
+def _places(value: Any) -> list[int | str]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def check_axes(content: bytes, axes: Axes) -> None:
@@ -50,7 +51,7 @@ def check_axes(content: bytes, axes: Axes) -> None:
                 )
             if stands != label:
                 raise ValueError(
-                    f"axis {axis} of {name!r} ({label!r}) is {stands!r} in the file: the module takes both for one; give both one name"
+                    f"axis {axis} of {name!r} ({label!r}) is {stands!r} in the file: the module makes both one; name them alike"
                 )
 
 
@@ -60,11 +61,11 @@ def compare_lengths(
 ) -> tuple[dict[str, float], Stated]:  # fmt: skip
     """Compute a file's outputs and the module's at the example, and at two or more other lengths of each axis.
 
-    Returns the largest distance (`parity.distance`) of any output in each case, and the axes of the outputs as they turned out.
+    Returns the largest distance (`apart`) of any output in each case, and the axes of the outputs as they turned out.
     `bounds` are lengths for which the trace is known to hold; one beyond is among those that are tried. Lengths at which the module
     itself fails are left out. `reference` is computed in place of the module, where that computes nothing in PyTorch.
-    ValueError when they are further apart than `tolerance` (default: `ALLOWED`), naming the axis, and for an axis at which the module
-    can be computed at fewer than two other lengths.
+    ValueError when they are further apart than `tolerance` (default: `ALLOWED`), naming the axis, and when the module can be
+    computed at fewer than two other lengths of an axis.
     """
     session = open_file(content)
     names = [output.name for output in session.get_outputs()]
@@ -141,9 +142,7 @@ def apart(mine: NDArray[Any], right: NDArray[Any]) -> float:
     if not np.array_equal(one[~finite], other[~finite], equal_nan=True):
         return float("inf")
     one, other = one[finite], other[finite]
-    if not one.size or np.abs(one - other).max() <= SMALL:
-        return 0.0
-    return distance(one, other)
+    return float(np.linalg.norm(one - other) / max(float(np.linalg.norm(other)), SMALL * one.size**0.5, 1e-12))
 
 
 def _others(length: int, bounds: tuple[int, int | None]) -> Iterator[int]:

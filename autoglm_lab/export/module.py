@@ -35,8 +35,8 @@ def onnx_module(
     says how these are called in the file); numbers, flags and None become part of the graph. `dynamic` names axes whose length may
     change, which have a length other than 0 and 1 in the example; axes of one name are one axis, and "past + tokens" is the sum of
     two. `outputs` are names in place of those of `FlatModel.outputs`.
-    The axes of the file are read back, and with `check` its outputs are compared with the module's at other lengths; modules that hold
-    stored integers (`integers.exportable`) compute nothing in PyTorch and are not compared here.
+    The axes of the file are read back, and with `check` its outputs are compared with the module's at other lengths; modules that
+    hold stored integers (`integers.exportable`) compute nothing in PyTorch and are not compared here.
 
     ValueError for arguments or axes that do not exist, an axis of length 0 or 1, an axis that the trace has frozen, bfloat16, an
     operator that ONNX does not have, weights over 2 GB, and outputs further apart than `tolerance` (`lengths.compare_lengths`).
@@ -75,8 +75,9 @@ def _axes(flat: FlatModel, dynamic: Dynamic) -> Axes:
         for axis, label in {**dynamic.get(flat.owner[name], {}), **dynamic.get(name, {})}.items():
             if not -tensor.ndim <= axis < tensor.ndim:
                 raise ValueError(f"{name!r} has no axis {axis}; its shape is {list(tensor.shape)}")
-            if tensor.shape[axis] < 2:
-                raise ValueError(f"axis {axis} of {name!r} has length {tensor.shape[axis]}; an axis that may change needs 2 or more")
+            length = tensor.shape[axis]
+            if length < 2:
+                raise ValueError(f"axis {axis} of {name!r} has length {length}; an axis that may change needs 2 or more")
             axes[name][axis % tensor.ndim] = label
     return axes
 
@@ -88,7 +89,7 @@ def _check_weights(module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
         if value.is_floating_point() and value.dtype not in SUPPORTED:
             kind = str(value.dtype).removeprefix("torch.")
             raise ValueError(f"{name!r} is {kind}, for which ONNX Runtime has hardly a kernel; call model.float() first")
-    total_bytes = sum({value.untyped_storage().data_ptr(): value.numel() * value.element_size() for value in stored.values()}.values())
+    total_bytes = sum({value.untyped_storage().data_ptr(): value.nbytes for value in stored.values()}.values())
     if total_bytes > LARGEST_BYTES:
         raise ValueError(
             f"the weights take {total_bytes / 1e9:.1f} GB, one ONNX file holds {LARGEST_BYTES / 1e9:.1f}; pack them "

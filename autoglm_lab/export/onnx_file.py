@@ -21,11 +21,17 @@ from autoglm_lab.export.module import Dynamic, checked_module
 INTEGERS = 0.05  # distance from a packed model: kernels round their inputs to 8 bits, PyTorch does not
 PAST = 3  # tokens of the cache that a trace begins with
 WORDS = {0: "batch", 1: "tokens"}
+ANSWER = {0: "batch", 1: "decoder_tokens"}
 KNOWN_AXES: Mapping[str, Mapping[int, str]] = {
-    **dict.fromkeys(("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds"), WORDS),
-    **dict.fromkeys(("decoder_input_ids", "decoder_attention_mask"), {0: "batch", 1: "decoder_tokens"}),
+    "input_ids": WORDS,
+    "attention_mask": WORDS,
+    "token_type_ids": WORDS,
+    "position_ids": WORDS,
+    "inputs_embeds": WORDS,
+    "decoder_input_ids": ANSWER,
+    "decoder_attention_mask": ANSWER,
     "input_values": {0: "batch", 1: "samples"},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -44,18 +50,19 @@ class OnnxFile:
 
 
 def export_onnx(
-    model: nn.Module, example: Mapping[str, Any], path: Path | str | None = None, *, dynamic: Dynamic | None = None, cache: bool = False,
-    outputs: Sequence[str] | None = None, tolerance: float | None = None,
+    model: nn.Module, example: Mapping[str, Any], path: Path | str | None = None, *, dynamic: Dynamic | None = None,
+    cache: bool = False, outputs: Sequence[str] | None = None, tolerance: float | None = None,
 ) -> OnnxFile:  # fmt: skip
     """Export a model as it is, compare the file with it, and write it to `path`, whole or not at all.
 
     `example` holds arguments of `forward` by name, as a tokenizer or processor gives them. Models of transformers have a dynamic
-    batch and dynamic tokens unless `dynamic` (see `onnx_module`) says otherwise. With `cache` a language model reads and returns keys
-    and values: `past_key_0`, `past_value_0`, ... [B, K, past, E] and `present_key_0`, ...; `attention_mask` [B, past + tokens] covers
-    both. Packed layers are multiplied as integers, each row of a batch rounded by itself, and compared with the packed model. The
-    model keeps its mode, training or not; the file is that of eval mode.
+    batch and dynamic tokens unless `dynamic` (see `onnx_module`) says otherwise. With `cache` a language model reads and returns
+    keys and values: `past_key_0`, `past_value_0`, ... [B, K, past, E] and `present_key_0`, ...; `attention_mask` [B, past + tokens]
+    covers both. Packed layers are multiplied as integers, each row of a batch rounded by itself, and the file is compared with the
+    packed model. The model keeps its mode, training or not; the file is that of eval mode.
 
-    ValueError as `onnx_module`; for a model without a cache; for a packed layer without a kernel; and for a `path` that is a folder.
+    ValueError as `onnx_module`, for a model without a cache, for a packed layer without a kernel, and for a `path` that cannot be
+    written.
     """
     place = None if path is None else _checked_path(Path(path))
     model = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
