@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,10 @@ def compare_lengths(
     judge(_with_sums(lengths, {name: lengths[name] for name in free}), None)
     for label in free:
         tried, failure = 0, ""
-        for other in _others(lengths[label], (bounds or {}).get(label, (1, None))):
+        known, spare = _others(lengths[label], (bounds or {}).get(label, (1, None)))
+        for other in known + spare:
+            if tried >= ENOUGH and other in spare:
+                break
             case = _with_sums(lengths, {name: lengths[name] for name in free} | {label: other})
             try:
                 right_of.outputs(*resized(flat.inputs, axes, case).values())
@@ -145,14 +148,13 @@ def apart(mine: NDArray[Any], right: NDArray[Any]) -> float:
     return float(np.linalg.norm(one - other) / max(float(np.linalg.norm(other)), SMALL * one.size**0.5, 1e-12))
 
 
-def _others(length: int, bounds: tuple[int, int | None]) -> Iterator[int]:
-    """Yield lengths other than one: beside it, far from it, multiples of it, and those just beyond the bounds of a trace."""
+def _others(length: int, bounds: tuple[int, int | None]) -> tuple[list[int], list[int]]:
+    """Return lengths other than one: beside it, far from it, just beyond the bounds of a trace; and more, should these not do."""
     shortest, longest = bounds
-    beyond = [shortest - 1] if shortest > 1 else []
-    beyond += [longest + 1] if longest is not None else []
-    for other in dict.fromkeys((length + 1, 2 * length + 1, length - 1, 1, 2 * length, 3 * length, *beyond)):
-        if other >= 1 and other != length:
-            yield other
+    known = [length + 1, 2 * length + 1, 1, *[shortest - 1] * (shortest > 1), *([] if longest is None else [longest + 1])]
+    spare = [length - 1, 2 * length, 3 * length, length // 2]
+    unlike = [other for other in dict.fromkeys(known) if other not in (0, length)]
+    return unlike, [other for other in dict.fromkeys(spare) if other not in (0, length, *unlike)]
 
 
 def _with_sums(lengths: Mapping[str, int], case: Mapping[str, int]) -> dict[str, int]:

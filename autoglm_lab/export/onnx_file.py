@@ -100,6 +100,9 @@ def _prepared(
         axes[name] = {axis: label for axis, label in labels.items() if axis or value.shape[0] == rows}
     lengths = {label: max(2, tensors[name].shape[axis]) for name, places in axes.items() for axis, label in places.items()}
     example |= resized(tensors, axes, lengths)
+    mask = example.get("attention_mask")
+    if isinstance(mask, Tensor) and mask.ndim == 2:  # padding in front has queries that see nothing: every runtime makes up its own
+        example["attention_mask"] = mask.sort(1, descending=True).values.index_fill(1, torch.tensor([0]), 1)
     if cache and "past_key_values" not in example:
         if "input_ids" not in example:
             raise ValueError("cache=True needs input_ids in the example")
