@@ -175,7 +175,7 @@ class Bytes(Stored):
         are those of the weights of each channel.
         """
         low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
-        scale = (high - low + 1e-12) / 255
+        scale = (high - low).clamp(min=1e-30) / 255  # for a row of zeros; the exporter takes the sum with a small number out
         zero_point = torch.round(-low / scale)
         product = self._rounded(x / scale + zero_point, torch.tensor(1.0), torch.tensor(0, dtype=torch.uint8))
         return (product - zero_point * sums) * scale

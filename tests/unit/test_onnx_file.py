@@ -1,4 +1,4 @@
-"""Models of any kind to ONNX: as they are, by the names of their inputs, compared at lengths that nobody traced, whole or not at all."""
+"""Models of any kind to ONNX: as they are, by the names of their inputs, compared at lengths that nobody traced."""
 
 import numpy as np
 import onnx
@@ -175,18 +175,16 @@ def test_inputs_go_by_name_and_everything_nested_has_one():
 
 
 def test_arguments_that_do_not_fit_are_named():
-    x, nested = normal(2, 3), Nested()
-    for example, words in (
-        ({"x": x}, "forward needs 'y' as well; the example has 'x'"),
-        ({"x": x, "z": x}, "forward takes no 'z'; it takes 'input', 'weight'"),
-        ({"x": x, "y": x, "pair_0": x, "pair": (x,)}, "two inputs are called 'pair_0'"),
-        ({"x": 1, "y": 2}, "the example holds no tensor"),
-        ({"x": x, "y": object()}, "a object holds no tensors that could be named"),
+    x = normal(2, 3)
+    for module, example, words in (
+        (Nested(), {"x": x}, "forward needs 'y' as well; the example has 'x'"),
+        (Weighted(), {"input": x, "z": x}, "forward takes no 'z'; it takes 'input', 'weight'"),
+        (Nested(), {"x": x, "y": x, "pair_0": x, "pair": (x,)}, "two inputs are called 'pair_0'"),
+        (Nested(), {"x": 1, "y": 2}, "the example holds no tensor"),
+        (Nested(), {"x": x, "y": object()}, "a object holds no tensors that could be named"),
     ):
         with pytest.raises(ValueError, match=words):
-            FlatModel(nn.Bilinear(2, 2, 2) if "weight" in words else nested, example) if "weight" not in words else FlatModel(
-                Weighted(), example
-            )
+            FlatModel(module, example)
     with pytest.raises(ValueError, match=r"'x' has no axis 2; its shape is \[2, 3\]"):
         onnx_module(nn.Identity(), {"x": x}, dynamic={"x": {2: "width"}})
     with pytest.raises(ValueError, match="outputs names 2; the module returns 1"):
@@ -273,7 +271,7 @@ def test_packed_models_are_compared_and_no_row_changes_with_its_batch(kind):
     alone = np.concatenate([run(input=row[None])["output"] for row in x])
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
     wanted = model(x).detach().numpy()
-    assert np.all(np.linalg.norm(together - wanted, axis=1) < 0.02 * np.linalg.norm(wanted, axis=1))
+    assert np.all(np.linalg.norm(together - wanted, axis=1) < 0.02 * np.linalg.norm(wanted, axis=1)), "a row of zeros, too"
 
 
 def test_a_packed_model_of_transformers_is_compared_too():
@@ -303,7 +301,7 @@ def test_eight_bits_do_not_saturate_on_any_processor(ranges):
     wanted = model(x).detach().numpy()
     for written in (exportable(model), exportable(model, by_rows=True)):
         found = opened(onnx_module(written, {"x": x}))(x=x)["output"]
-        assert np.linalg.norm(found - wanted) < 2e-3 * np.linalg.norm(wanted)
+        assert np.linalg.norm(found - wanted) < 1e-2 * np.linalg.norm(wanted), "what rounded inputs cost"
 
 
 def test_a_layer_in_two_places_is_written_in_both():
