@@ -44,8 +44,8 @@ def with_tensors(value: Any, tensors: Iterator[Tensor]) -> Any:
             cache.update(next(tensors), next(tensors), number)
         return cache
     if isinstance(value, Mapping):
-        made = {name: with_tensors(inner, tensors) for name, inner in value.items()}
-        return type(value)(**made) if isinstance(value, ModelOutput) else made
+        inside = {name: with_tensors(inner, tensors) for name, inner in value.items()}
+        return type(value)(**inside) if isinstance(value, ModelOutput) else inside
     if isinstance(value, (list, tuple)):
         parts = [with_tensors(inner, tensors) for inner in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
@@ -98,8 +98,8 @@ class FlatModel:
         values = iter(tensors)
         arguments = {name: with_tensors(value, values) for name, value in self.example.items()}
         placed = [arguments.pop(name) for name in self.positional]
-        found = self.forward(*placed, **arguments)
-        pairs = list(named_tensors("output" if isinstance(found, (Tensor, list, tuple)) else "", found, "present"))
+        result = self.forward(*placed, **arguments)
+        pairs = list(named_tensors("output" if isinstance(result, (Tensor, list, tuple)) else "", result, "present"))
         if not pairs:
             raise ValueError("the module returns no tensor; a file needs an output")
         counted = Counter(name for name, _ in pairs)

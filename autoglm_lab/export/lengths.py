@@ -67,45 +67,73 @@ def compare_lengths(
     ValueError when they are further apart than `tolerance` (default: `ALLOWED`), naming the axis, and when the module can be
     computed at fewer than two other lengths of an axis.
     """
-    session = open_file(content)
-    names = [output.name for output in session.get_outputs()]
     kind = next((p.dtype for p in flat.module.parameters() if p.is_floating_point()), torch.float32)
-    allowed = ALLOWED.get(kind, 1e-3) if tolerance is None else tolerance
+    both = _Comparison(content, reference or flat, axes, ALLOWED.get(kind, 1e-3) if tolerance is None else tolerance)
     lengths = {label: flat.inputs[name].shape[axis] for name, places in axes.items() for axis, label in places.items()}
-    free = [label for label in lengths if " + " not in label]
-    right_of, found, shapes = reference or flat, {}, []
-
-    def compare(case: Mapping[str, int]) -> float:
-        inputs = resized(flat.inputs, axes, case)
-        right = right_of.outputs(*inputs.values())
-        mine = dict(zip(names, session.run(None, {name: value.numpy() for name, value in inputs.items()}), strict=True))
-        shapes.append((dict(case), {name: mine[name].shape for name in names}))
-        return max(apart(mine[name], value.numpy()) for name, value in zip(names, right.values(), strict=True))
-
-    def judge(case: Mapping[str, int], label: str | None) -> None:
-        text = ", ".join(f"{name} {length}" for name, length in case.items()) or "the example"
-        found[text] = difference = compare(case)
-        if not difference <= allowed:
-            raise ValueError(_apart(label, text, difference, allowed, axes, found))
-
-    judge(_with_sums(lengths, {name: lengths[name] for name in free}), None)
+    free = {label: length for label, length in lengths.items() if " + " not in label}
+    both.judge(_with_sums(lengths, free), None)
     for label in free:
-        tried, failure = 0, ""
         known, spare = _others(lengths[label], (bounds or {}).get(label, (1, None)))
+        count, failure = 0, ""
         for other in known + spare:
-            if tried >= ENOUGH and other in spare:
+            if count >= ENOUGH and other in spare:
                 break
-            case = _with_sums(lengths, {name: lengths[name] for name in free} | {label: other})
             try:
-                right_of.outputs(*resized(flat.inputs, axes, case).values())
-            except Exception as error:  # the module has lengths of its own: a longest sentence, a multiple of four
-                failure = failure or f"{other}: {type(error).__name__}"
-                continue
-            judge(case, label)
-            tried += 1
-        if tried < ENOUGH:
+                both.judge(_with_sums(lengths, free | {label: other}), label)
+                count += 1
+            except OutOfRangeError as error:
+                failure = failure or f"{other}: {error}"
+        if count < ENOUGH:
             raise ValueError(f"axis {label!r} cannot change: the module itself fails at length {failure}")
-    return found, _axes_of_outputs(read_axes(content)[1], shapes)
+    return both.differences, _axes_of_outputs(read_axes(content)[1], both.shapes)
+
+
+class OutOfRangeError(Exception):
+    """A length at which the module itself fails: longer than its longest sentence, no multiple of four."""
+
+
+class _Comparison:
+    """A file beside its module."""
+
+    def __init__(self, content: bytes, module: FlatModel, axes: Axes, allowed: float) -> None:
+        self.session, self.module, self.axes, self.allowed = open_file(content), module, axes, allowed
+        self.names = [output.name for output in self.session.get_outputs()]
+        self.differences: dict[str, float] = {}
+        self.shapes: list[tuple[dict[str, int], dict[str, tuple[int, ...]]]] = []
+
+    def judge(self, case: Mapping[str, int], label: str | None) -> None:
+        """Compare both at some lengths, of which `label` is new. ValueError when they are too far apart; OutOfRangeError."""
+        text = ", ".join(f"{name} {length}" for name, length in case.items()) or "the example"
+        right = self._right(case)
+        try:
+            inputs = {name: value.numpy() for name, value in resized(self.module.inputs, self.axes, case).items()}
+            mine = self.session.run(None, inputs)
+        except Exception as error:  # the runtime has a class for each of its codes
+            raise ValueError(
+                f"{self._axis(label)}the file cannot be computed at {text}: {str(error).splitlines()[0][:200]}"
+            ) from error
+        self.shapes.append((dict(case), {name: value.shape for name, value in zip(self.names, mine, strict=True)}))
+        difference = max(map(apart, mine, right))
+        self.differences[text] = difference
+        if not difference <= self.allowed:
+            far = f"{self._axis(label)}the file is {difference:.1%} away from the module at {text}; allowed is {self.allowed:.1%}"
+            if max(map(apart, self._right(case), right)):
+                raise ValueError(f"{far}; the module draws random numbers, it differs from itself as well")
+            raise ValueError(far if label is None else f"{far}; the module decides by this length, write it with torch.where")
+
+    def _right(self, case: Mapping[str, int]) -> list[NDArray[Any]]:
+        try:
+            outputs = self.module.outputs(*resized(self.module.inputs, self.axes, case).values())
+        except Exception as error:
+            raise OutOfRangeError(type(error).__name__) from error
+        return [value.numpy() for value in outputs.values()]
+
+    def _axis(self, label: str | None) -> str:
+        if label is None:
+            return ""
+        places = ((name, axis) for name, known in self.axes.items() for axis, each in known.items() if each == label)
+        name, axis = next(places)
+        return f"axis {axis} of {name!r} ({label!r}) is frozen: "
 
 
 def open_file(content: bytes) -> Any:
@@ -120,12 +148,12 @@ def open_file(content: bytes) -> Any:
 
 def resized(inputs: Mapping[str, Tensor], axes: Axes, case: Mapping[str, int]) -> dict[str, Tensor]:
     """Return the inputs at other lengths: cut, or begun again from the front, so that ids stay ids and masks masks."""
-    made = {}
+    changed = {}
     for name, value in inputs.items():
         for axis, label in axes.get(name, {}).items():
             value = value.index_select(axis, torch.arange(case[label]) % value.shape[axis])
-        made[name] = value.contiguous()
-    return made
+        changed[name] = value.detach().clone()  # a module may write into its input
+    return changed
 
 
 def apart(mine: NDArray[Any], right: NDArray[Any]) -> float:
@@ -166,26 +194,18 @@ def _with_sums(lengths: Mapping[str, int], case: Mapping[str, int]) -> dict[str,
     return {**case, **{label: sum(case[part] for part in parts) for label, parts in sums.items()}}
 
 
-def _apart(label: str | None, text: str, difference: float, allowed: float, axes: Axes, found: Mapping[str, float]) -> str:
-    far = f"the file is {difference:.1%} away from the module at {text}; allowed is {allowed:.1%}"
-    if label is None:
-        return far
-    name, axis = next((name, axis) for name, places in axes.items() for axis, known in places.items() if known == label)
-    return f"axis {axis} of {name!r} ({label!r}) is frozen: {far}, and the module decides by this length; write it with torch.where"
-
-
 def _axes_of_outputs(stated: Stated, shapes: list[tuple[dict[str, int], dict[str, tuple[int, ...]]]]) -> Stated:
     """Return the axes of outputs, with a name for each that is stated as a number and turned out to change."""
-    made: Stated = {}
+    true: Stated = {}
     for name, places in stated.items():
         seen = [shape[name] for _, shape in shapes]
-        made[name] = list(places) if len(places) == len(seen[0]) else [*range(len(seen[0]))]
+        true[name] = list(places) if len(places) == len(seen[0]) else [*range(len(seen[0]))]
         for axis in range(len(seen[0])):
             lengths = [shape[axis] for shape in seen]
-            if isinstance(made[name][axis], int) and set(lengths) != {made[name][axis]}:
+            if isinstance(true[name][axis], int) and set(lengths) != {true[name][axis]}:
                 same = (label for label in shapes[0][0] if all(case[label] == shape[name][axis] for case, shape in shapes))
-                made[name][axis] = next(same, f"{name}_{axis}") if len(set(lengths)) > 1 else lengths[0]
-    return made
+                true[name][axis] = next(same, f"{name}_{axis}") if len(set(lengths)) > 1 else lengths[0]
+    return true
 
 
 def state_axes(content: bytes, stated: Stated) -> bytes:

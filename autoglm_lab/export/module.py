@@ -59,8 +59,8 @@ def checked_module(
         check_axes(content, axes)
         if not check or (right is flat and any(isinstance(part, Stored) for part in module.modules())):
             return content, {}
-        found, stated = compare_lengths(content, flat, axes, bounds=bounds, tolerance=tolerance, reference=right)
-    return state_axes(content, stated), found
+        differences, stated = compare_lengths(content, flat, axes, bounds=bounds, tolerance=tolerance, reference=right)
+    return state_axes(content, stated), differences
 
 
 def _axes(flat: FlatModel, dynamic: Dynamic) -> Axes:
@@ -112,22 +112,22 @@ def _trace(flat: FlatModel, axes: Axes, outputs: Sequence[str] | None) -> tuple[
         )  # fmt: skip
     assert program is not None
     bounds = _bounds(program.exported_program, axes)
-    made = program.model_proto
+    model = program.model_proto
     del program  # it holds the weights once more
-    if len(made.graph.output) != len(names):
-        raise ValueError(f"outputs names {len(names)}; the module returns {len(made.graph.output)} tensors")
-    _name_nodes(made)
-    _spell(made, {_identifier(label): label for label in labels if " " in label})
-    for line in (made.graph, *made.graph.node, *made.graph.value_info):  # where each line came from: a megabyte nobody reads
+    if len(model.graph.output) != len(names):
+        raise ValueError(f"outputs names {len(names)}; the module returns {len(model.graph.output)} tensors")
+    _name_nodes(model)
+    _spell(model, {_identifier(label): label for label in labels if " " in label})
+    for line in (model.graph, *model.graph.node, *model.graph.value_info):  # where each line came from: a megabyte nobody reads
         line.ClearField("metadata_props")
         line.ClearField("doc_string")
-    return _checked(made), bounds
+    return _checked(model), bounds
 
 
-def _checked(made: Any) -> bytes:
+def _checked(model: Any) -> bytes:
     import onnx
 
-    known, content = not _has_kernels(made), bytes(made.SerializeToString())
+    known, content = not _has_kernels(model), bytes(model.SerializeToString())
     try:
         onnx.checker.check_model(content, full_check=known)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

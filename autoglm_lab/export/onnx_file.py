@@ -112,7 +112,7 @@ def _prepared(
             example["attention_mask"] = torch.cat((mask.new_ones(len(mask), PAST), mask), 1)
             axes["attention_mask"][1] = "past + tokens"
         axes["past_key_values"] = {0: "batch", 2: "past"}
-    return example, axes if dynamic is None else dynamic
+    return example, {**axes, **(dynamic or {})}
 
 
 @torch.no_grad()
