@@ -10,8 +10,8 @@ integers, by one of three kernels:
 Convolutions and embeddings are only stored as integers and computed with floats; `convolutions.integer_convolutions` goes on from
 there. Channels should have 7 bits: on x86 processors without VNNI two products of 8-bit numbers, one of them signed, may overflow
 the 16 bits in which they are added. Codes of 8 bits are therefore written from 0 up, around 128: the product is right on every
-processor, but takes up to twice as long there. These modules exist to be exported: run in PyTorch they give nothing that means
-anything.
+processor, but takes one to three times as long there. These modules exist to be exported: run in PyTorch they give nothing that
+means anything.
 """
 
 from __future__ import annotations

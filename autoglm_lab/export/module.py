@@ -79,7 +79,22 @@ def _axes(flat: FlatModel, dynamic: Dynamic) -> Axes:
             if length < 2:
                 raise ValueError(f"axis {axis} of {name!r} has length {length}; an axis that may change needs 2 or more")
             axes[name][axis % tensor.ndim] = label
+    _check_lengths(flat.inputs, axes)
     return axes
+
+
+def _check_lengths(inputs: Mapping[str, Tensor], axes: Axes) -> None:
+    """Refuse names that are none, and axes of one name that differ in the example."""
+    lengths: dict[str, int] = {}
+    places = [(label, inputs[name].shape[axis], f"axis {axis} of {name!r}") for name in axes for axis, label in axes[name].items()]
+    for label, length, place in sorted(places, key=lambda each: " + " in each[0]):
+        parts = label.split(" + ")
+        if not all(part.isidentifier() for part in parts):
+            raise ValueError(f"{place} is called {label!r}; a name has letters, digits and underscores, a sum of two ' + ' between")
+        if len(parts) > 1 and all(part in lengths for part in parts):
+            lengths[label] = sum(lengths[part] for part in parts)
+        if lengths.setdefault(label, length) != length:
+            raise ValueError(f"{place} has length {length}, {label!r} has {lengths[label]} in the example")
 
 
 def _check_weights(module: nn.Module, inputs: Mapping[str, Tensor]) -> None:

@@ -189,6 +189,13 @@ def test_arguments_that_do_not_fit_are_named():
             FlatModel(module, example)
     with pytest.raises(ValueError, match=r"'x' has no axis 2; its shape is \[2, 3\]"):
         onnx_module(nn.Identity(), {"x": x}, dynamic={"x": {2: "width"}})
+    for labels, words in (
+        ({"x": {0: "rows"}, "y": {1: "rows"}}, "axis 1 of 'y' has length 3, 'rows' has 2 in the example"),
+        ({"x": {0: "a", 1: "b"}, "y": {1: "a + b"}}, r"axis 1 of 'y' has length 3, 'a \+ b' has 5 in the example"),
+        ({"x": {0: "my rows"}}, "axis 0 of 'x' is called 'my rows'; a name has letters"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            onnx_module(Nested(), {"x": x, "y": x, "a.b": x}, dynamic=labels)
     with pytest.raises(ValueError, match="outputs names 2; the module returns 1"):
         onnx_module(nn.Linear(3, 2), {"x": x}, outputs=["one", "two"])
     with pytest.raises(ValueError, match="the module fails on its own example: RuntimeError: mat1 and mat2"):
