@@ -1,1 +1,31 @@
-"""From PyTorch to files that run without it: graphs, integers in them, and the bundle that is put on a phone."""
+"""From PyTorch to files that run without it: graphs, integers in them, and the bundle that is put on a phone.
+
+>>> from autoglm_lab import export
+>>> file = export.export_onnx(model, example, "model.onnx")       # doctest: +SKIP
+>>> file.inputs, file.difference                                  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoglm_lab.export.bundle import bundle
+    from autoglm_lab.export.integers import exportable
+    from autoglm_lab.export.module import onnx_module
+    from autoglm_lab.export.onnx_file import OnnxFile, export_onnx
+    from autoglm_lab.export.parity import check_layers
+
+__all__ = ["OnnxFile", "bundle", "check_layers", "export_onnx", "exportable", "onnx_module"]
+_HOMES = {
+    "OnnxFile": "onnx_file", "bundle": "bundle", "check_layers": "parity", "export_onnx": "onnx_file", "exportable": "integers",
+    "onnx_module": "module",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Load a function when it is asked for: `device`, which a phone's folder is made with, needs no PyTorch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

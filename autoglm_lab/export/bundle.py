@@ -14,8 +14,9 @@ from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.export.conditions import every_node
 from autoglm_lab.export.convolutions import integer_convolutions
 from autoglm_lab.export.features import feature_graphs
-from autoglm_lab.export.graphs import OPSET, agent_graphs
+from autoglm_lab.export.graphs import agent_graphs
 from autoglm_lab.export.greedy import greedy_graph
+from autoglm_lab.export.module import OPSET
 from autoglm_lab.export.verify import verify
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, ONE_CALL, ROWS, TOKENIZER, digest

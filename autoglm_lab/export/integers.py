@@ -8,9 +8,10 @@ integers, by one of three kernels:
 - inputs have learned or calibrated ranges: quantise and dequantise nodes on either side, which the runtime fuses.
 
 Convolutions and embeddings are only stored as integers and computed with floats; `convolutions.integer_convolutions` goes on from
-there. Channels should have 7 bits: on x86
-processors without VNNI two products of 8-bit numbers may overflow the 16 bits in which they are added. These modules exist to be
-exported: run in PyTorch they give nothing that means anything.
+there. Channels should have 7 bits: on x86 processors without VNNI two products of 8-bit numbers, one of them signed, may overflow
+the 16 bits in which they are added. Codes of 8 bits are therefore written from 0 up, around 128: the product is right on every
+processor, but takes one to three times as long there. These modules exist to be exported: run in PyTorch they give nothing that
+means anything.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from autoglm_lab.compress.layers import named_error, put
 from autoglm_lab.compress.qat import FakeQuantActivation
@@ -48,17 +50,24 @@ def node(name: str, inputs: tuple[Any, ...], dtype: torch.dtype, shape: Any, **a
     return made
 
 
-def exportable(model: nn.Module) -> nn.Module:
-    """A copy of a model in which every packed layer is one that ONNX can write. ValueError names a layer that has no kernel."""
+def exportable(model: nn.Module, *, by_rows: bool = False) -> nn.Module:
+    """A copy of a model in which every packed layer is one that ONNX can write. ValueError names a layer that has no kernel.
+
+    With `by_rows` no row of a batch depends on the others: each is rounded to a range of its own (`rowwise`), which costs a little.
+    """
     copied = copy.deepcopy(model)
-    shared: dict[int, Stored] = {}
-    for name, layer in list(copied.named_modules()):
+    stored: dict[int, Stored] = {}
+    layers: dict[int, nn.Module] = {}
+    for name, layer in list(copied.named_modules(remove_duplicate=False)):
         if not isinstance(layer, PackedLayer):
             continue
         key = id(layer.weight_codes)
-        if key not in shared:
-            shared[key] = named_error(name, Stored.of, layer.weight_codes)
-        put(copied, name, named_error(name, _written, layer, shared[key]))
+        if key not in stored:
+            stored[key] = named_error(name, Stored.of, layer.weight_codes)
+        if id(layer) not in layers:
+            written = named_error(name, _written, layer, stored[key])
+            layers[id(layer)] = rowwise(written) if by_rows else written
+        put(copied, name, layers[id(layer)])
     return copied
 
 
@@ -109,24 +118,31 @@ class Stored(nn.Module, ABC):
 
 
 class Bytes(Stored):
-    """One code in a byte, [inputs, channels], as MatMulInteger reads it; a scale for each channel."""
+    """One code in a byte, [inputs, channels], as MatMulInteger reads it; a scale for each channel.
+
+    Codes of 7 bits and less are signed, those of 8 bits stand around `middle`.
+    """
 
     def __init__(self, weight: PackedWeight) -> None:
         super().__init__(weight)
         codes = _codes(weight).reshape(self.shape[0], -1)
         if not self.symmetric:
             raise ValueError("channels with zero points have no fast kernel; choose symmetric=True")
-        self.register_buffer("codes", codes.T.contiguous().to(torch.int8))
+        self.middle = 128 if weight.scheme.bits == 8 else 0
+        self.register_buffer("codes", (codes + self.middle).T.contiguous().to(torch.uint8 if self.middle else torch.int8))
         self.register_buffer("scale", weight.scale.flatten().expand(self.shape[0]).contiguous())
 
     def dense(self) -> Float[Tensor, "*shape"]:
         """See `Stored.dense`."""
-        return (self.codes.float() * self.scale.float()).T.reshape(self.shape)
+        return (self._signed(self.codes) * self.scale.float()).T.reshape(self.shape)
 
     def rows(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         """See `Stored.rows`."""
-        picked: Tensor = self.codes[:, ids].float() * self.scale[ids].float()
-        return picked.permute(1, 2, 0)
+        picked = self._signed(self.codes[:, ids]) * self.scale[ids].float()
+        return picked.movedim(0, -1)
+
+    def _signed(self, codes: Tensor) -> Tensor:
+        return codes.float() - self.middle if self.middle else codes.float()
 
     def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
         """The input is rounded as it comes, with one scale for all of it."""
@@ -134,7 +150,8 @@ class Bytes(Stored):
         rounded, scale, zero_point = torch.onnx.ops.symbolic_multi_out(
             "DynamicQuantizeLinear", (x,), dtypes=(torch.uint8, torch.float32, torch.uint8), shapes=(x.shape, (), ())
         )
-        sums = node("MatMulInteger", (rounded, self.codes, zero_point), torch.int32, shape)
+        middle = (torch.tensor(self.middle, dtype=torch.uint8),) if self.middle else ()
+        sums = node("MatMulInteger", (rounded, self.codes, zero_point, *middle), torch.int32, shape)
         y: Tensor = sums.float() * (scale * self.scale.float())
         return y
 
@@ -158,7 +175,7 @@ class Bytes(Stored):
         are those of the weights of each channel.
         """
         low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
-        scale = (high - low + 1e-12) / 255
+        scale = (high - low).clamp(min=1e-30) / 255  # for a row of zeros; the exporter takes the sum with a small number out
         zero_point = torch.round(-low / scale)
         product = self._rounded(x / scale + zero_point, torch.tensor(1.0), torch.tensor(0, dtype=torch.uint8))
         return (product - zero_point * sums) * scale
@@ -166,8 +183,8 @@ class Bytes(Stored):
     def _rounded(self, x: Float[Tensor, "B T I"], scale: Float[Tensor, ""], zero: UInt8[Tensor, ""]) -> Float[Tensor, "B T O"]:
         grid = node("QuantizeLinear", (x, scale, zero), torch.uint8, x.shape)
         seen = node("DequantizeLinear", (grid, scale, zero), torch.float32, x.shape)
-        weight = node("DequantizeLinear", (self.codes, self.scale.float(), torch.zeros_like(self.codes[0])), torch.float32,
-                      self.codes.shape, axis=1)  # fmt: skip
+        middle = torch.full_like(self.codes[0], self.middle)
+        weight = node("DequantizeLinear", (self.codes, self.scale.float(), middle), torch.float32, self.codes.shape, axis=1)
         return seen @ weight
 
 
@@ -333,7 +350,7 @@ class WrittenConv(nn.Module):
     def forward(self, x: Float[Tensor, "B I *S"]) -> Float[Tensor, "B O *P"]:
         """The convolution with the unpacked weight."""
         weight = self.stored.dense()
-        convolve: Callable[..., Tensor] = nn.functional.conv1d if weight.ndim == 3 else nn.functional.conv2d
+        convolve: Callable[..., Tensor] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.ndim]
         return convolve(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 

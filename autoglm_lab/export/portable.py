@@ -20,7 +20,8 @@ from transformers.models.glm.modeling_glm import GlmRMSNorm
 
 from autoglm_lab.compress.layers import put
 from autoglm_lab.compress.quantization import PackedLayer
-from autoglm_lab.export.graphs import SeenGraph, onnx_module
+from autoglm_lab.export.graphs import SeenGraph
+from autoglm_lab.export.module import onnx_module
 from autoglm_lab.export.step import Norm
 from autoglm_lab.model.encoders import moments
 from autoglm_lab.model.fusion import GatedCrossAttention
@@ -42,7 +43,7 @@ class Part:
 
     def onnx(self) -> bytes:
         """As a file of ONNX's own operators, opset 20, nothing dynamic."""
-        return onnx_module(self.module, self.example, outputs=self.outputs)
+        return onnx_module(self.module, self.example, outputs=self.outputs, check=False)  # `peers.compare` does
 
     def program(self) -> torch.export.ExportedProgram:
         """As a program for the runtimes that come from PyTorch."""

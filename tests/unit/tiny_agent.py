@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from autoglm_lab.export.bundle import digest
-from autoglm_lab.export.graphs import OPSET, agent_graphs
+from autoglm_lab.export.graphs import agent_graphs
+from autoglm_lab.export.module import OPSET
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.paths import data_dir
