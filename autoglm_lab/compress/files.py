@@ -19,7 +19,7 @@ from autoglm_lab.compress.layers import put
 from autoglm_lab.compress.low_rank import LowRankLinear
 from autoglm_lab.compress.qat import FakeQuantActivation
 from autoglm_lab.compress.quantization import PackedConv, PackedEmbedding, PackedLayer, PackedLinear, Scheme, packed_layer
-from autoglm_lab.compress.structured import resize
+from autoglm_lab.compress.resize import resize
 from autoglm_lab.paths import whole_folder
 
 STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"

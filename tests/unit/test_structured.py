@@ -11,8 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from autoglm_lab.compress.files import load, save
-from autoglm_lab.compress.groups import Group, outputs, stained_attention, trace
+from autoglm_lab.compress.groups import Group, outputs, trace
 from autoglm_lab.compress.importance import below_threshold, fisher_importance, group_importance, weight_scores
+from autoglm_lab.compress.ink import stained_attention
 from autoglm_lab.compress.structured import READ, Ledger, answer_prices, choose, layer_macs, masked, prune_structured, remove
 from tests.unit.pruned_models import MODELS, ResNetLike, make
 
