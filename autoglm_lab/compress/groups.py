@@ -33,8 +33,7 @@ from autoglm_lab.compress.examples import Example, outputs
 from autoglm_lab.compress.ink import PIECE, Ink, Node
 from autoglm_lab.compress.plain import plain
 
-__all__ = ["IN", "OUT", "THROUGH", "Example", "Group", "channel_axis", "channel_layers", "mixes", "outputs", "passes_through", "size_of",
-           "trace", "width"]  # fmt: skip
+__all__ = ["IN", "OUT", "THROUGH", "Example", "Group", "channel_layers", "mixes", "outputs", "passes_through", "size_of", "trace", "width"]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ Loss = Callable[[nn.Module], Float[Tensor, ""]]
 def weight_scores(model: nn.Module, importance: Importance, loss: Loss | None = None) -> dict[str, Float[Tensor, "*shape"]]:
     """What each single weight counts: |w| (Li et al. 2017), |w g| (Molchanov et al. 2019) or g squared, with g the gradient.
 
-    Output channels come first in each, then input channels. "fisher" is of groups, not of weights. The model's own gradients are left as they were. ValueError for an unknown
-    importance, a missing loss, or weights that are not finite.
+    Output channels come first in each, then input channels. "fisher" is of groups, not of weights. The model's own gradients
+    are left as they were. ValueError for an unknown importance, a missing loss, or weights that are not finite.
     """
     known = [name for name in get_args(Importance) if name != "fisher"]
     if importance not in known:

@@ -90,8 +90,6 @@ class Ink:
             for handle in hooks:
                 handle.remove()
             runs.append(seen)
-        if any(bool(value.isnan().any()) for value in answers[0]):
-            raise ValueError("the model answers this example with NaN; give one that it can read")
         memory: dict[str, list[Answer]] = {}
         for name, calls in runs[0].items():
             others = runs[1].get(name, [])
@@ -177,7 +175,9 @@ class Ink:
             if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
                 leaves.append(leaf)
                 continue
-            rows = leaf.clone()[None] if axis is None else spread(leaf, axis, ROWS).clone().movedim(axis, 0).unflatten(0, (ROWS, -1))
+            rows = leaf.clone()[None]
+            if axis is not None:
+                rows = spread(leaf, axis, ROWS).clone().movedim(axis, 0).unflatten(0, (ROWS, -1))
             inked = rows.movedim(channel_axis(module) + (channel_axis(module) > 0), -1)  # behind the axis that was added
             for row in range(min(len(inked), width(module) - self.first)):
                 inked.unflatten(-1, (-1, width(module)))[row, ..., self.first + row] = torch.nan
@@ -252,6 +252,8 @@ def spread(value: Tensor, axis: int, times: int) -> Tensor:
 def batch_axis(model: nn.Module, example: Example) -> int:
     """The axis of the example that holds independent rows: 0, or 1 where models read sequences first."""
     whole = outputs(model, example)
+    if any(bool(value.isnan().any()) for value in whole):
+        raise ValueError("the model answers this example with NaN; give one that it can read")
     for axis in (0, 1):
         try:
             alone = outputs(model, first_row(example, axis))

@@ -41,7 +41,9 @@ def plain(model: nn.Module) -> nn.Module:
 
 def _unusual(model: nn.Module) -> Iterator[nn.Module]:
     for module in model.modules():
-        if _is_conv1d(module) or separable(module) or parametrize.is_parametrized(module) or any(_weight_hooks(module)) or _uncompiled(module) is not module or getattr(module, "_compiled_call_impl", None) is not None:
+        computed = parametrize.is_parametrized(module) or any(_weight_hooks(module))
+        compiled = _uncompiled(module) is not module or getattr(module, "_compiled_call_impl", None) is not None
+        if computed or compiled or _is_conv1d(module) or separable(module):
             yield module
 
 
@@ -78,6 +80,8 @@ def _weight_hooks(module: nn.Module) -> Iterator[object]:
 
 def _remove_hooks(name: str, module: nn.Module) -> None:
     if parametrize.is_parametrized(module):
+        kind = type(module)  # torch takes the property off this class, which the module that was copied has too
+        module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
         for tensor in list(module.parametrizations):  # type: ignore[arg-type]
             parametrize.remove_parametrizations(module, tensor, leave_parametrized=True)
     for hook in list(_weight_hooks(module)):
@@ -89,4 +93,4 @@ def _remove_hooks(name: str, module: nn.Module) -> None:
                 remove(module, hook.name)  # type: ignore[attr-defined]
     weight = vars(module).get("weight")
     if isinstance(weight, Tensor) and isinstance(module, nn.Linear | nn.Embedding | nn.modules.conv._ConvNd):
-        raise ValueError(f"layer {name!r} computes its weight anew at each call; call remove_parametrizations or prune.remove first")
+        raise ValueError(f"layer {name!r} computes its weight at each call; call remove_parametrizations or prune.remove first")

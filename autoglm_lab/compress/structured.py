@@ -154,9 +154,8 @@ def remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], 
 
 def _fitted(model: nn.Module, example: Example, chosen: Sequence[Group]) -> nn.Module:
     mask, smaller = masked(model, chosen), remove(model, chosen)
-    full = plain(model)
-    fitter = Fitter(mask, smaller, shares(full, stays(full, chosen)))
-    with evaluating(mask), evaluating(smaller):
+    fitter = Fitter(mask, smaller, shares(mask, stays(mask, chosen)))
+    with evaluating(mask), evaluating(smaller), torch.no_grad():
         wanted = outputs(mask, example)
         mine = fitter.fit(example)
     if len(mine) != len(wanted) or not all(map(near, mine, wanted)):
@@ -189,7 +188,9 @@ class Ledger:
         if measure == "macs":
             costs: dict[str, float] = dict(layer_macs(model, example))
         elif measure == "parameters":
-            costs = {name: sum(p.numel() for p in module.parameters()) for name, module in layers.items()}
+            counted: set[int] = set()  # a value that layers share is the first one's
+            costs = {name: sum(p.numel() for p in module.parameters() if not (id(p) in counted or counted.add(id(p))))
+                     for name, module in layers.items()}
             costs[""] = sum(p.numel() for p in model.parameters()) - sum(costs.values())
         elif measure == "channels":
             costs = defaultdict(float)
