@@ -164,5 +164,3 @@ def canonical(module: nn.Module, value: Tensor) -> Tensor:
 def main_weight(module: nn.Module) -> str:
     """The name of the parameter that maps a mixing layer's input to its output."""
     return "weight_ih_l0" if isinstance(module, nn.RNNBase) else "weight"
-
-

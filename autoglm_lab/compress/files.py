@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from autoglm_lab.compress.groups import IN, OUT, THROUGH, channel_layers, mixes, passes_through, size_of, width
+from autoglm_lab.compress.channels import IN, OUT, THROUGH, channel_layers, mixes, passes_through, size_of, width
 from autoglm_lab.compress.layers import put
 from autoglm_lab.compress.low_rank import LowRankLinear
 from autoglm_lab.compress.qat import FakeQuantActivation

@@ -17,23 +17,12 @@ from networkx.utils import UnionFind
 from torch import nn
 from tqdm.auto import tqdm
 
-from autoglm_lab.compress.channels import (
-    IN,
-    OUT,
-    THROUGH,
-    channel_axis,
-    channel_layers,
-    mixes,
-    passes_through,
-    size_of,
-    slices,
-    width,
-)
+from autoglm_lab.compress.channels import IN, OUT, THROUGH, mixes, size_of, slices
 from autoglm_lab.compress.examples import Example, outputs
 from autoglm_lab.compress.ink import PIECE, Ink, Node
 from autoglm_lab.compress.plain import plain
 
-__all__ = ["IN", "OUT", "THROUGH", "Example", "Group", "channel_layers", "mixes", "outputs", "passes_through", "size_of", "trace", "width"]
+__all__ = ["IN", "OUT", "Example", "Group", "outputs", "trace"]
 
 
 @dataclass(frozen=True)

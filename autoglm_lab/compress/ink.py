@@ -35,9 +35,7 @@ class Answer:
 
     def spread(self) -> Any:
         """The answer to ROWS times the same row."""
-        leaves = [
-            leaf if axis is None else spread(leaf, axis, ROWS) for leaf, axis in zip(self.leaves, self.axes, strict=True)
-        ]
+        leaves = [leaf if axis is None else spread(leaf, axis, ROWS) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
         return tree_unflatten(leaves, self.spec)
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoglm_lab.compress.layers import linear_layers, replace_linear
+from autoglm_lab.compress.lazy import LazyWeight
 
 
 class LowRankLinear(nn.Module):
@@ -27,8 +28,9 @@ class LowRankLinear(nn.Module):
 
     @property
     def weight(self) -> Float[Tensor, "O I"]:
-        """The matrix that the two factors stand for."""
-        return self.up @ self.down
+        """The matrix that the two factors stand for, multiplied out when it is computed with."""
+        shape = torch.Size((self.up.shape[0], self.down.shape[1]))
+        return LazyWeight.of(lambda: self.up @ self.down, shape, self.up.dtype, self.up.device)
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product with both factors, one after the other."""

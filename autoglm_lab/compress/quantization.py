@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoglm_lab.compress.layers import CONVOLUTIONS, named_error, put, weight_layers
+from autoglm_lab.compress.lazy import LazyWeight
 
 Granularity = Literal["tensor", "channel", "group"]
 Ranges = tuple[Tensor, Tensor]  # lowest and highest value of each row
@@ -235,9 +236,9 @@ class PackedLayer(nn.Module):
 
     @property
     def weight(self) -> Shaped[Tensor, "*shape"]:
-        """The weight as floats, unpacked anew."""
-        values: Tensor = self.weight_codes()
-        return values
+        """The weight as floats, unpacked when it is computed with."""
+        codes = self.weight_codes
+        return LazyWeight.of(codes, codes.shape, codes.kept, codes.packed.device)
 
 
 class PackedLinear(PackedLayer):
@@ -255,7 +256,7 @@ class PackedLinear(PackedLayer):
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product with the unpacked weight, plus the bias."""
         seen = x if self.inputs is None else self.inputs(x)
-        return F.linear(seen, self.weight.to(x.dtype), self.bias)
+        return F.linear(seen, self.weight_codes().to(x.dtype), self.bias)
 
 
 class PackedConv(PackedLayer):
@@ -271,7 +272,7 @@ class PackedConv(PackedLayer):
 
     def forward(self, x: Float[Tensor, "B I *S"]) -> Float[Tensor, "B O *P"]:
         """The convolution with the unpacked weight."""
-        weight = self.weight.to(x.dtype)
+        weight = self.weight_codes().to(x.dtype)
         convolve: Callable[..., Tensor] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.ndim]
         return convolve(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 

@@ -189,8 +189,10 @@ class Ledger:
             costs: dict[str, float] = dict(layer_macs(model, example))
         elif measure == "parameters":
             counted: set[int] = set()  # a value that layers share is the first one's
-            costs = {name: sum(p.numel() for p in module.parameters() if not (id(p) in counted or counted.add(id(p))))
-                     for name, module in layers.items()}
+            costs = {
+                name: sum(p.numel() for p in module.parameters() if not (id(p) in counted or counted.add(id(p))))
+                for name, module in layers.items()
+            }
             costs[""] = sum(p.numel() for p in model.parameters()) - sum(costs.values())
         elif measure == "channels":
             costs = defaultdict(float)
