@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,7 +12,9 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoglm_lab.compress.layers import CONVOLUTIONS, named_error, put, weight_layers
+from autoglm_lab.compress.coverage import MIN_SHARE, coverage_of, name_filter, record
+from autoglm_lab.compress.layers import CONVOLUTIONS, named_error, own_forward, plain, put, weight_layers
+from autoglm_lab.compress.low_rank import LowRankLinear
 
 Granularity = Literal["tensor", "channel", "group"]
 Ranges = tuple[Tensor, Tensor]  # lowest and highest value of each row
@@ -288,8 +290,26 @@ class PackedEmbedding(PackedLayer):
         return self.weight_codes.channels(ids)
 
 
+def _packed_subclass(layer: nn.Module, scheme: Scheme, method: str) -> PackedLayer:
+    """A layer whose class computes something of its own goes on doing so, and reads a weight that is unpacked for each call."""
+    made = copy.copy(layer)
+    made._parameters = {name: value for name, value in layer._parameters.items() if name != "weight"}
+    made._modules = dict(layer._modules)
+    made.__class__ = type(f"Packed{type(layer).__name__}", (PackedLayer, type(layer)), {})
+    assert isinstance(made, PackedLayer)
+    made.weight_codes = PackedWeight(layer.get_parameter("weight"), scheme, method)
+    return made
+
+
 def packed_layer(layer: nn.Module, scheme: Scheme, method: str = "minmax", inputs: nn.Module | None = None) -> PackedLayer:
-    """A linear layer, convolution or embedding with packed weights. ValueError for weights that are not finite."""
+    """A linear layer, convolution or embedding with packed weights. ValueError for weights that are not finite.
+
+    A subclass that computes something of its own, such as a scaled embedding, keeps its class's forward.
+    """
+    if isinstance(layer, (nn.Linear, nn.Embedding, *CONVOLUTIONS)) and own_forward(layer):
+        if inputs is not None:
+            raise ValueError(f"the inputs of a {type(layer).__name__} can't be rounded: it computes something of its own")
+        return _packed_subclass(layer, scheme, method)
     if isinstance(layer, nn.Linear):
         return PackedLinear(layer.weight, layer.bias, scheme, method, inputs=inputs)
     if isinstance(layer, CONVOLUTIONS):
@@ -299,15 +319,27 @@ def packed_layer(layer: nn.Module, scheme: Scheme, method: str = "minmax", input
     raise ValueError(f"a {type(layer).__name__} holds no weights that can be packed")
 
 
-def quantize_weights(model: nn.Module, scheme: Scheme, *, method: str = "minmax", skip: tuple[str, ...] = ()) -> nn.Module:
+def quantize_weights(
+    model: nn.Module,
+    scheme: Scheme,
+    *,
+    method: str = "minmax",
+    skip: str | Iterable[str] = (),
+    min_share: float = MIN_SHARE,
+    quiet: bool = False,
+) -> nn.Module:
     """A copy of the model whose linear layers, convolutions and embeddings keep packed weights.
 
-    Layers whose names begin with one of `skip` stay floats. A weight that several layers share (a tied head) is packed
-    once, for all of them. ValueError when nothing is left to quantise, or for a weight that is not finite (the layer is
-    named).
+    Layers that a pattern of `skip` names stay floats (see `coverage.name_filter`). A weight that several layers share (a tied
+    head) is packed once, for all of them; low-rank factors stay floats. What was packed, and what not and why, is printed
+    unless `quiet` and added to the result's `coverage`. ValueError when less than the share `min_share` of the parameters in
+    matrices can be packed, nothing is left to quantise, a pattern names nothing, or a weight is not finite (the layer is named).
     """
-    copied = copy.deepcopy(model)
-    chosen = [(name, layer) for name, layer in weight_layers(copied) if not (skip and name.startswith(skip))]
+    copied = plain(model)
+    spared = name_filter(copied, skip)
+    chosen = [(name, layer) for name, layer in weight_layers(copied) if not spared(name)]
+    names, operation = [name for name, _ in chosen], f"packed in {scheme.bits} bits"
+    coverage = coverage_of(operation, copied, names, spared=spared, other_kinds=(LowRankLinear,)).require(min_share)
     if not chosen:
         raise ValueError("no layer is left to quantise: the model has none with weights, or all are skipped")
     known: dict[int, PackedWeight] = {}
@@ -315,4 +347,4 @@ def quantize_weights(model: nn.Module, scheme: Scheme, *, method: str = "minmax"
         made = named_error(name, packed_layer, layer, scheme, method)
         made.weight_codes = known.setdefault(id(layer.get_parameter("weight")), made.weight_codes)
         put(copied, name, made)
-    return copied
+    return record(copied, coverage, quiet)
