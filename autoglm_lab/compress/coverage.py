@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -111,10 +112,13 @@ def coverage_of(
 
 
 def record(model: nn.Module, coverage: Coverage, quiet: bool = False) -> nn.Module:
-    """Add a coverage to `model.coverage`, a tuple with one for each operation, and print it unless `quiet`; return the model."""
+    """Add a coverage to `model.coverage`, a tuple with one for each operation, and print it unless `quiet`; return the model.
+
+    It is printed where progress bars are, on standard error: standard output belongs to the program that compresses.
+    """
     setattr(model, "coverage", (*getattr(model, "coverage", ()), coverage))  # noqa: B010
     if not quiet:
-        print(coverage)
+        print(coverage, file=sys.stderr)
     return model
 
 

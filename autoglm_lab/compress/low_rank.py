@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autoglm_lab.compress.coverage import MIN_SHARE
 from autoglm_lab.compress.layers import linear_layers, replace_linear
 from autoglm_lab.compress.lazy import LazyWeight
 
@@ -119,18 +120,21 @@ def factorise_layers(
     *,
     select: Callable[[str], bool] = lambda name: True,
     activations: dict[str, Tensor] | None = None,
+    min_share: float = MIN_SHARE,
+    quiet: bool = False,
 ) -> nn.Module:
     """A copy of the model in which every selected linear layer keeps `ratio` of its parameters as two factors.
 
-    `activations` may hold example inputs [N, I] by layer name (see `record_inputs`). ValueError when nothing is selected,
-    or for a weight that is not finite (the layer is named).
+    `activations` may hold example inputs [N, I] by layer name (see `record_inputs`). ValueError when nothing is selected, less
+    than the share `min_share` of the selected matrices can be taken (embeddings and convolutions are none), or for a weight
+    that is not finite (the layer is named). The result has its `coverage`, printed unless `quiet`.
     """
 
     def thin(name: str, layer: nn.Linear) -> LowRankLinear:
         rank = rank_for_budget(layer.out_features, layer.in_features, ratio)
         return factorise(layer, rank, (activations or {}).get(name))
 
-    return replace_linear(model, thin, select)
+    return replace_linear(model, thin, select, f"factors with {ratio:.0%} of the numbers", min_share=min_share, quiet=quiet)
 
 
 @torch.no_grad()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
 
-from autoglm_lab.compress.layers import CONVOLUTIONS, named_error, put, weight_layers
+from autoglm_lab.compress.coverage import MIN_SHARE, coverage_of, name_filter, record
+from autoglm_lab.compress.layers import CONVOLUTIONS, RECURRENT, named_error, own_forward, put, weight_layers
 from autoglm_lab.compress.lazy import LazyWeight
+from autoglm_lab.compress.low_rank import LowRankLinear
+from autoglm_lab.compress.plain import plain
 
 Granularity = Literal["tensor", "channel", "group"]
 Ranges = tuple[Tensor, Tensor]  # lowest and highest value of each row
@@ -262,18 +266,23 @@ class PackedLinear(PackedLayer):
 class PackedConv(PackedLayer):
     """A convolution with packed weights, unpacked whenever it runs."""
 
-    def __init__(self, conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, scheme: Scheme, method: str = "minmax") -> None:
+    def __init__(self, conv: _ConvNd, scheme: Scheme, method: str = "minmax") -> None:
         super().__init__()
         if conv.padding_mode != "zeros":
             raise ValueError(f"padding_mode is {conv.padding_mode!r}; packed convolutions pad with zeros")
         self.weight_codes = PackedWeight(conv.weight, scheme, method)
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
         self.stride, self.padding, self.dilation, self.groups = conv.stride, conv.padding, conv.dilation, conv.groups
+        self.transposed, self.output_padding = conv.transposed, conv.output_padding
 
     def forward(self, x: Float[Tensor, "B I *S"]) -> Float[Tensor, "B O *P"]:
         """The convolution with the unpacked weight."""
         weight = self.weight_codes().to(x.dtype)
-        convolve: Callable[..., Tensor] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.ndim]
+        places = weight.ndim - 3
+        if self.transposed:
+            spread: Callable[..., Tensor] = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[places]
+            return spread(x, weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        convolve: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[places]
         return convolve(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -289,31 +298,92 @@ class PackedEmbedding(PackedLayer):
         return self.weight_codes.channels(ids)
 
 
+def _packed_subclass(layer: nn.Module, scheme: Scheme, method: str) -> PackedLayer:
+    """A layer whose class computes something of its own goes on doing so, and reads a weight that is unpacked for each call."""
+    made = copy.copy(layer)
+    made._parameters = {name: value for name, value in layer._parameters.items() if name != "weight"}
+    made._modules = dict(layer._modules)
+    made.__class__ = type(f"Packed{type(layer).__name__}", (PackedLayer, type(layer)), {})
+    assert isinstance(made, PackedLayer)
+    made.weight_codes = PackedWeight(layer.get_parameter("weight"), scheme, method)
+    return made
+
+
+class PackedRecurrent(nn.Module):
+    """An LSTM, GRU or plain recurrent layer whose matrices are packed, and unpacked once for each sequence."""
+
+    def __init__(self, layer: nn.RNNBase, scheme: Scheme, method: str = "minmax") -> None:
+        super().__init__()
+        values = dict(layer.named_parameters())
+        self.order = list(values)  # in which the kernel wants them
+        self.codes = nn.ModuleDict({name: PackedWeight(v, scheme, method) for name, v in values.items() if v.ndim > 1})
+        self.biases = nn.ParameterDict({name: v.detach().clone() for name, v in values.items() if v.ndim == 1})
+        self.frame = copy.deepcopy(layer)  # what it computes, without what it computes with
+        for name in values:
+            del self.frame._parameters[name]
+        self.frame._flat_weights = []
+
+    @property
+    def scheme(self) -> Scheme:
+        """The integers of its matrices."""
+        first: PackedWeight = next(iter(self.codes.values()))  # type: ignore[assignment]
+        return first.scheme
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        """What the layer with the unpacked matrices answers: outputs and last states."""
+        frame = copy.copy(self.frame)  # of this call alone
+        frame.train(self.training)
+        frame.__dict__["_flat_weights"] = [self.codes[n]() if n in self.codes else self.biases[n] for n in self.order]
+        return frame(x, state)
+
+
 def packed_layer(layer: nn.Module, scheme: Scheme, method: str = "minmax", inputs: nn.Module | None = None) -> PackedLayer:
-    """A linear layer, convolution or embedding with packed weights. ValueError for weights that are not finite."""
+    """A linear layer, convolution or embedding with packed weights. ValueError for weights that are not finite.
+
+    A subclass that computes something of its own, such as a scaled embedding, keeps its class's forward.
+    """
+    if isinstance(layer, (nn.Linear, nn.Embedding, *CONVOLUTIONS)) and own_forward(layer):
+        if inputs is not None:
+            raise ValueError(f"the inputs of a {type(layer).__name__} can't be rounded: it computes something of its own")
+        return _packed_subclass(layer, scheme, method)
     if isinstance(layer, nn.Linear):
         return PackedLinear(layer.weight, layer.bias, scheme, method, inputs=inputs)
-    if isinstance(layer, CONVOLUTIONS):
+    if isinstance(layer, _ConvNd):
         return PackedConv(layer, scheme, method)
     if isinstance(layer, nn.Embedding):
         return PackedEmbedding(layer, scheme, method)
     raise ValueError(f"a {type(layer).__name__} holds no weights that can be packed")
 
 
-def quantize_weights(model: nn.Module, scheme: Scheme, *, method: str = "minmax", skip: tuple[str, ...] = ()) -> nn.Module:
+def quantize_weights(
+    model: nn.Module,
+    scheme: Scheme,
+    *,
+    method: str = "minmax",
+    skip: str | Iterable[str] = (),
+    min_share: float = MIN_SHARE,
+    quiet: bool = False,
+) -> nn.Module:
     """A copy of the model whose linear layers, convolutions and embeddings keep packed weights.
 
-    Layers whose names begin with one of `skip` stay floats. A weight that several layers share (a tied head) is packed
-    once, for all of them. ValueError when nothing is left to quantise, or for a weight that is not finite (the layer is
-    named).
+    Layers that a pattern of `skip` names stay floats (see `coverage.name_filter`). A weight that several layers share (a tied
+    head) is packed once, for all of them; low-rank factors stay floats. What was packed, and what not and why, is printed
+    unless `quiet` and added to the result's `coverage`. ValueError when less than the share `min_share` of the parameters in
+    matrices can be packed, nothing is left to quantise, a pattern names nothing, or a weight is not finite (the layer is named).
     """
-    copied = copy.deepcopy(model)
-    chosen = [(name, layer) for name, layer in weight_layers(copied) if not (skip and name.startswith(skip))]
-    if not chosen:
+    copied = plain(model)
+    spared = name_filter(copied, skip)
+    chosen = [(name, layer) for name, layer in weight_layers(copied) if not spared(name)]
+    recurrent = [(name, layer) for name, layer in copied.named_modules() if isinstance(layer, RECURRENT) and not spared(name)]
+    names, operation = [name for name, _ in (*chosen, *recurrent)], f"packed in {scheme.bits} bits"
+    coverage = coverage_of(operation, copied, names, spared=spared, other_kinds=(LowRankLinear,)).require(min_share)
+    if not names:
         raise ValueError("no layer is left to quantise: the model has none with weights, or all are skipped")
     known: dict[int, PackedWeight] = {}
     for name, layer in chosen:
         made = named_error(name, packed_layer, layer, scheme, method)
         made.weight_codes = known.setdefault(id(layer.get_parameter("weight")), made.weight_codes)
         put(copied, name, made)
-    return copied
+    for name, layer in recurrent:
+        put(copied, name, named_error(name, PackedRecurrent, layer, scheme, method))
+    return record(copied, coverage, quiet)
