@@ -21,17 +21,17 @@ RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 
 def mixes(module: nn.Module) -> bool:
     """True for a layer in which every output channel depends on every input channel, so that ink would colour all of them."""
-    if isinstance(module, _ConvNd):
-        return module.groups == 1
     if isinstance(module, RECURRENT):
         return not module.proj_size
-    return isinstance(module, nn.Linear | nn.Embedding)
+    if not isinstance(module._parameters.get("weight"), nn.Parameter):
+        return False  # packed, or computed at each call
+    return module.groups == 1 if isinstance(module, _ConvNd) else isinstance(module, nn.Linear | nn.Embedding)
 
 
 def passes_through(module: nn.Module) -> bool:
     """True for a layer that keeps its units apart but has weights or a count for each of them."""
     if isinstance(module, _ConvNd):
-        return module.groups > 1
+        return module.groups > 1 and isinstance(module._parameters.get("weight"), nn.Parameter)
     if isinstance(module, nn.PReLU):
         return module.num_parameters > 1
     return isinstance(module, _NormBase | nn.GroupNorm)
@@ -87,6 +87,8 @@ class Slices:
 
 def slices(module: nn.Module, side: str) -> list[Slices]:
     """Every value of a layer that has a part for each channel of a side."""
+    if isinstance(module, nn.Embedding) and side == IN:
+        return []  # words are no channels
     if isinstance(module, nn.RNNBase):
         found = _recurrent(module, side)
     elif side == THROUGH:

@@ -183,10 +183,11 @@ class PackedRecurrent(nn.Module):
         self.order = list(values)  # in which the kernel wants them
         self.codes = nn.ModuleDict({name: PackedWeight(v, scheme, method) for name, v in values.items() if v.ndim > 1})
         self.biases = nn.ParameterDict({name: v.detach().clone() for name, v in values.items() if v.ndim == 1})
-        self.frame = copy.deepcopy(layer)  # what it computes, without what it computes with
+        frame = copy.deepcopy(layer)  # what the layer computes, without what it computes with
         for name in values:
-            del self.frame._parameters[name]
-        self.frame._flat_weights, self.frame._flat_weight_refs, self.frame._flat_weights_names = [], [], []
+            del frame._parameters[name]
+        frame._flat_weights, frame._flat_weight_refs, frame._flat_weights_names = [], [], []
+        self.frame = (frame,)  # in a tuple, since it is no part to be saved, pruned or packed
 
     @property
     def scheme(self) -> Scheme:
@@ -196,7 +197,7 @@ class PackedRecurrent(nn.Module):
 
     def forward(self, x: Any, state: Any = None) -> Any:
         """What the layer with the unpacked matrices answers: outputs and last states."""
-        frame = copy.copy(self.frame)  # of this call alone
+        frame = copy.copy(self.frame[0])  # of this call alone
         frame.train(self.training)
         frame._flat_weights = [self.codes[n]() if n in self.codes else self.biases[n] for n in self.order]
         return frame(x, state)
