@@ -161,7 +161,7 @@ class Ink:
             return
         self.splits[-1] += 1
         stained = x.isnan().movedim(axis, -1)
-        stained = stained.reshape(ROWS, -1, x.shape[axis]).any(1)
+        stained = stained.reshape(ROWS, -1, x.shape[axis]).all(1)  # the pieces of a head, say, are no matter of other heads
         stained &= ~stained.all(1, keepdim=True)
         self._stain(f"{self.inside[-1]}:{self.splits[-1]}", PIECE, stained.unflatten(1, (len(pieces), -1)).any(1))
 
