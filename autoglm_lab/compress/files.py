@@ -54,7 +54,7 @@ def structure_of(model: nn.Module) -> dict[str, Any]:
 
 def _packed_size(layer: PackedLayer) -> dict[str, int]:
     outputs, inputs = layer.weight_codes.shape[:2]
-    if isinstance(layer, PackedEmbedding):
+    if isinstance(layer, PackedEmbedding | nn.Embedding):
         return {IN: inputs, OUT: inputs}
     if isinstance(layer, PackedConv) and layer.groups > 1:
         return {THROUGH: outputs}

@@ -47,6 +47,8 @@ class Group:
 
 def mixes(module: nn.Module) -> bool:
     """Whether every output channel of a layer depends on every input channel, so that ink would colour all of them."""
+    if "weight" not in module._parameters:  # packed, or computed anew at each call
+        return False
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return module.groups == 1
     return isinstance(module, nn.Linear | nn.Embedding)

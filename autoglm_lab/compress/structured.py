@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from autoglm_lab.compress.coverage import Coverage, coverage_of
 from autoglm_lab.compress.groups import (
     IN,
     OUT,
     THROUGH,
     Example,
     Group,
-    channel_axis,
     channel_layers,
     outputs,
     size_of,
     trace,
 )
 from autoglm_lab.compress.importance import Importance, Loss, fisher_importance, group_importance, weight_scores
+from autoglm_lab.compress.work import layer_macs
 
 Measure = Literal["macs", "parameters", "channels"]
 
 HEAD_COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "heads", "all_head_size")
 READ = 15  # multiply-accumulates that take as long as reading a weight of 32 bits from memory, on the machine of the reports
+ATTEMPTS = 3  # to reach the ratio as counted on the finished network
 NEAR = 0.05  # how far, as a share of what was asked, the achieved ratio may be off
 SAME = 1e-5  # how far the smaller network may be from the masked one in 32 bits, as a share of the largest output
 
@@ -43,7 +46,7 @@ class Sizes:
 
     @classmethod
     def of(cls, model: nn.Module, example: Example, groups: Iterable[Group]) -> Sizes:
-        """Measure a network. Products of two activations (the scores of attention) are not among the MACs."""
+        """Measure a network. MACs are counted as in `work`: products of two activations (attention) are not among them."""
         channels = sum(len(numbers) for group in groups for (_, side), numbers in group.parts.items() if side == OUT)
         return cls(channels, sum(p.numel() for p in model.parameters()), sum(layer_macs(model, example).values()))
 
@@ -60,6 +63,14 @@ class Pruned:
     removed: tuple[Group, ...]
     before: Sizes
     after: Sizes
+    of: Measure = "macs"  # measure of which a share was asked
+    ratio: float | None = None  # that share
+    coverage: Coverage | None = None  # layers whose channels could go, and those whose could not
+
+    @property
+    def reached(self) -> float:
+        """The share of the measure asked for that is gone, counted on the finished network."""
+        return self.saved[self.of]
 
     @property
     def saved(self) -> dict[str, float]:
@@ -70,7 +81,7 @@ class Pruned:
 def prune_structured(
     model: nn.Module, example: Example, ratio: float, *, of: Measure = "macs", importance: Importance = "l1",
     loss: Loss | None = None, groups: Sequence[Group] | None = None, least: float = 0.1, multiple: int = 1,
-    prices: Mapping[str, float] | None = None,
+    prices: Mapping[str, float] | None = None, quiet: bool = False,
 ) -> Pruned:  # fmt: skip
     """A smaller copy of a network, without the least important groups of channels.
 
@@ -79,8 +90,10 @@ def prune_structured(
     et al. 2021), or for what it costs at `prices`, one for each layer. They go until the share `ratio` of all that is gone; of
     each family at least the share `least` stays. With `multiple` they go in packs of so many alike, because kernels like round
     widths. All importances but "l1" need a `loss`.
-    The result is compared with the network in which the same channels are only masked. ValueError for a ratio outside (0, 1),
-    weights that are not finite, a ratio that cannot be had, or a network that does not survive: the message names the layer.
+    The result is compared with the network in which the same channels are only masked, and carries the share `reached`, counted
+    anew. Which layers' channels could go, and which not and why, is printed unless `quiet` and is the result's `coverage`.
+    ValueError for a ratio outside (0, 1), weights that are not finite, a ratio that cannot be had or is missed by more than 5 %
+    of itself, or a network that does not survive: the message names the layer.
     """
     if not 0 < ratio < 1:
         raise ValueError(f"ratio is {ratio}; it is a share between 0 and 1")
@@ -94,8 +107,25 @@ def prune_structured(
         scores = [harm / max(purse.left - purse.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)]
     else:
         scores = group_importance(groups, weight_scores(model, importance, loss))
-    chosen = choose(groups, scores, ledger, ratio, least, multiple)
-    return remove_checked(model, example, chosen, groups)
+    coverage, target = _coverage(model, groups), ratio
+    for _ in range(ATTEMPTS):  # operators outside of layers may cost otherwise than the ledger knows
+        chosen = choose(groups, scores, copy.deepcopy(ledger), target, least, multiple)
+        done = replace(remove_checked(model, example, chosen, groups), of=of, ratio=ratio, coverage=coverage)
+        if abs(done.reached - ratio) <= NEAR * ratio:
+            break
+        target *= ratio / max(done.reached, 1e-3)
+    else:
+        raise ValueError(f"{done.reached:.1%} of the {of} are gone, {ratio:.1%} was asked for: what is not in layers costs "
+                         f"otherwise than they do. {coverage}")  # fmt: skip
+    if not quiet:
+        print(f"{100 * done.reached:.1f} % of the {of} gone; {coverage}", file=sys.stderr)
+    return done
+
+
+def _coverage(model: nn.Module, groups: Iterable[Group]) -> Coverage:
+    """The layers with channels that could go, and why those of the others could not."""
+    tied = dict.fromkeys(channel_layers(model), "tied to what the model takes in or puts out, or to all of a layer")
+    return coverage_of("channels can go", model, {layer for layer, _ in together(groups)}, reasons=tied)
 
 
 def remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], groups: Sequence[Group]) -> Pruned:
@@ -146,7 +176,8 @@ class Ledger:
     def _cost(self, layer: str, gone: Mapping[tuple[str, str], int]) -> float:
         cost = self.costs.get(layer, 0.0)
         for side in (OUT,) if self.outputs_only else (OUT, IN, THROUGH):
-            cost *= 1 - gone.get((layer, side), 0) / self.sizes[layer, side]
+            if (layer, side) in gone:
+                cost *= 1 - gone[layer, side] / self.sizes[layer, side]
         return cost
 
     def without(self, group: Group) -> float:
@@ -291,30 +322,6 @@ def _count_heads(module: nn.Module, name: str, ratio: float) -> None:
             if abs(after - round(after)) > 1e-6:
                 raise ValueError(f"{name}.{attribute} would be {after:.2f}; whole heads have to go")
             setattr(module, attribute, round(after))
-
-
-def layer_macs(model: nn.Module, example: Example) -> dict[str, int]:
-    """Multiply-accumulates of each linear and convolution layer for an example."""
-    macs: dict[str, int] = defaultdict(int)
-
-    def count(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            places = output.numel() // output.shape[channel_axis(module)]
-            macs[name] += places * module.get_parameter("weight").numel()
-
-        return hook
-
-    hooks = [
-        module.register_forward_hook(count(name))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    ]
-    try:
-        _run(model, example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return dict(macs)
 
 
 @torch.no_grad()
