@@ -24,7 +24,8 @@ from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
 from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
 from autoglm_lab.compress.sparsity import Masks, Scope, magnitude_masks, prune
-from autoglm_lab.compress.structured import answer_prices, layer_macs, prune_structured
+from autoglm_lab.compress.structured import answer_prices, prune_structured
+from autoglm_lab.compress.work import layer_macs
 from autoglm_lab.measure.report import Report, read_reports, strict_object, within
 from autoglm_lab.paths import data_dir
 
@@ -204,7 +205,7 @@ def _with_step(
             step = "channels"
             prices = answer_prices(made, example, recipe.answer, recipe.stack) if recipe.answer else None
             pruned = prune_structured(made, example, recipe.channels, importance=recipe.importance, loss=loss,
-                                      multiple=recipe.multiple, prices=prices)  # fmt: skip
+                                      multiple=recipe.multiple, prices=prices, quiet=quiet)  # fmt: skip
             if recipe.refit:
                 readers = {layer for group in pruned.removed for layer, side in group.parts if side == IN}
                 moments = input_moments(made, _run(examples), readers)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from autoglm_lab.compress.channels import IN, OUT, THROUGH, channel_axis, channel_layers, size_of
-from autoglm_lab.compress.coverage import name_filter
+from autoglm_lab.compress.channels import IN, OUT, THROUGH, channel_layers, size_of
+from autoglm_lab.compress.coverage import Coverage, coverage_of, name_filter
 from autoglm_lab.compress.examples import Example, evaluating, outputs
 from autoglm_lab.compress.geometry import Fitter, Misfit, near, shares
 from autoglm_lab.compress.groups import Group, trace
 from autoglm_lab.compress.importance import Importance, Loss, fisher_importance, group_importance, weight_scores
 from autoglm_lab.compress.plain import plain
 from autoglm_lab.compress.resize import masked, remove, stays, together
+from autoglm_lab.compress.work import layer_macs
 
 Measure = Literal["macs", "parameters", "channels"]
+Family = tuple[tuple[str, str], ...]  # layers and sides
 
 READ = 15  # multiply-accumulates that take as long as reading a weight of 32 bits from memory, on the machine of the reports
 TRIES = 8  # choices of groups until the share that is really gone is near what was asked
@@ -36,7 +39,7 @@ class Sizes:
 
     @classmethod
     def of(cls, model: nn.Module, example: Example, groups: Iterable[Group]) -> Sizes:
-        """Measure a network. Products of two activations (the scores of attention) are not among the MACs."""
+        """Measure a network. MACs are counted as in `work`: products of two activations (attention) are not among them."""
         channels = sum(len(numbers) for group in groups for (_, side), numbers in group.parts.items() if side == OUT)
         return cls(channels, sum(p.numel() for p in model.parameters()), sum(layer_macs(model, example).values()))
 
@@ -54,6 +57,14 @@ class Pruned:
     before: Sizes
     after: Sizes
     spared: Mapping[str, str] = field(default_factory=dict)  # layers that were left whole, and why
+    of: Measure = "macs"  # measure of which a share was asked
+    ratio: float | None = None  # that share
+    coverage: Coverage | None = None  # layers whose channels could go, and those whose could not
+
+    @property
+    def reached(self) -> float:
+        """The share of the measure asked for that is gone, counted on the finished network."""
+        return self.saved[self.of]
 
     @property
     def saved(self) -> dict[str, float]:
@@ -64,7 +75,7 @@ class Pruned:
 def prune_structured(
     model: nn.Module, example: Example, ratio: float, *, of: Measure = "macs", importance: Importance = "l1",
     loss: Loss | None = None, groups: Sequence[Group] | None = None, least: float = 0.1, multiple: int = 1,
-    prices: Mapping[str, float] | None = None, ignore: Iterable[str] = (),
+    prices: Mapping[str, float] | None = None, ignore: Iterable[str] = (), quiet: bool = False,
 ) -> Pruned:  # fmt: skip
     """A smaller copy of a network, without the least important groups of channels.
 
@@ -73,10 +84,11 @@ def prune_structured(
     et al. 2021), or for what it costs at `prices`, one for each layer. They go until the share `ratio` of all that is gone; of
     each family at least the share `least` stays. With `multiple` they go in packs of so many alike, because kernels like round
     widths. All importances but "l1" need a `loss`. Layers that `ignore` names (as `name_filter` reads it) keep all channels.
-    The result is compared with the network in which the same channels are only masked. A family of groups that does not
-    survive this is left whole, and listed in `spared` with the reason.
-    ValueError for a ratio outside (0, 1), weights that are not finite, or a ratio that cannot be had: the message names what
-    was spared and why.
+    The result is compared with the network in which the same channels are only masked, and carries the share `reached`, counted
+    anew. A family of groups that does not survive this is left whole, and listed in `spared` with the reason. Which layers'
+    channels could go, and which not and why, is printed unless `quiet` and is the result's `coverage`.
+    ValueError for a ratio outside (0, 1), weights that are not finite, or a ratio that cannot be had within 5 % of itself: the
+    message names what was spared and why.
     """
     if not 0 < ratio < 1:
         raise ValueError(f"ratio is {ratio}; it is a share between 0 and 1")
@@ -87,26 +99,41 @@ def prune_structured(
     if not groups:
         raise ValueError("no group of channels can be removed from this model: every channel is tied to its inputs or outputs")
     scores, ledger = _scores(model, example, groups, of, importance, loss, prices)
-    spared: dict[tuple[tuple[str, str], ...], str] = {}
-    target, nearest, tries = ratio, 0.0, 0
-    while tries < TRIES:
+    spared: dict[Family, str] = {}
+    target, nearest, tries, under, over = ratio, 0.0, 0, 0.0, 1.0
+    while tries < TRIES:  # what is outside of layers, or squared in them, may cost otherwise than the ledger knows
         stay = [(group, score) for group, score in zip(groups, scores, strict=True) if group.family not in spared]
         try:
-            chosen = choose([group for group, _ in stay], [score for _, score in stay], ledger.anew(), target, least, multiple)
+            chosen = choose([group for group, _ in stay], [score for _, score in stay], ledger.anew(), target, least, multiple,
+                            exact=target == ratio)  # fmt: skip
             done = remove_checked(model, example, chosen, groups)
         except Misfit as error:
             spared |= _misfits(model, example, chosen, error)
             continue
         except ValueError as error:
-            if target != ratio:
-                break
-            raise ValueError(f"{error}{_because(spared)}") from error
+            if target == ratio:
+                raise ValueError(f"{error}{_because(spared)}") from error
+            break
         saved = done.saved[of]
         if abs(saved - ratio) <= NEAR * ratio:
-            return replace(done, spared={family[0][0]: reason for family, reason in spared.items()})
+            reasons = {layer: reason for family, reason in spared.items() for layer, _ in family}
+            coverage = _coverage(model, [group for group, _ in stay], reasons)
+            if not quiet:
+                print(f"{100 * saved:.1f} % of the {of} gone; {coverage}", file=sys.stderr)
+            first = {family[0][0]: reason for family, reason in spared.items()}
+            return replace(done, of=of, ratio=ratio, coverage=coverage, spared=first)
         nearest = min(nearest, saved, key=lambda share: abs(share - ratio))
+        under, over = (target, over) if saved < ratio else (under, target)
         target, tries = target * ratio / max(saved, 0.1 * ratio), tries + 1
+        if not under < target < over:
+            target = (under + over) / 2
     raise ValueError(f"{ratio:.1%} of the {of} was asked for, and {nearest:.1%} is the nearest that can go{_because(spared)}")
+
+
+def _coverage(model: nn.Module, groups: Iterable[Group], spared: Mapping[str, str]) -> Coverage:
+    """The layers with channels that could go, and why those of the others could not."""
+    tied = dict.fromkeys(channel_layers(model), "tied to what the model takes in or puts out, or to all of a layer")
+    return coverage_of("channels can go", model, {layer for layer, _ in together(groups)}, reasons=tied | dict(spared))
 
 
 def _scores(
@@ -122,9 +149,9 @@ def _scores(
     return [harm / max(purse.left - purse.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)], ledger
 
 
-def _misfits(model: nn.Module, example: Example, chosen: Sequence[Group], error: Misfit) -> dict[tuple[tuple[str, str], ...], str]:
+def _misfits(model: nn.Module, example: Example, chosen: Sequence[Group], error: Misfit) -> dict[Family, str]:
     """The families of groups that do not survive on their own, with the reason. Raises `error` if all of them do."""
-    families: dict[tuple[tuple[str, str], ...], list[Group]] = defaultdict(list)
+    families: dict[Family, list[Group]] = defaultdict(list)
     for group in chosen:
         families[group.family].append(group)
     found = {}
@@ -138,7 +165,7 @@ def _misfits(model: nn.Module, example: Example, chosen: Sequence[Group], error:
     return found
 
 
-def _because(spared: Mapping[tuple[tuple[str, str], ...], str]) -> str:
+def _because(spared: Mapping[Family, str]) -> str:
     return "".join(f"; {family[0][0]!r} is left whole ({reason})" for family, reason in spared.items())
 
 
@@ -188,11 +215,8 @@ class Ledger:
         if measure == "macs":
             costs: dict[str, float] = dict(layer_macs(model, example))
         elif measure == "parameters":
-            counted: set[int] = set()  # a value that layers share is the first one's
-            costs = {
-                name: sum(p.numel() for p in module.parameters() if not (id(p) in counted or counted.add(id(p))))
-                for name, module in layers.items()
-            }
+            owner = {id(p): name for name, module in reversed(layers.items()) for p in module.parameters()}  # the first of them
+            costs = {name: sum(p.numel() for p in module.parameters() if owner[id(p)] == name) for name, module in layers.items()}
             costs[""] = sum(p.numel() for p in model.parameters()) - sum(costs.values())
         elif measure == "channels":
             costs = defaultdict(float)
@@ -206,7 +230,8 @@ class Ledger:
     def _cost(self, layer: str, gone: Mapping[tuple[str, str], int]) -> float:
         cost = self.costs.get(layer, 0.0)
         for side in (OUT,) if self.outputs_only else (OUT, IN, THROUGH):
-            cost *= 1 - gone.get((layer, side), 0) / self.sizes[layer, side]
+            if (layer, side) in gone:
+                cost *= 1 - gone[layer, side] / self.sizes[layer, side]
         return cost
 
     def without(self, group: Group) -> float:
@@ -238,9 +263,10 @@ def answer_prices(model: nn.Module, example: Example, tokens: int, stack: str) -
 
 
 def choose(
-    groups: Sequence[Group], importance: Sequence[float], ledger: Ledger, ratio: float, least: float, multiple: int = 1
-) -> list[Group]:
-    """The least important groups that together save `ratio`; ValueError if that cannot be had within 5 % of it.
+    groups: Sequence[Group], importance: Sequence[float], ledger: Ledger, ratio: float, least: float, multiple: int = 1,
+    exact: bool = True,
+) -> list[Group]:  # fmt: skip
+    """The least important groups that together save `ratio`; if `exact`, ValueError if that cannot be had within 5 % of it.
 
     They go in packs of `multiple` of one family; a family of fewer goes one by one.
     """
@@ -261,7 +287,7 @@ def choose(
             ledger.take(pack_gone)
             chosen += [groups[i] for i in pack]
     saved = 1 - ledger.left / ledger.total
-    if saved < ratio * (1 - NEAR):
+    if exact and saved < ratio * (1 - NEAR):
         raise ValueError(f"at most {saved:.1%} can go this way, {ratio:.0%} was asked for: the rest is tied to inputs and outputs, "
                          f"or is the last {least:.0%} of its layer")  # fmt: skip
     return chosen
@@ -270,44 +296,3 @@ def choose(
 def merged(groups: Iterable[Group]) -> Group:
     """Several groups as one."""
     return Group({key: tuple(channels) for key, channels in together(groups).items()})
-
-
-def layer_macs(model: nn.Module, example: Example) -> dict[str, int]:
-    """Multiply-accumulates of each linear and convolution layer for an example."""
-    macs: dict[str, int] = defaultdict(int)
-
-    def count(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            places = output.numel() // output.shape[channel_axis(module)]
-            macs[name] += places * module.get_parameter("weight").numel()
-
-        return hook
-
-    hooks = [
-        module.register_forward_hook(count(name))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    ]
-    try:
-        _run(model, example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return dict(macs)
-
-
-@torch.no_grad()
-def _run(model: nn.Module, example: Example) -> list[Tensor]:
-    """The model's outputs in evaluation mode; its mode is left as it was. ValueError names the layer in which it fails."""
-    inside: list[str] = []
-    hooks = [
-        m.register_forward_pre_hook(lambda _module, _inputs, name=name: inside.append(name)) for name, m in model.named_modules()
-    ]
-    try:
-        with evaluating(model):
-            return outputs(model, example)
-    except RuntimeError as error:
-        raise ValueError(f"the network fails in layer {inside[-1] if inside else ''!r}: {error}") from error
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -113,7 +113,11 @@ class MobileNetLike(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.deep, self.point = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 32, 3, padding=1, groups=16), nn.Conv2d(32, 24, 1)
+        self.stem, self.deep, self.point = (
+            nn.Conv2d(3, 16, 3, 2, 1),
+            nn.Conv2d(16, 32, 3, padding=1, groups=16),
+            nn.Conv2d(32, 24, 1),
+        )
         self.back, self.act, self.head = nn.ConvTranspose2d(24, 24, 2, 2, groups=24), nn.PReLU(), nn.Linear(24, 5)
 
     def forward(self, x):

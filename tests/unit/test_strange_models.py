@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
+from autoglm_lab.compress import lazy
 from autoglm_lab.compress.attention import Attention
 from autoglm_lab.compress.channels import channel_axis
 from autoglm_lab.compress.files import save
@@ -78,7 +79,7 @@ def test_layers_that_are_to_stay_stay():
     first, second = done.model.transformer.h
     assert first.mlp.c_fc.out_features == 128 and first.attn.num_heads == 4
     assert second.mlp.c_fc.out_features < 128 and second.attn.num_heads == 4
-    with pytest.raises(ValueError, match="transformer.h.7"):
+    with pytest.raises(ValueError, match=r"transformer\.h\.7"):
         prune_structured(model, example, 0.2, ignore=["transformer.h.7"])
 
 
@@ -98,14 +99,13 @@ def test_heads_and_neurons_are_counted_apart():
     done = prune_structured(model, example, 0.1, groups=neurons)
     assert done.model.n_head == 4 and done.model.width == 32
     heads = [group for group in trace(model, example) if group.family[0][0] == "q"]
-    done = prune_structured(model, example, 0.3, groups=heads)
+    done = prune_structured(model, example, 0.28, groups=heads)
     assert done.model.n_head == done.model.width // 8 < 4
 
 
-def test_a_dictionary_of_counts_is_of_one_layer_alone():
+def test_a_count_in_a_configuration_that_layers_share_changes_for_one_layer_alone():
     model, example = strange("Phi-3")
-    done = prune_structured(model, example, 0.5, ignore=["model.layers.1"], of="channels", groups=None) if False else None
-    done = prune_structured(model, example, 0.2, ignore=["model.layers.1", "*.mlp"])
+    done = prune_structured(model, example, 0.13, ignore=["model.layers.1", "*.mlp"])
     first, second = (layer.self_attn for layer in done.model.model.layers)
     assert first.config.num_attention_heads == 2 and second.config.num_attention_heads == done.model.config.num_attention_heads == 4
 
@@ -162,11 +162,11 @@ def test_a_model_that_reads_the_type_of_a_weight_does_not_work_it_out(monkeypatc
     for changed in (factorise_layers(model, 0.5, quiet=True), quantize_weights(model, Scheme(8), quiet=True)):
         layer = changed.encoder.block[0].layer[1].DenseReluDense.wo
         weight = layer.weight
-        monkeypatch.setattr(type(weight), "make", property(lambda self: calls.append(1)), raising=False)
         assert weight.dtype == torch.float32 and weight.shape == (32, 48) and isinstance(weight, torch.Tensor) and len(weight) == 32
-        outputs(changed, example)
+        with monkeypatch.context() as patch:
+            patch.setattr(lazy, "_made", calls.append)
+            outputs(changed, example)
         assert not calls, "its code asks for the type at every call"
-        monkeypatch.undo()
         assert torch.equal(weight @ torch.eye(48), layer.weight + 0)
 
 
