@@ -15,12 +15,22 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from autoglm_lab import atomic
-from autoglm_lab.compress.groups import IN, OUT, THROUGH, channel_layers, mixes, passes_through, size_of, width
+from autoglm_lab.compress.channels import IN, OUT, THROUGH, channel_layers, mixes, passes_through, size_of, width
+from autoglm_lab.compress.geometry import change
 from autoglm_lab.compress.layers import put
 from autoglm_lab.compress.low_rank import LowRankLinear
-from autoglm_lab.compress.qat import FakeQuantActivation
-from autoglm_lab.compress.quantization import PackedConv, PackedEmbedding, PackedLayer, PackedLinear, Scheme, packed_layer
-from autoglm_lab.compress.structured import resize
+from autoglm_lab.compress.plain import is_plain, plain
+from autoglm_lab.compress.qat import FakeQuantActivation, QATLinear
+from autoglm_lab.compress.quantization import (
+    PackedConv,
+    PackedEmbedding,
+    PackedLayer,
+    PackedLinear,
+    PackedRecurrent,
+    Scheme,
+    packed_layer,
+)
+from autoglm_lab.compress.resize import resize
 
 STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"
 
@@ -49,15 +59,22 @@ def structure_of(model: nn.Module) -> dict[str, Any]:
             first = holders.setdefault(id(module.weight_codes), name)
             packed[name] = {"scheme": asdict(module.weight_codes.scheme), "inputs": rounded, "same_as": first}
             inside += (name + ".",)
-    return {"sizes": sizes, "low_rank": low_rank, "packed": packed, "shared": _shared(model)}
+        elif isinstance(module, PackedRecurrent):
+            sizes[name] = {IN: module.frame[0].input_size, OUT: module.frame[0].hidden_size}
+            packed[name] = {"scheme": asdict(module.scheme), "inputs": None, "same_as": name}
+            inside += (name + ".",)
+    geometry = {name: vars(module)["geometry"] for name, module in model.named_modules() if "geometry" in vars(module)}
+    return {"sizes": sizes, "low_rank": low_rank, "packed": packed, "shared": _shared(model), "geometry": geometry}
 
 
 def _packed_size(layer: PackedLayer) -> dict[str, int]:
     outputs, inputs = layer.weight_codes.shape[:2]
-    if isinstance(layer, PackedEmbedding):
+    if isinstance(layer, PackedConv) and layer.transposed:
+        outputs, inputs = inputs, outputs
+    if isinstance(layer, PackedEmbedding | nn.Embedding):
         return {IN: inputs, OUT: inputs}
     if isinstance(layer, PackedConv) and layer.groups > 1:
-        return {THROUGH: outputs}
+        return {THROUGH: layer.groups}
     return {IN: inputs, OUT: outputs}
 
 
@@ -79,11 +96,15 @@ def stored_bytes(model: nn.Module) -> int:
     return total
 
 
-def save(model: nn.Module, folder: Path, *, half: bool = False, also: Callable[[Path], None] | None = None) -> None:
+def save(model: nn.Module, folder: Path | str, *, half: bool = False, also: Callable[[Path], None] | None = None) -> None:
     """Write a compressed model; a kill at any moment leaves the old folder or the new one.
 
-    `half` stores 32-bit floats as 16-bit ones. `also(folder)` may write more files beside the model.
+    `half` stores 32-bit floats as 16-bit ones. `also(folder)` may write more files beside the model. ValueError for a model
+    that still trains with rounding.
     """
+    if any(isinstance(module, QATLinear) for module in model.modules()):
+        raise ValueError("the model still trains with rounding; save qat.convert(model), which holds the integers")
+    model = model if is_plain(model) else plain(model)
     with atomic.folder(folder, "model") as part:
         save_model(_halved(model) if half else model, str(part / WEIGHTS))
         (part / STRUCTURE).write_text(json.dumps(structure_of(model), indent=1) + "\n", "utf-8")
@@ -100,18 +121,21 @@ def _halved(model: nn.Module) -> nn.Module:
     return copied
 
 
-def load(model: nn.Module, folder: Path) -> nn.Module:
+def load(model: nn.Module, folder: Path | str) -> nn.Module:
     """The compressed model in a folder, given `model`: the one it was made from at its full size, whatever its weights.
 
     ValueError when the folder holds a model that `model` cannot be made into, FileNotFoundError when it holds none.
     """
+    folder = Path(folder)
     path = folder / STRUCTURE
     if not path.exists():
         raise FileNotFoundError(f"{folder.name} holds no {STRUCTURE}; give a folder written by compress.save")
     structure = json.loads(path.read_text("utf-8"))
-    layers = channel_layers(model)
-    sizes = structure["sizes"]
-    if set(sizes) != set(layers):
+    made = plain(model)
+    layers = channel_layers(made)
+    sizes, geometry = structure["sizes"], structure.get("geometry")
+    unlisted = {name for name in layers if passes_through(layers[name])} if geometry is None else set()  # once they were not listed
+    if not set(layers) - unlisted <= set(sizes) <= set(layers):
         raise ValueError(f"{folder.name} holds another model: {sorted(set(sizes) ^ set(layers))[:3]} are not in both")
     keep = {}
     for name, sides in sizes.items():
@@ -121,12 +145,15 @@ def load(model: nn.Module, folder: Path) -> nn.Module:
                 raise ValueError(f"{folder.name} has {size} channels in {name!r}, the full model only {full}")
             if size < full:
                 keep[name, side] = list(range(size))
-    made = resize(copy.deepcopy(model), keep)
+    resize(made, keep, heads=geometry is None)
+    for name, setting in (geometry or {}).items():
+        change(made.get_submodule(name), setting)
     for name, rank in structure["low_rank"].items():
         put(made, name, _empty_low_rank(made.get_submodule(name), rank))
     for name, facts in structure["packed"].items():
         put(made, name, _empty_packed(made.get_submodule(name), facts))
-        made.get_submodule(name).weight_codes = made.get_submodule(facts["same_as"]).weight_codes
+        if facts["same_as"] != name:
+            made.get_submodule(name).weight_codes = made.get_submodule(facts["same_as"]).weight_codes
     for first, *others in structure["shared"]:
         for other in others:
             put(made, other, made.get_parameter(first))
@@ -136,11 +163,15 @@ def load(model: nn.Module, folder: Path) -> nn.Module:
 
 def _empty_low_rank(layer: nn.Module, rank: int) -> LowRankLinear:
     assert isinstance(layer, nn.Linear)
-    return LowRankLinear(torch.zeros(layer.out_features, rank), torch.zeros(rank, layer.in_features), layer.bias)
+    like = layer.weight
+    return LowRankLinear(like.new_zeros(layer.out_features, rank), like.new_zeros(rank, layer.in_features), layer.bias)
 
 
 def _empty_packed(layer: nn.Module, facts: dict[str, Any]) -> nn.Module:
     inputs = None if facts["inputs"] is None else FakeQuantActivation(Scheme(**facts["inputs"])).train(False)
     blank = copy.deepcopy(layer)
-    nn.init.zeros_(blank.get_parameter("weight"))
+    for parameter in blank.parameters():
+        nn.init.zeros_(parameter)
+    if isinstance(blank, nn.RNNBase):
+        return PackedRecurrent(blank, Scheme(**facts["scheme"]))
     return packed_layer(blank, Scheme(**facts["scheme"]), inputs=inputs)

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from autoglm_lab.compress.groups import IN, OUT, THROUGH, Group, channel_axis, mixes
+from autoglm_lab.compress.channels import IN, OUT, THROUGH, canonical, channel_axis, main_weight, mixes
+from autoglm_lab.compress.groups import Group
 
 Importance = Literal["l1", "taylor", "gradient", "fisher"]
 Loss = Callable[[nn.Module], Float[Tensor, ""]]
@@ -19,20 +20,24 @@ Loss = Callable[[nn.Module], Float[Tensor, ""]]
 def weight_scores(model: nn.Module, importance: Importance, loss: Loss | None = None) -> dict[str, Float[Tensor, "*shape"]]:
     """What each single weight counts: |w| (Li et al. 2017), |w g| (Molchanov et al. 2019) or g squared, with g the gradient.
 
-    "fisher" is of groups, not of weights. The model's own gradients are left as they were. ValueError for an unknown
-    importance, a missing loss, or weights that are not finite.
+    Output channels come first in each, then input channels. "fisher" is of groups, not of weights. The model's own gradients
+    are left as they were. ValueError for an unknown importance, a missing loss, or weights that are not finite.
     """
     known = [name for name in get_args(Importance) if name != "fisher"]
     if importance not in known:
         raise ValueError(f"importance {importance!r} is unknown; there are {', '.join(map(repr, known))}")
-    weights = {
-        f"{name}.weight": module.get_parameter("weight")
-        for name, module in model.named_modules()
-        if mixes(module) and not isinstance(module, nn.Embedding)
-    }
+    modules = {f"{name}.weight": m for name, m in model.named_modules() if mixes(m) and not isinstance(m, nn.Embedding)}
+    weights = {name: module.get_parameter(main_weight(module)) for name, module in modules.items()}
     for name, weight in weights.items():
         if not torch.isfinite(weight).all():
             raise ValueError(f"parameter {name!r} holds values that are not finite")
+    scores = _single_scores(model, weights, importance, loss)
+    return {name: canonical(modules[name], score) for name, score in scores.items()}
+
+
+def _single_scores(
+    model: nn.Module, weights: Mapping[str, Tensor], importance: Importance, loss: Loss | None
+) -> dict[str, Float[Tensor, "*shape"]]:
     if importance == "l1":
         return {name: weight.detach().abs() for name, weight in weights.items()}
     if loss is None:

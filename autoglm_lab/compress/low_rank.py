@@ -9,7 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autoglm_lab.compress.coverage import MIN_SHARE
 from autoglm_lab.compress.layers import linear_layers, replace_linear
+from autoglm_lab.compress.lazy import LazyWeight
 
 
 class LowRankLinear(nn.Module):
@@ -27,8 +29,9 @@ class LowRankLinear(nn.Module):
 
     @property
     def weight(self) -> Float[Tensor, "O I"]:
-        """The matrix that the two factors stand for."""
-        return self.up @ self.down
+        """The matrix that the two factors stand for, multiplied out when it is computed with."""
+        shape = torch.Size((self.up.shape[0], self.down.shape[1]))
+        return LazyWeight.of(lambda: self.up @ self.down, shape, self.up.dtype, self.up.device)
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product with both factors, one after the other."""
@@ -117,18 +120,21 @@ def factorise_layers(
     *,
     select: Callable[[str], bool] = lambda name: True,
     activations: dict[str, Tensor] | None = None,
+    min_share: float = MIN_SHARE,
+    quiet: bool = False,
 ) -> nn.Module:
     """A copy of the model in which every selected linear layer keeps `ratio` of its parameters as two factors.
 
-    `activations` may hold example inputs [N, I] by layer name (see `record_inputs`). ValueError when nothing is selected,
-    or for a weight that is not finite (the layer is named).
+    `activations` may hold example inputs [N, I] by layer name (see `record_inputs`). ValueError when nothing is selected, less
+    than the share `min_share` of the selected matrices can be taken (embeddings and convolutions are none), or for a weight
+    that is not finite (the layer is named). The result has its `coverage`, printed unless `quiet`.
     """
 
     def thin(name: str, layer: nn.Linear) -> LowRankLinear:
         rank = rank_for_budget(layer.out_features, layer.in_features, ratio)
         return factorise(layer, rank, (activations or {}).get(name))
 
-    return replace_linear(model, thin, select)
+    return replace_linear(model, thin, select, f"factors with {ratio:.0%} of the numbers", min_share=min_share, quiet=quiet)
 
 
 @torch.no_grad()

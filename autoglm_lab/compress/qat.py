@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autoglm_lab.compress.coverage import MIN_SHARE
 from autoglm_lab.compress.groups import Example, outputs
 from autoglm_lab.compress.layers import replace_linear
 from autoglm_lab.compress.quantization import RANGES, PackedLayer, PackedLinear, Scheme, affine, from_rows, to_rows
@@ -129,15 +130,20 @@ class QATLinear(nn.Module):
 
 def prepare(
     model: nn.Module, scheme: Scheme, *, method: str = "mse", learned: bool = True, inputs: Scheme | None = None,
-    select: Callable[[str], bool] = lambda name: True,
+    select: Callable[[str], bool] = lambda name: True, min_share: float = MIN_SHARE, quiet: bool = False,
 ) -> nn.Module:  # fmt: skip
     """A copy of the model that trains with rounding: selected linear layers compute on the grid of `scheme`.
 
     `learned` makes the scales parameters; otherwise they are observed. `inputs` also rounds what flows into each layer. Layers
-    that a sensitivity scan finds touchy are left out by `select` and stay floats. ValueError when no layer is selected, or for
-    weights that are not finite (the layer is named).
+    that a sensitivity scan finds touchy are left out by `select` and stay floats. ValueError when no layer is selected, less
+    than the share `min_share` of the selected matrices can be taken (embeddings and convolutions are none), or for weights
+    that are not finite (the layer is named). The result has its `coverage`, printed unless `quiet`.
     """
-    return replace_linear(model, lambda _, layer: QATLinear(layer, scheme, method, learned=learned, inputs=inputs), select)
+
+    def learner(_: str, layer: nn.Linear) -> QATLinear:
+        return QATLinear(layer, scheme, method, learned=learned, inputs=inputs)
+
+    return replace_linear(model, learner, select, f"trained on {scheme.bits} bits", min_share=min_share, quiet=quiet)
 
 
 @torch.no_grad()

@@ -1,186 +1,56 @@
-"""Integers instead of floats: a readable quantiser, the error it makes, and layers that keep their weights packed."""
+"""Layers that keep their weights as packed integers."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
 
-from autoglm_lab.compress.layers import CONVOLUTIONS, named_error, put, weight_layers
+from autoglm_lab.compress.coverage import MIN_SHARE, coverage_of, name_filter, record
+from autoglm_lab.compress.grid import (
+    RANGES,
+    Quantized,
+    Ranges,
+    Scheme,
+    affine,
+    from_rows,
+    pack,
+    quantize,
+    relative_error,
+    to_rows,
+    unpack,
+)
+from autoglm_lab.compress.layers import CONVOLUTIONS, RECURRENT, named_error, own_forward, put, weight_layers
+from autoglm_lab.compress.lazy import LazyWeight
+from autoglm_lab.compress.low_rank import LowRankLinear
+from autoglm_lab.compress.plain import plain
 
-Granularity = Literal["tensor", "channel", "group"]
-Ranges = tuple[Tensor, Tensor]  # lowest and highest value of each row
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """How floats become integers: one scale for a tensor, for each output channel, or for each `group_size` inputs of one."""
-
-    bits: int = 8
-    symmetric: bool = True  # zero is in the middle of the range; otherwise the range is fitted, at the price of a zero point
-    granularity: Granularity = "channel"
-    group_size: int = 32
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise ValueError(f"bits is {self.bits}; 2 to 8 are possible")
-        if self.granularity not in get_args(Granularity):
-            raise ValueError(f"granularity is {self.granularity!r}; it is 'tensor', 'channel' or 'group'")
-        if self.group_size < 2:
-            raise ValueError(f"group_size is {self.group_size}; a group has at least two weights")
-
-    @property
-    def limits(self) -> tuple[int, int]:
-        """The smallest and the largest code."""
-        top = 2 ** (self.bits - 1) - 1
-        return (-top, top) if self.symmetric else (0, 2**self.bits - 1)
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """A tensor as integers. R rows of n codes share a scale (and a zero point) each; `shape` is that of the tensor."""
-
-    codes: Int[Tensor, "R n"]
-    scale: Float[Tensor, "R 1"]
-    zero_point: Int[Tensor, "R 1"]
-    shape: torch.Size
-    scheme: Scheme
-    clipped: float  # the share of values that lay outside the range of the codes
-
-    def dequantize(self) -> Float[Tensor, "*shape"]:
-        """The floats that the integers stand for: scale * (code - zero_point)."""
-        rows = self.scale * (self.codes - self.zero_point)
-        return from_rows(rows, self.shape, self.scheme)
-
-    @property
-    def stored_bytes(self) -> int:
-        """What it takes to store: packed codes, a 16-bit scale and, if there are any, an 8-bit zero point for each row."""
-        rows = self.scale.shape[0]
-        return -(-self.codes.numel() * self.scheme.bits // 8) + 2 * rows + (0 if self.scheme.symmetric else rows)
-
-
-def quantize(
-    x: Float[Tensor, "*shape"], scheme: Scheme = Scheme(), method: str = "minmax", *, learned: Ranges | None = None
-) -> Quantized:
-    """Round a tensor to integers. Its first dimension holds the channels.
-
-    `method` chooses the range that the codes cover: "minmax", "percentile" (99.9 % of the values) or "mse" (least squared
-    error). `learned` gives scale and zero point instead. ValueError for an empty tensor, values that are not finite, or
-    another method.
-
-    >>> quantize(torch.tensor([[0.0, 1.0, -2.0]]), Scheme(bits=3)).codes.tolist()
-    [[0, 2, -3]]
-    """
-    if method not in RANGES:
-        raise ValueError(f"method is {method!r}; there are {', '.join(RANGES)}")
-    if x.numel() == 0 or not torch.isfinite(x).all():
-        raise ValueError(f"a tensor of shape {list(x.shape)} is empty or holds values that are not finite")
-    rows = to_rows(x.detach().float(), scheme)
-    scale, zero_point = affine(*RANGES[method](rows, scheme), scheme) if learned is None else learned
-    codes = torch.round(rows / scale) + zero_point
-    inside = codes.clamp(*scheme.limits)
-    clipped = float((codes != inside).float().mean())
-    return Quantized(inside.to(torch.int32), scale, zero_point, x.shape, scheme, clipped)
-
-
-def affine(low: Float[Tensor, "R 1"], high: Float[Tensor, "R 1"], scheme: Scheme) -> tuple[Tensor, Tensor]:
-    """Scale and zero point with which the codes cover [low, high]; zero itself is always met exactly."""
-    first, last = scheme.limits
-    if scheme.symmetric:
-        scale = torch.maximum(low.abs(), high.abs()) / last
-        zero_point = torch.zeros_like(scale, dtype=torch.int32)
-    else:
-        low, high = low.clamp_max(0), high.clamp_min(0)
-        scale = (high - low) / (last - first)
-        zero_point = (-low / scale.clamp_min(1e-12)).round().to(torch.int32)
-    return torch.where(scale > 0, scale, torch.ones_like(scale)), zero_point
-
-
-def _minmax(rows: Tensor, scheme: Scheme) -> Ranges:
-    return rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
-
-
-def _percentile(rows: Tensor, scheme: Scheme, share: float = 0.999) -> Ranges:
-    cut = max(1, round(rows.shape[1] * (1 - share) / 2)) if rows.shape[1] > 2 / (1 - share) else 0
-    ordered = rows.sort(1).values
-    return ordered[:, cut : cut + 1], ordered[:, rows.shape[1] - 1 - cut : rows.shape[1] - cut]
-
-
-def _mse(rows: Tensor, scheme: Scheme) -> Ranges:
-    low, high = _minmax(rows, scheme)
-    best = torch.full_like(low, float("inf"))
-    chosen = (low, high)
-    for shrink in torch.linspace(1.0, 0.4, 25):
-        scale, zero_point = affine(low * shrink, high * shrink, scheme)
-        rounded = scale * ((torch.round(rows / scale) + zero_point).clamp(*scheme.limits) - zero_point)
-        error = (rounded - rows).square().sum(1, keepdim=True)
-        better = error < best
-        best = torch.where(better, error, best)
-        chosen = torch.where(better, low * shrink, chosen[0]), torch.where(better, high * shrink, chosen[1])
-    return chosen
-
-
-RANGES: dict[str, Callable[[Tensor, Scheme], Ranges]] = {"minmax": _minmax, "percentile": _percentile, "mse": _mse}
-
-
-def _has_groups(inputs: int, scheme: Scheme) -> bool:
-    """Whether a channel falls into groups; one that is shorter than a group has a scale of its own, and no padding."""
-    return scheme.granularity == "group" and inputs > scheme.group_size
-
-
-def to_rows(x: Float[Tensor, "*shape"], scheme: Scheme) -> Float[Tensor, "R n"]:
-    """A tensor as rows that share a scale; groups that are not full are padded with zeros."""
-    if scheme.granularity == "tensor" or x.ndim < 2:
-        return x.reshape(1, -1)
-    rows = x.reshape(x.shape[0], -1)
-    if not _has_groups(rows.shape[1], scheme):
-        return rows
-    short = -rows.shape[1] % scheme.group_size
-    return F.pad(rows, (0, short)).reshape(-1, scheme.group_size)
-
-
-def from_rows(rows: Float[Tensor, "R n"], shape: torch.Size, scheme: Scheme) -> Float[Tensor, "*shape"]:
-    """The tensor that was taken apart by `to_rows`."""
-    inputs = shape.numel() // shape[0]
-    if len(shape) >= 2 and _has_groups(inputs, scheme):
-        rows = rows.reshape(shape[0], -1)[:, :inputs]
-    return rows.reshape(shape)
-
-
-@torch.no_grad()
-def relative_error(x: Float[Tensor, "*shape"], rounded: Float[Tensor, "*shape"]) -> float:
-    """Root mean square error over root mean square value."""
-    return float((rounded - x).float().square().mean().sqrt() / x.float().square().mean().sqrt().clamp_min(1e-12))
-
-
-def pack(codes: Int[Tensor, "*shape"], bits: int) -> UInt8[Tensor, " bytes"]:
-    """Codes of 2, 4 or 8 bits, from 0 up, side by side in bytes: the first code in the lowest bits.
-
-    >>> pack(torch.tensor([1, 15, 2]), 4).tolist()
-    [241, 2]
-    """
-    if bits not in (2, 4, 8):
-        raise ValueError(f"bits is {bits}; 2, 4 or 8 fill a byte")
-    each = 8 // bits
-    flat = codes.reshape(-1)
-    flat = F.pad(flat, (0, -len(flat) % each)).reshape(-1, each)
-    shifts = torch.arange(each) * bits
-    packed: Tensor = (flat << shifts).sum(1).to(torch.uint8)
-    return packed
-
-
-def unpack(packed: UInt8[Tensor, " bytes"], bits: int, count: int) -> Int[Tensor, " count"]:
-    """The first `count` codes of `pack`."""
-    shifts = torch.arange(8 // bits, device=packed.device) * bits
-    codes = (packed.to(torch.int32)[:, None] >> shifts) & (2**bits - 1)
-    first: Tensor = codes.reshape(-1)[:count].to(torch.int32)
-    return first
+__all__ = [
+    "RANGES",
+    "PackedConv",
+    "PackedEmbedding",
+    "PackedLayer",
+    "PackedLinear",
+    "PackedRecurrent",
+    "PackedWeight",
+    "Quantized",
+    "Scheme",
+    "affine",
+    "from_rows",
+    "pack",
+    "packed_layer",
+    "quantize",
+    "quantize_weights",
+    "relative_error",
+    "to_rows",
+    "unpack",
+]
 
 
 class PackedWeight(nn.Module):
@@ -235,9 +105,9 @@ class PackedLayer(nn.Module):
 
     @property
     def weight(self) -> Shaped[Tensor, "*shape"]:
-        """The weight as floats, unpacked anew."""
-        values: Tensor = self.weight_codes()
-        return values
+        """The weight as floats, unpacked when it is computed with."""
+        codes = self.weight_codes
+        return LazyWeight.of(codes, codes.shape, codes.kept, codes.packed.device)
 
 
 class PackedLinear(PackedLayer):
@@ -255,24 +125,29 @@ class PackedLinear(PackedLayer):
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product with the unpacked weight, plus the bias."""
         seen = x if self.inputs is None else self.inputs(x)
-        return F.linear(seen, self.weight.to(x.dtype), self.bias)
+        return F.linear(seen, self.weight_codes().to(x.dtype), self.bias)
 
 
 class PackedConv(PackedLayer):
     """A convolution with packed weights, unpacked whenever it runs."""
 
-    def __init__(self, conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, scheme: Scheme, method: str = "minmax") -> None:
+    def __init__(self, conv: _ConvNd, scheme: Scheme, method: str = "minmax") -> None:
         super().__init__()
         if conv.padding_mode != "zeros":
             raise ValueError(f"padding_mode is {conv.padding_mode!r}; packed convolutions pad with zeros")
         self.weight_codes = PackedWeight(conv.weight, scheme, method)
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
         self.stride, self.padding, self.dilation, self.groups = conv.stride, conv.padding, conv.dilation, conv.groups
+        self.transposed, self.output_padding = conv.transposed, conv.output_padding
 
     def forward(self, x: Float[Tensor, "B I *S"]) -> Float[Tensor, "B O *P"]:
         """The convolution with the unpacked weight."""
-        weight = self.weight.to(x.dtype)
-        convolve: Callable[..., Tensor] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.ndim]
+        weight = self.weight_codes().to(x.dtype)
+        places = weight.ndim - 3
+        if self.transposed:
+            spread: Callable[..., Tensor] = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[places]
+            return spread(x, weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        convolve: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[places]
         return convolve(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -288,31 +163,93 @@ class PackedEmbedding(PackedLayer):
         return self.weight_codes.channels(ids)
 
 
+def _packed_subclass(layer: nn.Module, scheme: Scheme, method: str) -> PackedLayer:
+    """A layer whose class computes something of its own goes on doing so, and reads a weight that is unpacked for each call."""
+    made = copy.copy(layer)
+    made._parameters = {name: value for name, value in layer._parameters.items() if name != "weight"}
+    made._modules = dict(layer._modules)
+    made.__class__ = type(f"Packed{type(layer).__name__}", (PackedLayer, type(layer)), {})
+    assert isinstance(made, PackedLayer)
+    made.weight_codes = PackedWeight(layer.get_parameter("weight"), scheme, method)
+    return made
+
+
+class PackedRecurrent(nn.Module):
+    """An LSTM, GRU or plain recurrent layer whose matrices are packed, and unpacked once for each sequence."""
+
+    def __init__(self, layer: nn.RNNBase, scheme: Scheme, method: str = "minmax") -> None:
+        super().__init__()
+        values = dict(layer.named_parameters())
+        self.order = list(values)  # in which the kernel wants them
+        self.codes = nn.ModuleDict({name: PackedWeight(v, scheme, method) for name, v in values.items() if v.ndim > 1})
+        self.biases = nn.ParameterDict({name: v.detach().clone() for name, v in values.items() if v.ndim == 1})
+        frame = copy.deepcopy(layer)  # what the layer computes, without what it computes with
+        for name in values:
+            del frame._parameters[name]
+        frame._flat_weights, frame._flat_weight_refs, frame._flat_weights_names = [], [], []
+        self.frame = (frame,)  # in a tuple, since it is no part to be saved, pruned or packed
+
+    @property
+    def scheme(self) -> Scheme:
+        """The integers of its matrices."""
+        first: PackedWeight = next(iter(self.codes.values()))  # type: ignore[assignment]
+        return first.scheme
+
+    def forward(self, x: Any, state: Any = None) -> Any:
+        """What the layer with the unpacked matrices answers: outputs and last states."""
+        frame = copy.copy(self.frame[0])  # of this call alone
+        frame.train(self.training)
+        frame._flat_weights = [self.codes[n]() if n in self.codes else self.biases[n] for n in self.order]
+        return frame(x, state)
+
+
 def packed_layer(layer: nn.Module, scheme: Scheme, method: str = "minmax", inputs: nn.Module | None = None) -> PackedLayer:
-    """A linear layer, convolution or embedding with packed weights. ValueError for weights that are not finite."""
+    """A linear layer, convolution or embedding with packed weights. ValueError for weights that are not finite.
+
+    A subclass that computes something of its own, such as a scaled embedding, keeps its class's forward.
+    """
+    if isinstance(layer, (nn.Linear, nn.Embedding, *CONVOLUTIONS)) and own_forward(layer):
+        if inputs is not None:
+            raise ValueError(f"the inputs of a {type(layer).__name__} can't be rounded: it computes something of its own")
+        return _packed_subclass(layer, scheme, method)
     if isinstance(layer, nn.Linear):
         return PackedLinear(layer.weight, layer.bias, scheme, method, inputs=inputs)
-    if isinstance(layer, CONVOLUTIONS):
+    if isinstance(layer, _ConvNd):
         return PackedConv(layer, scheme, method)
     if isinstance(layer, nn.Embedding):
         return PackedEmbedding(layer, scheme, method)
     raise ValueError(f"a {type(layer).__name__} holds no weights that can be packed")
 
 
-def quantize_weights(model: nn.Module, scheme: Scheme, *, method: str = "minmax", skip: tuple[str, ...] = ()) -> nn.Module:
+def quantize_weights(
+    model: nn.Module,
+    scheme: Scheme,
+    *,
+    method: str = "minmax",
+    skip: str | Iterable[str] = (),
+    min_share: float = MIN_SHARE,
+    quiet: bool = False,
+) -> nn.Module:
     """A copy of the model whose linear layers, convolutions and embeddings keep packed weights.
 
-    Layers whose names begin with one of `skip` stay floats. A weight that several layers share (a tied head) is packed
-    once, for all of them. ValueError when nothing is left to quantise, or for a weight that is not finite (the layer is
-    named).
+    Layers that a pattern of `skip` names stay floats (see `coverage.name_filter`). A weight that several layers share (a tied
+    head) is packed once, for all of them; low-rank factors stay floats. What was packed, and what not and why, is printed
+    unless `quiet` and added to the result's `coverage`. ValueError when less than the share `min_share` of the parameters in
+    matrices can be packed, nothing is left to quantise, a pattern names nothing, or a weight is not finite (the layer is named).
     """
-    copied = copy.deepcopy(model)
-    chosen = [(name, layer) for name, layer in weight_layers(copied) if not (skip and name.startswith(skip))]
-    if not chosen:
+    copied = plain(model)
+    spared = name_filter(copied, skip)
+    chosen = [(name, layer) for name, layer in weight_layers(copied) if not spared(name)]
+    recurrent = [(name, layer) for name, layer in copied.named_modules() if isinstance(layer, RECURRENT) and not spared(name)]
+    names, operation = [name for name, _ in (*chosen, *recurrent)], f"packed in {scheme.bits} bits"
+    coverage = coverage_of(operation, copied, names, spared=spared, other_kinds=(LowRankLinear,)).require(min_share)
+    if not names:
         raise ValueError("no layer is left to quantise: the model has none with weights, or all are skipped")
     known: dict[int, PackedWeight] = {}
     for name, layer in chosen:
         made = named_error(name, packed_layer, layer, scheme, method)
         made.weight_codes = known.setdefault(id(layer.get_parameter("weight")), made.weight_codes)
         put(copied, name, made)
-    return copied
+    for name, layer in recurrent:
+        put(copied, name, named_error(name, PackedRecurrent, layer, scheme, method))
+    return record(copied, coverage, quiet)

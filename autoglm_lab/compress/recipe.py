@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from autoglm_lab.compress.coverage import MIN_SHARE, name_filter
 from autoglm_lab.compress.distillation import drop_layers
 from autoglm_lab.compress.files import stored_bytes
 from autoglm_lab.compress.groups import IN, Example, outputs
@@ -23,7 +24,8 @@ from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
 from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
 from autoglm_lab.compress.sparsity import Masks, Scope, magnitude_masks, prune
-from autoglm_lab.compress.structured import answer_prices, layer_macs, prune_structured
+from autoglm_lab.compress.structured import answer_prices, prune_structured
+from autoglm_lab.compress.work import layer_macs
 from autoglm_lab.measure.report import Report, read_reports, strict_object, within
 from autoglm_lab.paths import data_dir
 
@@ -55,7 +57,7 @@ class Recipe:
     method: str = "mse"  # how ranges are chosen
     round_inputs: bool = False  # 8-bit inputs of layers as well
     train_rounding: bool = False  # quantisation-aware training; otherwise weights are rounded afterwards
-    keep: tuple[str, ...] = ()  # layers whose names begin so are neither zeroed nor rounded
+    keep: tuple[str, ...] = ()  # names of layers, whole segments or with * and ?, that are neither zeroed nor rounded
 
     def __post_init__(self) -> None:
         for field in ("channels", "rank", "sparsity"):
@@ -162,19 +164,21 @@ def named(name: str) -> Recipe:
 def apply(
     model: nn.Module, recipe: Recipe, example: Example, *, train: Train | None = None,
     loss: Callable[[nn.Module], Float[Tensor, ""]] | None = None, calibration: Iterable[Example] = (),
+    min_share: float = MIN_SHARE, quiet: bool = False,
 ) -> tuple[nn.Module, Report]:  # fmt: skip
     """Make a model small as a recipe says; the model that is given stays as it was.
 
     First what changes shapes (layers, channels, rank), then zeros, then integers. `train` is called after shapes and zeros, so
     that the model recovers, and once more while it computes with rounded weights if `train_rounding` is set; without it
     nothing is trained. `loss` is needed by the importances that are measured with gradients, `calibration` (examples of real
-    input) by `refit`, and by `round_inputs` where nothing is trained. The report holds bytes, parameters and MACs. ValueError
-    when a step cannot be done: it names the step.
+    input) by `refit`, and by `round_inputs` where nothing is trained. The report holds bytes, parameters and MACs. Each step
+    prints what it took, and what not and why, unless `quiet`; the result's `coverage` has one entry for each. ValueError when a
+    step cannot be done, or takes less than the share `min_share` of the parameters that it is for: it names the step.
     """
     examples = list(calibration)
     if recipe.refit and not examples:
         raise ValueError("refit needs calibration: examples of real input, by which weights are set")
-    made, masks = _with_step(model, recipe, example, loss, examples), None
+    made, masks = _with_step(model, recipe, example, loss, examples, min_share, quiet), None
     if recipe.sparsity:
         masks = magnitude_masks(made, recipe.sparsity, scope=recipe.scope, skip=recipe.keep)
         made = refit_masked(made, masks, input_moments(made, _run(examples))) if recipe.refit else prune(made, masks)
@@ -183,13 +187,13 @@ def apply(
     macs = sum(layer_macs(made, example).values())  # before layers become integers, which MACs are not counted of
     parameters = sum(p.numel() for p in made.parameters())
     if recipe.bits < 16:
-        made = _rounded(made, recipe, examples, train)
+        made = _rounded(made, recipe, examples, train, min_share, quiet)
     return made.train(False), Report(recipe.name, stored_bytes(made), parameters, macs)
 
 
 def _with_step(
     model: nn.Module, recipe: Recipe, example: Example, loss: Callable[[nn.Module], Float[Tensor, ""]] | None,
-    examples: Sequence[Example],
+    examples: Sequence[Example], min_share: float, quiet: bool,
 ) -> nn.Module:  # fmt: skip
     step = ""
     made = model
@@ -201,7 +205,7 @@ def _with_step(
             step = "channels"
             prices = answer_prices(made, example, recipe.answer, recipe.stack) if recipe.answer else None
             pruned = prune_structured(made, example, recipe.channels, importance=recipe.importance, loss=loss,
-                                      multiple=recipe.multiple, prices=prices)  # fmt: skip
+                                      multiple=recipe.multiple, prices=prices, quiet=quiet)  # fmt: skip
             if recipe.refit:
                 readers = {layer for group in pruned.removed for layer, side in group.parts if side == IN}
                 moments = input_moments(made, _run(examples), readers)
@@ -212,7 +216,7 @@ def _with_step(
             step = "rank"
             inputs = record_inputs(made, _run(examples)) if recipe.refit else None
             made = factorise_layers(made, recipe.rank, select=lambda name: re.search(recipe.rank_layers, name) is not None,
-                                    activations=inputs)  # fmt: skip
+                                    activations=inputs, min_share=min_share, quiet=quiet)  # fmt: skip
     except ValueError as error:
         raise ValueError(f"{step}: {error}") from error
     return made
@@ -228,22 +232,21 @@ def _run(examples: Sequence[Example]) -> Callable[[nn.Module], None]:
     return run
 
 
-def _rounded(model: nn.Module, recipe: Recipe, calibration: Iterable[Example], train: Train | None) -> nn.Module:
+def _rounded(
+    model: nn.Module, recipe: Recipe, calibration: Iterable[Example], train: Train | None, min_share: float, quiet: bool
+) -> nn.Module:
+    share: Any = {"min_share": min_share, "quiet": quiet}
     try:
         if not recipe.train_rounding and not recipe.round_inputs:
-            return quantize_weights(model, recipe.scheme, method=recipe.method, skip=recipe.keep)
-        inputs = ACTIVATIONS if recipe.round_inputs else None
-        learning = prepare(model, recipe.scheme, method=recipe.method, inputs=inputs,
-                           select=lambda name: not (recipe.keep and name.startswith(recipe.keep)))  # fmt: skip
+            return quantize_weights(model, recipe.scheme, method=recipe.method, skip=recipe.keep, **share)
+        inputs, spared = ACTIVATIONS if recipe.round_inputs else None, name_filter(model, recipe.keep, "keep")
+        learning = prepare(model, recipe.scheme, method=recipe.method, inputs=inputs, select=lambda name: not spared(name), **share)
         if train is not None and recipe.train_rounding:
             train(learning, None)
         elif recipe.round_inputs:
             calibrate(learning, calibration)
+        made = convert(learning)
+        rest = any(not spared(name) for name, _ in weight_layers(made))
+        return quantize_weights(made, REST, method=recipe.method, skip=recipe.keep, **share) if rest else made
     except ValueError as error:
         raise ValueError(f"bits: {error}") from error
-    made = convert(learning)
-    return quantize_weights(made, REST, method=recipe.method, skip=recipe.keep) if any(_rest(made, recipe)) else made
-
-
-def _rest(model: nn.Module, recipe: Recipe) -> Iterator[str]:
-    return (name for name, _ in weight_layers(model) if not (recipe.keep and name.startswith(recipe.keep)))

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import copy
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from autoglm_lab.compress.groups import (
-    IN,
-    OUT,
-    THROUGH,
-    Example,
-    Group,
-    channel_axis,
-    channel_layers,
-    outputs,
-    size_of,
-    trace,
-)
+from autoglm_lab.compress.channels import IN, OUT, THROUGH, channel_layers, size_of
+from autoglm_lab.compress.coverage import Coverage, coverage_of, name_filter
+from autoglm_lab.compress.examples import Example, evaluating, outputs
+from autoglm_lab.compress.geometry import Fitter, Misfit, near, shares
+from autoglm_lab.compress.groups import Group, trace
 from autoglm_lab.compress.importance import Importance, Loss, fisher_importance, group_importance, weight_scores
+from autoglm_lab.compress.plain import plain
+from autoglm_lab.compress.resize import masked, remove, stays, together
+from autoglm_lab.compress.work import layer_macs
 
 Measure = Literal["macs", "parameters", "channels"]
+Family = tuple[tuple[str, str], ...]  # layers and sides
 
-HEAD_COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "heads", "all_head_size")
 READ = 15  # multiply-accumulates that take as long as reading a weight of 32 bits from memory, on the machine of the reports
+TRIES = 8  # choices of groups until the share that is really gone is near what was asked
 NEAR = 0.05  # how far, as a share of what was asked, the achieved ratio may be off
-SAME = 1e-5  # how far the smaller network may be from the masked one in 32 bits, as a share of the largest output
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Sizes:
 
     @classmethod
     def of(cls, model: nn.Module, example: Example, groups: Iterable[Group]) -> Sizes:
-        """Measure a network. Products of two activations (the scores of attention) are not among the MACs."""
+        """Measure a network. MACs are counted as in `work`: products of two activations (attention) are not among them."""
         channels = sum(len(numbers) for group in groups for (_, side), numbers in group.parts.items() if side == OUT)
         return cls(channels, sum(p.numel() for p in model.parameters()), sum(layer_macs(model, example).values()))
 
@@ -60,6 +56,15 @@ class Pruned:
     removed: tuple[Group, ...]
     before: Sizes
     after: Sizes
+    spared: Mapping[str, str] = field(default_factory=dict)  # layers that were left whole, and why
+    of: Measure = "macs"  # measure of which a share was asked
+    ratio: float | None = None  # that share
+    coverage: Coverage | None = None  # layers whose channels could go, and those whose could not
+
+    @property
+    def reached(self) -> float:
+        """The share of the measure asked for that is gone, counted on the finished network."""
+        return self.saved[self.of]
 
     @property
     def saved(self) -> dict[str, float]:
@@ -70,7 +75,7 @@ class Pruned:
 def prune_structured(
     model: nn.Module, example: Example, ratio: float, *, of: Measure = "macs", importance: Importance = "l1",
     loss: Loss | None = None, groups: Sequence[Group] | None = None, least: float = 0.1, multiple: int = 1,
-    prices: Mapping[str, float] | None = None,
+    prices: Mapping[str, float] | None = None, ignore: Iterable[str] = (), quiet: bool = False,
 ) -> Pruned:  # fmt: skip
     """A smaller copy of a network, without the least important groups of channels.
 
@@ -78,37 +83,111 @@ def prune_structured(
     2017, 2019), or with "fisher" by what losing it would do to the loss, for each MAC, parameter or channel that it saves (Liu
     et al. 2021), or for what it costs at `prices`, one for each layer. They go until the share `ratio` of all that is gone; of
     each family at least the share `least` stays. With `multiple` they go in packs of so many alike, because kernels like round
-    widths. All importances but "l1" need a `loss`.
-    The result is compared with the network in which the same channels are only masked. ValueError for a ratio outside (0, 1),
-    weights that are not finite, a ratio that cannot be had, or a network that does not survive: the message names the layer.
+    widths. All importances but "l1" need a `loss`. Layers that `ignore` names (as `name_filter` reads it) keep all channels.
+    The result is compared with the network in which the same channels are only masked, and carries the share `reached`, counted
+    anew. A family of groups that does not survive this is left whole, and listed in `spared` with the reason. Which layers'
+    channels could go, and which not and why, is printed unless `quiet` and is the result's `coverage`.
+    ValueError for a ratio outside (0, 1), weights that are not finite, or a ratio that cannot be had within 5 % of itself: the
+    message names what was spared and why.
     """
     if not 0 < ratio < 1:
         raise ValueError(f"ratio is {ratio}; it is a share between 0 and 1")
+    model = plain(model)
+    ignored = name_filter(model, ignore, "ignore")
     groups = trace(model, example) if groups is None else groups
+    groups = [group for group in groups if not any(ignored(layer) for layer, _ in group.parts)]
     if not groups:
         raise ValueError("no group of channels can be removed from this model: every channel is tied to its inputs or outputs")
+    scores, ledger = _scores(model, example, groups, of, importance, loss, prices)
+    spared: dict[Family, str] = {}
+    target, nearest, tries, under, over = ratio, 0.0, 0, 0.0, 1.0
+    while tries < TRIES:  # what is outside of layers, or squared in them, may cost otherwise than the ledger knows
+        stay = [(group, score) for group, score in zip(groups, scores, strict=True) if group.family not in spared]
+        try:
+            chosen = choose([group for group, _ in stay], [score for _, score in stay], ledger.anew(), target, least, multiple,
+                            exact=target == ratio)  # fmt: skip
+            done = remove_checked(model, example, chosen, groups)
+        except Misfit as error:
+            spared |= _misfits(model, example, chosen, error)
+            continue
+        except ValueError as error:
+            if target == ratio:
+                raise ValueError(f"{error}{_because(spared)}") from error
+            break
+        saved = done.saved[of]
+        if abs(saved - ratio) <= NEAR * ratio:
+            reasons = {layer: reason for family, reason in spared.items() for layer, _ in family}
+            coverage = _coverage(model, [group for group, _ in stay], reasons)
+            if not quiet:
+                print(f"{100 * saved:.1f} % of the {of} gone; {coverage}", file=sys.stderr)
+            first = {family[0][0]: reason for family, reason in spared.items()}
+            return replace(done, of=of, ratio=ratio, coverage=coverage, spared=first)
+        nearest = min(nearest, saved, key=lambda share: abs(share - ratio))
+        under, over = (target, over) if saved < ratio else (under, target)
+        target, tries = target * ratio / max(saved, 0.1 * ratio), tries + 1
+        if not under < target < over:
+            target = (under + over) / 2
+    raise ValueError(f"{ratio:.1%} of the {of} was asked for, and {nearest:.1%} is the nearest that can go{_because(spared)}")
+
+
+def _coverage(model: nn.Module, groups: Iterable[Group], spared: Mapping[str, str]) -> Coverage:
+    """The layers with channels that could go, and why those of the others could not."""
+    tied = dict.fromkeys(channel_layers(model), "tied to what the model takes in or puts out, or to all of a layer")
+    return coverage_of("channels can go", model, {layer for layer, _ in together(groups)}, reasons=tied | dict(spared))
+
+
+def _scores(
+    model: nn.Module, example: Example, groups: Sequence[Group], of: Measure, importance: Importance, loss: Loss | None,
+    prices: Mapping[str, float] | None,
+) -> tuple[list[float], Ledger]:  # fmt: skip
+    """How important each group is, and a ledger of the whole network."""
     ledger = Ledger.of(model, example, of, groups)
-    if importance == "fisher":
-        harms = fisher_importance(model, groups, loss)
-        purse = ledger if prices is None else Ledger.priced(model, prices)
-        scores = [harm / max(purse.left - purse.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)]
-    else:
-        scores = group_importance(groups, weight_scores(model, importance, loss))
-    chosen = choose(groups, scores, ledger, ratio, least, multiple)
-    return remove_checked(model, example, chosen, groups)
+    if importance != "fisher":
+        return group_importance(groups, weight_scores(model, importance, loss)), ledger
+    harms = fisher_importance(model, groups, loss)
+    purse = ledger if prices is None else Ledger.priced(model, prices)
+    return [harm / max(purse.left - purse.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)], ledger
+
+
+def _misfits(model: nn.Module, example: Example, chosen: Sequence[Group], error: Misfit) -> dict[Family, str]:
+    """The families of groups that do not survive on their own, with the reason. Raises `error` if all of them do."""
+    families: dict[Family, list[Group]] = defaultdict(list)
+    for group in chosen:
+        families[group.family].append(group)
+    found = {}
+    for family, groups in families.items():
+        try:
+            _fitted(model, example, groups)
+        except Misfit as alone:
+            found[family] = str(alone)
+    if not found:
+        raise error
+    return found
+
+
+def _because(spared: Mapping[Family, str]) -> str:
+    return "".join(f"; {family[0][0]!r} is left whole ({reason})" for family, reason in spared.items())
 
 
 def remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], groups: Sequence[Group]) -> Pruned:
-    """Remove the chosen ones of all groups, and make sure that the outputs are those of the masked network."""
-    smaller = remove(model, chosen)
-    wanted = _run(masked(model, chosen), example)
-    for mine, right in zip(_run(smaller, example), wanted, strict=True):
-        near = max(SAME, 4 * torch.finfo(right.dtype).eps) * float(right.abs().max())
-        if mine.shape != right.shape or not torch.allclose(mine, right, rtol=0, atol=near):
-            raise ValueError("the smaller network does not answer as the masked one does; a layer uses its channels in a way "
-                             "that the groups do not know")  # fmt: skip
+    """Remove the chosen ones of all groups, and make sure that the outputs are those of the masked network.
+
+    Misfit, a ValueError, if they are not: it names the module and the line of its code.
+    """
+    smaller = _fitted(model, example, chosen)
     stay = [group for group in groups if group not in chosen]
     return Pruned(smaller, tuple(chosen), Sizes.of(model, example, groups), Sizes.of(smaller, example, stay))
+
+
+def _fitted(model: nn.Module, example: Example, chosen: Sequence[Group]) -> nn.Module:
+    mask, smaller = masked(model, chosen), remove(model, chosen)
+    fitter = Fitter(mask, smaller, shares(mask, stays(mask, chosen)))
+    with evaluating(mask), evaluating(smaller), torch.no_grad():
+        wanted = outputs(mask, example)
+        mine = fitter.fit(example)
+    if len(mine) != len(wanted) or not all(map(near, mine, wanted)):
+        raise Misfit("", "the smaller network does not answer as the masked one does")
+    return smaller
 
 
 class Ledger:
@@ -119,6 +198,10 @@ class Ledger:
         self.gone: dict[tuple[str, str], int] = defaultdict(int)
         self.total = sum(costs.values())
         self.left = self.total
+
+    def anew(self) -> Ledger:
+        """The same ledger with nothing gone."""
+        return Ledger(self.costs, self.sizes, self.outputs_only)
 
     @classmethod
     def priced(cls, model: nn.Module, prices: Mapping[str, float]) -> Ledger:
@@ -132,7 +215,8 @@ class Ledger:
         if measure == "macs":
             costs: dict[str, float] = dict(layer_macs(model, example))
         elif measure == "parameters":
-            costs = {name: sum(p.numel() for p in module.parameters()) for name, module in layers.items()}
+            owner = {id(p): name for name, module in reversed(layers.items()) for p in module.parameters()}  # the first of them
+            costs = {name: sum(p.numel() for p in module.parameters() if owner[id(p)] == name) for name, module in layers.items()}
             costs[""] = sum(p.numel() for p in model.parameters()) - sum(costs.values())
         elif measure == "channels":
             costs = defaultdict(float)
@@ -146,7 +230,8 @@ class Ledger:
     def _cost(self, layer: str, gone: Mapping[tuple[str, str], int]) -> float:
         cost = self.costs.get(layer, 0.0)
         for side in (OUT,) if self.outputs_only else (OUT, IN, THROUGH):
-            cost *= 1 - gone.get((layer, side), 0) / self.sizes[layer, side]
+            if (layer, side) in gone:
+                cost *= 1 - gone[layer, side] / self.sizes[layer, side]
         return cost
 
     def without(self, group: Group) -> float:
@@ -178,9 +263,10 @@ def answer_prices(model: nn.Module, example: Example, tokens: int, stack: str) -
 
 
 def choose(
-    groups: Sequence[Group], importance: Sequence[float], ledger: Ledger, ratio: float, least: float, multiple: int = 1
-) -> list[Group]:
-    """The least important groups that together save `ratio`; ValueError if that cannot be had within 5 % of it.
+    groups: Sequence[Group], importance: Sequence[float], ledger: Ledger, ratio: float, least: float, multiple: int = 1,
+    exact: bool = True,
+) -> list[Group]:  # fmt: skip
+    """The least important groups that together save `ratio`; if `exact`, ValueError if that cannot be had within 5 % of it.
 
     They go in packs of `multiple` of one family; a family of fewer goes one by one.
     """
@@ -201,7 +287,7 @@ def choose(
             ledger.take(pack_gone)
             chosen += [groups[i] for i in pack]
     saved = 1 - ledger.left / ledger.total
-    if saved < ratio * (1 - NEAR):
+    if exact and saved < ratio * (1 - NEAR):
         raise ValueError(f"at most {saved:.1%} can go this way, {ratio:.0%} was asked for: the rest is tied to inputs and outputs, "
                          f"or is the last {least:.0%} of its layer")  # fmt: skip
     return chosen
@@ -210,127 +296,3 @@ def choose(
 def merged(groups: Iterable[Group]) -> Group:
     """Several groups as one."""
     return Group({key: tuple(channels) for key, channels in together(groups).items()})
-
-
-def masked(model: nn.Module, groups: Iterable[Group]) -> nn.Module:
-    """A copy of a network that reads nothing from the channels of these groups; its shapes stay."""
-    copied = copy.deepcopy(model)
-    with torch.no_grad():
-        for (layer, side), channels in together(groups).items():
-            if side == IN:
-                copied.get_submodule(layer).get_parameter("weight")[:, channels] = 0
-    return copied
-
-
-def remove(model: nn.Module, groups: Iterable[Group]) -> nn.Module:
-    """A copy of a network without the channels of these groups. ValueError for a layer that shares its weight."""
-    gone = together(groups)
-    keep = {}
-    for (layer, side), channels in gone.items():
-        module = model.get_submodule(layer)
-        size = size_of(module, side)
-        keep[layer, side] = [c for c in range(size) if c not in set(channels)]
-        if not keep[layer, side]:
-            raise ValueError(f"layer {layer!r} would lose its last channel")
-    return resize(copy.deepcopy(model), keep)
-
-
-def together(groups: Iterable[Group]) -> dict[tuple[str, str], list[int]]:
-    """The channels of all groups, for each layer and side."""
-    gone: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for group in groups:
-        for key, channels in group.parts.items():
-            gone[key].update(channels)
-    return {key: sorted(channels) for key, channels in gone.items()}
-
-
-@torch.no_grad()
-def resize(model: nn.Module, keep: Mapping[tuple[str, str], list[int]]) -> nn.Module:
-    """Shrink layers in place to the channels that are kept on each side. ValueError for a layer that shares its weight."""
-    owners: dict[int, list[str]] = defaultdict(list)
-    for name, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            owners[id(parameter)].append(name)
-    ratios: dict[str, float] = {}
-    for (layer, side), channels in keep.items():
-        module = model.get_submodule(layer)
-        sharing = owners[id(module.weight)]  # a batch norm may have none
-        if len(sharing) > 1:
-            raise ValueError(f"layer {layer!r} shares its weight with {sharing}; it cannot shrink alone")
-        ratios[layer.rpartition(".")[0]] = len(channels) / size_of(module, side)
-    for (layer, side), channels in keep.items():
-        _cut(model.get_submodule(layer), side, torch.tensor(channels))
-    for holder, ratio in ratios.items():
-        _count_heads(model.get_submodule(holder), holder, ratio)
-    return model
-
-
-def _cut(module: nn.Module, side: str, keep: Tensor) -> None:
-    """Shrink one side of a layer, in place."""
-    axis = 1 if side == IN or isinstance(module, nn.Embedding) else 0
-    names = ["weight"] if axis == 1 else ["weight", "bias", "running_mean", "running_var"]
-    for name in names:
-        value = getattr(module, name, None)
-        if isinstance(value, nn.Parameter):
-            setattr(module, name, nn.Parameter(value.index_select(axis, keep), requires_grad=value.requires_grad))
-        elif isinstance(value, Tensor):
-            setattr(module, name, value.index_select(axis, keep))
-    sizes = {IN: ("in_features", "in_channels"), OUT: ("out_features", "out_channels", "embedding_dim"),
-             THROUGH: ("num_features", "in_channels", "out_channels", "groups")}[side]  # fmt: skip
-    for name in sizes:
-        if hasattr(module, name):
-            setattr(module, name, len(keep))
-
-
-def _count_heads(module: nn.Module, name: str, ratio: float) -> None:
-    """Tell the module that holds the projections of attention how many heads it has now."""
-    for attribute in HEAD_COUNTS:
-        before = getattr(module, attribute, None)
-        if isinstance(before, int):
-            after = before * ratio
-            if abs(after - round(after)) > 1e-6:
-                raise ValueError(f"{name}.{attribute} would be {after:.2f}; whole heads have to go")
-            setattr(module, attribute, round(after))
-
-
-def layer_macs(model: nn.Module, example: Example) -> dict[str, int]:
-    """Multiply-accumulates of each linear and convolution layer for an example."""
-    macs: dict[str, int] = defaultdict(int)
-
-    def count(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            places = output.numel() // output.shape[channel_axis(module)]
-            macs[name] += places * module.get_parameter("weight").numel()
-
-        return hook
-
-    hooks = [
-        module.register_forward_hook(count(name))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    ]
-    try:
-        _run(model, example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return dict(macs)
-
-
-@torch.no_grad()
-def _run(model: nn.Module, example: Example) -> list[Tensor]:
-    """The model's outputs in evaluation mode; its mode is left as it was. ValueError names the layer in which it fails."""
-    inside: list[str] = []
-    hooks = [
-        m.register_forward_pre_hook(lambda _module, _inputs, name=name: inside.append(name)) for name, m in model.named_modules()
-    ]
-    training = model.training
-    model.train(False)
-    try:
-        return outputs(model, example)
-    except RuntimeError as error:
-        raise ValueError(f"the network fails in layer {inside[-1] if inside else ''!r}: {error}") from error
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()

@@ -1,0 +1,307 @@
+"""A model through which ink runs: NaN in one channel of a layer's output shows up wherever that channel is read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from autoglm_lab.compress.channels import IN, OUT, THROUGH, channel_axis, channel_layers, passes_through, width
+from autoglm_lab.compress.examples import Example, map_tensors, outputs, tensors
+
+Node = tuple[str, str, int]  # layer, "out" or "in" or "through", channel; or a split, "piece", the place in each piece
+
+PIECE = "piece"
+ROWS = 64  # channels inked at once, each in its own row of the batch
+SPLITS = (torch.chunk, Tensor.chunk, torch.split, Tensor.split, torch.tensor_split, Tensor.tensor_split)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a module in the clean run, and on which axes its first input and its parts have the rows of the batch."""
+
+    input_axis: int | None
+    leaves: list[Any]
+    axes: list[int | None]
+    spec: TreeSpec
+
+    def spread(self) -> Any:
+        """The answer to ROWS times the same row."""
+        leaves = [leaf if axis is None else spread(leaf, axis, ROWS) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
+        return tree_unflatten(leaves, self.spec)
+
+    @property
+    def repeatable(self) -> bool:
+        """True if nothing but tensors came back: a cache, say, would be filled twice."""
+        return all(leaf is None or isinstance(leaf, Tensor | int | float | str) for leaf in self.leaves)
+
+
+class Ink:
+    """A model whose layers answer from memory, so that one channel's ink can be followed from where it is dropped."""
+
+    def __init__(self, model: nn.Module, example: Example) -> None:
+        self.model = model
+        self.layers = channel_layers(model)
+        if not self.layers:
+            raise ValueError("the model has no linear, convolution, embedding or recurrent layer to look at")
+        axis = batch_axis(model, example)
+        one = first_row(example, axis)
+        self.memory, self.answer_axes = self._record(one, _spread_example(one, axis, 2))
+        self.example = _spread_example(one, axis, ROWS)
+        self.layers = {name: module for name, module in self.layers.items() if name in self.memory}
+        self.order = {name: place for place, name in enumerate(self.layers)}
+        self.source, self.first, self.dropped, self.run = "", 0, False, 0
+        self.stains: list[tuple[Node, list[int]]] = []
+        self.soaked: set[tuple[str, str]] = set()  # sides of layers on which ink reached every channel at once
+        self.inside: list[str] = []  # the modules that are running, and for each the number of its splits so far
+        self.splits: list[int] = []
+        for name, module in model.named_modules():
+            if name in self.layers:
+                module.forward = self._layer(name, module)
+            else:
+                holds = any(inner.startswith(f"{name}." if name else "") for inner in self.layers)
+                module.forward = self._other(name, module, bool(name) and holds and len(self.memory.get(name, ())) == 1)
+
+    @torch.no_grad()
+    def _record(self, one: Example, two: Example) -> tuple[dict[str, list[Answer]], list[int | None]]:
+        """The answers of every module to one row, with the axes on which those to two rows are twice as long."""
+        runs, answers = [], []
+        for example in (one, two):
+            seen: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
+
+            def keep(name: str, seen: dict[str, list[tuple[Any, Any]]]) -> Callable[..., None]:
+                def hook(_module: nn.Module, args: tuple[Any, ...], options: dict[str, Any], output: Any) -> None:
+                    seen[name].append((next(iter((*args, *options.values())), None), output))
+
+                return hook
+
+            hooks = [m.register_forward_hook(keep(name, seen), with_kwargs=True) for name, m in self.model.named_modules()]
+            answers.append(outputs(self.model, example))
+            for handle in hooks:
+                handle.remove()
+            runs.append(seen)
+        memory: dict[str, list[Answer]] = {}
+        for name, calls in runs[0].items():
+            others = runs[1].get(name, [])
+            if len(calls) == len(others):
+                made = [_answer(*call, *other) for call, other in zip(calls, others, strict=True)]
+                if all(made):
+                    memory[name] = [answer for answer in made if answer is not None]
+        return memory, [_rows_axis(a, b) for a, b in zip(*answers, strict=True)]
+
+    def _layer(self, name: str, module: nn.Module) -> Callable[..., Any]:
+        """A stand-in for a layer's forward: notes the ink it is given and answers as in the clean run."""
+        axis, original, state = channel_axis(module), module.forward, {"run": -1, "calls": 0}
+
+        def forward(*args: Any, **options: Any) -> Any:
+            if state["run"] != self.run:
+                state.update(run=self.run, calls=0)
+            clean = self.memory[name][state["calls"]]
+            state["calls"] += 1
+            x = next(iter((*args, *options.values())))
+            if self.dropped and x.is_floating_point():
+                rows = x.isnan() if clean.input_axis is None else x.movedim(clean.input_axis, 0).isnan()
+                stained = rows.movedim(axis, -1) if rows.ndim > 1 else rows[None]
+                self._note(name, module, stained if clean.input_axis is not None else stained[None].expand(ROWS, *stained.shape))
+                if passes_through(module):
+                    return original(*args, **options)
+            if name == self.source:
+                return self._drop(clean, module)
+            return clean.spread()
+
+        return forward
+
+    def _other(self, name: str, module: nn.Module, known: bool) -> Callable[..., Any]:
+        """A stand-in for what is no layer: as long as no ink is in the model, what holds layers answers from memory."""
+        original = module.forward
+        clean = self.memory[name][0] if known and self.memory[name][0].repeatable else None
+
+        def forward(*args: Any, **options: Any) -> Any:
+            if clean is not None and not self.dropped and not self.source.startswith(name + "."):
+                return clean.spread()
+            self.inside.append(name)
+            self.splits.append(0)
+            try:
+                return original(*args, **options)
+            finally:
+                self.inside.pop()
+                self.splits.pop()
+
+        return forward
+
+    def _note(self, name: str, module: nn.Module, nan: Bool[Tensor, ...]) -> None:
+        stained: Bool[Tensor, "R C"] = nan.reshape(ROWS, -1, nan.shape[-1]).any(1)
+        side = THROUGH if passes_through(module) else IN
+        if side == THROUGH:
+            stained = stained.reshape(ROWS, width(module), -1).any(2)
+        soaked = stained.all(1)
+        if soaked.any():  # one channel stands for all
+            self.soaked.add((name, side))
+            stained = stained & ~soaked[:, None]
+            self.stains.append(((name, side, 0), soaked.nonzero().flatten().tolist()))
+        self._stain(name, side, stained)
+
+    def _stain(self, name: str, side: str, stained: Bool[Tensor, "R C"]) -> None:
+        for channel in stained.any(0).nonzero().flatten().tolist():
+            self.stains.append(((name, side, channel), stained[:, channel].nonzero().flatten().tolist()))
+
+    def split(self, x: Tensor, pieces: tuple[Tensor, ...], axis: int) -> None:
+        """Note the ink in a tensor that falls into pieces of one size: what goes has to go from all of them."""
+        sizes = {piece.shape[axis] for piece in pieces}
+        axis %= x.ndim
+        if not self.dropped or len(pieces) < 2 or len(sizes) > 1 or axis == 0 or x.shape[0] % ROWS:
+            return
+        self.splits[-1] += 1
+        stained = x.isnan().movedim(axis, -1)
+        stained = stained.reshape(ROWS, -1, x.shape[axis]).all(1)  # the pieces of a head, say, are no matter of other heads
+        stained &= ~stained.all(1, keepdim=True)
+        self._stain(f"{self.inside[-1]}:{self.splits[-1]}", PIECE, stained.unflatten(1, (len(pieces), -1)).any(1))
+
+    def _drop(self, clean: Answer, module: nn.Module) -> Any:
+        """The clean answer with ink in one channel of each row, or, where all rows are one, in one channel."""
+        self.dropped = True
+        leaves: list[Any] = []
+        for leaf, axis in zip(clean.leaves, clean.axes, strict=True):
+            if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+                leaves.append(leaf)
+                continue
+            rows = leaf.clone()[None]
+            if axis is not None:
+                rows = spread(leaf, axis, ROWS).clone().movedim(axis, 0).unflatten(0, (ROWS, -1))
+            inked = rows.movedim(channel_axis(module) + (channel_axis(module) > 0), -1)  # behind the axis that was added
+            for row in range(min(len(inked), width(module) - self.first)):
+                inked.unflatten(-1, (-1, width(module)))[row, ..., self.first + row] = torch.nan
+            leaves.append(rows[0] if axis is None else rows.flatten(0, 1).movedim(0, axis))
+        return tree_unflatten(leaves, clean.spec)
+
+    @torch.no_grad()
+    def follow(self, name: str) -> Iterator[tuple[int, list[Node], bool]]:
+        """For each output channel of a layer: where its ink arrives, and whether it reaches the model's output."""
+        self.source, channels = name, width(self.layers[name])
+        rows = ROWS
+        if all(axis is None for axis in self.memory[name][0].axes):  # the same for every row, as embeddings of positions are
+            rows = 1
+            if channels > ROWS:  # too many to be told apart one by one
+                self.soaked.add((name, OUT))
+                channels = 1
+        for first in range(0, channels, rows):
+            self.first, self.run, self.dropped, self.stains = first, self.run + 1, False, []
+            with _InkMode(self):
+                answers = outputs(self.model, self.example)
+            wet = torch.zeros(ROWS, dtype=torch.bool)
+            for value, axis in zip(answers, self.answer_axes, strict=True):
+                nan = value.isnan()
+                wet |= nan.any() if axis is None else nan.movedim(axis, 0).reshape(ROWS, -1).any(1)
+            arrived: dict[int, list[Node]] = defaultdict(list)
+            for node, stained in self.stains:
+                for row in stained:
+                    arrived[row].append(node)
+            for row in range(min(rows, channels - first)):
+                yield first + row, arrived[row], bool(wet[row])
+
+
+class _InkMode(TorchFunctionMode):
+    """Fused attention without its sums, since only stains count here; and splits, whose pieces have to stay alike."""
+
+    def __init__(self, ink: Ink) -> None:
+        super().__init__()
+        self.ink = ink
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = kwargs or {}
+        mask = options.get("attn_mask", args[3] if len(args) > 3 else None)
+        if func is scaled_dot_product_attention and len(args) >= 3 and (mask is None or not mask.isnan().any()):
+            return stained_attention(*args[:3])
+        answer = func(*args, **options)
+        if func in SPLITS and args[0].is_floating_point():
+            self.ink.split(args[0], answer, options.get("dim", args[2] if len(args) > 2 else 0))
+        return answer
+
+
+def stained_attention(
+    query: Float[Tensor, "*B H T E"], key: Float[Tensor, "*B K S E"], value: Float[Tensor, "*B K S V"]
+) -> Float[Tensor, "*B H T V"]:
+    """What attention makes of ink: a stained query colours its own answer, a key its whole head, a value one channel of it."""
+    rows = len(query)
+    query, key, value = (x[:1] if x.stride(0) == 0 else x for x in (query, key, value))  # rows that are all the same
+    heads = query.shape[-3] // key.shape[-3]
+    wet_key = key.isnan().flatten(-2).any(-1).repeat_interleave(heads, -1)
+    wet_value = value.isnan().any(-2).repeat_interleave(heads, -2)
+    wet = (query.isnan().any(-1) | wet_key[..., None])[..., None] | wet_value[..., None, :]
+    return torch.zeros(wet.shape, dtype=query.dtype).masked_fill(wet, torch.nan).expand(rows, *wet.shape[1:])
+
+
+def spread(value: Tensor, axis: int, times: int) -> Tensor:
+    """A tensor with its rows so many times over, without a copy where there is one."""
+    if value.shape[axis] == 1:
+        return value.expand(*value.shape[:axis], times, *value.shape[axis + 1 :])
+    return value.repeat(*(times if place == axis else 1 for place in range(value.ndim)))
+
+
+@torch.no_grad()
+def batch_axis(model: nn.Module, example: Example) -> int:
+    """The axis of the example that holds independent rows: 0, or 1 where models read sequences first."""
+    whole = outputs(model, example)
+    if any(bool(value.isnan().any()) for value in whole):
+        raise ValueError("the model answers this example with NaN; give one that it can read")
+    for axis in (0, 1):
+        try:
+            alone = outputs(model, first_row(example, axis))
+        except (RuntimeError, ValueError, IndexError):
+            continue
+        if all(_first_alike(a, b, axis) for a, b in zip(whole, alone, strict=True)):
+            return axis
+    return 0
+
+
+def first_row(example: Example, axis: int) -> Example:
+    """The example with the first of its rows only."""
+    size = next(value.shape[axis] for value in tensors(example) if value.ndim > axis)
+    made: Example = map_tensors(example, lambda value: value.narrow(axis, 0, 1) if _has(value, axis, size) else value)
+    return made
+
+
+def _spread_example(example: Example, axis: int, times: int) -> Example:
+    made: Example = map_tensors(example, lambda value: spread(value, axis, times) if _has(value, axis, 1) else value)
+    return made
+
+
+def _has(value: Tensor, axis: int, size: int) -> bool:
+    return value.ndim > axis and value.shape[axis] == size
+
+
+def _first_alike(whole: Tensor, alone: Tensor, axis: int) -> bool:
+    if whole.ndim <= axis or whole.ndim != alone.ndim:
+        return False
+    first = whole.narrow(axis, 0, min(alone.shape[axis], whole.shape[axis]))
+    return first.shape == alone.shape and torch.allclose(first, alone, rtol=1e-3, atol=1e-4 * float(whole.abs().max()))
+
+
+def _rows_axis(one: Tensor, two: Tensor) -> int | None:
+    """The axis that is twice as long in the answer to two rows; None if there is none. ValueError if that is no answer."""
+    if one.ndim != two.ndim:
+        raise ValueError
+    longer = [axis for axis in range(one.ndim) if one.shape[axis] != two.shape[axis]]
+    if len(longer) > 1 or any(two.shape[axis] != 2 * one.shape[axis] for axis in longer):
+        raise ValueError
+    return longer[0] if longer else None
+
+
+def _answer(x: Any, output: Any, other_x: Any, other: Any) -> Answer | None:
+    leaves, spec = tree_flatten(output)
+    others = tree_flatten(other)[0]
+    if not isinstance(x, Tensor) or len(leaves) != len(others):
+        return None
+    try:
+        axes = [_rows_axis(a, b) if isinstance(a, Tensor) else None for a, b in zip(leaves, others, strict=True)]
+        return Answer(_rows_axis(x, other_x), leaves, axes, spec)
+    except ValueError:
+        return None
