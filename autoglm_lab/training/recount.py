@@ -6,7 +6,6 @@ A recipe that no longer gives the parameters that were measured is left alone an
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -22,11 +21,10 @@ from autoglm_lab.training.measured import sample_requests
 
 @cache
 def recounted(recipe: Recipe) -> Report:
-    """The parameters and MACs of the shipped agent with a recipe's structure."""
+    """The parameters and MACs of the shipped agent after a recipe."""
     engine = load_agent(None)
     many, sample = BatchEngine(engine.model, engine.processor), sample_requests()
-    shape = replace(recipe, refit=False, sparsity=0.0, bits=16, round_inputs=False, train_rounding=False)
-    return apply(engine.model, shape, engine.example(), loss=lambda made: many.loss(sample, made), quiet=True)[1]
+    return apply(engine.model, recipe, engine.example(), loss=lambda made: many.loss(sample, made), quiet=True)[1]
 
 
 def recount(paths: Iterable[Path]) -> list[str]:
@@ -36,7 +34,9 @@ def recount(paths: Iterable[Path]) -> list[str]:
         report = Report.from_json(path.read_text("utf-8"))
         if report.name not in names() and report.name != Recipe().name:
             continue
-        now = recounted(named(report.name) if report.name in names() else Recipe())
+        recipe = named(report.name) if report.name in names() else Recipe()
+        shape = replace(recipe, name="", refit=False, sparsity=0.0, bits=16, round_inputs=False, train_rounding=False)
+        now = recounted(shape)
         if now.parameters != report.parameters:
             lines.append(f"{path.stem}: {report.parameters} parameters were measured, its recipe gives {now.parameters} now")
         elif now.macs != report.macs:
@@ -48,4 +48,4 @@ def recount(paths: Iterable[Path]) -> list[str]:
 if __name__ == "__main__":
     places = ("", "compared", "onnx")
     reports = [path for place in places for path in sorted((data_dir() / "reports" / place).glob("*.json"))]
-    print("\n".join(recount(reports)) or "every report is as counted now", file=sys.stdout)
+    print("\n".join(recount(reports)) or "every report is as counted now")
