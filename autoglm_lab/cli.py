@@ -601,7 +601,7 @@ def _compressed(options: argparse.Namespace, recipe: Recipe) -> int:
     many = BatchEngine(engine.model, engine.processor)
     sample = sample_requests() if recipe.wants_examples else []
     model, report = apply(engine.model, recipe, engine.example(), train=train, loss=lambda made: many.loss(sample, made),
-                          calibration=(many.rightly_answered([request])[0] for request in sample))  # fmt: skip
+                          calibration=(many.rightly_answered([request])[0] for request in sample), half=True)  # fmt: skip
     if options.steps:
         report = replace(report, steps=options.steps, rate=options.rate, alone=options.alone,
                          thoughts=options.thoughts or None, flags=_flags(options))  # fmt: skip

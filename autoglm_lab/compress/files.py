@@ -85,14 +85,17 @@ def _shared(model: nn.Module) -> list[list[str]]:
     return [same for same in names.values() if len(same) > 1]
 
 
-def stored_bytes(model: nn.Module) -> int:
-    """What a model's weights and buffers take: floats as 16 bits, integers as they are, a shared tensor once."""
+def stored_bytes(model: nn.Module, *, half: bool = False) -> int:
+    """The bytes of all weights and buffers in the file that `save` writes with the same `half`; a shared tensor counts once.
+
+    The file begins with their names and shapes, which are not counted: about a hundred bytes each.
+    """
     seen: set[int] = set()
     total = 0
     for value in model.state_dict().values():
-        if value.data_ptr() not in seen:
+        if value.data_ptr() not in seen or value.numel() == 0:
             seen.add(value.data_ptr())
-            total += value.numel() * (2 if value.is_floating_point() else value.element_size())
+            total += value.numel() * (2 if half and value.dtype == torch.float32 else value.element_size())
     return total
 
 

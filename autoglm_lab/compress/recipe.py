@@ -49,7 +49,7 @@ class Recipe:
     rank: float = 0.0  # share of parameters that stay as low-rank factors; 0 leaves matrices whole
     rank_layers: str = "mlp"  # regular expression: names of the layers that are factorised
     sparsity: float = 0.0  # share of single weights that become zero
-    scope: Scope = "global"  # where one threshold holds for them
+    scope: Scope = "scaled"  # where one threshold holds for them
     refit: bool = False  # what stays of channels, ranks and weights is set by least squares to answer examples as before
     bits: int = 16  # of stored weights
     group_size: int = 32  # weights that share a scale; 0 for one scale for each output channel
@@ -164,16 +164,17 @@ def named(name: str) -> Recipe:
 def apply(
     model: nn.Module, recipe: Recipe, example: Example, *, train: Train | None = None,
     loss: Callable[[nn.Module], Float[Tensor, ""]] | None = None, calibration: Iterable[Example] = (),
-    min_share: float = MIN_SHARE, quiet: bool = False,
+    half: bool = False, min_share: float = MIN_SHARE, quiet: bool = False,
 ) -> tuple[nn.Module, Report]:  # fmt: skip
     """Make a model small as a recipe says; the model that is given stays as it was.
 
     First what changes shapes (layers, channels, rank), then zeros, then integers. `train` is called after shapes and zeros, so
     that the model recovers, and once more while it computes with rounded weights if `train_rounding` is set; without it
     nothing is trained. `loss` is needed by the importances that are measured with gradients, `calibration` (examples of real
-    input) by `refit`, and by `round_inputs` where nothing is trained. The report holds bytes, parameters and MACs. Each step
-    prints what it took, and what not and why, unless `quiet`; the result's `coverage` has one entry for each. ValueError when a
-    step cannot be done, or takes less than the share `min_share` of the parameters that it is for: it names the step.
+    input) by `refit`, and by `round_inputs` where nothing is trained. The report holds parameters, MACs, and the bytes that
+    `save` writes with the same `half`. Each step prints what it took, and what not and why, unless `quiet`; the result's
+    `coverage` has an entry for each. ValueError when a step cannot be done, or takes less than the share `min_share` of the
+    parameters that it is for: it names the step.
     """
     examples = list(calibration)
     if recipe.refit and not examples:
@@ -184,11 +185,11 @@ def apply(
         made = refit_masked(made, masks, input_moments(made, _run(examples))) if recipe.refit else prune(made, masks)
     if train is not None and (recipe.layers or recipe.channels or recipe.rank or recipe.sparsity):
         train(made, masks)
-    macs = sum(layer_macs(made, example).values())  # before layers become integers, which MACs are not counted of
     parameters = sum(p.numel() for p in made.parameters())
     if recipe.bits < 16:
         made = _rounded(made, recipe, examples, train, min_share, quiet)
-    return made.train(False), Report(recipe.name, stored_bytes(made), parameters, macs)
+    macs = sum(layer_macs(made, example).values())
+    return made.train(False), Report(recipe.name, stored_bytes(made, half=half), parameters, macs)
 
 
 def _with_step(

@@ -2,8 +2,10 @@
 
 For one row w of a layer's weight and inputs x, the outputs w x are wanted from some of the inputs only. The best weights
 v at the kept places solve a small linear system in the second moments M of the inputs: M[kept, kept] v = M[kept, :] w.
-Nothing is trained; M comes from some example requests. Sources: optimal brain surgeon (Hassibi and Stork 1993), layer by
-layer (Dong et al. 2017); channels (He et al. 2017); large language models (Frantar and Alistarh 2023, SparseGPT).
+Nothing is trained; M comes from some example requests. Where they are few, least squares learns them by heart: so every
+fourth is held out, and how far the new weights may move from the old ones is what serves those best.
+Sources: optimal brain surgeon (Hassibi and Stork 1993), layer by layer (Dong et al. 2017); channels (He et al. 2017); large
+language models (Frantar and Alistarh 2023, SparseGPT).
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from torch.nn import functional as F
 from autoglm_lab.compress.groups import IN, OUT, Group
 from autoglm_lab.compress.sparsity import Masks, prune
 from autoglm_lab.compress.structured import together
+
+EVERY = 4  # of so many examples one is held out
+DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # relative to the mean of the moments' diagonal
 
 
 def refittable(module: nn.Module) -> bool:
@@ -41,22 +46,39 @@ def read_by(layer: nn.Module, x: Float[Tensor, "B ..."]) -> Float[Tensor, "N I"]
     return patches.transpose(1, 2).flatten(0, 1)
 
 
+class Moments(dict[str, Float[Tensor, "I I"]]):
+    """Sums of products of every two inputs, by layer; in `held_out` the part of each sum that is not fitted to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held_out: dict[str, Float[Tensor, "I I"]] = {}
+        self.examples: Counter[str] = Counter()
+
+    def add(self, name: str, rows: Float[Tensor, "N I"], examples: int) -> None:
+        """Add the rows of some examples. Every fourth example is held out; of one alone, every fourth row."""
+        each = len(rows) // examples if examples and len(rows) % examples == 0 else 1
+        alone = examples == 1 and not self.examples[name]
+        numbers = torch.arange(len(rows)) if alone else self.examples[name] + torch.arange(len(rows)) // each
+        kept_back = rows[numbers % EVERY == 1]
+        self.examples[name] += examples
+        self[name] = self.get(name, 0) + rows.T @ rows
+        self.held_out[name] = self.held_out.get(name, 0) + kept_back.T @ kept_back
+
+
 @torch.no_grad()
-def input_moments(
-    model: nn.Module, run: Callable[[nn.Module], object], layers: Iterable[str] | None = None
-) -> dict[str, Float[Tensor, "I I"]]:
+def input_moments(model: nn.Module, run: Callable[[nn.Module], object], layers: Iterable[str] | None = None) -> Moments:
     """The sums of products of every two inputs of each layer (default: all that can be refitted) while `run(model)` runs.
 
     ValueError when nothing runs through any of the layers.
     """
     chosen = {name: module for name, module in model.named_modules() if refittable(module)}
     wanted = chosen if layers is None else {name: chosen[name] for name in layers if name in chosen}
-    found: dict[str, Tensor] = {}
+    found = Moments()
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], _output: object) -> None:
             rows = read_by(layer, inputs[0].detach().float())
-            found[name] = found.get(name, 0) + rows.T @ rows
+            found.add(name, rows, len(inputs[0]))
 
         return hook
 
@@ -73,16 +95,40 @@ def input_moments(
 
 @torch.no_grad()
 def refit(
-    weight: Float[Tensor, "O I"], moments: Float[Tensor, "I I"], keep: Bool[Tensor, "O I"], *, damping: float = 1e-3
+    weight: Float[Tensor, "O I"],
+    moments: Float[Tensor, "I I"],
+    keep: Bool[Tensor, "O I"],
+    *,
+    damping: float = 1e-3,
+    held_out: Float[Tensor, "I I"] | None = None,
 ) -> Float[Tensor, "O I"]:
     """The weights at the kept places that change the outputs least; zero elsewhere.
 
-    `damping`, relative to the mean of the moments' diagonal, keeps what the examples say nothing about as it was.
+    `damping`, relative to the mean of the moments' diagonal, draws the weights to what they were: entirely where the examples
+    say nothing. With `held_out`, the part of `moments` that comes from rows to be judged by, the damping that changes the
+    outputs on those least is taken, and weights that no damping serves better than leaving them stay as they were.
 
     >>> same = torch.ones(2, 2)  # two inputs that are always equal
     >>> refit(torch.tensor([[1.0, 2.0]]), same, torch.tensor([[True, False]]), damping=0)
     tensor([[3., 0.]])
     """
+    if held_out is None:
+        return _fitted(weight, moments, keep, damping)
+    plain = weight * keep
+    errors = {d: change(_fitted(weight, moments - held_out, keep, d), weight, held_out) for d in DAMPINGS}
+    best = min(errors, key=lambda d: errors[d])
+    return _fitted(weight, moments, keep, best) if errors[best] < change(plain, weight, held_out) else plain
+
+
+def change(fitted: Float[Tensor, "O I"], weight: Float[Tensor, "O I"], moments: Float[Tensor, "I I"]) -> float:
+    """The squared change of a layer's outputs, summed over the rows of `moments`, when `fitted` stands for `weight`."""
+    off = (fitted - weight).double()
+    return float((off @ moments.double() * off).sum())
+
+
+def _fitted(
+    weight: Float[Tensor, "O I"], moments: Float[Tensor, "I I"], keep: Bool[Tensor, "O I"], damping: float
+) -> Float[Tensor, "O I"]:
     full = moments.double().clone()
     full.diagonal().add_(damping * full.diagonal().mean().clamp_min(1e-12))
     wanted = weight.double() @ full  # [O, I]
@@ -97,16 +143,27 @@ def refit(
 def refit_masked(model: nn.Module, masks: Masks, moments: Mapping[str, Float[Tensor, "I I"]]) -> nn.Module:
     """A copy of the model with the masked weights gone and, in every layer whose moments are known, the others refitted.
 
-    A weight that several layers share is only masked.
+    A weight that several layers share is only masked. ValueError when no layer answers held-out examples better for it.
     """
-    copied = prune(model, masks)
+    copied, better = prune(model, masks), []
     owners = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
     for name, known in moments.items():
         weight, keep = model.get_parameter(f"{name}.weight"), masks.keep.get(f"{name}.weight")
         if keep is not None and owners[id(weight)] == 1:
-            fitted = refit(weight.detach().flatten(1), known, keep.flatten(1))
+            fitted = refit(weight.detach().flatten(1), known, keep.flatten(1), held_out=_held_out(moments, name))
+            better.append(not torch.equal(fitted, (weight.detach() * keep).flatten(1)))
             copied.get_parameter(f"{name}.weight").data.copy_(fitted.reshape(weight.shape))
-    return copied
+    return _if_better(copied, better)
+
+
+def _held_out(moments: Mapping[str, Float[Tensor, "I I"]], name: str) -> Float[Tensor, "I I"] | None:
+    return moments.held_out[name] if isinstance(moments, Moments) else None
+
+
+def _if_better(model: nn.Module, layers: list[bool]) -> nn.Module:
+    if layers and not any(layers):
+        raise ValueError("refit serves no layer: held-out examples are answered worse than without it; give more examples")
+    return model
 
 
 def refit_channels(
@@ -114,17 +171,20 @@ def refit_channels(
 ) -> nn.Module:
     """A copy of a network that lost groups of channels, in which what read them is refitted to what it still reads.
 
-    `model` and `moments` are of the network before; `removed` are the groups that went.
+    `model` and `moments` are of the network before; `removed` are the groups that went. ValueError when no layer answers
+    held-out examples better for it.
     """
-    copied, gone = copy.deepcopy(smaller), together(removed)
+    copied, gone, better = copy.deepcopy(smaller), together(removed), []
     for name in (layer for layer, side in gone if side == IN and layer in moments):
         weight = model.get_parameter(f"{name}.weight").detach()
         rows, columns = (_stays(weight.shape[axis], gone.get((name, side), ())) for axis, side in ((0, OUT), (1, IN)))
         places = columns.repeat_interleave(weight[0, 0].numel())  # of a kernel
-        fitted = refit(weight[rows].flatten(1), moments[name], places.expand(int(rows.sum()), -1))
+        old, keep = weight[rows].flatten(1), places.expand(int(rows.sum()), -1)
+        fitted = refit(old, moments[name], keep, held_out=_held_out(moments, name))
+        better.append(not torch.equal(fitted, old * keep))
         mine = copied.get_parameter(f"{name}.weight")
         mine.data.copy_(fitted[:, places].reshape(mine.shape))
-    return copied
+    return _if_better(copied, better)
 
 
 def _stays(size: int, gone: Iterable[int]) -> Bool[Tensor, " C"]:

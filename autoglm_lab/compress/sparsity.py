@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from autoglm_lab.compress.coverage import name_filter
+
 Scope = Literal["global", "layer", "scaled"]
 
 
@@ -37,13 +39,14 @@ class Masks:
         return 1 - kept / total
 
 
-def magnitude_masks(model: nn.Module, sparsity: float, *, scope: Scope = "global", skip: Iterable[str] = ()) -> Masks:
+def magnitude_masks(model: nn.Module, sparsity: float, *, scope: Scope = "scaled", skip: str | Iterable[str] = ()) -> Masks:
     """Masks that drop the given share of weights with the least magnitude (LeCun 1990; Han et al. 2015).
 
-    One threshold for the whole model (`global`), one for each parameter (`layer`), or one for all in units of each
-    parameter's own root mean square (`scaled`), which spares parts whose weights are small but all needed. Only matrices and
-    convolutions are pruned; parameters whose name begins with one of `skip` stay whole. ValueError for a share outside
-    (0, 1), an unknown scope, weights that are not finite (the parameter is named), or a model without any such parameter.
+    One threshold for all parameters in units of each one's own root mean square (`scaled`), which spares parts whose weights
+    are small but all needed, one for the whole model (`global`), or one for each parameter (`layer`). Only matrices and
+    convolutions are pruned; what a pattern of `skip` names stays whole (see `coverage.name_filter`). ValueError for a share
+    outside (0, 1), an unknown scope, a pattern that names nothing, weights that are not finite, a parameter that would lose
+    all of its weights (it is named), or a model without any such parameter.
     """
     if not 0 < sparsity < 1:
         raise ValueError(f"sparsity is {sparsity}; it is a share between 0 and 1")
@@ -51,11 +54,22 @@ def magnitude_masks(model: nn.Module, sparsity: float, *, scope: Scope = "global
         raise ValueError(f"scope is {scope!r}; there are {', '.join(get_args(Scope))}")
     weights = prunable(model, skip)
     if scope == "layer":
-        return Masks({name: _largest([weight], sparsity)[0] for name, weight in weights.items()})
+        return _checked({name: _largest([weight], sparsity)[0] for name, weight in weights.items()}, scope)
     unit = {
         name: weight.float().square().mean().sqrt().clamp_min(1e-12) if scope == "scaled" else 1 for name, weight in weights.items()
     }
-    return Masks(dict(zip(weights, _largest([weight / unit[name] for name, weight in weights.items()], sparsity), strict=True)))
+    masks = _largest([weight / unit[name] for name, weight in weights.items()], sparsity)
+    return _checked(dict(zip(weights, masks, strict=True)), scope)
+
+
+def _checked(keep: dict[str, Bool[Tensor, "*shape"]], scope: str) -> Masks:
+    """The masks, if something of each parameter stays. ValueError names those that would be empty."""
+    empty = [name for name, mask in keep.items() if not mask.any()]
+    if empty:
+        remedy = "take 'scaled' or 'layer' for scope, a smaller share, or skip it" if scope == "global" else "take a smaller share"
+        names = f"{', '.join(map(repr, empty[:3]))}{f' and {len(empty) - 3} more' * (len(empty) > 3)}"
+        raise ValueError(f"no weight of {names} would stay, and nothing can pass through it; {remedy}")
+    return Masks(keep)
 
 
 def masks_by_layer(model: nn.Module, shares: Mapping[str, float]) -> Masks:
@@ -73,16 +87,16 @@ def masks_by_layer(model: nn.Module, shares: Mapping[str, float]) -> Masks:
         keep[parameter] = _largest([weights[parameter]], share)[0]
     if not keep:
         raise ValueError("shares is empty; give the share of at least one layer")
-    return Masks(keep)
+    return _checked(keep, "layer")
 
 
-def prunable(model: nn.Module, skip: Iterable[str] = ()) -> dict[str, Float[Tensor, "*shape"]]:
+def prunable(model: nn.Module, skip: str | Iterable[str] = ()) -> dict[str, Float[Tensor, "*shape"]]:
     """The weights of matrices and convolutions by name; a shared weight is listed once. ValueError as in `magnitude_masks`."""
-    left_out = tuple(skip)
+    spared = name_filter(model, skip)
     weights = {
         name: parameter.detach()
         for name, parameter in model.named_parameters()
-        if parameter.ndim >= 2 and parameter.is_floating_point() and not (left_out and name.startswith(left_out))
+        if parameter.ndim >= 2 and parameter.is_floating_point() and not spared(name)
     }
     if not weights:
         raise ValueError("there is no weight to prune: the model has no matrices, or all are skipped")

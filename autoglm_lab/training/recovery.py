@@ -1,18 +1,21 @@
-"""Short training of a PhoneGLM that was made smaller, so that it finds back what it lost; a teacher may help."""
+"""Short training of a model that was made smaller, so that it finds back what it lost.
+
+Any model recovers by batches and a loss of its own; a PhoneGLM by phone scenes, and a teacher may help it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from autoglm_lab.compress.sparsity import Masks
@@ -21,14 +24,23 @@ from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.objective import step_losses
 from autoglm_lab.training.trainer import Recipe, has_fast_bf16, numbers, read_checkpoint, write_checkpoint
 
+Loss = Callable[[nn.Module, Any], Tensor]
 FIRST_STEP = 1_000_000  # batches here are others than those of the long training
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """How a model recovers. Called with a model it trains it in place, as `compress.apply` wants it."""
+    """Settings of a recovery. Called with a model it trains it in place, as `compress.apply` wants it.
 
-    data: Scenes
+    A PhoneGLM learns from `Scenes`. Any other model learns from batches with `loss(model, batch)`, which gives a scalar; its
+    `data` is a sequence of batches, taken in turn, or a function that gives the batch of each step.
+
+    >>> batches = [torch.ones(4, 2)]
+    >>> recovery = Recovery(batches, steps=1, loss=lambda model, batch: model(batch).square().mean())
+    >>> recovery(nn.Linear(2, 1))
+    """
+
+    data: Scenes | Sequence[Any] | Callable[[int], Any]
     steps: int = 300
     learning_rate: float = 1.5e-3  # higher than a run ends with: what is left has to move far
     warmup: int = 20
@@ -47,12 +59,17 @@ class Recovery:
     on_step: Callable[[dict[str, float]], None] | None = None
     folder: Path | None = None  # for checkpoints of one model: the same recovery goes on from there
     every: int = 200  # steps between two checkpoints
+    loss: Loss | None = None  # of any model, for a batch of `data`
 
     def __call__(self, model: nn.Module, masks: Masks | None = None) -> None:
-        """Train what has a gradient to follow; masked weights stay zero. ValueError for a model that is no PhoneGLM."""
-        if not isinstance(model, PhoneGLMForConditionalGeneration):
-            raise ValueError(f"only a PhoneGLM can be trained on phone tasks, not a {type(model).__name__}")
-        fixed = [] if self.encoders else [*model.image_encoder.parameters(), *model.audio_encoder.parameters()]
+        """Train what has a gradient to follow; masked weights stay zero.
+
+        ValueError for a model that is no PhoneGLM without a `loss`, settings that only a PhoneGLM has, or a loss that is no
+        finite scalar.
+        """
+        self._check(model)
+        fixed = [] if self.encoders else [p for part in ("image_encoder", "audio_encoder")
+                                          for p in model.get_submodule(part).parameters()]  # fmt: skip
         fixed = [parameter for parameter in fixed if parameter.requires_grad]
         for parameter in fixed:
             parameter.requires_grad_(False)
@@ -94,22 +111,46 @@ class Recovery:
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
 
-    def _learn(self, model: PhoneGLMForConditionalGeneration, optimizer: Any, step: int) -> dict[str, float]:
-        batch = self.data.batch(self.seed, FIRST_STEP + step, 0, self.pictures, self.samples, hard=True, copies=self.copies)
+    def _check(self, model: nn.Module) -> None:
+        if self.loss is None:
+            if not isinstance(model, PhoneGLMForConditionalGeneration):
+                raise ValueError(
+                    f"only a PhoneGLM can be trained on phone tasks, not a {type(model).__name__}; give `loss` and batches"
+                )
+            return
+        if self.teacher is not None or self.thoughts or self.student or not self.encoders:
+            raise ValueError("teacher, thoughts, student and encoders belong to a PhoneGLM's own loss; put a teacher into `loss`")
+        if isinstance(self.data, Scenes) or (not callable(self.data) and not len(self.data)):
+            raise ValueError("data is a sequence of batches, or a function that gives the batch of a step, where `loss` is given")
+
+    def _learn(self, model: nn.Module, optimizer: Any, step: int) -> dict[str, float]:
         half = has_fast_bf16() if self.bfloat16 is None else self.bfloat16
         with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-            losses = step_losses(model, batch, self.data.concepts, teacher=self.teacher,
-                                 thoughts=self.thoughts > 0, all_look=self.student)  # fmt: skip
+            total, row = self._phone_loss(model, step) if self.loss is None else self._own_loss(model, step)
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return row
+
+    def _own_loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
+        assert self.loss is not None and not isinstance(self.data, Scenes)
+        total = self.loss(model, self.data(step) if callable(self.data) else self.data[step % len(self.data)])
+        if getattr(total, "ndim", 1) or not torch.isfinite(total):
+            raise ValueError(f"the loss of step {step} is {total!r:.80}; it is one finite number with a gradient")
+        return total, {"loss": float(total.detach())}
+
+    def _phone_loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
+        assert isinstance(model, PhoneGLMForConditionalGeneration) and isinstance(self.data, Scenes)
+        batch = self.data.batch(self.seed, FIRST_STEP + step, 0, self.pictures, self.samples, hard=True, copies=self.copies)
+        losses = step_losses(model, batch, self.data.concepts, teacher=self.teacher,
+                             thoughts=self.thoughts > 0, all_look=self.student)  # fmt: skip
         mixed = losses.answer
         if self.teacher is not None:
             mixed = (1 - self.alpha) * losses.answer + self.alpha * losses.soft + self.thoughts * losses.thoughts
         weights = Recipe()
         total = replace(losses, answer=mixed).total(align=weights.align_weight, point=weights.point_weight, gate=weights.gate_cost)
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        return numbers(losses)
+        return total, numbers(losses)
 
 
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -83,7 +83,7 @@ assert len(differ.unique()) <= 1
 from autoglm_lab.widgets.charts import bars, lines
 
 shares = (0.0, 0.3, 0.5, 0.7)
-success = [right_steps(prune(model, magnitude_masks(model, share)) if share else model) for share in shares]
+success = [right_steps(prune(model, magnitude_masks(model, share, scope="global")) if share else model) for share in shares]
 at_half = success[shares.index(0.5)]
 lines(
     "Right steps without retraining", {"measured": (shares, success), "your guess": ([0, 0.5], [success[0], my_guess])},
@@ -100,7 +100,7 @@ lines(
 # %%
 from autoglm_lab.measure.timing import paired
 
-half = prune(model, magnitude_masks(model, 0.5))
+half = prune(model, magnitude_masks(model, 0.5, scope="global"))
 example = engine.example()
 
 

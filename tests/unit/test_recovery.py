@@ -134,6 +134,63 @@ def test_another_model_is_refused(world):
         small(data)(nn.Linear(2, 2))
 
 
+def strangers(tmp_path=None, **changes):
+    """Lines through points, and how a network of anybody learns them."""
+    x = torch.randn(8, 32, 6, generator=torch.Generator().manual_seed(0))
+    batches = [(part, part.sum(-1, keepdim=True).tanh()) for part in x]
+
+    def loss(model, batch):
+        return nn.functional.mse_loss(model(batch[0]), batch[1])
+
+    return batches, Recovery(**({"data": batches, "loss": loss, "steps": 40, "learning_rate": 1e-2, "warmup": 2} | changes))
+
+
+def stranger():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(6, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 1))
+
+
+def test_any_model_recovers_with_a_loss_of_its_own(tmp_path):
+    rows: list[dict[str, float]] = []
+    batches, recovery = strangers(on_step=rows.append)
+    model = stranger()
+    masks = magnitude_masks(model, 0.5)
+    damaged = prune(model, masks)
+    recovery(damaged, masks)
+    assert rows[-1]["loss"] < 0.3 * rows[0]["loss"] and rows[-1]["step"] == 40 and not damaged.training
+    assert all(not damaged.get_parameter(name)[~keep].any() for name, keep in masks.keep.items())
+    made, report = apply(stranger(), Recipe("cut", channels=0.3, bits=4), (batches[0][0],), train=strangers()[1])
+    assert report.parameters < sum(p.numel() for p in model.parameters()) and torch.isfinite(made(batches[0][0])).all()
+    by_step = stranger()
+    strangers(data=lambda step: batches[step % 8])[1](by_step)
+    same = stranger()
+    strangers()[1](same)
+    assert torch.equal(by_step[0].weight, same[0].weight)
+
+
+def test_a_strangers_recovery_goes_on_where_it_was(tmp_path):
+    whole, broken = stranger(), stranger()
+    strangers(steps=6)[1](whole)
+
+    def kill(row):
+        if row["step"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        strangers(steps=6, folder=tmp_path, every=2, on_step=kill)[1](broken)
+    strangers(steps=6, folder=tmp_path)[1](again := stranger())
+    torch.testing.assert_close(again[0].weight, whole[0].weight)
+
+
+@pytest.mark.parametrize(("changes", "reason"), [
+    ({"loss": lambda model, batch: torch.tensor(float("nan"))}, "one finite number"), ({"data": []}, "a sequence of batches"),
+    ({"loss": lambda model, batch: model(batch[0])}, "one finite number"), ({"student": True}, "put a teacher into `loss`"),
+])  # fmt: skip
+def test_what_a_stranger_gives_is_checked(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        strangers(**changes)[1](stranger())
+
+
 def test_encoders_can_stay_as_they_are(world):
     data, model = world
     student = copy.deepcopy(model)

@@ -7,7 +7,7 @@ from torch import nn
 
 from autoglm_lab.compress.groups import outputs
 from autoglm_lab.compress.recipe import Recipe, apply
-from autoglm_lab.compress.refit import input_moments, read_by, refit, refit_channels, refit_masked
+from autoglm_lab.compress.refit import change, input_moments, read_by, refit, refit_channels, refit_masked
 from autoglm_lab.compress.sparsity import Masks, magnitude_masks, prune
 from autoglm_lab.compress.structured import prune_structured, together
 from tests.unit.pruned_models import MODELS, make
@@ -49,6 +49,40 @@ def test_a_layer_is_the_sum_over_what_it_reads(layer, shape):
     x = torch.randn(shape)
     wanted = layer(x) if isinstance(layer, nn.Linear) else layer(x).movedim(1, -1)
     assert torch.allclose(read_by(layer, x) @ layer.weight.flatten(1).T + layer.bias, wanted.flatten(0, -2), atol=1e-5)
+
+
+def test_few_rows_for_many_inputs_are_not_learned_by_heart():
+    torch.manual_seed(0)
+    mixing = torch.randn(24, 96) + 0.3 * torch.eye(24, 96)
+    layer = nn.Linear(96, 32, bias=False)
+    half = torch.ones(96, dtype=torch.bool).index_fill_(0, torch.arange(0, 96, 2), False).expand(32, -1)
+    few, many, new = (torch.randn(count, 24) @ mixing + torch.randn(count, 96) for count in (48, 4000, 1000))
+    unseen = new.T @ new
+    weight, plain = layer.weight.detach(), change(layer.weight.detach() * half, layer.weight.detach(), unseen)
+    by_heart = refit(weight, few.T @ few, half, damping=1e-6)
+    assert change(by_heart, weight, unseen) > plain, "48 rows for as many inputs that stay, believed, are worse than nothing"
+    for rows, best in ((few, 1.01), (many, 0.8)):
+        moments = input_moments(layer, lambda model, rows=rows: model(rows))
+        fitted = refit(weight, moments[""], half, held_out=moments.held_out[""])
+        assert change(fitted, weight, unseen) < best * plain
+        assert torch.allclose(moments[""], rows.T @ rows, rtol=1e-4, atol=1e-2)
+
+
+def test_examples_and_not_their_rows_are_held_out():
+    layer, x = nn.Linear(3, 2), torch.randn(8, 5, 3)
+    moments = input_moments(layer, lambda model: (model(x[:3]), model(x[3:])))
+    held = x[1::4].flatten(0, 1)
+    assert torch.allclose(moments.held_out[""], held.T @ held, atol=1e-4)
+    alone = input_moments(layer, lambda model: model(x[:1])).held_out[""]
+    assert torch.allclose(alone, x[0, 1::4].T @ x[0, 1::4], atol=1e-5)
+
+
+def test_a_refit_that_serves_nothing_is_refused():
+    torch.manual_seed(0)
+    whole = nn.Sequential(nn.Linear(64, 64))
+    masks = magnitude_masks(whole, 0.5, scope="layer")
+    with pytest.raises(ValueError, match=r"refit serves no layer.*give more examples"):
+        refit_masked(whole, masks, input_moments(whole, lambda model: model(torch.randn(1, 64))))
 
 
 def network():
@@ -137,7 +171,7 @@ def test_every_reader_of_a_strangers_network_comes_nearer_to_what_it_said(name):
     done = prune_structured(model, example, 0.4)
     gone = together(done.removed)
     moments = input_moments(model, lambda network: outputs(network, example), {layer for layer, side in gone if side == "in"})
-    fitted = refit_channels(done.model, model, done.removed, moments)
+    fitted = refit_channels(done.model, model, done.removed, dict(moments))  # to all of them: the model is judged by the same
     assert all(torch.isfinite(answer).all() for answer in outputs(fitted, example))
     for layer in moments:
         weight = model.get_parameter(f"{layer}.weight").detach()
