@@ -117,9 +117,11 @@ class TimeoutProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in the shape that clients read, unless an answer was already begun."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = json.dumps(ApiError(400, f"{msg} Send a whole request in HTTP/1.1, with a Host header.", code="invalid_http").body).encode()
+            advice = f"{msg} Send a whole request in HTTP/1.1, with a Host header."
+            body = json.dumps(ApiError(400, advice, code="invalid_http").body).encode()
             headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
-            for event in (h11.Response(status_code=400, headers=headers, reason="Bad Request"), h11.Data(data=body), h11.EndOfMessage()):
+            answer = h11.Response(status_code=400, headers=headers, reason="Bad Request")
+            for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event))
         self.transport.close()
 
