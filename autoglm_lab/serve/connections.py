@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from autoglm_lab.serve.errors import ApiError
 
-STALLED_S = 1.0  # for so long a client may not read while others want its place
+STALLED_S = 1.0  # for so long a client may say or read nothing while others want its place
 PROBE_S, PROBES = 0.02, 50  # between two looks at a half-closed connection, and looks for each byte that is sent
 CONTINUE = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
 
@@ -44,19 +44,22 @@ class TimeoutProtocol(H11Protocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # writing is paused whenever something is left unread
         most, self.limit_concurrency = self.limit_concurrency, None
-        if most is not None and len(self.connections) > most:
-            self._make_room()
         self._wait()
+        if most is not None and len(self.connections) > most:
+            self._make_room(most)
 
     def _wait(self) -> None:
         self.since = self.loop.time()
         self._start("headers", self.HEADERS_S, self.leave)
 
-    def _make_room(self) -> None:
+    def _make_room(self, most: int) -> None:
+        """End what is unused longest; what was used a moment ago only when there are twice too many."""
         others = [each for each in self.connections if isinstance(each, TimeoutProtocol) and each is not self]
-        unused = [each for each in others if not each.answering or each.stalled]
-        if unused:
-            min(unused, key=lambda each: each.since).leave()
+        idle = [each for each in others if not each.answering]
+        recent = self.loop.time() - STALLED_S
+        unused = [each for each in others if each.stalled] or [each for each in idle if each.since < recent]
+        if unused or len(self.connections) > 2 * most:
+            min(unused or idle or [self], key=lambda each: each.since).leave()
 
     @property
     def stalled(self) -> bool:
@@ -117,15 +120,11 @@ class TimeoutProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in the shape that clients read, unless an answer was already begun."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = json.dumps(
-                ApiError(400, f"{msg} Send a whole request in HTTP/1.1, with a Host header.", code="invalid_http").body
-            ).encode()
+            advice = f"{msg} Send a whole request in HTTP/1.1, with a Host header."
+            body = json.dumps(ApiError(400, advice, code="invalid_http").body).encode()
             headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
-            for event in (
-                h11.Response(status_code=400, headers=headers, reason="Bad Request"),
-                h11.Data(data=body),
-                h11.EndOfMessage(),
-            ):
+            answer = h11.Response(status_code=400, headers=headers, reason="Bad Request")
+            for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event))
         self.transport.close()
 

@@ -26,6 +26,7 @@ WAVES = {1, 3, 6, 7}  # codings in a WAV file that need no decoder of their own:
 EXTENSIBLE, GUID = 0xFFFE, bytes.fromhex("000000001000800000aa00389b71")  # the coding stands in a longer head, before these
 _DATA_URL = re.compile(r"data:(?P<kind>[\w.+-]+/[\w.+-]+)?(?:;[\w.=+-]+)*;base64,", re.IGNORECASE)
 DATA_URL_HEAD = 1_000  # characters before what is coded; nobody's type is longer, and no more is searched
+MAX_SCANS = 64  # of a JPEG, each of which goes over the whole picture; a progressive one has about ten
 DENSEST = 192_000  # samples a second, of all channels together
 
 
@@ -70,6 +71,8 @@ def read_picture(content: bytes, limits: Limits, param: str, take: Take = _free)
         raise ApiError(413, f"the picture has {width} x {height} pixels; {most}", param=param, code="image_too_large")
     take(width * height)
     try:
+        if kinds == ["JPEG"] and content.count(b"\xff\xda") > MAX_SCANS:
+            raise ValueError("the picture has too many scans")
         picture.load()
         if picture.format == "PNG":
             _check_whole(picture, content)

@@ -8,7 +8,7 @@ from threading import Condition, Lock
 
 from autoglm_lab.runtime.onnx_engine import give_back
 
-LARGE = 1_000_000  # pixels whose memory is worth giving back to the system at once: a few megabytes
+TRIM_EVERY = 12_000_000  # pixels that were freed: then their memory goes back to the system, which takes milliseconds
 
 Take = Callable[[int], None]  # asks for so many pixels, and waits for them
 
@@ -20,7 +20,7 @@ class PixelBudget:
     """
 
     def __init__(self, most: int) -> None:
-        self.most, self.taken = most, 0
+        self.most, self.taken, self._freed = most, 0, 0
         self._turn, self._changed = Lock(), Condition()
 
     @contextmanager
@@ -42,6 +42,9 @@ class PixelBudget:
         finally:
             with self._changed:
                 self.taken -= count
+                self._freed += count
+                if enough := self._freed >= TRIM_EVERY:
+                    self._freed = 0
                 self._changed.notify_all()
-            if count >= LARGE:
+            if enough:
                 give_back()

@@ -156,7 +156,8 @@ def _server(service: Service) -> uvicorn.Server:
     protocol: Any = partial(TimeoutProtocol, send_s=limits.send_s)
     config = uvicorn.Config(
         application(service), http=protocol, ws="none", log_level="error", access_log=False, limit_concurrency=limits.connections,
-        timeout_keep_alive=15, server_header=False, h11_max_incomplete_event_size=64_000, timeout_graceful_shutdown=10,
+        timeout_keep_alive=15, server_header=False, proxy_headers=False,
+        h11_max_incomplete_event_size=64_000, timeout_graceful_shutdown=10,
     )  # fmt: skip
     return uvicorn.Server(config)
 

@@ -254,6 +254,36 @@ def test_400_for_what_is_no_request(inside, body):
     refusal(inside.post(CHAT, content=body, headers={"content-type": "application/json"}), 400)
 
 
+@pytest.mark.parametrize(
+    "field", ["n", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "frequency_penalty", "stop"]
+)
+@pytest.mark.parametrize("number", ["9" * 400, "-" + "9" * 400, "9" * 5000, "9" * 400 + ".5", "1e400"])
+def test_endless_numbers_get_an_answer(inside, field, number):
+    body = f'{{"messages": [{{"role": "user", "content": "x"}}], "{field}": {number}}}'
+    response = inside.post(CHAT, content=body.encode(), headers={"content-type": "application/json"})
+    if "max" in field and number == "9" * 400:
+        assert response.status_code == 200, "who asks for more gets as much as there is"
+    else:
+        assert len(refusal(response, 400)["message"]) < 600
+
+
+@pytest.mark.parametrize("inner", [b"[" * 90_000, b'{"a":' * 50_000, b"[" * 90_000 + b"]" * 90_000])
+def test_what_is_nested_deeply_gets_an_answer(inside, inner):
+    for start in (b'{"messages": ', b'{"messages": [{"role": "user", "content": ', b'{"query": "x", "tools": '):
+        refusal(inside.post(CHAT, content=start + inner, headers={"content-type": "application/json"}), 400)
+    for screen in ("[" * 4000, "9" * 5000, "{" * 4000 + "}" * 4000):
+        assert inside.post(CHAT, json=asked(f'x\n\n{{"current_app": {screen}}}')).status_code == 200
+
+
+def test_the_description_says_that_there_is_a_message_or_a_question(inside):
+    schema = inside.get("/openapi.json").json()["components"]["schemas"]["ChatRequest"]
+    assert schema["properties"]["messages"]["minItems"] == 1
+    assert schema["anyOf"] == [{"required": ["messages"]}, {"required": ["query"]}]
+    refusal(inside.post(CHAT, json={"messages": [], "query": "x"}), 400)
+    refusal(inside.post(CHAT, json={}), 400)
+    assert inside.post(CHAT, json={"query": "x"}).status_code == 200
+
+
 def test_400_when_the_engine_says_that_it_does_not_fit(inside):
     for stream in (False, True):
         error = refusal(inside.post(CHAT, json=asked("too long", stream=stream)), 400)

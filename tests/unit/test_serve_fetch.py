@@ -99,9 +99,9 @@ def test_other_hosts_and_ports_are_not_asked(url, monkeypatch):
 
 @pytest.mark.parametrize("address", [
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-    "0.0.0.0", "224.0.0.1", "255.255.255.255",
-    "240.0.0.1", "::", "::1", "fe80::1%eth0", "fc00::1", "fec0::1", "ff02::1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
-    "2001:0:1::5601:aff",
+    "0.0.0.0", "224.0.0.1", "255.255.255.255", "240.0.0.1",
+    "::", "::1", "fe80::1%eth0", "fc00::1", "fec0::1", "ff02::1", "::ffff:10.0.0.1", "64:ff9b::7f00:1",
+    "2002:7f00:1::", "2001:0:1::5601:aff",
 ])  # fmt: skip
 def test_private_addresses_are_refused_also_in_disguise(address, monkeypatch):
     assert not is_public(address)

@@ -169,7 +169,10 @@ def test_the_log_says_who_and_how_and_nothing_of_what(tmp_path):
         for key in (f"{secret}-0123456789", BERT, f"{secret}-wrong"):
             ask(url, key)
             ask(url, key, stream=True, user=secret)
-            httpx.get(f"{url}/{secret}?{secret}", headers={"Authorization": f"Bearer {key}", "User-Agent": secret})
+            httpx.get(
+                f"{url}/{secret}?{secret}",
+                headers={"Authorization": f"Bearer {key}", "User-Agent": secret, "X-Forwarded-For": secret},
+            )
             httpx.request(secret, url.removesuffix("/v1") + "/health")
         httpx.get(url.removesuffix("/v1") + "/health", headers={"Host": "evil.example"})
     assert secret not in path.read_text()

@@ -72,6 +72,16 @@ def test_a_file_that_was_cut_off_is_refused_wherever(kind):
         assert caught.value.status in (400, 415)
 
 
+def test_a_jpeg_that_is_gone_over_a_thousand_times_is_refused():
+    file = io.BytesIO()
+    Image.new("RGB", (2000, 2000)).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    assert open_picture(data_url(content), Limits(), "p").size == (2000, 2000)
+    began = time.thread_time()
+    refused(content[:-2] + content[content.rindex(b"\xff\xda") : -2] * 1000 + content[-2:])
+    assert time.thread_time() - began < 2, "seconds of work, not minutes"
+
+
 def test_formats_that_are_not_accepted_reach_no_decoder(monkeypatch):
     def never(*_, **__):
         pytest.fail("a decoder saw it")

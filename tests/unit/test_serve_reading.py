@@ -58,7 +58,7 @@ def user(*parts):
 
 def read(*messages, limits=LIMITS, **fields):
     """The answers that a request asks for."""
-    return read_request(ChatRequest.model_validate({"messages": messages, **fields}), limits)
+    return read_request(ChatRequest.model_validate(({"messages": messages} if messages else {}) | fields), limits)
 
 
 def refused(*messages, limits=LIMITS, **fields):
