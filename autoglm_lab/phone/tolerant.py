@@ -22,7 +22,7 @@ _HEAD = re.compile(r"(?<![A-Za-z0-9_])(do|finish)\s*\(\s*(?=\w+\s*=|\))")
 _FIRST_OF_LINE = re.compile(rf"^(?:[ \t`>*-]|\d+[.)])*{_HEAD.pattern}", re.MULTILINE)
 _ANSWER = re.compile(r"<answer>(?=(?:\s|`|python|<\|begin_of_box\|>)*(?:do|finish)\s*\()")
 _NAME = re.compile(rf"({'|'.join(FIELDS)})\s*=\s*")
-_POINT = re.compile(r"\[\s*(\d{1,4})\s*,\s*(\d{1,4})\s*\]", re.ASCII)
+_POINT = re.compile(r"\[\s*(0|[1-9]\d{0,3})\s*,\s*(0|[1-9]\d{0,3})\s*\]", re.ASCII)
 _NEXT = re.compile(rf"\s*,\s*(?=(?:{'|'.join(FIELDS)})\s*=)")
 _END = re.compile(r"\s*\)\Z")
 _ESCAPE = re.compile(r"""\\(?:(["'\\/bfnrt])|u([0-9a-fA-F]{4}))""")
@@ -63,11 +63,11 @@ def read_tolerantly(text: str) -> TolerantAnswer:
     problem = ValueError(f"no action in {text[:80]!a}; an answer ends in do(action=...) or finish(message=...)")
     for head in list(_HEAD.finditer(body))[: -MOST - 1 : -1]:
         try:
-            action, more = _action(body[head.start() :])
+            values, more = _arguments(body[head.start() :])
         except ValueError as error:
             problem = error
             continue
-        before = body[: head.start()]
+        action, before = _to_action(values, more), body[: head.start()]
         if _FIRST_OF_LINE.search(before) or _HEAD.search(before if is_answer else before.rpartition("\n")[2]):
             raise ValueError(f"more than one action in {body[:80]!a}; an answer has exactly one")
         if _HEAD.search(thought) or _HEAD.search(before):
@@ -103,8 +103,8 @@ def _unwrap(body: str, wraps: tuple[tuple[str, re.Pattern[str]], ...], pardons: 
     return body
 
 
-def _action(body: str) -> tuple[Action, list[str]]:
-    """Read one action that fills all of `body`, and what was forgiven in it."""
+def _arguments(body: str) -> tuple[dict[str, str | Point], list[str]]:
+    """Read the arguments of one action that fills all of `body`, "finish" as an `action` too, and what was overlooked in them."""
     head = _HEAD.match(body)
     assert head is not None
     values: dict[str, str | Point] = {}
@@ -119,7 +119,10 @@ def _action(body: str) -> tuple[Action, list[str]]:
             rest = rest[comma.end() :]
         elif not _END.match(rest):
             raise ValueError(f"unexpected {rest[:60]!a} in {body[:80]!a}; arguments are separated by ', '")
-    return _to_action(head[1], values, body, pardons), pardons
+    action = "finish" if head[1] == "finish" and "action" not in values else values.get("action")
+    if not isinstance(action, str) or not re.fullmatch("[A-Za-z_ ]{1,20}", action) or (head[1] == "do") is (action == "finish"):
+        raise ValueError(f'{body[:80]!a} names no action; write do(action="Tap", ...)')
+    return {**values, "action": action}, pardons
 
 
 def _value(field: str, rest: str, pardons: list[str]) -> tuple[str | Point, str]:
@@ -158,9 +161,9 @@ def _text(inside: str, quote: str, pardons: list[str]) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # \ud83d\ude00 is one letter, as in JSON
 
 
-def _to_action(head: str, values: dict[str, str | Point], body: str, pardons: list[str]) -> Action:
+def _to_action(values: dict[str, str | Point], pardons: list[str]) -> Action:
     """Make the action, refused by its name where it is not one of a phone."""
-    name = "finish" if head == "finish" else values.pop("action", None)
+    name = str(values.pop("action"))
     if name in REFUSED:
         raise ValueError(f"{name} is not something that this phone can do; it can {', '.join(SIGNATURES)}")
     if name == "Interact":
@@ -169,8 +172,6 @@ def _to_action(head: str, values: dict[str, str | Point], body: str, pardons: li
     if name == "Type_Name":
         pardons.append("Type_Name is done as Type")
         name = "Type"
-    if not isinstance(name, str) or (head == "do" and name == "finish"):
-        raise ValueError(f'{body[:80]!a} names no action; write do(action="Tap", ...)')
-    if "instruction" in values or "action" in values:
-        raise ValueError(f"{name} takes no {'instruction' if 'instruction' in values else 'action'!r}")
+    if "instruction" in values:
+        raise ValueError(f"{name} takes no 'instruction'")
     return Action(name, **values)  # type: ignore[arg-type]

@@ -62,6 +62,10 @@ def test_the_action_is_taken_from_the_answer(thought, answer):
 REFUSED = {
     'do(action="Note", message="True")': "Note is not something that this phone can do; it can Tap",
     'do(action="Call_API", instruction="sum up")': "Call_API is not something that this phone can do",
+    'I could do(action="Fly").\ndo(action="Note", message="True")': "Note is not something",
+    'I could do(action="Back").\ndo(action="Tap", element=[1000, 5])': "from 0 to 999",
+    'do(action="Tap", element=[ 05,5])': "no point",
+    "finish(action='Home', message='x')": "names no action",
     'do(action="Back")\ndo(action="Home")': "more than one action",
     'go do(action="Back") then finish(message="x")': "more than one action",
     '1. do(action="Back")\n2. do(action="Home").': "more than one action",
