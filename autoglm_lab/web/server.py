@@ -90,6 +90,7 @@ class BrowserPhone:
         """Stop serving; pages that were loaded go on."""
         self._server.shutdown()
         self._server.server_close()
+        self.files = {}  # a notebook keeps what its cells showed, and the bundle must not stay with it
 
 
 class File:

@@ -281,7 +281,8 @@ def train_miniature(shared_start, steps=300):
 
 
 # %%
-shared, random_start = train_miniature(True), train_miniature(False)
+with lab.widgets.progress("training twice", 10):
+    shared, random_start = train_miniature(True), train_miniature(False)
 axis = np.arange(20, 20 + len(shared))
 lines(
     "Finding the place of a thing",

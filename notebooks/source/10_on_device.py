@@ -240,10 +240,12 @@ for name in ("image", "audio", "step"):
 from autoglm_lab.peers.runtimes import OnnxRuntime
 from autoglm_lab.runtime.host import Host
 
+with lab.widgets.progress("exporting", 20):
+    written = {name: parts[name].onnx() for name in ("image", "step")}
 calls = {}
-for name in ("image", "step"):
+for name, content in written.items():
     file = folder / f"portable_{name}.onnx"
-    file.write_bytes(parts[name].onnx())
+    file.write_bytes(content)
     shapes = {given: list(value.shape) for given, value in parts[name].example.items()}
     calls[name] = OnnxRuntime().open(file, shapes, list(parts[name].outputs), threads=2)
 host = Host(calls["image"], audio=None, step=calls["step"], shapes={given: tuple(shape) for given, shape in shapes.items()})
@@ -276,7 +278,7 @@ for name, time in paired({"portable": lambda: portable(given), "bundle": lambda:
 # PyTorch has done its part: what follows needs files only. (To run a cell above again, begin at the top.)
 
 # %%
-portable = calls = host = parts = engine = small = None
+portable = calls = host = parts = written = engine = small = None
 f"{len(list(folder.rglob('*.onnx')))} files are left"
 
 # %% [markdown]

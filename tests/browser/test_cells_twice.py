@@ -86,7 +86,8 @@ def test_the_field_for_commands_is_inside_the_frame_and_no_code_leads_a_phone_to
         page.page.set_viewport_size({"width": width, "height": 1300})
         frame, form = root.locator("iframe"), root.frame_locator("iframe").locator("#form")
         expect(form).to_be_visible()
-        page.page.wait_for_timeout(2000)  # the picture of the phone gives the page its height
+        picture = root.frame_locator("iframe").locator("#picture")  # it gives the page its height
+        picture.evaluate("image => image.complete && image.naturalWidth || new Promise(done => image.onload = done)")
         outer, inner = frame.bounding_box(), form.bounding_box()
         assert outer["y"] <= inner["y"] and inner["y"] + inner["height"] <= outer["y"] + outer["height"], (outer, inner)
         page.screenshot(f"page-frame-{width}", of=root)
