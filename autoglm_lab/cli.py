@@ -319,7 +319,8 @@ def _ask(options: argparse.Namespace) -> int:
         raise ValueError("nothing was asked; give a TEXT, or a spoken one with --audio FILE")
     image = None if options.image is None else read_image(options.image)
     audio = None if options.audio is None else read_audio(options.audio)
-    check_length(options.text or "", _model_folder(options))
+    if options.url is None:
+        check_length(options.text or "", _model_folder(options))
     answer = _engine(options).answer(options.text or "", image, audio, current_app=options.app, think=options.think).answer
     told = {
         "thinking": answer.thinking,
@@ -355,7 +356,8 @@ def _demo(options: argparse.Namespace) -> int:
         phone, task = _simulated(options)
     else:
         phone, task = None, options.task
-    check_length(task, _model_folder(options))
+    if options.url is None:  # a model elsewhere has a limit of its own
+        check_length(task, _model_folder(options))
     _check_film(options.out)
     phone = phone or _real(options.adb or None)
     from autoglm_lab import agent
