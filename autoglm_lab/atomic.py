@@ -60,11 +60,7 @@ def folder(path: Path | str, kind: str, *, cache: bool = False, patience_s: floa
 @contextmanager
 def file(path: Path | str, *, patience_s: float = PATIENCE_S) -> Iterator[Path]:
     """Give the path of a file to write; at the end it takes the place of `path`. NotWrittenError as `folder`."""
-    place = _resolved(path)
-    if place.is_dir():
-        raise NotWrittenError(f"{path} is a folder; give the name of a file")
-    if place.exists() and not place.is_file():
-        raise NotWrittenError(f"{path} is a device or a pipe, which a file does not replace; give the name of a file")
+    place = check_file(path)
     with _parent(place), lock(place, patience_s=patience_s):
         with _said(place):
             _recover(place)
@@ -118,11 +114,27 @@ def check(path: Path | str, kind: str, *, needs_bytes: int = 0) -> None:
     check_room(path, needs_bytes)
 
 
+def check_file(path: Path | str) -> Path:
+    """Say before slow work whether `file(path)` will be able to write there, and return the place that a link leads to.
+
+    NotWrittenError for a folder, a device, and a place that cannot be written to.
+    """
+    place = _resolved(path)
+    if place.is_dir():
+        raise NotWrittenError(f"{path} is a folder; give the name of a file in it")
+    if place.exists() and not place.is_file():
+        raise NotWrittenError(f"{path} is a device or a pipe, which a file does not replace; give the name of a file")
+    check_room(place.parent)
+    return place
+
+
 def check_room(path: Path | str, needs_bytes: int = 0) -> None:
     """Say whether something of `needs_bytes` can be written at `path`: NotWrittenError for a read-only place or a full disk."""
     near = _resolved(path)
-    while not near.is_dir():
+    while not near.exists():
         near = near.parent
+    if not near.is_dir():
+        raise NotWrittenError(f"{path} cannot be written: {near} is a file")
     if not os.access(near, os.W_OK | os.X_OK):
         raise NotWrittenError(f"{near} is read-only; give a place that can be written to")
     free = shutil.disk_usage(near).free

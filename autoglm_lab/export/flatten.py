@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, StaticCache
 from transformers.utils.generic import ModelOutput
 
+from autoglm_lab.model.modes import evaluating
+
 
 def named_tensors(name: str, value: Any, cache: str = "past") -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors inside a value with their names: `name`, `name_0`, `name_key`; of a cache `past_key_0`, `past_value_0`.
@@ -111,23 +113,19 @@ class FlatModel:
     @contextmanager
     def flat(self) -> Iterator[None]:
         """Let the module itself take and return flat tensors, in eval mode; afterwards it is as it was, every part of it."""
-        modes = {part: part.training for part in self.module.modules()}
         own = self.module.__dict__.get("forward")
 
         def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
             return tuple(self.outputs(*tensors).values())
 
         try:
-            self.module.train(False)
             self.module.__dict__["forward"] = forward
-            with torch.no_grad():
+            with evaluating(self.module), torch.no_grad():
                 yield
         finally:
             del self.module.__dict__["forward"]
             if own is not None:
                 self.module.__dict__["forward"] = own
-            for part, mode in modes.items():
-                part.training = mode
 
 
 def _positional(module: nn.Module, example: Mapping[str, Any]) -> tuple[str, ...]:

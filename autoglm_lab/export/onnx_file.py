@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from autoglm_lab import atomic
 from autoglm_lab.compress.quantization import PackedLayer
 from autoglm_lab.export.integers import exportable
 from autoglm_lab.export.lengths import Stated, read_axes, resized
 from autoglm_lab.export.module import Dynamic, checked_module
+from autoglm_lab.model.modes import evaluating
 
 INTEGERS = 0.05  # distance from a packed model: kernels round their inputs to 8 bits, PyTorch does not
 PAST = 3  # tokens of the cache that a trace begins with
@@ -64,7 +65,8 @@ def export_onnx(
     ValueError as `onnx_module`, for a model without a cache, for a packed layer without a kernel, and for a `path` that cannot be
     written.
     """
-    place = None if path is None else _checked_path(Path(path))
+    if path is not None:
+        atomic.check_file(path)
     model = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
     if isinstance(model, PreTrainedModel):
         example, dynamic = _prepared(model, example, dynamic, cache)
@@ -76,8 +78,9 @@ def export_onnx(
     content, differences = checked_module(
         written, example, dynamic=dynamic, outputs=outputs, tolerance=allowed, reference=model if packed else None
     )
-    if place is not None:
-        _write(place, content)
+    if path is not None:
+        with atomic.file(path) as part:
+            part.write_bytes(content)
     return OnnxFile(content, *read_axes(content), differences)
 
 
@@ -119,34 +122,10 @@ def _prepared(
 def _past(model: PreTrainedModel, ids: Tensor) -> Any:
     """Return the cache of a model that has read a few tokens."""
     first = ids[:, torch.arange(PAST) % ids.shape[1]]
-    modes = {part: part.training for part in model.modules()}
-    try:
-        past = model.eval()(input_ids=first, use_cache=True).past_key_values
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
+    with evaluating(model):
+        past = model(input_ids=first, use_cache=True).past_key_values
     if past is None:
         raise ValueError(f"a {type(model).__name__} returns no cache; export it with cache=False")
     return past
 
 
-def _checked_path(path: Path) -> Path:
-    """Return where a file will be written; a link is followed. ValueError before the slow work when that is not possible."""
-    place = path.resolve()
-    if place.is_dir():
-        raise ValueError(f"{path} is a folder; give the name of a file in it, such as {path / 'model.onnx'}")
-    parent = next(folder for folder in place.parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ValueError(f"{path} cannot be written: {parent} is {'read-only' if parent.is_dir() else 'a file'}")
-    return place
-
-
-def _write(place: Path, content: bytes) -> None:
-    """Write a file whole: a kill at any moment leaves the old one or the new one."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f".{place.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(place)
-    finally:
-        part.unlink(missing_ok=True)

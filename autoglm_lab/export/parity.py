@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autoglm_lab.export.conditions import always
+from autoglm_lab.model.modes import evaluating
 
 Values = dict[str, NDArray[np.float32]]
 
@@ -70,13 +71,11 @@ def module_layers(module: nn.Module, example: Mapping[str, Tensor]) -> Values:
 
         return hook
 
-    modes = {part: part.training for part in module.modules()}
     hooks = [part.register_forward_hook(note(name)) for name, part in module.named_modules() if name]
     try:
-        module.train(False)(*example.values())
+        with evaluating(module):
+            module(*example.values())
     finally:
-        for part, mode in modes.items():
-            part.training = mode
         for hook in hooks:
             hook.remove()
     return found

@@ -15,6 +15,7 @@ from autoglm_lab.compress.quantization import PackedLinear
 from autoglm_lab.export.graphs import flat_memories
 from autoglm_lab.export.parity import distance
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
+from autoglm_lab.model.modes import evaluating
 from autoglm_lab.runtime.onnx_engine import Step, quiet
 from autoglm_lab.runtime.rows import Rows
 
@@ -34,12 +35,13 @@ def verify(
     """
     packed = any(isinstance(layer, PackedLinear) for layer in model.modules())
     worst: dict[str, float] = {}
-    for graph, case, mine, right in _cases(model.train(False), graphs, pictures[:2]):
-        allowed = INTEGERS if packed or (graph == "image" and pictures) else FLOATS
-        apart = distance(mine, right)
-        if not apart <= allowed:
-            raise ValueError(f"the {graph} graph is {apart:.1%} away from the model ({case}); allowed is {allowed:.1%}")
-        worst[graph] = max(worst.get(graph, 0.0), apart)
+    with evaluating(model):
+        for graph, case, mine, right in _cases(model, graphs, pictures[:2]):
+            allowed = INTEGERS if packed or (graph == "image" and pictures) else FLOATS
+            apart = distance(mine, right)
+            if not apart <= allowed:
+                raise ValueError(f"the {graph} graph is {apart:.1%} away from the model ({case}); allowed is {allowed:.1%}")
+            worst[graph] = max(worst.get(graph, 0.0), apart)
     return worst
 
 
