@@ -39,10 +39,6 @@ def engine(folder):
     return OnnxEngine(folder, threads=1)
 
 
-def _copied(values, take=None):
-    return values.copy()
-
-
 def asking(seed, **given):
     """A request of any kind: typed or spoken, with a screen or without, thinking or not, drawn by lot or not."""
     rng = np.random.default_rng(seed)
@@ -50,7 +46,7 @@ def asking(seed, **given):
     audio = rng.normal(0, 0.1, int(rng.integers(4_000, 20_000))).astype(np.float32) if seed % 3 == 2 else None
     sampling = Sampling(1.2, 0.95, 0.5, seed) if seed % 2 else Sampling()
     words = "" if audio is not None else f"open the app number {seed} " + "please " * int(rng.integers(0, 30))
-    facts = {name: None if given is None else partial(_copied, given) for name, given in (("image", image), ("audio", audio))}
+    facts = {"image": None if image is None else lambda take=None: image.copy(), "audio": None if audio is None else audio.copy}
     return Asking(**{"task": words, **facts, "think": seed % 5 == 0, "max_new_tokens": int(rng.integers(2, 60)), "last": "Tap",
                      "sampling": sampling, **given})  # fmt: skip
 
