@@ -106,6 +106,7 @@ def coverage_of(
             reason = OTHER_KIND
         else:
             reason = known.get(name) or f"a {type(modules[0]).__name__} is not known to it"
+            name = name or full  # a parameter of the model itself
         left[name] += parameter.numel()
         why[name] = reason
     return Coverage(operation, dict(took), dict(left), why)

@@ -72,14 +72,15 @@ def replace_linear(
     select: Callable[[str], bool] = lambda name: True,
     operation: str = "replaced",
     *,
+    other_kinds: tuple[type[nn.Module], ...] = (),
     min_share: float = MIN_SHARE,
     quiet: bool = False,
 ) -> nn.Module:
     """A copy of the model with `make(name, layer)` in place of every selected linear layer that owns its weight.
 
     The result has its `coverage`, printed unless `quiet`. ValueError when no layer is selected, or less than the share
-    `min_share` of the parameters in selected matrices is taken (embeddings and convolutions do not count); one that `make`
-    raises is raised again with the name of the layer.
+    `min_share` of the parameters in selected matrices is taken (embeddings, convolutions and `other_kinds` do not count); one that
+    `make` raises is raised again with the name of the layer.
     """
     copied = plain(model)
     chosen = [(name, layer) for name, layer in linear_layers(copied) if select(name)]
@@ -88,7 +89,7 @@ def replace_linear(
         copied,
         [name for name, _ in chosen],
         spared=lambda name: not select(name),
-        other_kinds=(nn.Embedding, *CONVOLUTIONS),
+        other_kinds=(nn.Embedding, *CONVOLUTIONS, *other_kinds),
         reasons=linear_refusals(copied),
     ).require(min_share)
     if not chosen:

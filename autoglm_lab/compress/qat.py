@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from autoglm_lab.compress.coverage import MIN_SHARE
 from autoglm_lab.compress.groups import Example, outputs
 from autoglm_lab.compress.layers import replace_linear
+from autoglm_lab.compress.low_rank import LowRankLinear
 from autoglm_lab.compress.quantization import RANGES, PackedLayer, PackedLinear, Scheme, affine, from_rows, to_rows
 
 ACTIVATIONS = Scheme(bits=8, symmetric=False, granularity="tensor")
@@ -143,7 +144,8 @@ def prepare(
     def learner(_: str, layer: nn.Linear) -> QATLinear:
         return QATLinear(layer, scheme, method, learned=learned, inputs=inputs)
 
-    return replace_linear(model, learner, select, f"trained on {scheme.bits} bits", min_share=min_share, quiet=quiet)
+    operation = f"trained on {scheme.bits} bits"
+    return replace_linear(model, learner, select, operation, other_kinds=(LowRankLinear,), min_share=min_share, quiet=quiet)
 
 
 @torch.no_grad()

@@ -54,17 +54,17 @@ def magnitude_masks(model: nn.Module, sparsity: float, *, scope: Scope = "scaled
         raise ValueError(f"scope is {scope!r}; there are {', '.join(get_args(Scope))}")
     weights = prunable(model, skip)
     if scope == "layer":
-        return _checked({name: _largest([weight], sparsity)[0] for name, weight in weights.items()}, scope)
+        return _checked(weights, {name: _largest([weight], sparsity)[0] for name, weight in weights.items()}, scope)
     unit = {
         name: weight.float().square().mean().sqrt().clamp_min(1e-12) if scope == "scaled" else 1 for name, weight in weights.items()
     }
     masks = _largest([weight / unit[name] for name, weight in weights.items()], sparsity)
-    return _checked(dict(zip(weights, masks, strict=True)), scope)
+    return _checked(weights, dict(zip(weights, masks, strict=True)), scope)
 
 
-def _checked(keep: dict[str, Bool[Tensor, "*shape"]], scope: str) -> Masks:
-    """The masks, if something of each parameter stays. ValueError names those that would be empty."""
-    empty = [name for name, mask in keep.items() if not mask.any()]
+def _checked(weights: Mapping[str, Tensor], keep: dict[str, Bool[Tensor, "*shape"]], scope: str) -> Masks:
+    """The masks, if something of each parameter stays. ValueError names those that would be emptied."""
+    empty = [name for name, mask in keep.items() if not mask.any() and weights[name].any()]
     if empty:
         remedy = "take 'scaled' or 'layer' for scope, a smaller share, or skip it" if scope == "global" else "take a smaller share"
         names = f"{', '.join(map(repr, empty[:3]))}{f' and {len(empty) - 3} more' * (len(empty) > 3)}"
@@ -87,7 +87,7 @@ def masks_by_layer(model: nn.Module, shares: Mapping[str, float]) -> Masks:
         keep[parameter] = _largest([weights[parameter]], share)[0]
     if not keep:
         raise ValueError("shares is empty; give the share of at least one layer")
-    return _checked(keep, "layer")
+    return _checked(weights, keep, "layer")
 
 
 def prunable(model: nn.Module, skip: str | Iterable[str] = ()) -> dict[str, Float[Tensor, "*shape"]]:

@@ -129,3 +129,12 @@ def test_several_names_of_one_parameter_count_once():
     model = nn.ModuleDict({"a": nn.Linear(4, 6, bias=False), "b": nn.Linear(4, 6, bias=False)})
     model.b.weight = model.a.weight
     assert coverage_of("x", model, ["b"]).taken == {"b": 24} and coverage_of("x", model, []).missed == {"a": 24}
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_bytes_are_those_of_the_file(tmp_path, half):
+    model, example = gemma(), {"input_ids": IDS, "use_cache": False}
+    made, report = apply(model, Recipe("four", bits=4), example, half=half)
+    save(made, tmp_path / "four", half=half)
+    file = (tmp_path / "four" / "model.safetensors").read_bytes()
+    assert report.bytes == len(file) - 8 - int.from_bytes(file[:8], "little"), "the file less its head of names"

@@ -22,7 +22,7 @@ def test_the_asked_share_goes_and_it_is_the_smallest(share, scope):
     try:
         masks = magnitude_masks(model, share, scope=scope)
     except ValueError as error:
-        if "no weight of" in str(error) and share > 0.8:
+        if "no weight of" in str(error) and scope != "layer":  # a share of each layer's own never empties one
             return
         raise
     small = prune(model, masks)
