@@ -120,8 +120,9 @@ def main():
                 row |= {f"{tool}_works": True, f"{tool}_exact": difference < 1e-5, f"{tool}_parameters_gone": round(saved, 3),
                         f"{tool}_difference": f"{difference:.0e}", f"{tool}_error": ""}  # fmt: skip
             except Exception as error:  # whatever stops the other tool is what the table is about
+                words = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
                 row |= {f"{tool}_works": False, f"{tool}_exact": False, f"{tool}_parameters_gone": 0.0, f"{tool}_difference": "",
-                        f"{tool}_error": str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__}  # fmt: skip
+                        f"{tool}_error": words}  # fmt: skip
             finally:
                 signal.alarm(0)
         rows.append(row)
