@@ -217,8 +217,9 @@ def _with_step(
             step = "rank"
             inputs = record_inputs(made, _run(examples)) if recipe.refit else None
             spared = name_filter(made, recipe.keep, "keep")
-            made = factorise_layers(made, recipe.rank, select=lambda name: bool(re.search(recipe.rank_layers, name)) and not spared(name),
-                                    activations=inputs, min_share=min_share, quiet=quiet)  # fmt: skip
+            chosen = [name for name, _ in made.named_modules() if re.search(recipe.rank_layers, name) and not spared(name)]
+            made = factorise_layers(made, recipe.rank, select=chosen.__contains__, activations=inputs, min_share=min_share,
+                                    quiet=quiet)  # fmt: skip
     except ValueError as error:
         raise ValueError(f"{step}: {error}") from error
     return made
