@@ -22,8 +22,10 @@ from torch import Tensor, nn
 from autoglm_lab.compress.channels import size_of
 from autoglm_lab.compress.examples import Example, outputs, tensors
 
-HEAD_COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "n_head", "n_kv_heads")
-HEAD_COUNTS += ("nhead", "heads", "all_head_size")
+HEAD_COUNTS = (
+    "num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "n_head", "n_kv_heads", "nhead", "heads",
+    "all_head_size",
+)  # fmt: skip
 SAME = 1e-5  # how far the smaller network may be from the masked one in 32 bits, as a share of the largest output
 MOST = 3  # attributes beside the known ones that may have to change together
 Setting = dict[str, Any]  # attribute (with "config." before those of a configuration) and its value

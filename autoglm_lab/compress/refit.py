@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoglm_lab.compress.groups import IN, OUT, Group
+from autoglm_lab.compress.resize import together
 from autoglm_lab.compress.sparsity import Masks, prune
-from autoglm_lab.compress.structured import together
 
 
 def refittable(module: nn.Module) -> bool:
