@@ -199,6 +199,10 @@ def _normed(norm: Callable[[nn.Module], nn.Module]) -> nn.Module:
     return model
 
 
+def _compiled_inside() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), torch.compile(_mlp(), backend="eager"))
+
+
 T5 = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0,
       "pad_token_id": 0, "use_cache": False}  # fmt: skip
 
@@ -263,7 +267,8 @@ TORCH = {
     "torch prune": (_masked, lambda: (torch.randn(2, 8),)),
     "weight_norm": (lambda: _normed(weight_norm), lambda: (torch.randn(2, 8),)),
     "weight_norm, parametrized": (lambda: _normed(parametrizations.weight_norm), lambda: (torch.randn(2, 8),)),
-    "compiled": (lambda: torch.compile(_mlp()), lambda: (torch.randn(2, 8),)),
+    "compiled": (lambda: torch.compile(_mlp(), backend="eager"), lambda: (torch.randn(2, 8),)),
+    "compiled inside": (_compiled_inside, lambda: (torch.randn(2, 8),)),
 }
 STRANGE = HUGGING | TORCH
 COARSE = {"fused split": 0.46, "last state": 0.53}  # shares that can be had: of two groups of heads one goes, or none
