@@ -244,7 +244,7 @@ HUGGING = {
     "Phi-3": (lambda: T.Phi3ForCausalLM(T.Phi3Config(**GROUPED, eos_token_id=1, bos_token_id=1)), _words),
     "Distilbert": (lambda: T.DistilBertModel(T.DistilBertConfig(**DISTIL)), lambda: {"input_ids": _ids()}),
     "BART": (lambda: T.BartModel(T.BartConfig(vocab_size=64, d_model=32, **BOTH)), _words),
-    "OPT": (lambda: T.OPTForCausalLM(T.OPTConfig(**OPT, num_attention_heads=4)), _words),
+    "OPT": (lambda: T.OPTForCausalLM(T.OPTConfig(**OPT)), _words),
     "GPT-NeoX": (lambda: T.GPTNeoXForCausalLM(T.GPTNeoXConfig(**SMALL)), _words),
     "Gemma": (lambda: T.GemmaForCausalLM(T.GemmaConfig(**GROUPED, head_dim=16)), _words),
 }
