@@ -16,7 +16,7 @@ import torch_pruning as tp
 import transformers as T
 from torch import nn
 
-from autoglm_lab.compress.channels import silence
+from autoglm_lab.compress.channels import channel_axis
 from autoglm_lab.compress.geometry import HEAD_COUNTS
 from autoglm_lab.compress.groups import outputs
 from autoglm_lab.compress.structured import masked, prune_structured
@@ -83,8 +83,8 @@ def there(name):
         for dependency, channels in group:
             module, inside = dependency.target.module, pruner.DG.is_in_channel_pruning_fn(dependency.handler)
             if inside and module in names and isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-                axis = 0 if isinstance(module, nn.ConvTranspose2d) else 1
-                numbers = stay.setdefault(names[module], list(range(module.weight.shape[axis])))
+                width = getattr(module, "in_features", None) or module.in_channels
+                numbers = stay.setdefault(names[module], list(range(width)))
                 gone[names[module]].update(numbers[channel] for channel in channels)
                 stay[names[module]] = [n for place, n in enumerate(numbers) if place not in set(channels)]
         group.prune()
@@ -96,8 +96,15 @@ def there(name):
     with torch.no_grad():
         mine = outputs(model, example)
         for layer, channels in gone.items():
-            silence(whole.get_submodule(layer), "in", sorted(channels))
+            whole.get_submodule(layer).register_forward_pre_hook(_without(sorted(channels)))
         return 1 - count(model) / full, apart(mine, outputs(whole, example))
+
+
+def _without(channels):
+    def hook(layer, inputs):
+        return inputs[0].index_fill(channel_axis(layer), torch.tensor(channels), 0)
+
+    return hook
 
 
 def _first(answer):
