@@ -22,11 +22,10 @@ class Attention(nn.Module):
         super().__init__()
         self.embed_dim, self.num_heads, self.head_dim = fused.embed_dim, fused.num_heads, fused.head_dim
         self.dropout, self.batch_first = fused.dropout, fused.batch_first
-        if fused.in_proj_weight is not None:
-            weights = fused.in_proj_weight.chunk(3)
-        else:
-            weights = fused.q_proj_weight, fused.k_proj_weight, fused.v_proj_weight  # type: ignore[assignment]
-        biases = (None,) * 3 if fused.in_proj_bias is None else fused.in_proj_bias.chunk(3)
+        values = dict(fused.named_parameters())  # torch declares them all, and leaves out some
+        weight, bias = values.get("in_proj_weight"), values.get("in_proj_bias")
+        weights = [values[f"{x}_proj_weight"] for x in "qkv"] if weight is None else list(weight.chunk(3))
+        biases = [None] * 3 if bias is None else list(bias.chunk(3))
         self.q_proj, self.k_proj, self.v_proj = (linear(weight, bias) for weight, bias in zip(weights, biases, strict=True))
         self.out_proj = linear(fused.out_proj.weight, fused.out_proj.bias)
         self.train(fused.training)

@@ -159,7 +159,8 @@ def canonical(module: nn.Module, value: Tensor) -> Tensor:
     if isinstance(module, _ConvTransposeNd):
         return value.transpose(0, 1)
     if isinstance(module, nn.RNNBase):
-        return value.unflatten(0, (-1, module.hidden_size)).movedim(0, -1)
+        gates: Tensor = value.unflatten(0, (-1, module.hidden_size))
+        return gates.movedim(0, -1)
     return value
 
 

@@ -18,12 +18,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from autoglm_lab.compress.channels import size_of
 from autoglm_lab.compress.examples import Example, outputs, tensors
 
-HEAD_COUNTS = ("num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "n_head", "n_kv_heads")
-HEAD_COUNTS += ("nhead", "heads", "all_head_size")
+HEAD_COUNTS = (
+    "num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "n_head", "n_kv_heads", "nhead", "heads",
+    "all_head_size",
+)  # fmt: skip
 SAME = 1e-5  # how far the smaller network may be from the masked one in 32 bits, as a share of the largest output
 MOST = 3  # attributes beside the known ones that may have to change together
 Setting = dict[str, Any]  # attribute (with "config." before those of a configuration) and its value
@@ -158,8 +161,11 @@ class Fitter:
             for setting in [{}] if places[name] > 1 else settings(module, self.kept[name]):
                 change(module, setting)
                 try:
-                    mine = original(*copy.deepcopy(args), **copy.deepcopy(options))
+                    copies = copy.deepcopy((args, options))
+                    mine = original(*copies[0], **copies[1])
                     if alike(wanted, mine):
+                        if _untouched(copies, (args, options)):
+                            return mine
                         _set(places, calls)  # of modules inside this one, which run once more
                         return original(*args, **options)
                     problem: Exception = Misfit(name, "the layers' channels are used in a way that the groups do not know")
@@ -180,6 +186,13 @@ class Fitter:
 def _set(places: dict[str, int], calls: Mapping[str, int]) -> None:
     places.clear()
     places.update(calls)
+
+
+def _untouched(copies: Any, originals: Any) -> bool:
+    """True if nothing that a module was given was changed by it: no tensor in place, no cache that may have grown."""
+    pairs = list(zip(tree_leaves(copies), tree_leaves(originals), strict=True))
+    plain = all(a is None or isinstance(a, Tensor | int | float | str) for a, _ in pairs)
+    return plain and all(torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor))
 
 
 def _restore(module: nn.Module, key: str, before: Mapping[str, Any]) -> None:

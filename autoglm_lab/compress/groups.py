@@ -48,7 +48,9 @@ def trace(model: nn.Module, example: Example) -> list[Group]:
     when the model has no layer to look at, or when the example already holds NaN.
     """
     ink = Ink(plain(model).eval(), example)
-    together, seen, arrived = UnionFind(), set(), set()
+    together = UnionFind()
+    seen: set[Node] = set()
+    arrived: set[Node] = set()
     layers = [name for name, module in ink.layers.items() if mixes(module)]
     for name in tqdm(layers, desc="following the ink", unit="layer", leave=False):
         for channel, stained, reaches_output in ink.follow(name):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHEAP = {getattr(Tensor, name).__get__ for name in ("dtype", "shape", "device", "ndim", "layout", "requires_grad", "is_cuda")}
+CHEAP = {getattr(Tensor, name).__get__ for name in ("dtype", "shape", "device", "ndim", "layout", "is_cuda")}
 CHEAP |= {Tensor.size, Tensor.dim, Tensor.numel, Tensor.is_floating_point, Tensor.element_size, Tensor.__len__}
 
 
@@ -20,7 +20,7 @@ class LazyWeight(Tensor):
     @staticmethod
     def of(make: Callable[[], Tensor], shape: torch.Size, dtype: torch.dtype, device: torch.device) -> LazyWeight:
         """A weight of this shape and type."""
-        weight: LazyWeight = Tensor._make_wrapper_subclass(LazyWeight, shape, dtype=dtype, device=device)  # type: ignore[attr-defined]
+        weight: LazyWeight = Tensor._make_wrapper_subclass(LazyWeight, shape, dtype=dtype, device=device)
         weight.make = make
         return weight
 

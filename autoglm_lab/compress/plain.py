@@ -26,15 +26,17 @@ def plain(model: nn.Module) -> nn.Module:
     attention gets a linear layer for each projection. ValueError for a hook that computes a weight and cannot be removed.
     """
     model = _uncompiled(model)
-    computed = {id(value): value.detach().clone() for module in model.modules() for value in _computed(module)}
-    copied = copy.deepcopy(model, computed)  # the memo of deepcopy: values in the middle of a graph have no copy of their own
+    known: dict[int, object] = {id(value): value.detach().clone() for module in model.modules() for value in _computed(module)}
+    for module in model.modules():
+        if _uncompiled(module) is not module:
+            known[id(module)] = copy.deepcopy(_uncompiled(module), known)
+    copied = copy.deepcopy(model, known)  # what is known is not copied: values in the middle of a graph cannot be
     for name, module in list(copied.named_modules()):
         _remove_hooks(name, module)
     made: dict[int, nn.Module] = {}
     for parent in list(copied.modules()):
-        for name, child in parent.named_children():
-            made.setdefault(id(child), _plain_layer(child))
-            if made[id(child)] is not child:
+        for name, child in list(parent._modules.items()):  # one that has two names is in both places afterwards, too
+            if child is not None and made.setdefault(id(child), _plain_layer(child)) is not child:
                 setattr(parent, name, made[id(child)])
     return _plain_layer(copied)
 

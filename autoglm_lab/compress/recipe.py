@@ -20,6 +20,7 @@ from autoglm_lab.compress.groups import IN, Example, outputs
 from autoglm_lab.compress.importance import Importance
 from autoglm_lab.compress.layers import weight_layers
 from autoglm_lab.compress.low_rank import factorise_layers, record_inputs
+from autoglm_lab.compress.plain import is_plain, plain
 from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
 from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
@@ -57,7 +58,7 @@ class Recipe:
     method: str = "mse"  # how ranges are chosen
     round_inputs: bool = False  # 8-bit inputs of layers as well
     train_rounding: bool = False  # quantisation-aware training; otherwise weights are rounded afterwards
-    keep: tuple[str, ...] = ()  # names of layers, whole segments or with * and ?, that are neither zeroed nor rounded
+    keep: tuple[str, ...] = ()  # names of layers, whole segments or with * and ?, that stay as they are
 
     def __post_init__(self) -> None:
         for field in ("channels", "rank", "sparsity"):
@@ -197,7 +198,7 @@ def _with_step(
     examples: Sequence[Example], min_share: float, quiet: bool,
 ) -> nn.Module:  # fmt: skip
     step = ""
-    made = model
+    made = model if is_plain(model) else plain(model)  # of which names are
     try:
         if recipe.layers:
             step = "layers"
@@ -206,7 +207,7 @@ def _with_step(
             step = "channels"
             prices = answer_prices(made, example, recipe.answer, recipe.stack) if recipe.answer else None
             pruned = prune_structured(made, example, recipe.channels, importance=recipe.importance, loss=loss,
-                                      multiple=recipe.multiple, prices=prices, quiet=quiet)  # fmt: skip
+                                      multiple=recipe.multiple, prices=prices, ignore=recipe.keep, quiet=quiet)  # fmt: skip
             if recipe.refit:
                 readers = {layer for group in pruned.removed for layer, side in group.parts if side == IN}
                 moments = input_moments(made, _run(examples), readers)
@@ -216,8 +217,10 @@ def _with_step(
         if recipe.rank:
             step = "rank"
             inputs = record_inputs(made, _run(examples)) if recipe.refit else None
-            made = factorise_layers(made, recipe.rank, select=lambda name: re.search(recipe.rank_layers, name) is not None,
-                                    activations=inputs, min_share=min_share, quiet=quiet)  # fmt: skip
+            spared = name_filter(made, recipe.keep, "keep")
+            chosen = [name for name, _ in made.named_modules() if re.search(recipe.rank_layers, name) and not spared(name)]
+            made = factorise_layers(made, recipe.rank, select=chosen.__contains__, activations=inputs, min_share=min_share,
+                                    quiet=quiet)  # fmt: skip
     except ValueError as error:
         raise ValueError(f"{step}: {error}") from error
     return made

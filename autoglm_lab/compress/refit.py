@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoglm_lab.compress.groups import IN, OUT, Group
+from autoglm_lab.compress.resize import together
 from autoglm_lab.compress.sparsity import Masks, prune
-from autoglm_lab.compress.structured import together
 
 EVERY = 4  # of so many examples one is held out
 DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # relative to the mean of the moments' diagonal

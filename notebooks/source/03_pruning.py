@@ -398,6 +398,28 @@ for name in ("channels45", "answers40"):
 # The first token comes later than with the other cut, the answer is whole sooner. The price list decides.
 
 # %% [markdown]
+# ## Beside another tool
+#
+# Torch-Pruning finds groups of channels by following gradients. Both tools took half of some small untrained networks. A cut is
+# exact if the smaller network answers as the whole one does when nothing reads the channels that went.
+
+# %%
+import csv
+
+with (data_dir() / "reports" / "peers" / "pruning.csv").open(newline="") as file:
+    rows = list(csv.DictReader(file))
+print(f"{'':20} here            Torch-Pruning")
+for row in rows:
+    verdicts = {}
+    for tool in ("here", "torch_pruning"):
+        works, exact = (row[f"{tool}_{what}"] == "True" for what in ("works", "exact"))
+        gone = f"-{float(row[f'{tool}_parameters_gone']):.0%}"
+        verdicts[tool] = f"{gone} {'exact' if exact else 'differs'}" if works else "fails"
+    print(f"{row['architecture']:20} {verdicts['here']:15} {verdicts['torch_pruning']}")
+for tool in ("here", "torch_pruning"):
+    print(f"{tool}: {sum(row[f'{tool}_exact'] == 'True' for row in rows)} of {len(rows)} architectures exact")
+
+# %% [markdown]
 # ## Exercise 1: the mask
 #
 # `weight` is an array of any shape. Which weights stay when the `share` of least magnitude goes? One threshold for the

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, weight_norm
 
-from tests.unit.pruned_models import DECODER, GROUPED
+from tests.unit.pruned_models import GROUPED
 
 
 class HeadsAndNeurons(nn.Module):
@@ -199,6 +199,10 @@ def _normed(norm: Callable[[nn.Module], nn.Module]) -> nn.Module:
     return model
 
 
+def _compiled_inside() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), torch.compile(_mlp(), backend="eager"))
+
+
 T5 = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0,
       "pad_token_id": 0, "use_cache": False}  # fmt: skip
 
@@ -210,24 +214,40 @@ def _ids() -> torch.Tensor:
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 48}
 PICTURE = (torch.randn(2, 3, 16, 16),)
 SEQUENCE = (torch.randn(2, 6, 8),)
+
+
+def _words() -> dict[str, Any]:
+    return {"input_ids": _ids(), "use_cache": False}
+
+
+def _pairs() -> dict[str, Any]:
+    return {"input_ids": _ids(), "decoder_input_ids": _ids()}
+
+
+BOTH = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in
+        {"layers": 2, "attention_heads": 4, "ffn_dim": 48}.items()}  # fmt: skip
+GPT2 = {"vocab_size": 64, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 0, "eos_token_id": 0}
+DISTIL = {"vocab_size": 64, "dim": 32, "n_heads": 4, "n_layers": 2, "hidden_dim": 48}
+OPT = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "ffn_dim": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "word_embed_proj_dim": 32,
+}
+GATED = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 HUGGING = {
-    "GPT-2": (lambda: T.GPT2LMHeadModel(T.GPT2Config(vocab_size=64, n_positions=32, n_embd=32, n_layer=2, n_head=4, bos_token_id=0,
-                                                      eos_token_id=0)), lambda: {"input_ids": _ids()}),
-    "T5": (lambda: T.T5ForConditionalGeneration(T.T5Config(**T5)), lambda: {"input_ids": _ids(), "decoder_input_ids": _ids()}),
-    "T5 gated": (lambda: T.T5ForConditionalGeneration(T.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)),
-                 lambda: {"input_ids": _ids(), "decoder_input_ids": _ids()}),
-    "Phi-3": (lambda: T.Phi3ForCausalLM(T.Phi3Config(**GROUPED | {"eos_token_id": 1, "bos_token_id": 1})),
-              lambda: {"input_ids": _ids(), "use_cache": False}),
-    "Distilbert": (lambda: T.DistilBertModel(T.DistilBertConfig(vocab_size=64, dim=32, n_heads=4, n_layers=2, hidden_dim=48)),
-                   lambda: {"input_ids": _ids()}),
-    "BART": (lambda: T.BartModel(T.BartConfig(vocab_size=64, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
-                                              decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48)),
-             lambda: {"input_ids": _ids(), "use_cache": False}),
-    "OPT": (lambda: T.OPTForCausalLM(T.OPTConfig(vocab_size=64, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4,
-                                                 word_embed_proj_dim=32)), lambda: {"input_ids": _ids(), "use_cache": False}),
-    "GPT-NeoX": (lambda: T.GPTNeoXForCausalLM(T.GPTNeoXConfig(**SMALL)), lambda: {"input_ids": _ids(), "use_cache": False}),
-    "Gemma": (lambda: T.GemmaForCausalLM(T.GemmaConfig(**GROUPED | {"head_dim": 16})), lambda: {"input_ids": _ids(), "use_cache": False}),
-}  # fmt: skip
+    "GPT-2": (lambda: T.GPT2LMHeadModel(T.GPT2Config(**GPT2)), lambda: {"input_ids": _ids()}),
+    "T5": (lambda: T.T5ForConditionalGeneration(T.T5Config(**T5)), _pairs),
+    "T5 gated": (lambda: T.T5ForConditionalGeneration(T.T5Config(**T5, **GATED)), _pairs),
+    "Phi-3": (lambda: T.Phi3ForCausalLM(T.Phi3Config(**GROUPED, eos_token_id=1, bos_token_id=1)), _words),
+    "Distilbert": (lambda: T.DistilBertModel(T.DistilBertConfig(**DISTIL)), lambda: {"input_ids": _ids()}),
+    "BART": (lambda: T.BartModel(T.BartConfig(vocab_size=64, d_model=32, **BOTH)), _words),
+    "OPT": (lambda: T.OPTForCausalLM(T.OPTConfig(**OPT)), _words),
+    "GPT-NeoX": (lambda: T.GPTNeoXForCausalLM(T.GPTNeoXConfig(**SMALL)), _words),
+    "Gemma": (lambda: T.GemmaForCausalLM(T.GemmaConfig(**GROUPED, head_dim=16)), _words),
+}
 TORCH = {
     "heads and neurons": (HeadsAndNeurons, lambda: (torch.randn(2, 6, 32),)),
     "fused split": (FusedSplit, lambda: (torch.randn(2, 6, 32),)),
@@ -247,9 +267,11 @@ TORCH = {
     "torch prune": (_masked, lambda: (torch.randn(2, 8),)),
     "weight_norm": (lambda: _normed(weight_norm), lambda: (torch.randn(2, 8),)),
     "weight_norm, parametrized": (lambda: _normed(parametrizations.weight_norm), lambda: (torch.randn(2, 8),)),
-    "compiled": (lambda: torch.compile(_mlp()), lambda: (torch.randn(2, 8),)),
+    "compiled": (lambda: torch.compile(_mlp(), backend="eager"), lambda: (torch.randn(2, 8),)),
+    "compiled inside": (_compiled_inside, lambda: (torch.randn(2, 8),)),
 }
 STRANGE = HUGGING | TORCH
+COARSE = {"fused split": 0.46, "last state": 0.53}  # shares that can be had: of two groups of heads one goes, or none
 
 
 def strange(name: str) -> tuple[nn.Module, Any]:

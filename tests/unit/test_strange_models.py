@@ -18,9 +18,8 @@ from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, prepare
 from autoglm_lab.compress.quantization import PackedRecurrent, Scheme, quantize_weights
 from autoglm_lab.compress.resize import together
 from autoglm_lab.compress.structured import masked, prune_structured
-from tests.unit.strange_models import HUGGING, STRANGE, Encoder, HeadsAndNeurons, Recurrent, strange
+from tests.unit.strange_models import COARSE, HUGGING, STRANGE, Encoder, HeadsAndNeurons, Recurrent, strange
 
-COARSE = {"fused split": 0.46, "last state": 0.53}  # shares that can be had: of two groups of heads one goes, or none
 RECURRENT = ("LSTM", "GRU", "last state")  # what they read of their own last step is inside them
 
 
@@ -43,7 +42,7 @@ def silenced(model, groups):
 def test_half_of_it_goes_and_it_answers_as_the_masked_model(name, tmp_path):
     model, example = strange(name)
     measure, ratio = "macs" if name in HUGGING else "parameters", COARSE.get(name, 0.5)
-    done = prune_structured(model, example, ratio, of=measure)
+    done = prune_structured(model, example, ratio, of=measure, quiet=True)
     assert done.saved[measure] == pytest.approx(ratio, rel=0.05)
     counted = 1 - sum(p.numel() for p in done.model.parameters()) / sum(p.numel() for p in plain(model).parameters())
     assert counted == pytest.approx(done.saved["parameters"]) and counted > 0.05
