@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,18 +20,6 @@ def outputs(model: nn.Module, example: Example) -> list[Tensor]:
     if isinstance(answer, Mapping):
         answer = {name: value for name, value in answer.items() if name not in ignored}
     return [value for value in tensors(answer) if value.is_floating_point() and value.ndim]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in evaluation mode; afterwards every module is in the mode in which it was."""
-    modes = {module: module.training for module in model.modules()}
-    model.train(False)
-    try:
-        yield model
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, fields
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from autoglm_lab.compress.groups import channel_layers
+from autoglm_lab.compress.channels import channel_layers
 from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.qat import prepare
 from autoglm_lab.compress.quantization import Scheme, quantize_weights

@@ -16,6 +16,7 @@ from autoglm_lab.compress.groups import Example, outputs
 from autoglm_lab.compress.layers import replace_linear
 from autoglm_lab.compress.low_rank import LowRankLinear
 from autoglm_lab.compress.quantization import RANGES, PackedLayer, PackedLinear, Scheme, affine, from_rows, to_rows
+from autoglm_lab.model.modes import evaluating
 
 ACTIVATIONS = Scheme(bits=8, symmetric=False, granularity="tensor")
 
@@ -154,16 +155,13 @@ def calibrate(model: nn.Module, examples: Iterable[Example]) -> None:
 
     ValueError without any example.
     """
-    training = {module: module.training for module in model.modules()}
-    model.train(False)  # batch norms and dropout must not take part
-    for module in model.modules():
-        if isinstance(module, FakeQuantActivation):
-            module.train()
     count = 0
-    for count, example in enumerate(examples, start=1):  # noqa: B007
-        outputs(model, example)
-    for module, mode in training.items():
-        module.training = mode
+    with evaluating(model):  # batch norms and dropout must not take part
+        for module in model.modules():
+            if isinstance(module, FakeQuantActivation):
+                module.train()
+        for count, example in enumerate(examples, start=1):  # noqa: B007
+            outputs(model, example)
     if not count:
         raise ValueError("there is no calibration example; the ranges of inputs are taken from real ones")
 

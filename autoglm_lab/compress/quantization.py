@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 
 from autoglm_lab.compress.coverage import MIN_SHARE, coverage_of, name_filter, record
-from autoglm_lab.compress.grid import (
+from autoglm_lab.compress.integer_grid import (
     RANGES,
     Quantized,
     Ranges,

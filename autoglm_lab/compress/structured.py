@@ -13,13 +13,14 @@ from torch import nn
 
 from autoglm_lab.compress.channels import IN, OUT, THROUGH, channel_layers, size_of
 from autoglm_lab.compress.coverage import Coverage, coverage_of, name_filter
-from autoglm_lab.compress.examples import Example, evaluating, outputs
+from autoglm_lab.compress.examples import Example, outputs
 from autoglm_lab.compress.geometry import Fitter, Misfit, near, shares
 from autoglm_lab.compress.groups import Group, trace
 from autoglm_lab.compress.importance import Importance, Loss, fisher_importance, group_importance, weight_scores
 from autoglm_lab.compress.plain import plain
 from autoglm_lab.compress.resize import masked, remove, stays, together
 from autoglm_lab.compress.work import layer_macs
+from autoglm_lab.model.modes import evaluating
 
 Measure = Literal["macs", "parameters", "channels"]
 Family = tuple[tuple[str, str], ...]  # layers and sides
@@ -182,7 +183,7 @@ def remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], 
 def _fitted(model: nn.Module, example: Example, chosen: Sequence[Group]) -> nn.Module:
     mask, smaller = masked(model, chosen), remove(model, chosen)
     fitter = Fitter(mask, smaller, shares(mask, stays(mask, chosen)))
-    with evaluating(mask), evaluating(smaller), torch.no_grad():
+    with evaluating(mask, smaller), torch.no_grad():
         wanted = outputs(mask, example)
         mine = fitter.fit(example)
     if len(mine) != len(wanted) or not all(map(near, mine, wanted)):

@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from autoglm_lab.compress.groups import Example, outputs
+from autoglm_lab.model.modes import evaluating
 
 SUSPECT = re.compile(r"mm$|conv|rnn|lstm|gru|linear|attention|trilinear")  # names of operators that multiply
 
@@ -129,19 +130,16 @@ def _by_known_operators() -> Iterator[None]:
 @contextmanager
 def _named(model: nn.Module, inside: list[str]) -> Iterator[None]:
     """Keep the names of the modules that are running in `inside`, in evaluation mode."""
-    modes = {module: module.training for module in model.modules()}
-    model.train(False)
     hooks = []
     for name, module in model.named_modules():
         hooks.append(module.register_forward_pre_hook(lambda _module, _inputs, name=name: inside.append(name)))
         hooks.append(module.register_forward_hook(lambda _module, _inputs, _output: _nothing(inside.pop())))
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes.items():
-            module.training = training
 
 
 def _nothing(_: object) -> None:

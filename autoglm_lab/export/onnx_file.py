@@ -127,5 +127,3 @@ def _past(model: PreTrainedModel, ids: Tensor) -> Any:
     if past is None:
         raise ValueError(f"a {type(model).__name__} returns no cache; export it with cache=False")
     return past
-
-

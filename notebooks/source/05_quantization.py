@@ -125,7 +125,7 @@ variants = {8: Scheme(8, True, "channel")} | {bits: Scheme(bits, True, "group", 
 size, success = {"16 bits": 50.0}, {32: right_steps(model)}
 for bits, scheme in variants.items():
     small = quantize_weights(model, scheme, method="mse")
-    size[f"{bits} bits"] = 100 * stored_bytes(small) / full_bytes
+    size[f"{bits} bits"] = 100 * stored_bytes(small, half=True) / full_bytes
     success[bits] = right_steps(small)
 bars("What is stored, everything included", {"share": size}, "% of the 32-bit model")
 
@@ -177,7 +177,9 @@ bars(f"Eight-bit inputs of {worst}", codes_used, "per cent", digits=2)
 from autoglm_lab.compress import Recipe, apply
 
 calibration = [many.inputs(requests[first : first + 8]) for first in range(0, 32, 8)]
-static, report = apply(model, Recipe("static", bits=8, group_size=0, round_inputs=True), engine.example(), calibration=calibration)
+static, report = apply(
+    model, Recipe("static", bits=8, group_size=0, round_inputs=True), engine.example(), calibration=calibration, half=True
+)
 print(f"weights and inputs in 8 bits: {report.bytes / 1e6:.1f} MB, {right_steps(static):.1f} % of the steps right")
 
 # %% [markdown]

@@ -161,7 +161,9 @@ print("touchy:", ", ".join(touchy))
 
 
 def tell(name, made):
-    print(f"{name:20} {stored_bytes(made) / 1e6:5.1f} MB, loss {loss(made):.3f}, {right_steps(made):.0f} % of the steps right")
+    print(
+        f"{name:20} {stored_bytes(made, half=True) / 1e6:5.1f} MB, loss {loss(made):.3f}, {right_steps(made):.0f} % of the steps right"
+    )
 
 
 everywhere = on_two_bits(model, *blocks)
@@ -213,7 +215,9 @@ first = next(iter(scales(trained)))
 print(f"largest difference of any score: {difference:.1e}")
 print(f"{first}: {scales(trained)[first]['scale'].numel():,} learned scales, stored as they were learned:",
       torch.equal(scales(trained)[first]["scale"], scales(learning)[first]["scale"]))  # fmt: skip
-print(f"stored: {stored_bytes(model) / 1e6:.1f} MB as 16-bit floats, {stored_bytes(trained) / 1e6:.1f} MB trained")
+print(
+    f"stored: {stored_bytes(model, half=True) / 1e6:.1f} MB as 16-bit floats, {stored_bytes(trained, half=True) / 1e6:.1f} MB trained"
+)
 assert difference < 1e-3
 
 # %% [markdown]
@@ -255,7 +259,7 @@ plane
 # %%
 mine = recipe(plane.report)
 if mine.bits < 16 and not (mine.channels or mine.train_rounding or mine.wants_examples):
-    small, report = apply(model, mine, example)
+    small, report = apply(model, mine, example, half=True)
     print(f"{report}; {right_steps(small):.0f} % of the {len(requests)} steps above are right")
 print(f"the best within 12 MB: {Recipe.for_budget(megabytes=12).name}, within 20 ms: {Recipe.for_budget(milliseconds=20).name}")
 
