@@ -206,7 +206,8 @@ for name, layer in layers.items():
 
 # %% [markdown]
 # Why seven bits in a byte? Many x86 processors add two products of 8-bit numbers in 16 bits, and large ones overflow: the sum
-# is wrong there, and right elsewhere. With one bit less nothing can (ONNX Runtime's own quantiser calls this `reduce_range`).
+# is wrong there, and right elsewhere. With one bit less nothing can (ONNX Runtime's own quantiser calls this `reduce_range`). Eight
+# bits are written here as unsigned bytes, which are right on every processor too, but slower on those.
 
 # %%
 from functools import partial

@@ -119,13 +119,22 @@ for shape in ((1, 1), (2, 7), (3, 40)):
     assert difference < 1e-5
 
 # %% [markdown]
-# Two traps have a message of their own, because without one they are silent: an axis of length 1 in the example is taken for a
-# constant by the tracer, and a name that is no input changes nothing.
+# Three traps have a message of their own, because without one they are silent: an axis of length 1 in the example is taken for a
+# constant by the tracer, a name that is no input changes nothing, and a loop over a length writes down as many turns as the example has.
+# (A model of transformers needs no wrapper: `export_onnx(model, tokens, "model.onnx", cache=True)` from `autoglm_lab.export`.)
 
 # %%
-for wrong in ({"ids": torch.ones(1, 7, dtype=torch.long)}, {"words": torch.ones(2, 7, dtype=torch.long)}):
+class Summed(nn.Module):
+    """The words of each sentence, added up one after the other."""
+
+    def forward(self, ids):
+        return sum(ids[:, place].float() for place in range(ids.shape[1]))
+
+
+one_row, misspelt = {"ids": torch.ones(1, 7, dtype=torch.long)}, {"words": torch.ones(2, 7, dtype=torch.long)}
+for module, wrong, axis in ((tagger, one_row, 0), (tagger, misspelt, 0), (Summed(), example, 1)):
     try:
-        onnx_module(tagger, wrong, dynamic={"ids": {0: "sentences"}})
+        onnx_module(module, wrong, dynamic={"ids": {axis: "length"}})
     except ValueError as problem:
         print(problem)
 
