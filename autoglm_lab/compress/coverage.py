@@ -115,11 +115,12 @@ def coverage_of(
 def record(model: nn.Module, coverage: Coverage, quiet: bool = False) -> nn.Module:
     """Add a coverage to `model.coverage`, a tuple with one for each operation, and print it unless `quiet`; return the model.
 
-    It is printed where progress bars are, on standard error: standard output belongs to the program that compresses.
+    It is printed where progress bars are, on standard error: standard output belongs to the program that compresses. In a notebook,
+    where that would look like a warning, it is plain output.
     """
     setattr(model, "coverage", (*getattr(model, "coverage", ()), coverage))  # noqa: B010
     if not quiet:
-        print(coverage, file=sys.stderr)
+        print(coverage, file=sys.stdout if "ipykernel" in sys.modules else sys.stderr)
     return model
 
 

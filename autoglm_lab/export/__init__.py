@@ -11,15 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoglm_lab.export.bundle import bundle
     from autoglm_lab.export.integers import exportable
     from autoglm_lab.export.module import onnx_module
     from autoglm_lab.export.onnx_file import OnnxFile, export_onnx
     from autoglm_lab.export.parity import check_layers
 
-__all__ = ["OnnxFile", "bundle", "check_layers", "export_onnx", "exportable", "onnx_module"]
+__all__ = ["OnnxFile", "check_layers", "export_onnx", "exportable", "onnx_module"]
 _HOMES = {
-    "OnnxFile": "onnx_file", "bundle": "bundle", "check_layers": "parity", "export_onnx": "onnx_file", "exportable": "integers",
+    "OnnxFile": "onnx_file", "check_layers": "parity", "export_onnx": "onnx_file", "exportable": "integers",
     "onnx_module": "module",
 }  # fmt: skip
 

@@ -216,7 +216,8 @@ costs = {"weights": [], "outputs": []}
 shares = (0.4, 0.2, 0.1)
 for share in shares:
     for fitted, seen in (("weights", None), ("outputs", flows)):
-        costs[fitted].append(loss(factorise_layers(teacher, share, select=lambda name: "mlp" in name, activations=seen)))
+        thinner = factorise_layers(teacher, share, select=lambda name: "mlp" in name, activations=seen, quiet=True)
+        costs[fitted].append(loss(thinner))
 lines(
     "Feed-forward matrices as two thin ones, nothing trained", {f"fitted to the {k}": ([100 * s for s in shares], v) for k, v in costs.items()},
     "parameters kept, %", f"loss (whole: {whole:.2f})",

@@ -124,7 +124,7 @@ full_bytes = sum(4 * p.numel() for p in model.parameters())
 variants = {8: Scheme(8, True, "channel")} | {bits: Scheme(bits, True, "group", 32) for bits in (4, 3, 2)}
 size, success = {"16 bits": 50.0}, {32: right_steps(model)}
 for bits, scheme in variants.items():
-    small = quantize_weights(model, scheme, method="mse")
+    small = quantize_weights(model, scheme, method="mse", quiet=True)
     size[f"{bits} bits"] = 100 * stored_bytes(small, half=True) / full_bytes
     success[bits] = right_steps(small)
 bars("What is stored, everything included", {"share": size}, "% of the 32-bit model")

@@ -134,7 +134,7 @@ blocks = sorted({name.rsplit(".", 1)[0] for name in linears})
 
 def on_two_bits(changed, *parts):
     """A copy with the matrices of some blocks on the grid of two bits."""
-    return convert(prepare(changed, TWO, select=lambda name: name in linears and name.startswith(parts)))
+    return convert(prepare(changed, TWO, select=lambda name: name in linears and name.startswith(parts), quiet=True))
 
 
 found = scan(model, blocks, (2,), lambda changed, block, _bits: on_two_bits(changed, block), loss)

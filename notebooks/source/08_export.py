@@ -123,6 +123,7 @@ for shape in ((1, 1), (2, 7), (3, 40)):
 # constant by the tracer, a name that is no input changes nothing, and a loop over a length writes down as many turns as the example has.
 # (A model of transformers needs no wrapper: `export_onnx(model, tokens, "model.onnx", cache=True)` from `autoglm_lab.export`.)
 
+
 # %%
 class Summed(nn.Module):
     """The words of each sentence, added up one after the other."""

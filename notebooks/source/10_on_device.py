@@ -33,7 +33,7 @@ from autoglm_lab.model.engine import TorchEngine
 engine = lab.load()
 folder = Path(lab.open_once("room", tempfile.TemporaryDirectory))
 with lab.widgets.progress("exporting", 30):
-    small, _ = apply(engine.model, named("int8"), engine.example())
+    small, _ = apply(engine.model, named("int8"), engine.example(), quiet=True)
     bundle(TorchEngine(small, engine.processor), folder / "int8", named("int8"))
 device = lab.load(folder / "int8")
 print(f"{device.bundle.bytes / 1e6:.1f} MB, recipe {device.bundle.recipe['name']}")

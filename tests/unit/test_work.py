@@ -137,7 +137,8 @@ def test_what_pruning_reached_is_counted_on_the_finished_network(capsys):
 
 def test_a_ratio_that_cannot_be_had_is_refused():
     model, example = Recurrent(), (torch.randn(1, 6, 16),)
-    with pytest.raises(ValueError, match=r"at most 4\.\d% can go"):  # of which a third is what two small layers have
+    # what the LSTM gives is what the model gives, so only its inputs can go: a fifth of its work, and of that of the two small layers
+    with pytest.raises(ValueError, match=r"50\.0% of the macs was asked for, and 21\.2% is the nearest that can go"):
         prune_structured(model, example, 0.5)
-    done = prune_structured(model, example, 0.03, quiet=True)
-    assert done.reached == pytest.approx(0.03, rel=0.05) and "lstm" in done.coverage.missed
+    for ratio in (0.03, 0.1, 0.2):
+        assert prune_structured(model, example, ratio, quiet=True).reached == pytest.approx(ratio, rel=0.05)
