@@ -137,7 +137,7 @@ def test_what_pruning_reached_is_counted_on_the_finished_network(capsys):
 
 def test_a_ratio_that_cannot_be_had_is_refused():
     model, example = Recurrent(), (torch.randn(1, 6, 16),)
-    # what the LSTM gives is what the model gives, so only its inputs can go: a fifth of its work, and of that of the two small layers
+    # what the LSTM gives is what the model gives, so only its inputs can go
     with pytest.raises(ValueError, match=r"50\.0% of the macs was asked for, and 21\.2% is the nearest that can go"):
         prune_structured(model, example, 0.5)
     for ratio in (0.03, 0.1, 0.2):
