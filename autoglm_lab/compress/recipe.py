@@ -186,10 +186,10 @@ def apply(
         made = refit_masked(made, masks, input_moments(made, _run(examples))) if recipe.refit else prune(made, masks)
     if train is not None and (recipe.layers or recipe.channels or recipe.rank or recipe.sparsity):
         train(made, masks)
+    macs = sum(layer_macs(made, example).values())  # before rounding: calibration may have left parts unseen
     parameters = sum(p.numel() for p in made.parameters())
     if recipe.bits < 16:
         made = _rounded(made, recipe, examples, train, min_share, quiet)
-    macs = sum(layer_macs(made, example).values())
     return made.train(False), Report(recipe.name, stored_bytes(made, half=half), parameters, macs)
 
 

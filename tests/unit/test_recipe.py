@@ -269,3 +269,24 @@ def test_a_budget_chooses_among_the_recipes_that_were_measured(tmp_path):
         Recipe.for_budget(reports=tmp_path)
     with pytest.raises(FileNotFoundError, match="no reports"):
         Recipe.for_budget(megabytes=1, reports=tmp_path / "nowhere")
+
+
+class TwoWays(torch.nn.Module):
+    """One input always, another one sometimes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(16, 16), torch.nn.Linear(16, 16)
+
+    def forward(self, x, y=None):
+        return self.first(x) if y is None else self.first(x) + self.second(y)
+
+
+def test_calibration_may_leave_a_part_unseen_that_the_example_has():
+    x, y = torch.randn(4, 16), torch.randn(4, 16)
+    recipe = Recipe("static", bits=8, group_size=0, round_inputs=True)
+    made, report = apply(TwoWays(), recipe, {"x": x, "y": y}, calibration=[{"x": x}], quiet=True)
+    assert report.macs == 2 * 4 * 16 * 16
+    made(x)
+    with pytest.raises(ValueError, match="was never seen"):
+        made(x, y)
