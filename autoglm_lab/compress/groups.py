@@ -50,13 +50,19 @@ def trace(model: nn.Module, example: Example) -> list[Group]:
     ink = Ink(plain(model).eval(), example)
     together = UnionFind()
     seen: set[Node] = set()
+    known: set[tuple[Node, ...]] = set()
     arrived: set[Node] = set()
     layers = [name for name, module in ink.layers.items() if mixes(module)]
     for name in tqdm(layers, desc="following the ink", unit="layer", leave=False):
         for channel, stained, reaches_output in ink.follow(name):
             node: Node = (name, OUT, channel)
-            together.union(node, *stained)
-            arrived.update((node, *stained))
+            places = tuple(stained)
+            if places in known:  # these are together already; one of them speaks for all
+                together.union(node, places[0])
+            else:
+                together.union(node, *places)
+                known |= {places} if places else set()
+            arrived.update((node, *places))
             if reaches_output:
                 seen.add(node)
     for layer, side in ink.soaked:

@@ -113,6 +113,7 @@ def forward_times(inputs, **models):
 for name, timing in forward_times(example, whole=model, half_zero=half).items():
     print(f"forward pass, {name}: {timing}, {torch.get_num_threads()} threads")
 print(f"file, deflated: {compressed_bytes(model) / 1e6:.1f} MB whole, {compressed_bytes(half) / 1e6:.1f} MB with zeros")
+del half
 
 # %% [markdown]
 # ## Which layers bear it?
@@ -234,11 +235,13 @@ my_pick = "attention"  # attention or neurons: which cut saves more time?
 saved, hurt = {"work": {}, "time": {}, "parameters": {}}, {}
 for part, mark in (("attention", "self_attn"), ("neurons", "mlp")):
     inside = [group for group in groups if mark in group.family[0][0]]
+    cut = None  # the one before makes room
     cut = prune_structured(model, words, 0.5 * work[part] / work.total(), groups=inside, quiet=True)
     times = forward_times(words, whole=model, cut=cut.model)
     saved["work"][part], saved["parameters"][part] = 100 * cut.saved["macs"], 100 * cut.saved["parameters"]
     saved["time"][part] = 100 * (1 - times["cut"].median_ms / times["whole"].median_ms)
     hurt[part] = loss(cut.model), right_steps(cut.model)
+del cut
 
 # %%
 fastest = max(saved["time"], key=saved["time"].get)
@@ -261,6 +264,7 @@ for part, (loss_after, right_after) in hurt.items():
 more = typed_requests(World(seed=4), 24)
 costs = {"none gone": found.base}
 for kind in ("fisher", "gradient", "taylor", "l1"):
+    smaller = None  # the one before makes room
     smaller = prune_structured(model, words, 0.4, groups=groups, importance=kind, loss=lambda m: many.loss(more[:2], m), quiet=True)
     costs[kind] = loss(smaller.model)
 bars("Two fifths of the decoder's work gone, nothing trained", {"loss": costs}, "loss of the right answers", digits=2)

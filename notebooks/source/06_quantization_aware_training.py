@@ -170,9 +170,11 @@ everywhere = on_two_bits(model, *blocks)
 tell("as floats", model)
 tell("all rounded", everywhere)
 tell("touchy ones spared", on_two_bits(model, *(block for block in blocks if block not in touchy)))
+rounded_loss = loss(everywhere)
+del everywhere
 
 # %%
-curve = [loss(everywhere)]
+curve = [rounded_loss]
 learning = prepare(model, TWO, select=lambda name: name in linears)
 for name, parameter in learning.named_parameters():
     parameter.requires_grad_(name.startswith(touchy))
