@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -120,7 +121,8 @@ def record(model: nn.Module, coverage: Coverage, quiet: bool = False) -> nn.Modu
     """
     setattr(model, "coverage", (*getattr(model, "coverage", ()), coverage))  # noqa: B010
     if not quiet:
-        print(coverage, file=sys.stdout if "ipykernel" in sys.modules else sys.stderr)
+        in_notebook = hasattr(builtins, "__IPYTHON__")  # ipykernel may be loaded anywhere
+        print(coverage, file=sys.stdout if in_notebook else sys.stderr)
     return model
 
 

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from autoglm_lab.compress.channels import IN, OUT, THROUGH, mixes, size_of, slices
 from autoglm_lab.compress.examples import Example, outputs
-from autoglm_lab.compress.ink import PIECE, Ink, Node
+from autoglm_lab.compress.ink import PIECE, SEEN, Ink, Node
 from autoglm_lab.compress.plain import plain
 
 __all__ = ["IN", "OUT", "Example", "Group", "outputs", "trace"]
@@ -49,30 +49,24 @@ def trace(model: nn.Module, example: Example) -> list[Group]:
     """
     ink = Ink(plain(model).eval(), example)
     together = UnionFind()
-    seen: set[Node] = set()
     known: set[tuple[Node, ...]] = set()
     arrived: set[Node] = set()
     layers = [name for name, module in ink.layers.items() if mixes(module)]
     for name in tqdm(layers, desc="following the ink", unit="layer", leave=False):
-        for channel, stained, reaches_output in ink.follow(name):
-            node: Node = (name, OUT, channel)
-            places = tuple(stained)
-            if places in known:  # these are together already; one of them speaks for all
-                together.union(node, places[0])
-            else:
-                together.union(node, *places)
-                known |= {places} if places else set()
-            arrived.update((node, *places))
-            if reaches_output:
-                seen.add(node)
+        arrived.update((name, OUT, channel) for channel in range(size_of(ink.layers[name], OUT)))
+        for channels, places in ink.follow(name):
+            together.union(places[0], *((name, OUT, channel) for channel in channels))
+            if places not in known:  # else they are together already
+                known.add(places)
+                together.union(*places)
+                arrived.update(places)
     for layer, side in ink.soaked:
-        nodes = [(layer, side, channel) for channel in range(size_of(ink.layers[layer], side))]
-        together.union(*nodes)
-        arrived.update(nodes)
-    for nodes in _tied(ink.layers):
-        together.union(*nodes)
-        seen.update(set(nodes) - arrived)  # read from the model's input
-    return [group for group in _groups(together, seen, ink) if group.parts]
+        whole = [(layer, side, channel) for channel in range(size_of(ink.layers[layer], side))]
+        together.union(*whole)
+        arrived.update(whole)
+    for tied in _tied(ink.layers):
+        together.union(*tied, *([] if arrived.issuperset(tied) else [SEEN]))  # what nothing wrote is read from the model's input
+    return [group for group in _groups(together, ink) if group.parts]
 
 
 def _tied(layers: Mapping[str, nn.Module]) -> Iterator[list[Node]]:
@@ -90,15 +84,17 @@ def _tied(layers: Mapping[str, nn.Module]) -> Iterator[list[Node]]:
     return (nodes for nodes in places.values() if len({layer for layer, _, _ in nodes}) > 1)
 
 
-def _groups(together: UnionFind, visible: set[Node], ink: Ink) -> Iterator[Group]:
+def _groups(together: UnionFind, ink: Ink) -> Iterator[Group]:
     for nodes in together.to_sets():
+        if SEEN in nodes:
+            continue
         parts: dict[tuple[str, str], list[int]] = defaultdict(list)
         for layer, side, channel in nodes:
             if side != PIECE:
                 parts[layer, side].append(channel)
         whole = any(len(channels) == size_of(ink.layers[layer], side) for (layer, side), channels in parts.items())
         read = any(side == IN for _, side in parts)
-        if read and not whole and not nodes & visible:
+        if read and not whole:
             order = sorted(parts, key=lambda key: (ink.order[key[0]], key[1]))
             yield Group({key: tuple(sorted(parts[key])) for key in order})
 

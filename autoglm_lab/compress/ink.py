@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from autoglm_lab.compress.examples import Example, map_tensors, outputs, tensors
 Node = tuple[str, str, int]  # layer, "out" or "in" or "through", channel; or a split, "piece", the place in each piece
 
 PIECE = "piece"
+SEEN: Node = ("", "output", 0)  # where ink arrives that reaches the model's output
 ROWS = 64  # channels inked at once, each in its own row of the batch
 SPLITS = (torch.chunk, Tensor.chunk, torch.split, Tensor.split, torch.tensor_split, Tensor.tensor_split)
 
@@ -59,8 +62,9 @@ class Ink:
         self.layers = {name: module for name, module in self.layers.items() if name in self.memory}
         self.order = {name: place for place, name in enumerate(self.layers)}
         self.source, self.first, self.dropped, self.run = "", 0, False, 0
-        self.stains: list[tuple[Node, list[int]]] = []
+        self.stains: list[tuple[str, str, Bool[Tensor, "R C"]]] = []  # of a layer and side: which rows' ink, in which channels
         self.soaked: set[tuple[str, str]] = set()  # sides of layers on which ink reached every channel at once
+        self.leaky: set[str] = set()  # modules into which ink comes by another way than their inputs
         self.inside: list[str] = []  # the modules that are running, and for each the number of its splits so far
         self.splits: list[int] = []
         for name, module in model.named_modules():
@@ -108,9 +112,9 @@ class Ink:
             state["calls"] += 1
             x = next(iter((*args, *options.values())))
             if self.dropped and x.is_floating_point():
-                rows = x.isnan() if clean.input_axis is None else x.movedim(clean.input_axis, 0).isnan()
-                stained = rows.movedim(axis, -1) if rows.ndim > 1 else rows[None]
-                self._note(name, module, stained if clean.input_axis is not None else stained[None].expand(ROWS, *stained.shape))
+                rows = x if clean.input_axis is None else x.movedim(clean.input_axis, 0)
+                channels_last = rows.movedim(axis, -1) if rows.ndim > 1 else rows[None]
+                self._note(name, module, channels_last.unflatten(0, (1 if clean.input_axis is None else ROWS, -1)))
                 if passes_through(module):
                     return original(*args, **options)
             if name == self.source:
@@ -120,13 +124,24 @@ class Ink:
         return forward
 
     def _other(self, name: str, module: nn.Module, known: bool) -> Callable[..., Any]:
-        """A stand-in for what is no layer: as long as no ink is in the model, what holds layers answers from memory."""
+        """A stand-in for what is no layer: as long as no ink comes to it, what holds layers answers from memory.
+
+        Ink could also come in unseen, in a value that modules share. So the first run from each layer goes through everything.
+        """
         original = module.forward
         clean = self.memory[name][0] if known and self.memory[name][0].repeatable else None
 
         def forward(*args: Any, **options: Any) -> Any:
-            if clean is not None and not self.dropped and not self.source.startswith(name + "."):
+            if clean is None or name in self.leaky or self.source.startswith(name + "."):
+                return inside(*args, **options)
+            if not self.dropped or (self.first and _free_of_ink((args, options))):
                 return clean.spread()
+            stains, answer = len(self.stains), inside(*args, **options)
+            if _free_of_ink((args, options)) and not (len(self.stains) == stains and _free_of_ink(answer)):
+                self.leaky.add(name)
+            return answer
+
+        def inside(*args: Any, **options: Any) -> Any:
             self.inside.append(name)
             self.splits.append(0)
             try:
@@ -137,8 +152,8 @@ class Ink:
 
         return forward
 
-    def _note(self, name: str, module: nn.Module, nan: Bool[Tensor, ...]) -> None:
-        stained: Bool[Tensor, "R C"] = nan.reshape(ROWS, -1, nan.shape[-1]).any(1)
+    def _note(self, name: str, module: nn.Module, x: Float[Tensor, "R *N C"]) -> None:
+        stained = inked(x).expand(ROWS, -1)
         side = THROUGH if passes_through(module) else IN
         if side == THROUGH:
             stained = stained.reshape(ROWS, width(module), -1).any(2)
@@ -146,12 +161,9 @@ class Ink:
         if soaked.any():  # one channel stands for all
             self.soaked.add((name, side))
             stained = stained & ~soaked[:, None]
-            self.stains.append(((name, side, 0), soaked.nonzero().flatten().tolist()))
-        self._stain(name, side, stained)
-
-    def _stain(self, name: str, side: str, stained: Bool[Tensor, "R C"]) -> None:
-        for channel in stained.any(0).nonzero().flatten().tolist():
-            self.stains.append(((name, side, channel), stained[:, channel].nonzero().flatten().tolist()))
+            stained[:, 0] |= soaked
+        if stained.any():
+            self.stains.append((name, side, stained))
 
     def split(self, x: Tensor, pieces: tuple[Tensor, ...], axis: int) -> None:
         """Note the ink in a tensor that falls into pieces of one size: what goes has to go from all of them."""
@@ -160,10 +172,12 @@ class Ink:
         if not self.dropped or len(pieces) < 2 or len(sizes) > 1 or axis == 0 or x.shape[0] % ROWS:
             return
         self.splits[-1] += 1
-        stained = x.isnan().movedim(axis, -1)
-        stained = stained.reshape(ROWS, -1, x.shape[axis]).all(1)  # the pieces of a head, say, are no matter of other heads
+        channels_last = x.movedim(axis, -1)
+        if not inked(channels_last).any():
+            return
+        stained = channels_last.isnan().reshape(ROWS, -1, x.shape[axis]).all(1)  # pieces of a head are no matter of other heads
         stained &= ~stained.all(1, keepdim=True)
-        self._stain(f"{self.inside[-1]}:{self.splits[-1]}", PIECE, stained.unflatten(1, (len(pieces), -1)).any(1))
+        self.stains.append((f"{self.inside[-1]}:{self.splits[-1]}", PIECE, stained.unflatten(1, (len(pieces), -1)).any(1)))
 
     def _drop(self, clean: Answer, module: nn.Module) -> Any:
         """The clean answer with ink in one channel of each row, or, where all rows are one, in one channel."""
@@ -176,15 +190,15 @@ class Ink:
             rows = leaf.clone()[None]
             if axis is not None:
                 rows = spread(leaf, axis, ROWS).clone().movedim(axis, 0).unflatten(0, (ROWS, -1))
-            inked = rows.movedim(channel_axis(module) + (channel_axis(module) > 0), -1)  # behind the axis that was added
-            for row in range(min(len(inked), width(module) - self.first)):
-                inked.unflatten(-1, (-1, width(module)))[row, ..., self.first + row] = torch.nan
+            channels_last = rows.movedim(channel_axis(module) + (channel_axis(module) > 0), -1)  # behind the axis that was added
+            row = torch.arange(min(len(rows), width(module) - self.first))
+            channels_last.unflatten(-1, (-1, width(module)))[row, ..., self.first + row] = torch.nan
             leaves.append(rows[0] if axis is None else rows.flatten(0, 1).movedim(0, axis))
         return tree_unflatten(leaves, clean.spec)
 
     @torch.no_grad()
-    def follow(self, name: str) -> Iterator[tuple[int, list[Node], bool]]:
-        """For each output channel of a layer: where its ink arrives, and whether it reaches the model's output."""
+    def follow(self, name: str) -> Iterator[tuple[list[int], tuple[Node, ...]]]:
+        """Output channels of a layer, and places at which the ink of each of them arrives; all such pairs together say it all."""
         self.source, channels = name, width(self.layers[name])
         rows = ROWS
         if all(axis is None for axis in self.memory[name][0].axes):  # the same for every row, as embeddings of positions are
@@ -196,16 +210,23 @@ class Ink:
             self.first, self.run, self.dropped, self.stains = first, self.run + 1, False, []
             with _InkMode(self):
                 answers = outputs(self.model, self.example)
-            wet = torch.zeros(ROWS, dtype=torch.bool)
             for value, axis in zip(answers, self.answer_axes, strict=True):
-                nan = value.isnan()
-                wet |= nan.any() if axis is None else nan.movedim(axis, 0).reshape(ROWS, -1).any(1)
-            arrived: dict[int, list[Node]] = defaultdict(list)
-            for node, stained in self.stains:
-                for row in stained:
-                    arrived[row].append(node)
-            for row in range(min(rows, channels - first)):
-                yield first + row, arrived[row], bool(wet[row])
+                wet = inked(value[None] if axis is None else value.movedim(axis, 0).unflatten(0, (ROWS, -1))).any(1, keepdim=True)
+                self.stains.append((*SEEN[:2], wet.expand(ROWS, 1)))
+            stained = torch.cat([part[: channels - first] for *_, part in self.stains], 1)[:rows].T.contiguous().numpy()
+            alike: dict[bytes, list[int]] = defaultdict(list)
+            for column in stained.any(1).nonzero()[0].tolist():
+                alike[stained[column].tobytes()].append(column)
+            for columns in alike.values():
+                yield (first + stained[columns[0]].nonzero()[0]).tolist(), tuple(self._places(columns))
+
+    def _places(self, columns: list[int]) -> Iterator[Node]:
+        """The channels behind some columns of all stains in a row."""
+        starts = list(accumulate((part.shape[1] for *_, part in self.stains), initial=0))
+        for column in columns:
+            place = bisect_right(starts, column) - 1
+            name, side, _ = self.stains[place]
+            yield name, side, column - starts[place]
 
 
 class _InkMode(TorchFunctionMode):
@@ -233,10 +254,30 @@ def stained_attention(
     rows = len(query)
     query, key, value = (x[:1] if x.stride(0) == 0 else x for x in (query, key, value))  # rows that are all the same
     heads = query.shape[-3] // key.shape[-3]
-    wet_key = key.isnan().flatten(-2).any(-1).repeat_interleave(heads, -1)
-    wet_value = value.isnan().any(-2).repeat_interleave(heads, -2)
-    wet = (query.isnan().any(-1) | wet_key[..., None])[..., None] | wet_value[..., None, :]
+    wet_key = key.flatten(-2).amax(-1).isnan().repeat_interleave(heads, -1)  # the largest of some values is NaN if one is
+    wet_value = value.amax(-2).isnan().repeat_interleave(heads, -2)
+    wet = (query.amax(-1).isnan() | wet_key[..., None])[..., None] | wet_value[..., None, :]
     return torch.zeros(wet.shape, dtype=query.dtype).masked_fill(wet, torch.nan).expand(rows, *wet.shape[1:])
+
+
+def inked(x: Float[Tensor, "R *N C"]) -> Bool[Tensor, "R C"]:
+    """Whether there is NaN in each row and channel. Rows that are all the same are looked at once, since this takes most of the time."""
+    rows = len(x)
+    x = x[:1] if x.stride(0) == 0 else x
+    if not x.numel():
+        return torch.zeros(rows, x.shape[-1], dtype=torch.bool)
+    return x.reshape(len(x), -1, x.shape[-1]).amax(1).isnan().expand(rows, -1)  # the largest of some values is NaN if one is
+
+
+def _free_of_ink(value: Any) -> bool:
+    """True if no tensor in a value has NaN; False for a value of which nobody can tell, such as a cache."""
+    if isinstance(value, Tensor):
+        return not value.is_floating_point() or not bool(inked(value.reshape(len(value), -1) if value.ndim else value[None, None]).any())
+    if isinstance(value, Mapping):
+        return all(map(_free_of_ink, value.values()))
+    if isinstance(value, tuple | list):
+        return all(map(_free_of_ink, value))
+    return value is None or isinstance(value, int | float | str)
 
 
 def spread(value: Tensor, axis: int, times: int) -> Tensor:

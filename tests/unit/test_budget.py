@@ -40,7 +40,7 @@ def test_figures_are_recorded(folder, workers):
     assert figures["cells"] == 3
 
 
-@pytest.mark.parametrize(("limit", "said"), [("--notebook-mb=180", "limit is 180 MB"), ("--notebook-seconds=1", " s, the limit is ")])
+@pytest.mark.parametrize(("limit", "said"), [("--notebook-mb=180", "limit is 180 MB"), ("--notebook-seconds=1", "limit is 1 s")])
 def test_a_notebook_over_its_limit_fails(folder, limit, said):
     done = run_nbval(folder, limit)
     assert done.returncode == 1
