@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from safetensors.torch import save
@@ -109,8 +110,13 @@ def prunable(model: nn.Module, skip: str | Iterable[str] = ()) -> dict[str, Floa
 def _largest(weights: list[Tensor], sparsity: float) -> list[Tensor]:
     """Masks of the largest weights of all. Exactly the asked number goes, also among equal weights."""
     flat = torch.cat([weight.abs().float().flatten() for weight in weights])
-    dropped = flat.argsort(stable=True)[: round(sparsity * len(flat))]
-    keep = torch.ones(len(flat), dtype=torch.bool).index_fill_(0, dropped, False)
+    count = round(sparsity * len(flat))
+    if not count:
+        return [torch.ones_like(weight, dtype=torch.bool) for weight in weights]
+    threshold = float(np.partition(flat.numpy(), count - 1)[count - 1])
+    keep = flat > threshold
+    equal = (flat == threshold).nonzero().flatten()
+    keep[equal[len(equal) - (len(flat) - count - int(keep.sum())) :]] = True  # the last of them stay
     parts = keep.split([weight.numel() for weight in weights])
     return [part.reshape(weight.shape) for part, weight in zip(parts, weights, strict=True)]
 

@@ -17,7 +17,7 @@ from autoglm_lab.compress.examples import Example, outputs
 from autoglm_lab.compress.geometry import Fitter, Misfit, near, shares
 from autoglm_lab.compress.groups import Group, trace
 from autoglm_lab.compress.importance import Importance, Loss, fisher_importance, group_importance, weight_scores
-from autoglm_lab.compress.plain import plain
+from autoglm_lab.compress.plain import is_plain, plain
 from autoglm_lab.compress.resize import masked, remove, stays, together
 from autoglm_lab.compress.work import layer_macs
 from autoglm_lab.model.modes import evaluating
@@ -93,7 +93,7 @@ def prune_structured(
     """
     if not 0 < ratio < 1:
         raise ValueError(f"ratio is {ratio}; it is a share between 0 and 1")
-    model = plain(model)
+    model = model if is_plain(model) else plain(model)
     ignored = name_filter(model, ignore, "ignore")
     groups = trace(model, example) if groups is None else groups
     groups = [group for group in groups if not any(ignored(layer) for layer, _ in group.parts)]
@@ -176,8 +176,15 @@ def remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], 
     Misfit, a ValueError, if they are not: it names the module and the line of its code.
     """
     smaller = _fitted(model, example, chosen)
-    stay = [group for group in groups if group not in chosen]
+    gone = {first_channel(group) for group in chosen}
+    stay = [group for group in groups if first_channel(group) not in gone]
     return Pruned(smaller, tuple(chosen), Sizes.of(model, example, groups), Sizes.of(smaller, example, stay))
+
+
+def first_channel(group: Group) -> tuple[str, str, int]:
+    """The layer, the side and the number of a group's first channel, which no other group has."""
+    (layer, side), channels = next(iter(group.parts.items()))
+    return layer, side, channels[0]
 
 
 def _fitted(model: nn.Module, example: Example, chosen: Sequence[Group]) -> nn.Module:

@@ -27,6 +27,7 @@ UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE, CHANCE_PHRASE_SHARE = 0.06, 0.03, 0.3, 
 LONGEST_FRAMES = 360
 READ_SIGMA = 4.0  # thousandths by which coordinates are off when they are read back
 Label = tuple[int, int, int]
+LOST_IN_NOISE = 800  # clips, at most as many as are clear
 LOST_IN_NOISE_DB = (-15.0, 1.0)  # speech-to-noise ratios at which a clip counts as unintelligible
 
 
@@ -271,7 +272,7 @@ def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tup
     if not cache.exists():
         rng = np.random.default_rng(5)
         sounds: list[tuple[int, int, float | None]] = [(s, n, None) for s, n in zip(clips["start"], clips["length"], strict=True)]
-        sounds += [(*sounds[int(i)][:2], rng.uniform(*LOST_IN_NOISE_DB)) for i in rng.integers(len(keys), size=800)]
+        sounds += [(*sounds[int(i)][:2], rng.uniform(*LOST_IN_NOISE_DB)) for i in rng.integers(len(keys), size=min(LOST_IN_NOISE, len(keys)))]
 
         def frames(sound: tuple[int, int, float | None]) -> np.ndarray:
             wave = waves[sound[0] : sound[0] + sound[1]].astype(np.float32) / 32768

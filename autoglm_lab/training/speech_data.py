@@ -101,7 +101,7 @@ def training_takes(
         partial(synthesised_takes, (lang, number, clips_per_utterance * OFTENER.get(said.kind, 1)), seed)
         for lang in LANGS
         for number, said in enumerate(utterances(lang))
-        if kinds is None or said.kind in kinds
+        if clips_per_utterance and (kinds is None or said.kind in kinds)
     ]
     if bank_augmentations:
         bank = SpeechBank.load()

@@ -76,7 +76,7 @@ print(f"{len(differ)} of {weight.numel():,} weights differ, all of one magnitude
 assert len(differ.unique()) <= 1
 
 # %% [markdown]
-# The weights were stored in 16 bits, so many are exactly alike. A threshold takes all that lie on it; the package sorts, and
+# The weights were stored in 16 bits, so many are exactly alike. A threshold takes all that lie on it; the package counts, and
 # takes as many as were asked for.
 
 # %%
