@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -213,12 +214,13 @@ class Ink:
             for value, axis in zip(answers, self.answer_axes, strict=True):
                 wet = inked(value[None] if axis is None else value.movedim(axis, 0).unflatten(0, (ROWS, -1))).any(1, keepdim=True)
                 self.stains.append((*SEEN[:2], wet.expand(ROWS, 1)))
-            stained = torch.cat([part[: channels - first] for *_, part in self.stains], 1)[:rows].T.contiguous().numpy()
+            stained: np.ndarray = torch.cat([part[: channels - first] for *_, part in self.stains], 1)[:rows].T.contiguous().numpy()
             alike: dict[bytes, list[int]] = defaultdict(list)
-            for column in stained.any(1).nonzero()[0].tolist():
+            for column in np.flatnonzero(stained.any(1)).tolist():
                 alike[stained[column].tobytes()].append(column)
             for columns in alike.values():
-                yield (first + stained[columns[0]].nonzero()[0]).tolist(), tuple(self._places(columns))
+                rows_alike = np.flatnonzero(stained[columns[0]]).tolist()
+                yield [first + row for row in rows_alike], tuple(self._places(columns))
 
     def _places(self, columns: list[int]) -> Iterator[Node]:
         """The channels behind some columns of all stains in a row."""
@@ -261,7 +263,7 @@ def stained_attention(
 
 
 def inked(x: Float[Tensor, "R *N C"]) -> Bool[Tensor, "R C"]:
-    """Whether there is NaN in each row and channel. Rows that are all the same are looked at once, since this takes most of the time."""
+    """Return whether there is NaN in each row and channel. Rows that are all the same are looked at once, which saves time."""
     rows = len(x)
     x = x[:1] if x.stride(0) == 0 else x
     if not x.numel():
@@ -272,7 +274,7 @@ def inked(x: Float[Tensor, "R *N C"]) -> Bool[Tensor, "R C"]:
 def _free_of_ink(value: Any) -> bool:
     """True if no tensor in a value has NaN; False for a value of which nobody can tell, such as a cache."""
     if isinstance(value, Tensor):
-        return not value.is_floating_point() or not bool(inked(value.reshape(len(value), -1) if value.ndim else value[None, None]).any())
+        return not value.is_floating_point() or not inked(value.flatten(1) if value.ndim > 1 else value.reshape(1, -1)).any().item()
     if isinstance(value, Mapping):
         return all(map(_free_of_ink, value.values()))
     if isinstance(value, tuple | list):

@@ -7,7 +7,9 @@ import logging
 import warnings
 from ast import literal_eval
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -120,6 +122,7 @@ def _trace(flat: FlatModel, axes: Axes, outputs: Sequence[str] | None) -> tuple[
     labels = dict.fromkeys(label for places in axes.values() for label in places.values())
     dims = {label: Dim(_identifier(label), min=1) for label in labels}
     shapes = (tuple({axis: dims[label] for axis, label in axes[name].items()} for name in flat.inputs),)
+    _read_operators_once()
     with _quiet(), one_line("the module cannot be traced"):
         program = torch.onnx.export(
             flat.module, tensors, input_names=list(flat.inputs), output_names=names, dynamic_shapes=shapes,
@@ -175,6 +178,14 @@ def _bounds(program: Any, axes: Axes) -> dict[str, tuple[int, int | None]]:
                 upper = int(known.upper) if known.upper.is_Integer and known.upper < 2**31 else None
                 bounds[label] = (int(known.lower), upper)
     return bounds
+
+
+@cache
+def _read_operators_once() -> None:
+    """Let torch's exporter keep its table of operators, which it reads anew for each export, a second each time."""
+    with suppress(ImportError, AttributeError):  # where a release keeps it elsewhere, exports are slower, and no more
+        apis: Any = import_module("torch.onnx._internal.exporter._registration").onnxscript_apis
+        apis.get_torchlib_ops = cache(apis.get_torchlib_ops)
 
 
 @contextmanager

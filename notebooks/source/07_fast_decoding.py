@@ -232,7 +232,7 @@ ways = {
     "fixed cache": lambda count: with_cache(FixedCache(prompt.shape[1] + count), count),
 }
 lengths = (8, 32, 128)
-race = {count: paired({name: lambda way=way, count=count: way(count) for name, way in ways.items()}, runs=3, warm_up=0)
+race = {count: paired({name: lambda way=way, count=count: way(count) for name, way in ways.items()}, runs=2, warm_up=0)
         for count in lengths}  # fmt: skip
 lines("Writing an answer in PyTorch", {name: (lengths, [race[count][name].median_ms for count in lengths]) for name in ways},
       "tokens written", "ms")  # fmt: skip
