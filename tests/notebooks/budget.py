@@ -16,17 +16,12 @@ import re
 import threading
 import time
 
-import numpy as np
 import psutil
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
 
 MB = 1_000_000
 SAMPLE_S = 0.1
-REFERENCE_S = 0.035  # of `pace`, on the machine and in the hour of which the limits are
-SLOWEST = 1.6
-# chapters that are over the limits, seconds and MB, and have to come back: tracing a model takes half a minute
-OVER = {"03_pruning.ipynb": (1.4, 1.15)}
 
 
 class Meter:
@@ -84,21 +79,6 @@ def tree_bytes(pid: int) -> int:
     return total
 
 
-def pace() -> float:
-    """Return how many times longer this machine takes just now than the one on which the limit was set, 1 at least.
-
-    The same machine is a third slower in some hours than in others. A fixed piece of work, in NumPy and in Python, tells; at most
-    `SLOWEST` is made of it.
-    """
-    values, times = np.random.default_rng(0).random(400_000), []
-    for _ in range(25):
-        began = time.perf_counter()
-        np.sort(values)
-        sum(number * number % 7 for number in range(400_000))
-        times.append(time.perf_counter() - began)
-    return min(SLOWEST, max(1.0, float(np.mean(times)) / REFERENCE_S))
-
-
 class Budget(pytest.Item):
     """The last test of a notebook: it stayed within time and memory."""
 
@@ -112,10 +92,8 @@ class Budget(pytest.Item):
             figures = {"seconds": round(seconds, 1), "peak_rss_mb": round(peak_mb), "cells": meter.cells}
             write_part(self.config, self.parent.path, figures)
         option = self.config.option
-        more_seconds, more_mb = OVER.get(self.parent.path.name, (1.0, 1.0))
-        allowed, allowed_mb = option.notebook_seconds * pace() * more_seconds, option.notebook_mb * more_mb
-        assert seconds < allowed, f"{seconds:.1f} s, the limit is {allowed:.0f} s"
-        assert peak_mb < allowed_mb, f"{peak_mb:.0f} MB, the limit is {allowed_mb:.0f} MB"
+        assert seconds < option.notebook_seconds, f"{seconds:.1f} s, the limit is {option.notebook_seconds:.0f} s"
+        assert peak_mb < option.notebook_mb, f"{peak_mb:.0f} MB, the limit is {option.notebook_mb:.0f} MB"
 
     def repr_failure(self, excinfo, style=None) -> str:
         """The one line that matters."""
