@@ -183,7 +183,7 @@ def apply(
     made, masks = _with_step(model, recipe, example, loss, examples, min_share, quiet), None
     if recipe.sparsity:
         masks = magnitude_masks(made, recipe.sparsity, scope=recipe.scope, skip=recipe.keep)
-        made = refit_masked(made, masks, input_moments(made, _run(examples))) if recipe.refit else prune(made, masks)
+        made = refit_masked(made, masks, input_moments(made, _run(examples)), quiet=quiet) if recipe.refit else prune(made, masks)
     if train is not None and (recipe.layers or recipe.channels or recipe.rank or recipe.sparsity):
         train(made, masks)
     macs = sum(layer_macs(made, example).values())  # before rounding: calibration may have left parts unseen
@@ -211,7 +211,7 @@ def _with_step(
             if recipe.refit:
                 readers = {layer for group in pruned.removed for layer, side in group.parts if side == IN}
                 moments = input_moments(made, _run(examples), readers)
-                made = refit_channels(pruned.model, made, pruned.removed, moments)
+                made = refit_channels(pruned.model, made, pruned.removed, moments, quiet=quiet)
             else:
                 made = pruned.model
         if recipe.rank:

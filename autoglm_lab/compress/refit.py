@@ -19,11 +19,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autoglm_lab.compress.coverage import Coverage, record
 from autoglm_lab.compress.groups import IN, OUT, Group
 from autoglm_lab.compress.resize import together
 from autoglm_lab.compress.sparsity import Masks, prune
 
 EVERY = 4  # of so many examples one is held out
+NOT_MEASURED = "its inputs were not recorded, or are of a kind that cannot be refitted"
+NO_BETTER = "held-out examples are answered no better for it"
 DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # relative to the mean of the moments' diagonal
 
 
@@ -140,51 +143,74 @@ def _fitted(
     return fitted.to(weight.dtype)
 
 
-def refit_masked(model: nn.Module, masks: Masks, moments: Mapping[str, Float[Tensor, "I I"]]) -> nn.Module:
+def refit_masked(model: nn.Module, masks: Masks, moments: Mapping[str, Float[Tensor, "I I"]], *, quiet: bool = False) -> nn.Module:
     """A copy of the model with the masked weights gone and, in every layer whose moments are known, the others refitted.
 
-    A weight that several layers share is only masked. ValueError when no layer answers held-out examples better for it.
+    A weight that several layers share is only masked. Which layers were refitted, and which not and why, is printed unless `quiet`
+    and added to the result's `coverage`. ValueError when no layer answers held-out examples better for it.
     """
-    copied, better = prune(model, masks), []
+    copied = prune(model, masks)
+    lost: dict[str, int] = {}
+    reasons: dict[str, str] = {}
     owners = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
-    for name, known in moments.items():
-        weight, keep = model.get_parameter(f"{name}.weight"), masks.keep.get(f"{name}.weight")
-        if keep is not None and owners[id(weight)] == 1:
-            fitted = refit(weight.detach().flatten(1), known, keep.flatten(1), held_out=_held_out(moments, name))
-            better.append(not torch.equal(fitted, (weight.detach() * keep).flatten(1)))
-            copied.get_parameter(f"{name}.weight").data.copy_(fitted.reshape(weight.shape))
-    return _if_better(copied, better)
+    for full, keep in masks.keep.items():
+        if keep.all():
+            continue
+        weight, name = model.get_parameter(full), full.rpartition(".")[0]
+        lost[name] = weight.numel()
+        if name not in moments or not full.endswith(".weight"):
+            reasons[name] = NOT_MEASURED
+        elif owners[id(weight)] > 1:
+            reasons[name] = "other layers have its weight too"
+        else:
+            fitted = refit(weight.detach().flatten(1), moments[name], keep.flatten(1), held_out=_held_out(moments, name))
+            if torch.equal(fitted, (weight.detach() * keep).flatten(1)):
+                reasons[name] = NO_BETTER
+            copied.get_parameter(full).data.copy_(fitted.reshape(weight.shape))
+    return _recorded(copied, lost, reasons, quiet)
 
 
 def _held_out(moments: Mapping[str, Float[Tensor, "I I"]], name: str) -> Float[Tensor, "I I"] | None:
     return moments.held_out[name] if isinstance(moments, Moments) else None
 
 
-def _if_better(model: nn.Module, layers: list[bool]) -> nn.Module:
-    if layers and not any(layers):
+def _recorded(model: nn.Module, lost: Mapping[str, int], reasons: Mapping[str, str], quiet: bool) -> nn.Module:
+    """The model with a coverage of the layers that lost inputs. ValueError if examples spoke of some, and served none."""
+    if NO_BETTER in reasons.values() and all(name in reasons for name in lost):
         raise ValueError("refit serves no layer: held-out examples are answered worse than without it; give more examples")
-    return model
+    taken = {name: count for name, count in lost.items() if name not in reasons}
+    return record(model, Coverage("refitted", taken, {name: lost[name] for name in reasons}, dict(reasons)), quiet)
 
 
 def refit_channels(
-    smaller: nn.Module, model: nn.Module, removed: Iterable[Group], moments: Mapping[str, Float[Tensor, "I I"]]
-) -> nn.Module:
+    smaller: nn.Module, model: nn.Module, removed: Iterable[Group], moments: Mapping[str, Float[Tensor, "I I"]], *,
+    quiet: bool = False,
+) -> nn.Module:  # fmt: skip
     """A copy of a network that lost groups of channels, in which what read them is refitted to what it still reads.
 
-    `model` and `moments` are of the network before; `removed` are the groups that went. ValueError when no layer answers
-    held-out examples better for it.
+    `model` and `moments` are of the network before; `removed` are the groups that went. Which layers were refitted, and which not
+    and why, is printed unless `quiet` and added to the result's `coverage`. ValueError when no layer answers held-out examples
+    better for it.
     """
-    copied, gone, better = copy.deepcopy(smaller), together(removed), []
-    for name in (layer for layer, side in gone if side == IN and layer in moments):
+    copied, gone = copy.deepcopy(smaller), together(removed)
+    lost: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    for name in (layer for layer, side in gone if side == IN):
+        if name not in moments:
+            lost[name] = sum(parameter.numel() for parameter in copied.get_submodule(name).parameters(recurse=False))
+            reasons[name] = NOT_MEASURED
+            continue
         weight = model.get_parameter(f"{name}.weight").detach()
         rows, columns = (_stays(weight.shape[axis], gone.get((name, side), ())) for axis, side in ((0, OUT), (1, IN)))
         places = columns.repeat_interleave(weight[0, 0].numel())  # of a kernel
         old, keep = weight[rows].flatten(1), places.expand(int(rows.sum()), -1)
         fitted = refit(old, moments[name], keep, held_out=_held_out(moments, name))
-        better.append(not torch.equal(fitted, old * keep))
+        if torch.equal(fitted, old * keep):
+            reasons[name] = NO_BETTER
         mine = copied.get_parameter(f"{name}.weight")
+        lost[name] = mine.numel()
         mine.data.copy_(fitted[:, places].reshape(mine.shape))
-    return _if_better(copied, better)
+    return _recorded(copied, lost, reasons, quiet)
 
 
 def _stays(size: int, gone: Iterable[int]) -> Bool[Tensor, " C"]:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from autoglm_lab.compress.coverage import name_filter
+from autoglm_lab.compress.coverage import coverage_of, name_filter, record
 
 Scope = Literal["global", "layer", "scaled"]
 
@@ -122,10 +122,12 @@ def _largest(weights: list[Tensor], sparsity: float) -> list[Tensor]:
 
 
 def prune(model: nn.Module, masks: Masks) -> nn.Module:
-    """A copy of the model without the masked weights."""
+    """A copy of the model without the masked weights; which layers have masks, and which not, is added to its `coverage`."""
     copied = copy.deepcopy(model)
     masks.apply(copied)
-    return copied
+    masked = {name.rpartition(".")[0] for name in masks.keep}
+    unmasked = {name: "it has no mask" for name, _ in model.named_modules() if name not in masked}
+    return record(copied, coverage_of("masked", model, masked, reasons=unmasked), quiet=True)
 
 
 def sparsity_of(model: nn.Module) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from autoglm_lab.compress.channels import IN, OUT, THROUGH, channel_layers, size_of
-from autoglm_lab.compress.coverage import Coverage, coverage_of, name_filter
+from autoglm_lab.compress.coverage import Coverage, coverage_of, name_filter, record
 from autoglm_lab.compress.examples import Example, outputs
 from autoglm_lab.compress.geometry import Fitter, Misfit, near, shares
 from autoglm_lab.compress.groups import Group, trace
@@ -76,7 +76,8 @@ class Pruned:
 def prune_structured(
     model: nn.Module, example: Example, ratio: float, *, of: Measure = "macs", importance: Importance = "l1",
     loss: Loss | None = None, groups: Sequence[Group] | None = None, least: float = 0.1, multiple: int = 1,
-    prices: Mapping[str, float] | None = None, ignore: Iterable[str] = (), quiet: bool = False,
+    prices: Mapping[str, float] | None = None, ignore: Iterable[str] = (), min_share: float = 0.0,
+    quiet: bool = False,
 ) -> Pruned:  # fmt: skip
     """A smaller copy of a network, without the least important groups of channels.
 
@@ -88,8 +89,8 @@ def prune_structured(
     The result is compared with the network in which the same channels are only masked, and carries the share `reached`, counted
     anew. A family of groups that does not survive this is left whole, and listed in `spared` with the reason. Which layers'
     channels could go, and which not and why, is printed unless `quiet` and is the result's `coverage`.
-    ValueError for a ratio outside (0, 1), weights that are not finite, or a ratio that cannot be had within 5 % of itself: the
-    message names what was spared and why.
+    ValueError for a ratio outside (0, 1), weights that are not finite, a ratio that cannot be had within 5 % of itself (the message
+    names what was spared and why), or when layers whose channels can go hold less than the share `min_share` of the parameters.
     """
     if not 0 < ratio < 1:
         raise ValueError(f"ratio is {ratio}; it is a share between 0 and 1")
@@ -118,7 +119,8 @@ def prune_structured(
         saved = done.saved[of]
         if abs(saved - ratio) <= NEAR * ratio:
             reasons = {layer: reason for family, reason in spared.items() for layer, _ in family}
-            coverage = _coverage(model, [group for group, _ in stay], reasons)
+            coverage = _coverage(model, [group for group, _ in stay], reasons).require(min_share)
+            record(done.model, coverage, quiet=True)
             if not quiet:
                 print(f"{100 * saved:.1f} % of the {of} gone; {coverage}", file=sys.stderr)
             first = {family[0][0]: reason for family, reason in spared.items()}

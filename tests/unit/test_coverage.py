@@ -1,5 +1,7 @@
 """Nothing is left out in silence: operations say what they took, what they left and why, and refuse when it is too much."""
 
+import importlib
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,9 @@ from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.qat import prepare
 from autoglm_lab.compress.quantization import PackedLayer, Scheme, quantize, quantize_weights, relative_error
 from autoglm_lab.compress.recipe import Recipe, apply
+from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
+from autoglm_lab.compress.sparsity import masks_by_layer, prune
+from autoglm_lab.compress.structured import prune_structured
 
 BYTE = Scheme(8, granularity="channel")
 IDS = torch.arange(2, 12)[None]
@@ -31,6 +36,15 @@ class Doubled(nn.Linear):
         return 2 * super().forward(x)
 
 
+class Bridged(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow, self.bridge = nn.Linear(6, 32), nn.Linear(32, 3), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.narrow(self.wide(x).relu()) + self.bridge(x)
+
+
 def stack(count=12):
     return nn.ModuleDict({"layers": nn.Sequential(*(nn.Linear(4, 4) for _ in range(count)))})
 
@@ -46,6 +60,7 @@ def test_what_is_left_is_said_and_too_much_of_it_is_an_error(capsys):
     model = Recurrent().eval()
     with pytest.raises(ValueError, match=r"5\.9 % .*lstm: a LSTM is not known.*min_share"):
         prepare(model, BYTE)
+    importlib.import_module("ipykernel")  # widgets load it in any program; that alone makes no notebook
     small = prepare(model, BYTE, min_share=0.05)
     (coverage,) = small.coverage
     assert coverage.taken == {"head": 20 * 64} and coverage.missed == {"lstm": 4 * 64 * (16 + 64)}
@@ -60,6 +75,31 @@ def test_what_is_left_is_said_and_too_much_of_it_is_an_error(capsys):
     assert quantize_weights(model, BYTE).coverage[0].share == 1, "and recurrent layers can be packed"
     with pytest.raises(ValueError, match="min_share is 2"):
         quantize_weights(model, BYTE, min_share=2)
+
+
+def test_masks_channels_and_refits_are_covered_too(capsys):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(300, 6)
+    masks = masks_by_layer(model, {"0": 0.5, "2": 0.5, "4": 0.0})
+    (masked,) = prune(model, masks).coverage
+    assert masked.taken == {"0": 192, "2": 256, "4": 24}
+    fitted = refit_masked(model, masks, input_moments(model, lambda made: made(x), ["2", "4"]))
+    assert fitted.coverage[1].taken == {"2": 256} and fitted.coverage[1].missed == {"0": 192}, "4 lost nothing"
+    assert "refitted: 57.1 %" in capsys.readouterr().err
+
+    with pytest.raises(
+        ValueError, match=r"channels can go: 94\.1 % .*bridge: tied to what the model takes in.* At least 95% is wanted"
+    ):
+        prune_structured(Bridged(), (x[:1],), 0.5, min_share=0.95)
+    pruned = prune_structured(model, (x[:1],), 0.5, quiet=True)
+    assert pruned.model.coverage == (pruned.coverage,)
+    known = input_moments(model, lambda made: made(x), ["4"])
+    refitted = refit_channels(pruned.model, model, pruned.removed, known, quiet=True).coverage[1]
+    assert refitted.taken == {"4": pruned.model[4].weight.numel()} and list(refitted.missed) == ["2"]
+    assert "parameters it is for" not in capsys.readouterr().err
+    calibration = [(x,)]
+    both, _ = apply(model, Recipe(channels=0.3, sparsity=0.5, refit=True), (x[:1],), calibration=calibration, quiet=True)
+    assert [entry.operation for entry in both.coverage] == ["channels can go", "refitted", "masked", "refitted"]
 
 
 def test_each_parameter_is_taken_or_left_once():

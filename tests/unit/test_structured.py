@@ -286,6 +286,34 @@ def test_ink_goes_through_attention_as_its_sums_would_carry_it():
     assert stained_attention(same, same, same).shape == (6, 2, 3, 4)
 
 
+class Aside(nn.Module):
+    """A module that is given no channel of the layer before it, and reads them all the same, from a place that both know."""
+
+    def __init__(self, shelf):
+        super().__init__()
+        self.shelf, self.narrow = shelf, nn.Linear(150, 4)
+
+    def forward(self, x):
+        return x + self.narrow(self.shelf["wide"])
+
+
+class Writer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shelf = {}
+        self.wide, self.aside = nn.Linear(4, 150), Aside(self.shelf)
+
+    def forward(self, x):
+        self.shelf["wide"] = self.wide(x).relu()
+        return self.aside(x)
+
+
+def test_ink_is_followed_where_no_input_carries_it():
+    groups = trace(Writer(), (torch.randn(2, 4),))
+    assert len(groups) == 150, "also those of the second and third run, in which modules without ink answer from memory"
+    assert all(group.parts["wide", "out"] == group.parts["aside.narrow", "in"] for group in groups)
+
+
 def test_channels_can_go_in_packs():
     model, example = make("Glm")
     ones, packs = (prune_structured(model, example, 0.3, multiple=multiple) for multiple in (1, 8))
