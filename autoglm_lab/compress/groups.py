@@ -21,6 +21,7 @@ from autoglm_lab.compress.channels import IN, OUT, THROUGH, mixes, size_of, slic
 from autoglm_lab.compress.examples import Example, outputs
 from autoglm_lab.compress.ink import PIECE, SEEN, Ink, Node
 from autoglm_lab.compress.plain import plain
+from autoglm_lab.memory import give_back
 
 __all__ = ["IN", "OUT", "Example", "Group", "outputs", "trace"]
 
@@ -66,7 +67,10 @@ def trace(model: nn.Module, example: Example) -> list[Group]:
         arrived.update(whole)
     for tied in _tied(ink.layers):
         together.union(*tied, *([] if arrived.issuperset(tied) else [SEEN]))  # what nothing wrote is read from the model's input
-    return [group for group in _groups(together, ink) if group.parts]
+    found = [group for group in _groups(together, ink) if group.parts]
+    del ink  # with what every module answered
+    give_back()
+    return found
 
 
 def _tied(layers: Mapping[str, nn.Module]) -> Iterator[list[Node]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import onnxruntime
 import torch
@@ -76,12 +78,7 @@ class MelGraph(nn.Module):
 
 def feature_graphs() -> dict[str, bytes]:
     """`pixels` and `mel` as ONNX files, compared with `runtime.features` at several sizes. ValueError when they differ."""
-    graphs = {
-        "pixels": onnx_module(PixelsGraph(), {"rgba": torch.zeros(9, 7, 4, dtype=torch.uint8)},
-                              dynamic={"rgba": {0: "height", 1: "width"}}, outputs=["pixel_values"], check=False),
-        "mel": onnx_module(MelGraph(), {"wave": torch.zeros(1, 1_601)}, dynamic={"wave": {1: "samples"}},
-                           outputs=["input_features"], check=False),
-    }  # fmt: skip
+    graphs = dict(_traced())
     rng = np.random.default_rng(0)
     picture = {size: rng.integers(0, 256, (*size, 4), dtype=np.uint8) for size in PICTURES}
     sound = {count: rng.normal(0, 0.1, count).astype(np.float32) for count in SOUNDS}
@@ -90,6 +87,17 @@ def feature_graphs() -> dict[str, bytes]:
     for count, wave in sound.items():
         _same("mel", f"{count} samples", graphs, wave[None], log_mel(wave)[None])
     return graphs
+
+
+@cache
+def _traced() -> dict[str, bytes]:
+    """Both graphs, traced once in a process: they hold nothing of a model."""
+    return {
+        "pixels": onnx_module(PixelsGraph(), {"rgba": torch.zeros(9, 7, 4, dtype=torch.uint8)},
+                              dynamic={"rgba": {0: "height", 1: "width"}}, outputs=["pixel_values"], check=False),
+        "mel": onnx_module(MelGraph(), {"wave": torch.zeros(1, 1_601)}, dynamic={"wave": {1: "samples"}},
+                           outputs=["input_features"], check=False),
+    }  # fmt: skip
 
 
 def _same(graph: str, case: str, graphs: dict[str, bytes], given: NDArray[np.generic], right: NDArray[np.float32]) -> None:

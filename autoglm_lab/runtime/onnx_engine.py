@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from autoglm_lab.memory import give_back
 from autoglm_lab.runtime.bundle import GRAPHS, TOKENIZER, Bundle
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
@@ -86,12 +85,6 @@ def open_tokenizer(bundle: Bundle) -> Tokenizer:
             f"{TOKENIZER} of {bundle.folder.name} has no token {bundle.end}, which ends answers; export the bundle anew"
         )
     return tokenizer
-
-
-def give_back() -> None:
-    """Let the system have what was freed, such as the files that were read: glibc would keep it, and others are left alone."""
-    with suppress(OSError, AttributeError, TypeError):  # no such library, no such function, no such system
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class OnnxEngine:

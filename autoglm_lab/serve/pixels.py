@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition, Lock
 
-from autoglm_lab.runtime.onnx_engine import give_back
+from autoglm_lab.memory import give_back
 
 TRIM_EVERY = 12_000_000  # pixels that were freed: then their memory goes back to the system, which takes milliseconds
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from autoglm_lab.compress.sparsity import Masks
+from autoglm_lab.memory import give_back
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.objective import step_losses
@@ -95,6 +96,7 @@ class Recovery:
         model.train(False)
         for parameter in fixed:
             parameter.requires_grad_(True)
+        give_back()
 
     def _key(self, model: nn.Module) -> str:
         """What tells this recovery of this model from any other: its settings, and the sizes of what learns."""

@@ -311,7 +311,7 @@ assert on_the_phone(24, True) == on_the_phone(24, False) == recompute(24)
 
 # %%
 kinds = {"everything again": False, "cache": True}
-phones = paired({kind: lambda cached=cached: on_the_phone(128, cached) for kind, cached in kinds.items()}, runs=3, warm_up=0)
+phones = paired({kind: lambda cached=cached: on_the_phone(128, cached) for kind, cached in kinds.items()}, runs=2, warm_up=0)
 used = weights / 1e6 / (phones["cache"].median_ms / 128)
 print(*(f"{kind:18} {time}" for kind, time in phones.items()), sep="\n")
 print(f"{phones['everything again'].median_ms / phones['cache'].median_ms:.1f} times faster with a cache, at 128 tokens")
@@ -572,7 +572,7 @@ both = device.writing(grammar=True)
 ways = {"token by token": device, "by the grammar": held, "drafts": drafted, "grammar and drafts": both}
 found = {name: answers(engine, errands) for name, engine in ways.items()}
 assert [a.text for a in found["drafts"]] == [a.text for a in found["token by token"]]
-times = paired({name: lambda engine=engine: answers(engine, errands) for name, engine in ways.items()}, runs=3, warm_up=0)
+times = paired({name: lambda engine=engine: answers(engine, errands) for name, engine in ways.items()}, runs=2, warm_up=0)
 for name, time in times.items():
     passes = sum(answer.passes for answer in found[name])
     print(f"{name:20} {passes:4} passes   {time.median_ms / len(errands):5.1f} ms an answer, with seeing and reading")

@@ -17,7 +17,7 @@
 # - say what an answer costs alone, what it costs in company, and why the two differ,
 # - predict how many answers a second a server gives, and measure it,
 # - send a server the worst you can think of, and read what it says,
-# - let one agent, or fifty, do whole tasks over HTTP, on a phone that is driven through `adb`.
+# - let one agent, or thirty, do whole tasks over HTTP, on a phone that is driven through `adb`.
 
 # %%
 import json
@@ -240,7 +240,7 @@ print(f"{len(twelve)} answers at once, token for token those of one at a time: {
 # Guess in the table, then press the button (`load` does the same from Python). Blue waits, orange is being written.
 
 # %%
-crowded = lab.widgets.server(url, clients=(1, 4, 16), answers=48)
+crowded = lab.widgets.server(url, clients=(1, 4, 16), answers=32)
 crowded.guess(16, my_guess)
 crowded.load()
 crowded
@@ -403,7 +403,7 @@ def done(run):
 
 
 with ThreadPoolExecutor(16) as crowd:
-    successes = list(crowd.map(done, episodes(World(0), 50)))
+    successes = list(crowd.map(done, episodes(World(0), 30)))
 rate = Rate.of(sum(successes), len(successes))
 print(f"{rate.rate:.0%} of {rate.n} tasks done, 95 % interval {rate.ci95[0]:.0%} to {rate.ci95[1]:.0%}")
 
