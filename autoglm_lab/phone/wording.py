@@ -1,0 +1,206 @@
+"""Commands in people's own words: templates in the files `data/phrasings/zh.yaml` and `en.yaml`, and sentences drawn from them.
+
+The files have the format of the hassil library, in which Home Assistant's sentences are written: `(a|b)` is one of two, `[a]` may
+be left out, `{app}` is a slot, `<please>` stands for a rule at the end of the file. An intent is a kind of task. Templates that say
+a thing in one manner are a family; families that are `held_out` never reach training. `beyond.yaml` holds wishes that the agent
+cannot fulfil, by subject, with the clause that says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoglm_lab.paths import data_dir
+from autoglm_lab.phone.catalog import APPS, CONTACTS, LANGS, SETTINGS, Lang
+
+NAMES = {"app": APPS, "setting": SETTINGS, "contact": CONTACTS}
+
+
+@dataclass(frozen=True)
+class Template:
+    """One way of saying a kind of command."""
+
+    kind: str
+    lang: Lang
+    family: str
+    sentence: str
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class Phrasebook:
+    """All templates of a language, its rules, and what people call apps, settings and contacts."""
+
+    lang: Lang
+    templates: tuple[Template, ...]
+    rules: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of "app", "setting" and "contact": id -> template
+
+    def kinds(self) -> tuple[str, ...]:
+        """Every kind of command that there are templates for, in the order of the file."""
+        return tuple(dict.fromkeys(template.kind for template in self.templates))
+
+    def of(self, kind: str, *, held_out: bool) -> tuple[Template, ...]:
+        """The templates of a kind that training may see, or those that it never does. ValueError for an unknown kind."""
+        found = tuple(each for each in self.templates if each.kind == kind and each.held_out == held_out)
+        if not found:
+            raise ValueError(f"there is no template of kind {kind!r}; there are {', '.join(self.kinds())}")
+        return found
+
+    def draw(self, kind: str, slots: Mapping[str, str], rng: np.random.Generator, *, held_out: bool) -> str:
+        """A sentence for a kind of command, from a family drawn first, so that long families are not said more often.
+
+        `slots` hold ids of apps, settings and contacts, and the words of all other slots. KeyError when one is missing.
+        """
+        families: dict[str, list[Template]] = {}
+        for template in self.of(kind, held_out=held_out):
+            families.setdefault(template.family, []).append(template)
+        family = families[str(rng.choice(sorted(families)))]
+        return self.say(family[int(rng.integers(len(family)))].sentence, slots, rng)
+
+    def say(self, sentence: str, slots: Mapping[str, str], rng: np.random.Generator) -> str:
+        """One of the sentences that a template stands for, with its slots filled in."""
+        return _tidy(self._words(parse(sentence), slots, rng))
+
+    def call(self, slot: str, thing: str, rng: np.random.Generator) -> str:
+        """One of the names by which people call an app, a setting or a contact."""
+        return _tidy(self._words(parse(self.names[slot][thing]), {}, rng))
+
+    def _words(self, part: Any, slots: Mapping[str, str], rng: np.random.Generator) -> str:
+        from hassil.expression import Alternative, Group, ListReference, Permutation, RuleReference
+
+        if isinstance(part, ListReference):
+            value = slots[part.list_name]
+            return self.call(part.list_name, value, rng) if part.list_name in self.names else value
+        if isinstance(part, RuleReference):
+            return self._words(parse(self.rules[part.rule_name]), slots, rng)
+        if isinstance(part, Alternative):
+            return self._words(part.items[int(rng.integers(len(part.items)))], slots, rng)
+        if isinstance(part, Permutation):
+            return " ".join(self._words(part.items[i], slots, rng) for i in rng.permutation(len(part.items)))
+        if isinstance(part, Group):
+            return "".join(self._words(item, slots, rng) for item in part.items)
+        return str(part.original_text)
+
+
+@cache
+def parse(sentence: str) -> Any:
+    """The tree of a template. ValueError when it is not written as hassil wants it."""
+    from hassil.parse_expression import parse_sentence
+    from hassil.parser import ParseError
+
+    try:
+        return parse_sentence(sentence, keep_text=True).expression
+    except ParseError as error:
+        raise ValueError(f"template {sentence!r}: {error}") from error
+
+
+def _tidy(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Wishes of one sort that the agent cannot fulfil: templates of both languages, and what it says of them ("I cannot ...")."""
+
+    id: str
+    why: Mapping[Lang, str]
+    sentences: Mapping[Lang, tuple[str, ...]]
+    held_out: bool = False
+
+
+@cache
+def subjects() -> tuple[Subject, ...]:
+    """Every subject of wishes beyond the agent that is shipped. ValueError when the file is none of its kind."""
+    path = data_dir() / "phrasings" / "beyond.yaml"
+    found = _loaded(path)
+    try:
+        made = []
+        for each in found["subjects"]:
+            why = {lang: each[f"why_{lang}"] for lang in LANGS}
+            made.append(Subject(each["id"], why, {lang: tuple(each[lang]) for lang in LANGS}, each["held_out"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no subjects: {type(error).__name__} {error}") from error
+    return tuple(made)
+
+
+@cache
+def phrasebook(lang: Lang) -> Phrasebook:
+    """The templates of a language that are shipped."""
+    return read_phrasebook(data_dir() / "phrasings" / f"{lang}.yaml")
+
+
+def read_phrasebook(path: Path) -> Phrasebook:
+    """The templates in a file. ValueError when it is not such a file: it says what is wrong and where."""
+    found = _loaded(path)
+    try:
+        lang, lists = found["language"], found["lists"]
+        templates = tuple(_templates(lang, found["intents"]))
+        names = {slot: {entry["out"]: entry["in"] for entry in lists[slot]["values"]} for slot in NAMES}
+        rules = dict(found.get("expansion_rules") or {})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no phrasebook: {type(error).__name__} {error}") from error
+    book = Phrasebook(lang, templates, rules, names)
+    try:
+        _check(book, {*lists})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return book
+
+
+def _loaded(path: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _templates(lang: Lang, intents: Mapping[str, Any]) -> Iterator[Template]:
+    for kind, intent in intents.items():
+        for family in intent["data"]:
+            facts = family["metadata"]
+            for sentence in family["sentences"]:
+                yield Template(kind, lang, facts["family"], sentence, bool(facts.get("held_out", False)))
+
+
+def _check(book: Phrasebook, slots: set[str]) -> None:
+    if book.lang not in LANGS:
+        raise ValueError(f"language is {book.lang!r}; there are {', '.join(LANGS)}")
+    for slot, things in NAMES.items():
+        missing = {thing.id for thing in things} ^ set(book.names[slot])
+        if missing:
+            raise ValueError(f"list {slot!r} and the catalogue differ in {', '.join(sorted(missing))}")
+    seen: dict[str, str] = {}
+    for template in book.templates:
+        if seen.setdefault(template.sentence, template.kind) != template.kind:
+            raise ValueError(f"{template.sentence!r} stands for {seen[template.sentence]} and for {template.kind}")
+        unknown = sorted({*slots_of(book, template.sentence)} - slots)
+        if unknown:
+            raise ValueError(f"{template.sentence!r} has slots that no list names: {', '.join(unknown)}")
+
+
+def slots_of(book: Phrasebook, sentence: str) -> Sequence[str]:
+    """The names of all slots in a template, those in its rules as well. ValueError for a rule that is not there."""
+    from hassil.expression import Group, ListReference, RuleReference
+
+    def inside(part: Any) -> Iterator[str]:
+        if isinstance(part, ListReference):
+            yield part.list_name
+        elif isinstance(part, RuleReference):
+            if part.rule_name not in book.rules:
+                raise ValueError(f"{sentence!r} has a rule that is not there: {part.rule_name}")
+            yield from inside(parse(book.rules[part.rule_name]))
+        elif isinstance(part, Group):
+            for item in part.items:
+                yield from inside(item)
+
+    return tuple(dict.fromkeys(inside(parse(sentence))))
