@@ -155,7 +155,7 @@ def typed_requests(world: World, count: int, *, stream: int = 0, family: str | N
     """One step of each of `count` typed tasks, somewhere on the oracle's way through it."""
 
     def draw(phone: SimulatedPhone, rng: np.random.Generator) -> Request | None:
-        request = _underway(phone, sample(phone.state, rng, kind=kind), rng)
+        request = underway(phone, sample(phone.state, rng, kind=kind), rng)
         return request if family is None or _taps_icon(request) else None
 
     return collect(world, count, stream, draw, family=family)
@@ -173,7 +173,7 @@ def spoken_requests(world: World, count: int, *, held_out: bool, stream: int = 1
         task, audio = world.unseen(rng) if held_out else (sample(phone.state, rng, spoken=True), None)
         if not _possible(task, phone.state):
             return None
-        request = _underway(phone, task, rng)
+        request = underway(phone, task, rng)
         request.audio = world.speak(task, rng) if audio is None else audio
         return request
 
@@ -192,7 +192,7 @@ def mini_requests(world: World, count: int, *, spoken: bool) -> list[Request]:
     return collect(world, count, 7 + spoken, draw)
 
 
-def _underway(phone: SimulatedPhone, task: Task, rng: np.random.Generator) -> Request:
+def underway(phone: SimulatedPhone, task: Task, rng: np.random.Generator) -> Request:
     """A request after up to five right steps of a task."""
     start = deepcopy(phone.state)
     phone.state, last = walk(phone.state, task, int(rng.integers(0, 6)))
@@ -247,6 +247,7 @@ class Episode:
     audio: np.ndarray | None
     last: str = ""
     over: bool = False
+    claimed: bool = False  # the agent said that it is done
     success: bool = False
 
 
@@ -285,7 +286,8 @@ def _advance(run: Episode, action: Action | None) -> None:
     if action is None or action.name == "Take_over":
         run.over = True
     elif action.name == "finish":
-        run.over, run.success = True, run.task.done(run.start, run.phone.state, action.message or "")
+        run.over, run.claimed = True, True
+        run.success = run.task.done(run.start, run.phone.state, action.message or "")
     else:
         run.phone.perform(action)
         run.last = action.name
