@@ -11,7 +11,7 @@ from autoglm_lab import atomic
 from autoglm_lab.runtime.bundle import Bundle
 
 PACKAGES = ("numpy", "onnxruntime", "pillow", "tokenizers")  # all that the device needs beside Python
-PARTS = ("__init__.py", "paths.py", "phone/__init__.py", "phone/actions.py", "runtime")  # of this package
+PARTS = ("__init__.py", "memory.py", "paths.py", "phone/__init__.py", "phone/actions.py", "runtime")  # of this package
 
 RUN = '''"""One answer: python run.py "open Settings" screenshot.png"""
 

@@ -276,16 +276,12 @@ print(
 # holds the memories and the cache of one answer, and gives the scores of the next token.
 
 # %%
-import tempfile
-from pathlib import Path
-
-from autoglm_lab.export.bundle import bundle
+from autoglm_lab.export.kept import kept_bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 
-folder = Path(lab.open_once("agent of chapter 07", tempfile.TemporaryDirectory))
-with lab.widgets.progress("exporting", 30):
-    bundle(engine, folder / "agent")
-device = OnnxEngine(folder / "agent", speculate=False)  # token by token, for now
+with lab.widgets.progress("exporting, the first time", 30):
+    folder = kept_bundle()
+device = OnnxEngine(folder, speculate=False)  # token by token, for now
 screen = device.nothing | dict(zip(
     (output.name for output in device.sessions["image"].get_outputs()),
     device.sessions["image"].run(None, {device.sessions["image"].get_inputs()[0].name: asked["pixel_values"].numpy()}), strict=True,

@@ -32,12 +32,13 @@ import autoglm_lab as lab
 
 folder = Path(lab.open_once("room", tempfile.TemporaryDirectory))
 # in a process of its own: a server needs no PyTorch, and nor does this notebook
-command = ["export", "--rows", "--out", str(folder / "whole")]
-with lab.widgets.progress("exporting", 60):
-    export = subprocess.run([sys.executable, "-m", "autoglm_lab.cli", *command], check=False, capture_output=True, text=True)
+command = [sys.executable, "-m", "autoglm_lab.export.kept", "--rows"]
+with lab.widgets.progress("exporting, the first time", 60):
+    export = subprocess.run(command, check=False, capture_output=True, text=True)
 if export.returncode:
     raise RuntimeError(f"the export failed:\n{export.stderr[-2000:]}")
-{path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted((folder / "whole").glob("*.onnx"))}
+whole = Path(export.stdout.strip().splitlines()[-1])
+{path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted(whole.glob("*.onnx"))}
 
 # %% [markdown]
 # `rows.onnx` is the step of chapter 08 once more, with a difference: it takes a token of *each of several* answers. Only servers need it.
@@ -58,7 +59,7 @@ my_guess = 240
 # %%
 from autoglm_lab.serve import running
 
-url = lab.open_once("server", running, folder / "whole")  # run again, it stops the one before
+url = lab.open_once("server", running, whole)  # run again, it stops the one before
 print("a server is running:", url)
 
 # %%
@@ -148,7 +149,7 @@ import onnxruntime
 from autoglm_lab.runtime.onnx_engine import Step, quiet
 from autoglm_lab.runtime.rows import Rows
 
-engine = lab.OnnxEngine(folder / "whole", threads=1)
+engine = lab.OnnxEngine(whole, threads=1)
 prepared = engine.prepare("open Settings", screen)
 read = Step(engine.sessions["step"], prepared.states, room=len(prepared.ids))
 read.scores(prepared.ids)
@@ -481,7 +482,7 @@ lab.check("09.throughput", answers_per_second)
 #
 # The server, its batches, clients, refusals and times are real, and the same code runs as `autoglm-lab serve`. The load came from this very
 # machine, which therefore paid for both sides. The phones are simulated, also the one behind `adb`; an Android phone was not part of it. The
-# server and its folders go when this notebook's kernel is shut down.
+# server goes when this notebook's kernel is shut down; the bundle stays in the work folder, for the next time.
 #
 # ## To take away
 #

@@ -27,15 +27,14 @@ import numpy as np
 
 import autoglm_lab as lab
 from autoglm_lab.compress.recipe import apply, named
-from autoglm_lab.export.bundle import bundle
-from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.export.kept import kept_bundle
 
 engine = lab.load()
 folder = Path(lab.open_once("room", tempfile.TemporaryDirectory))
-with lab.widgets.progress("exporting", 30):
-    small, _ = apply(engine.model, named("int8"), engine.example(), quiet=True)
-    bundle(TorchEngine(small, engine.processor), folder / "int8", named("int8"))
-device = lab.load(folder / "int8")
+with lab.widgets.progress("exporting, the first time", 30):
+    bundles = {name: kept_bundle(name) for name in ("int8", "whole")}
+small, _ = apply(engine.model, named("int8"), engine.example(), quiet=True)
+device = lab.load(bundles["int8"])
 print(f"{device.bundle.bytes / 1e6:.1f} MB, recipe {device.bundle.recipe['name']}")
 
 # %% [markdown]
@@ -78,7 +77,7 @@ import gzip
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, TOKENIZER
 from autoglm_lab.widgets.charts import bars, lines
 
-files = {name: (folder / "int8" / name).read_bytes() for name in (*GRAPHS.values(), *FEATURES.values(), TOKENIZER)}
+files = {name: (bundles["int8"] / name).read_bytes() for name in (*GRAPHS.values(), *FEATURES.values(), TOKENIZER)}
 packed = {name: len(gzip.compress(content, 6)) for name, content in files.items()}
 bars("Files of the bundle", {"on disk": {n: len(c) / 1e6 for n, c in files.items()}, "through gzip": {n: p / 1e6 for n, p in packed.items()}},
      "MB", f"Together {sum(map(len, files.values())) / 1e6:.1f} MB, through gzip {sum(packed.values()) / 1e6:.1f} MB.")  # fmt: skip
@@ -138,7 +137,7 @@ for name in ("int8_static", "phone"):
 # %%
 from autoglm_lab.export.device import device_folder
 
-device_folder(folder / "int8", folder / "device")
+device_folder(bundles["int8"], folder / "device")
 for place in sorted((folder / "device").rglob("*")):
     if place.is_file() and len(place.relative_to(folder / "device").parts) <= 2:
         print(f"{place.relative_to(folder / 'device')!s:28} {place.stat().st_size:12,} bytes")
@@ -175,9 +174,6 @@ from autoglm_lab.runtime.features import image_features
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 from autoglm_lab.runtime.prompt import write_prompt
 
-with lab.widgets.progress("exporting", 30):
-    bundle(engine, folder / "whole")
-
 
 def scores(agent, pixels):
     """The scores of the first token of an answer about a picture."""
@@ -191,7 +187,7 @@ def scores(agent, pixels):
 # %%
 pixels, rng = image_features(phone.screenshot()), np.random.default_rng(0)
 noises = [rng.uniform(-1e-6, 1e-6, pixels.shape).astype(np.float32) for _ in range(12)]
-whole = OnnxEngine(folder / "whole")
+whole = OnnxEngine(bundles["whole"])
 for kind, agent in {"whole": whole, "int8": device}.items():
     plain, moved = scores(agent, pixels), [scores(agent, pixels + noise) for noise in noises]
     apart = np.array([np.abs(plain - other).max() for other in moved])
@@ -279,7 +275,7 @@ for name, time in paired({"portable": lambda: portable(given), "bundle": lambda:
 
 # %%
 portable = calls = host = parts = written = engine = small = None
-f"{len(list(folder.rglob('*.onnx')))} files are left"
+f"{sum(len(list(place.rglob('*.onnx'))) for place in (folder, *bundles.values()))} files are left"
 
 # %% [markdown]
 # And the others? Each has an environment of its own, made by one command, `autoglm-lab runtimes NAME`, which then converts these files, runs
@@ -312,7 +308,7 @@ Markdown(table(read()))
 from autoglm_lab.web.server import BrowserPhone
 
 try:
-    view = lab.widgets.browser(lab.open_once("page", BrowserPhone, folder / "int8", phone=phone))
+    view = lab.widgets.browser(lab.open_once("page", BrowserPhone, bundles["int8"], phone=phone))
 except (ImportError, FileNotFoundError) as missing:  # npm fetches what the page runs on, once
     view = f"There is no page here: {missing}."
 view
@@ -341,7 +337,7 @@ from autoglm_lab.phone.speech import SpeechBank
 bank = SpeechBank.load()
 wave = bank.waveform(bank.find("open Settings", "en", np.random.default_rng(0)))
 inside = {
-    name: lambda at=folder / place: layer_times(at, count=2, rounds=1)
+    name: lambda at=bundles[place]: layer_times(at, count=2, rounds=1)
     for name, place in (("floats", "whole"), ("integers", "int8"))
 }
 times = lab.widgets.latency({
@@ -367,7 +363,7 @@ times
 from autoglm_lab.measure.bench import questions
 from autoglm_lab.runtime.pipeline import answers
 
-asked, single = questions(8), OnnxEngine(folder / "int8", threads=1)
+asked, single = questions(8), OnnxEngine(bundles["int8"], threads=1)
 ways = {
     "one after the other, all cores": lambda: [device.answer(**request).answer.text for request in asked],
     "one after the other, one core": lambda: [single.answer(**request).answer.text for request in asked],
@@ -415,7 +411,7 @@ import onnxruntime
 from autoglm_lab.export.bundle import count_nodes
 from autoglm_lab.export.greedy import greedy_graph
 
-looped = greedy_graph((folder / "int8" / "step.onnx").read_bytes(), device.bundle.end)
+looped = greedy_graph((bundles["int8"] / "step.onnx").read_bytes(), device.bundle.end)
 print(dict(count_nodes(looped)), f"{len(looped) / 1e6:.1f} MB")
 loop = onnxruntime.InferenceSession(looped, providers=["CPUExecutionProvider"])
 prepared = device.prepare("open Settings", screen)  # what was seen, and the tokens of the prompt
@@ -483,8 +479,8 @@ lab.check("10.memory", memory_bytes)
 #
 # The bundle, the folder, the page and all times are real. The ARM64 processor of the tests is an emulated one: it proves that the ARM
 # builds compute the same, it says nothing about their speed. The phone on the page is a deck of drawn screens; where the deck ends, the
-# page says so. Android itself, with its other C library and its own accelerators, was not run here. The server and the folders go when this
-# notebook's kernel is shut down.
+# page says so. Android itself, with its other C library and its own accelerators, was not run here. The server and the folder go when this
+# notebook's kernel is shut down; the two bundles stay in the work folder, for the next time.
 #
 # ## To take away
 #
