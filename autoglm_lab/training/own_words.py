@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from autoglm_lab.phone.catalog import Lang
+from autoglm_lab.phone.clock import clock_forms
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.state import State
 from autoglm_lab.phone.tasks import Task, sample
@@ -27,8 +28,13 @@ YES: dict[Lang, str] = {"zh": r"^(好|可以|是|行|没问题|已)", "en": r"^(
 
 
 def in_own_words(task: Task, rng: np.random.Generator) -> Task:
-    """The same wish in a wording that is held out of training."""
-    return replace(task, text=phrasebook(task.lang).draw(task.kind, dict(task.slots), rng, held_out=True))
+    """The same wish in a wording that is held out of training; a time of the day as people give it."""
+    slots = dict(task.slots)
+    if "time" in slots:
+        hour, minute = map(int, slots["time"].split(":"))
+        forms = [form for form in clock_forms(hour, minute, task.lang) if "tomorrow" not in form and "明" not in form]
+        slots["time"] = forms[int(rng.integers(len(forms)))]
+    return replace(task, text=phrasebook(task.lang).draw(task.kind, slots, rng, held_out=True))
 
 
 def wording_episodes(world: World, count: int) -> list[Episode]:

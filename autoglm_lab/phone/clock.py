@@ -1,0 +1,120 @@
+"""Clock times as people give them: in figures or words, with or without the part of the day.
+
+A time without a part of the day is what the figures say: "six" is 06:00, and 18:00 is "six in the evening" or "18:00".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autoglm_lab.phone.catalog import Lang
+
+_ONES = (
+    "twelve",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+)  # fmt: skip  (the first is an hour; no minute is called so)
+_TENS = {2: "twenty", 3: "thirty", 4: "forty", 5: "fifty"}
+_DIGITS = "零一二三四五六七八九"
+# the part of the day, and the hours in which people name it
+_PARTS: dict[Lang, tuple[tuple[str, range], ...]] = {
+    "en": (("in the morning", range(12)), ("in the afternoon", range(12, 18)), ("in the evening", range(17, 22)),
+           ("at night", range(21, 24)), ("tomorrow morning", range(4, 12))),
+    "zh": (("凌晨", range(6)), ("半夜", range(4)), ("清晨", range(5, 8)), ("早上", range(5, 11)), ("上午", range(7, 12)),
+           ("中午", range(12, 13)), ("下午", range(13, 19)), ("傍晚", range(17, 20)), ("晚上", range(18, 24)),
+           ("明早", range(5, 11)), ("明天早上", range(5, 11)), ("明天下午", range(13, 19)), ("明晚", range(18, 24))),
+}  # fmt: skip
+
+
+def clock_forms(hour: int, minute: int, lang: Lang) -> tuple[str, ...]:
+    """Every way of giving a time that is known here; no other time is given in any of them. ValueError for no such time.
+
+    >>> clock_forms(6, 30, "en")[:4]
+    ('06:30', '6:30', '6.30', 'six thirty')
+    >>> [form for form in clock_forms(15, 15, "zh") if "刻" in form]
+    ['十五点一刻', '15点一刻', '下午三点一刻', '下午3点一刻', '明天下午三点一刻', '明天下午3点一刻']
+    """
+    if not (0 <= hour < 24 and 0 <= minute < 60):
+        raise ValueError(f"{hour}:{minute:02d} is no time of the day")
+    forms = _english(hour, minute) if lang == "en" else _chinese(hour, minute)
+    return tuple(dict.fromkeys((f"{hour:02d}:{minute:02d}", f"{hour}:{minute:02d}", *forms)))
+
+
+def _english(hour: int, minute: int) -> Iterator[str]:
+    half, near = "am" if hour < 12 else "pm", hour % 12 or 12
+    if 1 <= hour <= 12:
+        yield f"{hour}.{minute:02d}"
+        yield from _english_words(hour, minute)
+    if minute == 0:
+        yield from {0: ("midnight", "twelve midnight", "12 midnight"), 12: ("noon", "midday", "12 noon")}.get(hour, ())
+    for figures in (f"{near}:{minute:02d}", *[f"{near}"] * (minute == 0)):
+        yield from (f"{figures} {half}", f"{figures}{half}", f"{figures} {half[0]}.m.", f"{figures}{half.upper()}")
+    for part in (part for part, hours in _PARTS["en"] if hour in hours):
+        yield from (f"{words} {part}" for words in (*_english_words(near, minute), f"{near}:{minute:02d}"))
+
+
+def _english_words(hour: int, minute: int) -> Iterator[str]:
+    """The twelve-hour forms of a time, hours from 1 to 12. Those that count to the next hour name that one."""
+    name, following = _ONES[hour % 12], _ONES[(hour + 1) % 12]
+    if minute == 0:
+        yield from (name, f"{name} o'clock", f"{hour}", f"{hour} o'clock")
+        return
+    yield f"{name} oh {_ONES[minute]}" if minute < 10 else f"{name} {_number(minute)}"
+    if minute % 15 == 0:
+        quarter = {15: f"quarter past {name}", 30: f"half past {name}", 45: f"quarter to {following}"}[minute]
+        yield quarter
+        yield from [f"a {quarter}"] * (minute != 30)
+    elif minute < 30:
+        yield f"{_number(minute)}{' minutes' * (minute % 5 != 0)} past {name}"
+    else:
+        yield f"{_number(60 - minute)}{' minutes' * (minute % 5 != 0)} to {following}"
+
+
+def _number(count: int) -> str:
+    """A number from 1 to 59 in words."""
+    tens, ones = divmod(count, 10)
+    if count < 20:
+        return _ONES[count]
+    return _TENS[tens] + (f"-{_ONES[ones]}" if ones else "")
+
+
+def _chinese(hour: int, minute: int) -> Iterator[str]:
+    yield from _chinese_words(hour, minute)
+    for part in (part for part, hours in _PARTS["zh"] if hour in hours):
+        near = hour if hour <= 12 else hour - 12
+        yield from (f"{part}{words}" for words in (*_chinese_words(near, minute), f"{near}:{minute:02d}"))
+
+
+def _chinese_words(hour: int, minute: int) -> Iterator[str]:
+    for name in (_chinese_number(hour) if hour != 2 else "两", str(hour)):
+        if minute == 0:
+            yield from (f"{name}点", f"{name}点钟", f"{name}点整")
+            continue
+        figures = f"{minute}" if name.isdigit() else ("零" * (minute < 10) + _chinese_number(minute))
+        yield from (f"{name}点{figures}分", *[f"{name}点{figures}"] * (minute >= 10 or not name.isdigit()))
+        yield from {15: (f"{name}点一刻",), 30: (f"{name}点半",), 45: (f"{name}点三刻",)}.get(minute, ())
+
+
+def _chinese_number(count: int) -> str:
+    """A number from 0 to 59 in words."""
+    tens, ones = divmod(count, 10)
+    if not tens:
+        return _DIGITS[ones]
+    return (_DIGITS[tens] if tens > 1 else "") + "十" + (_DIGITS[ones] if ones else "")
