@@ -26,6 +26,7 @@ WAVES = {1, 3, 6, 7}  # codings in a WAV file that need no decoder of their own:
 EXTENSIBLE, GUID = 0xFFFE, bytes.fromhex("000000001000800000aa00389b71")  # the coding stands in a longer head, before these
 _DATA_URL = re.compile(r"data:(?P<kind>[\w.+-]+/[\w.+-]+)?(?:;[\w.=+-]+)*;base64,", re.IGNORECASE)
 DATA_URL_HEAD = 1_000  # characters before what is coded; nobody's type is longer, and no more is searched
+PADDING = bytes(range(7, 255, 11)) * 8  # any bytes that are no mark: none of them is 255
 MAX_SCANS = 64  # of a JPEG, each of which goes over the whole picture; a progressive one has about ten
 DENSEST = 192_000  # samples a second, of all channels together
 
@@ -76,6 +77,8 @@ def read_picture(content: bytes, limits: Limits, param: str, take: Take = _free)
         picture.load()
         if picture.format == "PNG":
             _check_whole(picture, content)
+        if picture.format == "JPEG":
+            _check_whole_jpeg(content)
         return _opaque(picture)
     except Exception as error:  # broken files raise whatever their decoder stumbles over
         raise ApiError(400, f"the picture is broken ({type(error).__name__})", param=param, code="invalid_image") from None
@@ -104,6 +107,23 @@ def _check_whole(picture: Image.Image, content: bytes) -> None:
         at += 12 + length
     if missing > 0:
         raise ValueError("the picture ends before its last row")
+
+
+def _check_whole_jpeg(content: bytes) -> None:
+    """ValueError for a JPEG whose data ends before its last block, although the mark of the end stands behind it.
+
+    What comes after the last block changes nothing. So a few bytes are put before the end: where blocks are missing, the decoder
+    takes these for them. Both are unpacked at an eighth of their size, one pixel for a block. A progressive picture is whole here
+    as soon as all of it is seen coarsely.
+    """
+    end = content.rfind(b"\xff\xd9")
+    seen = []
+    for data in (content, content[:end] + PADDING + content[end:]):
+        picture = Image.open(io.BytesIO(data), formats=["JPEG"])
+        picture.draft(None, (1, 1))
+        seen.append(picture.tobytes())
+    if end < 0 or seen[0] != seen[1]:
+        raise ValueError("the picture ends before its last block")
 
 
 def _opaque(picture: Image.Image) -> Image.Image:

@@ -76,6 +76,27 @@ def test_a_file_that_was_cut_off_is_refused_wherever(kind):
         assert caught.value.status in (400, 415)
 
 
+@pytest.mark.parametrize("size", [(120, 160), (16, 16), (333, 47)])
+@pytest.mark.parametrize("options", [{}, {"quality": 30}, {"optimize": True}, {"quality": 100, "subsampling": 0}])
+def test_half_a_jpeg_with_the_mark_of_the_end_behind_it_is_refused(size, options):
+    file = io.BytesIO()
+    Image.open(io.BytesIO(picture("PNG", size))).convert("RGB").save(file, "JPEG", **options)
+    content = file.getvalue()
+    data = content.index(b"\xff\xda") + 14
+    for share in (0.2, 0.5, 0.8):
+        refused(content[: data + int(share * (len(content) - data))].removesuffix(b"\xff") + b"\xff\xd9")
+    for whole in (content, content + b"bytes behind the end"):
+        assert open_picture(data_url(whole), Limits(), "p").size == size
+
+
+@pytest.mark.parametrize("kind", [{"progressive": True}, {"restart_marker_blocks": 4}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_whole_jpegs_of_other_kinds_are_taken(kind, mode):
+    file = io.BytesIO()
+    Image.open(io.BytesIO(picture("PNG", (70, 50)))).convert("RGB").convert(mode).save(file, "JPEG", **kind)
+    assert open_picture(data_url(file.getvalue()), Limits(), "p").size == (70, 50)
+
+
 def test_a_jpeg_that_is_gone_over_a_thousand_times_is_refused():
     file = io.BytesIO()
     Image.new("RGB", (2000, 2000)).save(file, "JPEG", progressive=True)
