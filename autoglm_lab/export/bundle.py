@@ -65,7 +65,7 @@ def bundle(
             "files": {name: {"bytes": (part / name).stat().st_size, "sha256": digest(part / name)} for name in files},
         }
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    give_back()  # traces of some 150 MB
+    give_back()
 
 
 def count_nodes(graph: bytes) -> Counter[str]:

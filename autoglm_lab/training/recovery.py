@@ -69,6 +69,7 @@ class Recovery:
         finite scalar.
         """
         self._check(model)
+        give_back()  # training needs the most, so what was freed before goes first
         fixed = [] if self.encoders else [p for part in ("image_encoder", "audio_encoder")
                                           for p in model.get_submodule(part).parameters()]  # fmt: skip
         fixed = [parameter for parameter in fixed if parameter.requires_grad]

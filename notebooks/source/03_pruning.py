@@ -98,6 +98,8 @@ lines(
 # something skips them: a compressed file, for instance.
 
 # %%
+from concurrent.futures import ThreadPoolExecutor
+
 from autoglm_lab.measure.timing import paired
 
 half = prune(model, magnitude_masks(model, 0.5, scope="global"))
@@ -112,7 +114,9 @@ def forward_times(inputs, **models):
 
 for name, timing in forward_times(example, whole=model, half_zero=half).items():
     print(f"forward pass, {name}: {timing}, {torch.get_num_threads()} threads")
-print(f"file, deflated: {compressed_bytes(model) / 1e6:.1f} MB whole, {compressed_bytes(half) / 1e6:.1f} MB with zeros")
+with ThreadPoolExecutor() as pool:
+    whole_bytes, half_bytes = pool.map(compressed_bytes, (model, half))
+print(f"file, deflated: {whole_bytes / 1e6:.1f} MB whole, {half_bytes / 1e6:.1f} MB with zeros")
 del half
 
 # %% [markdown]
@@ -284,11 +288,15 @@ bars("Two fifths of the decoder's work gone, nothing trained", {"loss": costs}, 
 # %%
 from autoglm_lab.compress.refit import input_moments, refit, refit_channels
 
-readers = {layer for group in groups for layer, side in group.parts if side == "in"}
-with torch.inference_mode():
-    moments = input_moments(model, lambda m: many.loss(more, m, batch=8), readers)
+
+def moments_of(layers):
+    """The products of every two inputs of some layers, while the model reads the requests."""
+    with torch.inference_mode():
+        return input_moments(model, lambda m: many.loss(more, m, batch=8), layers)
+
 
 name = "layers.1.mlp.down_proj"
+moments = moments_of([name])
 M, w = moments[name].double().numpy(), model.get_parameter(f"{name}.weight").detach().double().numpy()
 M = M + 1e-3 * M.diagonal().mean() * np.eye(len(M))  # what the requests say nothing about stays as it was
 kept = np.arange(0, len(M), 2)
@@ -307,7 +315,8 @@ for title, v in (("left out", w * stays.numpy()), ("spoken for", by_hand)):
 # The same for every layer of the decoder that lost inputs, in the last of the four cuts:
 
 # %%
-fitted = refit_channels(smaller.model, model, smaller.removed, moments)
+readers = {layer for group in groups for layer, side in group.parts if side == "in"}
+fitted = refit_channels(smaller.model, model, smaller.removed, moments_of(readers))
 print({name: f"-{share:.0%}" for name, share in smaller.saved.items()})
 right = {}
 for title, changed in (("whole", model), ("cut", smaller.model), ("refitted", fitted)):
@@ -332,7 +341,7 @@ curve = []
 for name, parameter in fitted.named_parameters():
     parameter.requires_grad_(name.startswith("layers."))
 with tempfile.TemporaryDirectory() as folder:
-    Recovery(few_scenes(Path(folder), scenes=24), steps=40, learning_rate=5e-4, pictures=2, teacher=model, bfloat16=False,
+    Recovery(few_scenes(Path(folder), scenes=24), steps=30, learning_rate=5e-4, pictures=2, teacher=model, bfloat16=False,
              on_step=lambda row: curve.append(row["soft"]))(fitted)  # fmt: skip
 
 # %%
@@ -346,7 +355,7 @@ print(f"a dozen words: {times['whole']} whole, {times['cut']} cut")
 # %% [markdown]
 # ## Thorough training
 #
-# Forty steps show the direction. These were refitted and trained for longer, with eyes and ears, and then measured on steps
+# Thirty steps show the direction. These were refitted and trained for longer, with eyes and ears, and then measured on steps
 # that nobody trained on, half of them spoken. What each line says after the times goes into the command that made it:
 # `autoglm-lab compress --recipe channels45 --steps STEPS --rate RATE --tasks 500 --out small`.
 

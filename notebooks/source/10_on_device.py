@@ -29,10 +29,10 @@ import autoglm_lab as lab
 from autoglm_lab.compress.recipe import apply, named
 from autoglm_lab.export.kept import kept_bundle
 
-engine = lab.load()
 folder = Path(lab.open_once("room", tempfile.TemporaryDirectory))
 with lab.widgets.progress("exporting, the first time", 30):
     bundles = {name: kept_bundle(name) for name in ("int8", "whole")}
+engine = lab.load()
 small, _ = apply(engine.model, named("int8"), engine.example(), quiet=True)
 device = lab.load(bundles["int8"])
 print(f"{device.bundle.bytes / 1e6:.1f} MB, recipe {device.bundle.recipe['name']}")
@@ -236,12 +236,12 @@ for name in ("image", "audio", "step"):
 from autoglm_lab.peers.runtimes import OnnxRuntime
 from autoglm_lab.runtime.host import Host
 
+files_of = {name: folder / f"portable_{name}.onnx" for name in ("image", "step")}
 with lab.widgets.progress("exporting", 20):
-    written = {name: parts[name].onnx() for name in ("image", "step")}
+    for name, file in files_of.items():
+        file.write_bytes(parts[name].onnx())
 calls = {}
-for name, content in written.items():
-    file = folder / f"portable_{name}.onnx"
-    file.write_bytes(content)
+for name, file in files_of.items():
     shapes = {given: list(value.shape) for given, value in parts[name].example.items()}
     calls[name] = OnnxRuntime().open(file, shapes, list(parts[name].outputs), threads=2)
 host = Host(calls["image"], audio=None, step=calls["step"], shapes={given: tuple(shape) for given, shape in shapes.items()})
@@ -274,7 +274,7 @@ for name, time in paired({"portable": lambda: portable(given), "bundle": lambda:
 # PyTorch has done its part: what follows needs files only. (To run a cell above again, begin at the top.)
 
 # %%
-portable = calls = host = parts = written = engine = small = None
+portable = calls = host = parts = engine = small = None
 f"{sum(len(list(place.rglob('*.onnx'))) for place in (folder, *bundles.values()))} files are left"
 
 # %% [markdown]

@@ -27,6 +27,7 @@ BEGIN = """
 import autoglm_lab as lab
 from pathlib import Path
 folder, phone = Path({folder!r}), lab.SimulatedPhone(7, lang="en")
+whole, bundles = folder / "whole", {{"int8": folder / "int8"}}
 """
 ASK = """
 import json as json_
