@@ -1,4 +1,4 @@
-"""Memory that is no longer needed goes back to the system."""
+"""Freed memory of this process, returned to the operating system."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 from contextlib import suppress
 
 
-def give_back() -> None:
-    """Let the system have what was freed: glibc would keep it for this process. Elsewhere nothing happens."""
+def trim_heap() -> None:
+    """Return freed heap pages to the operating system (glibc `malloc_trim`). Does nothing where there is no glibc."""
     with suppress(OSError, AttributeError, TypeError):  # no such library, no such function, no such system
         ctypes.CDLL(None).malloc_trim(0)

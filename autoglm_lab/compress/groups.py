@@ -21,7 +21,7 @@ from autoglm_lab.compress.channels import IN, OUT, THROUGH, mixes, size_of, slic
 from autoglm_lab.compress.examples import Example, outputs
 from autoglm_lab.compress.ink import PIECE, SEEN, Ink, Node
 from autoglm_lab.compress.plain import plain
-from autoglm_lab.memory import give_back
+from autoglm_lab.memory import trim_heap
 
 __all__ = ["IN", "OUT", "Example", "Group", "outputs", "trace"]
 
@@ -50,15 +50,15 @@ def trace(model: nn.Module, example: Example) -> list[Group]:
     """
     ink = Ink(plain(model).eval(), example)
     together = UnionFind()
-    known: set[tuple[Node, ...]] = set()
+    unions: set[tuple[Node, ...]] = set()
     arrived: set[Node] = set()
     layers = [name for name, module in ink.layers.items() if mixes(module)]
     for name in tqdm(layers, desc="following the ink", unit="layer", leave=False):
         arrived.update((name, OUT, channel) for channel in range(size_of(ink.layers[name], OUT)))
         for channels, places in ink.follow(name):
             together.union(places[0], *((name, OUT, channel) for channel in channels))
-            if places not in known:  # else they are together already
-                known.add(places)
+            if places not in unions:  # else they are together already
+                unions.add(places)
                 together.union(*places)
                 arrived.update(places)
     for layer, side in ink.soaked:
@@ -67,10 +67,10 @@ def trace(model: nn.Module, example: Example) -> list[Group]:
         arrived.update(whole)
     for tied in _tied(ink.layers):
         together.union(*tied, *([] if arrived.issuperset(tied) else [SEEN]))  # what nothing wrote is read from the model's input
-    found = [group for group in _groups(together, ink) if group.parts]
-    del ink  # with what every module answered
-    give_back()
-    return found
+    groups = [group for group in _groups(together, ink) if group.parts]
+    del ink  # with the answers of every module
+    trim_heap()
+    return groups
 
 
 def _tied(layers: Mapping[str, nn.Module]) -> Iterator[list[Node]]:

@@ -135,10 +135,11 @@ class Ink:
         def forward(*args: Any, **options: Any) -> Any:
             if clean is None or name in self.leaky or self.source.startswith(name + "."):
                 return inside(*args, **options)
-            if not self.dropped or (self.first and _free_of_ink((args, options))):
+            dry = not self.dropped or _free_of_ink((args, options))
+            if dry and (self.first or not self.dropped):
                 return clean.spread()
             stains, answer = len(self.stains), inside(*args, **options)
-            if _free_of_ink((args, options)) and not (len(self.stains) == stains and _free_of_ink(answer)):
+            if dry and (len(self.stains) > stains or not _free_of_ink(answer)):
                 self.leaky.add(name)
             return answer
 
@@ -263,7 +264,7 @@ def stained_attention(
 
 
 def inked(x: Float[Tensor, "R *N C"]) -> Bool[Tensor, "R C"]:
-    """Return whether there is NaN in each row and channel. Rows that are all the same are looked at once, which saves time."""
+    """Mark the rows and channels that hold NaN. Rows that are all the same are looked at once, which saves time."""
     rows = len(x)
     x = x[:1] if x.stride(0) == 0 else x
     if not x.numel():

@@ -175,7 +175,7 @@ def apply(
     input) by `refit`, and by `round_inputs` where nothing is trained. The report holds parameters, MACs, and the bytes that
     `save` writes with the same `half`. Each step prints what it took, and what not and why, unless `quiet`; the result's
     `coverage` has an entry for each. ValueError when a step cannot be done, or takes less than the share `min_share` of the
-    parameters that it is for: it names the step.
+    parameters that it is for: it names the step. Channels are excepted, since those of the first and last layers are always tied.
     """
     examples = list(calibration)
     if recipe.refit and not examples:
@@ -183,7 +183,11 @@ def apply(
     made, masks = _with_step(model, recipe, example, loss, examples, min_share, quiet), None
     if recipe.sparsity:
         masks = magnitude_masks(made, recipe.sparsity, scope=recipe.scope, skip=recipe.keep)
-        made = refit_masked(made, masks, input_moments(made, _run(examples)), quiet=quiet) if recipe.refit else prune(made, masks)
+        if recipe.refit:
+            moments = input_moments(made, _run(examples))
+            made = refit_masked(made, masks, moments, quiet=quiet)
+        else:
+            made = prune(made, masks)
     if train is not None and (recipe.layers or recipe.channels or recipe.rank or recipe.sparsity):
         train(made, masks)
     macs = sum(layer_macs(made, example).values())  # before rounding: calibration may have left parts unseen

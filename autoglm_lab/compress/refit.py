@@ -178,14 +178,18 @@ def _recorded(model: nn.Module, lost: Mapping[str, int], reasons: Mapping[str, s
     """The model with a coverage of the layers that lost inputs. ValueError if examples spoke of some, and served none."""
     if NO_BETTER in reasons.values() and all(name in reasons for name in lost):
         raise ValueError("refit serves no layer: held-out examples are answered worse than without it; give more examples")
-    taken = {name: count for name, count in lost.items() if name not in reasons}
-    return record(model, Coverage("refitted", taken, {name: lost[name] for name in reasons}, dict(reasons)), quiet)
+    better = {name: count for name, count in lost.items() if name not in reasons}
+    return record(model, Coverage("refitted", better, {name: lost[name] for name in reasons}, dict(reasons)), quiet)
 
 
 def refit_channels(
-    smaller: nn.Module, model: nn.Module, removed: Iterable[Group], moments: Mapping[str, Float[Tensor, "I I"]], *,
+    smaller: nn.Module,
+    model: nn.Module,
+    removed: Iterable[Group],
+    moments: Mapping[str, Float[Tensor, "I I"]],
+    *,
     quiet: bool = False,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """A copy of a network that lost groups of channels, in which what read them is refitted to what it still reads.
 
     `model` and `moments` are of the network before; `removed` are the groups that went. Which layers were refitted, and which not

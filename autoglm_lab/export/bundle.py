@@ -18,7 +18,7 @@ from autoglm_lab.export.graphs import agent_graphs
 from autoglm_lab.export.greedy import greedy_graph
 from autoglm_lab.export.module import OPSET
 from autoglm_lab.export.verify import verify
-from autoglm_lab.memory import give_back
+from autoglm_lab.memory import trim_heap
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, ONE_CALL, ROWS, TOKENIZER, digest
 from autoglm_lab.runtime.features import image_features
@@ -65,7 +65,7 @@ def bundle(
             "files": {name: {"bytes": (part / name).stat().st_size, "sha256": digest(part / name)} for name in files},
         }
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    give_back()
+    trim_heap()
 
 
 def count_nodes(graph: bytes) -> Counter[str]:

@@ -92,12 +92,11 @@ def feature_graphs() -> dict[str, bytes]:
 @cache
 def _traced() -> dict[str, bytes]:
     """Both graphs, traced once in a process: they hold nothing of a model."""
-    return {
-        "pixels": onnx_module(PixelsGraph(), {"rgba": torch.zeros(9, 7, 4, dtype=torch.uint8)},
-                              dynamic={"rgba": {0: "height", 1: "width"}}, outputs=["pixel_values"], check=False),
-        "mel": onnx_module(MelGraph(), {"wave": torch.zeros(1, 1_601)}, dynamic={"wave": {1: "samples"}},
-                           outputs=["input_features"], check=False),
-    }  # fmt: skip
+    sides, samples = {0: "height", 1: "width"}, {1: "samples"}
+    rgba, wave = torch.zeros(9, 7, 4, dtype=torch.uint8), torch.zeros(1, 1_601)
+    pixels = onnx_module(PixelsGraph(), {"rgba": rgba}, dynamic={"rgba": sides}, outputs=["pixel_values"], check=False)
+    mel = onnx_module(MelGraph(), {"wave": wave}, dynamic={"wave": samples}, outputs=["input_features"], check=False)
+    return {"pixels": pixels, "mel": mel}
 
 
 def _same(graph: str, case: str, graphs: dict[str, bytes], given: NDArray[np.generic], right: NDArray[np.float32]) -> None:

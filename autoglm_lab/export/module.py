@@ -20,7 +20,7 @@ from autoglm_lab.export.failures import one_line
 from autoglm_lab.export.flatten import FlatModel
 from autoglm_lab.export.integers import Stored
 from autoglm_lab.export.lengths import Axes, check_axes, compare_lengths, state_axes
-from autoglm_lab.memory import give_back
+from autoglm_lab.memory import trim_heap
 
 OPSET = 20
 LARGEST_BYTES = 2**31 - 2**24  # of weights in one file; the format counts to 2**31
@@ -59,7 +59,7 @@ def checked_module(
     _check_weights(module, flat.inputs)
     with flat.flat(), right.flat() if right is not flat else nullcontext():
         content, bounds = _trace(flat, axes, outputs)
-        give_back()  # a trace takes some 150 MB
+        trim_heap()  # a trace takes some 150 MB
         check_axes(content, axes)
         if not check or (right is flat and any(isinstance(part, Stored) for part in module.modules())):
             return content, {}

@@ -9,38 +9,37 @@ from collections.abc import Iterator
 
 from autoglm_lab.phone.catalog import Lang
 
-_ONES = (
-    "twelve",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-)  # fmt: skip  (the first is an hour; no minute is called so)
+_ONES = [
+    *["twelve", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"],  # the first is an hour, no minute
+    *["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"],
+]
 _TENS = {2: "twenty", 3: "thirty", 4: "forty", 5: "fifty"}
 _DIGITS = "零一二三四五六七八九"
 # the part of the day, and the hours in which people name it
-_PARTS: dict[Lang, tuple[tuple[str, range], ...]] = {
-    "en": (("in the morning", range(12)), ("in the afternoon", range(12, 18)), ("in the evening", range(17, 22)),
-           ("at night", range(21, 24)), ("tomorrow morning", range(4, 12))),
-    "zh": (("凌晨", range(6)), ("半夜", range(4)), ("清晨", range(5, 8)), ("早上", range(5, 11)), ("上午", range(7, 12)),
-           ("中午", range(12, 13)), ("下午", range(13, 19)), ("傍晚", range(17, 20)), ("晚上", range(18, 24)),
-           ("明早", range(5, 11)), ("明天早上", range(5, 11)), ("明天下午", range(13, 19)), ("明晚", range(18, 24))),
-}  # fmt: skip
+_PARTS: dict[Lang, dict[str, range]] = {
+    "en": {
+        "in the morning": range(12),
+        "in the afternoon": range(12, 18),
+        "in the evening": range(17, 22),
+        "at night": range(21, 24),
+        "tomorrow morning": range(4, 12),
+    },
+    "zh": {
+        "凌晨": range(6),
+        "半夜": range(4),
+        "清晨": range(5, 8),
+        "早上": range(5, 11),
+        "上午": range(7, 12),
+        "中午": range(12, 13),
+        "下午": range(13, 19),
+        "傍晚": range(17, 20),
+        "晚上": range(18, 24),
+        "明早": range(5, 11),
+        "明天早上": range(5, 11),
+        "明天下午": range(13, 19),
+        "明晚": range(18, 24),
+    },
+}
 
 
 def clock_forms(hour: int, minute: int, lang: Lang) -> tuple[str, ...]:
@@ -66,7 +65,7 @@ def _english(hour: int, minute: int) -> Iterator[str]:
         yield from {0: ("midnight", "twelve midnight", "12 midnight"), 12: ("noon", "midday", "12 noon")}.get(hour, ())
     for figures in (f"{near}:{minute:02d}", *[f"{near}"] * (minute == 0)):
         yield from (f"{figures} {half}", f"{figures}{half}", f"{figures} {half[0]}.m.", f"{figures}{half.upper()}")
-    for part in (part for part, hours in _PARTS["en"] if hour in hours):
+    for part in (part for part, hours in _PARTS["en"].items() if hour in hours):
         yield from (f"{words} {part}" for words in (*_english_words(near, minute), f"{near}:{minute:02d}"))
 
 
@@ -97,7 +96,7 @@ def _number(count: int) -> str:
 
 def _chinese(hour: int, minute: int) -> Iterator[str]:
     yield from _chinese_words(hour, minute)
-    for part in (part for part, hours in _PARTS["zh"] if hour in hours):
+    for part in (part for part, hours in _PARTS["zh"].items() if hour in hours):
         near = hour if hour <= 12 else hour - 12
         yield from (f"{part}{words}" for words in (*_chinese_words(near, minute), f"{near}:{minute:02d}"))
 

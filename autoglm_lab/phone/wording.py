@@ -49,10 +49,10 @@ class Phrasebook:
 
     def of(self, kind: str, *, held_out: bool) -> tuple[Template, ...]:
         """The templates of a kind that training may see, or those that it never does. ValueError for an unknown kind."""
-        found = tuple(each for each in self.templates if each.kind == kind and each.held_out == held_out)
-        if not found:
+        templates = tuple(each for each in self.templates if each.kind == kind and each.held_out == held_out)
+        if not templates:
             raise ValueError(f"there is no template of kind {kind!r}; there are {', '.join(self.kinds())}")
-        return found
+        return templates
 
     def draw(self, kind: str, slots: Mapping[str, str], rng: np.random.Generator, *, held_out: bool) -> str:
         """A sentence for a kind of command, from a family drawn first, so that long families are not said more often.
@@ -120,15 +120,15 @@ class Subject:
 def subjects() -> tuple[Subject, ...]:
     """Every subject of wishes beyond the agent that is shipped. ValueError when the file is none of its kind."""
     path = data_dir() / "phrasings" / "beyond.yaml"
-    found = _loaded(path)
+    content = _load(path)
     try:
-        made = []
-        for each in found["subjects"]:
+        entries = []
+        for each in content["subjects"]:
             why = {lang: each[f"why_{lang}"] for lang in LANGS}
-            made.append(Subject(each["id"], why, {lang: tuple(each[lang]) for lang in LANGS}, each["held_out"]))
+            entries.append(Subject(each["id"], why, {lang: tuple(each[lang]) for lang in LANGS}, each["held_out"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no subjects: {type(error).__name__} {error}") from error
-    return tuple(made)
+    return tuple(entries)
 
 
 @cache
@@ -139,12 +139,12 @@ def phrasebook(lang: Lang) -> Phrasebook:
 
 def read_phrasebook(path: Path) -> Phrasebook:
     """The templates in a file. ValueError when it is not such a file: it says what is wrong and where."""
-    found = _loaded(path)
+    content = _load(path)
     try:
-        lang, lists = found["language"], found["lists"]
-        templates = tuple(_templates(lang, found["intents"]))
+        lang, lists = content["language"], content["lists"]
+        templates = tuple(_templates(lang, content["intents"]))
         names = {slot: {entry["out"]: entry["in"] for entry in lists[slot]["values"]} for slot in NAMES}
-        rules = dict(found.get("expansion_rules") or {})
+        rules = dict(content.get("expansion_rules") or {})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no phrasebook: {type(error).__name__} {error}") from error
     book = Phrasebook(lang, templates, rules, names)
@@ -155,7 +155,7 @@ def read_phrasebook(path: Path) -> Phrasebook:
     return book
 
 
-def _loaded(path: Path) -> Any:
+def _load(path: Path) -> Any:
     import yaml
 
     try:
@@ -179,10 +179,10 @@ def _check(book: Phrasebook, slots: set[str]) -> None:
         missing = {thing.id for thing in things} ^ set(book.names[slot])
         if missing:
             raise ValueError(f"list {slot!r} and the catalogue differ in {', '.join(sorted(missing))}")
-    seen: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for template in book.templates:
-        if seen.setdefault(template.sentence, template.kind) != template.kind:
-            raise ValueError(f"{template.sentence!r} stands for {seen[template.sentence]} and for {template.kind}")
+        if kinds.setdefault(template.sentence, template.kind) != template.kind:
+            raise ValueError(f"{template.sentence!r} stands for {kinds[template.sentence]} and for {template.kind}")
         unknown = sorted({*slots_of(book, template.sentence)} - slots)
         if unknown:
             raise ValueError(f"{template.sentence!r} has slots that no list names: {', '.join(unknown)}")

@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from autoglm_lab.memory import give_back
+from autoglm_lab.memory import trim_heap
 from autoglm_lab.runtime.bundle import GRAPHS, TOKENIZER, Bundle
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
@@ -117,7 +117,7 @@ class OnnxEngine:
         # the largest first: while a file is read its weights are there twice
         names = ("answer" if one_call else "step", *(name for name in GRAPHS if name != "step"))
         self.sessions = {name: opened(name) for name in names}
-        give_back()
+        trim_heap()
         check_graphs(self.sessions, self.bundle)
         self.tokenizer = open_tokenizer(self.bundle)
         self._write_by(grammar, speculate)

@@ -117,12 +117,12 @@ def _check_whole_jpeg(content: bytes) -> None:
     as soon as all of it is seen coarsely.
     """
     end = content.rfind(b"\xff\xd9")
-    seen = []
+    pixels = []
     for data in (content, content[:end] + PADDING + content[end:]):
         picture = Image.open(io.BytesIO(data), formats=["JPEG"])
         picture.draft(None, (1, 1))
-        seen.append(picture.tobytes())
-    if end < 0 or seen[0] != seen[1]:
+        pixels.append(picture.tobytes())
+    if end < 0 or pixels[0] != pixels[1]:
         raise ValueError("the picture ends before its last block")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition, Lock
 
-from autoglm_lab.memory import give_back
+from autoglm_lab.memory import trim_heap
 
 TRIM_EVERY = 12_000_000  # pixels that were freed: then their memory goes back to the system, which takes milliseconds
 
@@ -47,4 +47,4 @@ class PixelBudget:
                     self._freed = 0
                 self._changed.notify_all()
             if enough:
-                give_back()
+                trim_heap()

@@ -272,8 +272,8 @@ def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tup
     if not cache.exists():
         rng = np.random.default_rng(5)
         sounds: list[tuple[int, int, float | None]] = [(s, n, None) for s, n in zip(clips["start"], clips["length"], strict=True)]
-        drawn = rng.integers(len(keys), size=min(LOST_IN_NOISE, len(keys)))
-        sounds += [(*sounds[int(i)][:2], rng.uniform(*LOST_IN_NOISE_DB)) for i in drawn]
+        numbers = rng.integers(len(keys), size=min(LOST_IN_NOISE, len(keys)))
+        sounds += [(*sounds[int(i)][:2], rng.uniform(*LOST_IN_NOISE_DB)) for i in numbers]
 
         def frames(sound: tuple[int, int, float | None]) -> np.ndarray:
             wave = waves[sound[0] : sound[0] + sound[1]].astype(np.float32) / 32768

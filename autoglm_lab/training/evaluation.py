@@ -227,13 +227,19 @@ def question_requests(world: World, count: int) -> list[Request]:
     return collect(world, count, 4, draw)
 
 
-def answer_rate(engine: Answers, requests: list[Request], name: str, batch: int = BATCH) -> Rate:
-    """The share of requests that the engine answers rightly, `batch` of them at a time: fewer need less memory."""
+def answer_rate(
+    engine: Answers,
+    requests: list[Request],
+    name: str,
+    batch: int = BATCH,
+    judge: Callable[[Request, Answer], bool] = right,
+) -> Rate:
+    """The share of requests whose answer `judge` accepts, `batch` of them at a time: fewer need less memory."""
     hits = 0
     # a short run needs no bar, whose text would stay in a notebook
     for first in tqdm(range(0, len(requests), batch), desc=name, unit="batch", leave=False, disable=len(requests) <= 4 * BATCH):
         part = requests[first : first + batch]
-        hits += sum(right(r, a) for r, a in zip(part, engine.answer_many(part), strict=True))
+        hits += sum(judge(r, a) for r, a in zip(part, engine.answer_many(part), strict=True))
     return Rate.of(hits, len(requests))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from autoglm_lab.compress.sparsity import Masks
-from autoglm_lab.memory import give_back
+from autoglm_lab.memory import trim_heap
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.objective import step_losses
@@ -69,7 +69,7 @@ class Recovery:
         finite scalar.
         """
         self._check(model)
-        give_back()  # training needs the most, so what was freed before goes first
+        trim_heap()  # training needs the most, so what was freed before goes first
         fixed = [] if self.encoders else [p for part in ("image_encoder", "audio_encoder")
                                           for p in model.get_submodule(part).parameters()]  # fmt: skip
         fixed = [parameter for parameter in fixed if parameter.requires_grad]
@@ -97,7 +97,7 @@ class Recovery:
         model.train(False)
         for parameter in fixed:
             parameter.requires_grad_(True)
-        give_back()
+        trim_heap()
 
     def _key(self, model: nn.Module) -> str:
         """What tells this recovery of this model from any other: its settings, and the sizes of what learns."""

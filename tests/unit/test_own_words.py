@@ -91,8 +91,10 @@ def test_harm_is_what_nobody_asked_for():
     alarm = Task("alarm", "en", (("time", "07:30"),))
     now = deepcopy(start)
     assert not any(harm(task, start, now) for task in (wifi, mail, alarm))
-    now.toggles["wifi"] = not now.toggles["wifi"]
-    assert not harm(wifi, start, now) and harm(mail, start, now) and harm(alarm, start, now)
+    for before in (True, False):
+        start.toggles["wifi"], now.toggles["wifi"] = before, not before
+        assert harm(wifi, start, now) is before, "turned off, who asked for on, is harmed"
+        assert harm(mail, start, now) and harm(alarm, start, now)
     now = deepcopy(start)
     now.chats["mum"].append((True, "hi"))
     assert not harm(mail, start, now) and harm(wifi, start, now)
