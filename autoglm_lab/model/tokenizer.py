@@ -9,10 +9,13 @@ from collections.abc import Iterable, Iterator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from autoglm_lab.phone.actions import SIGNATURES
 from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, FREE_WORDS, LANGS, MESSAGES, QUERIES, SETTINGS, App
-from autoglm_lab.phone.oracle import report
+from autoglm_lab.phone.oracle import NO_ALARMS, NOTHING_OPEN, report
 from autoglm_lab.phone.phrasing import PHRASINGS, say_time
-from autoglm_lab.phone.tasks import CANNOT_SEE, REPEAT, WHO, Task
+from autoglm_lab.phone.refusal import ABLE, CANNOT, NAMED_SUBJECTS, UNCLEAR, UNKNOWN_SCREEN, refuse
+from autoglm_lab.phone.tasks import CANNOT_SEE, MISSING_ALARM, REPEAT, WHO, Task
+from autoglm_lab.phone.wording import phrasebook, subjects
 from autoglm_lab.runtime.prompt import END, FRAGMENTS, PAD, SPECIAL_TOKENS
 
 NUMBERS = tuple(str(n) for n in range(1000))
@@ -33,6 +36,16 @@ THOUGHTS = (
     "Tap", "Double Tap", "Long Press", "Swipe", "Type", "Launch", "Wait", "Back", "Home", "none",
     "2 seconds",
 )  # fmt: skip
+PEOPLE_THOUGHTS = (
+    "这个做不到", "this is beyond me", "什么都没开", "nothing is open", "不认识这个界面，启动", "an unknown screen, launch ",
+    "不认识这个界面", "an unknown screen", "先离开这里", "leave this place first", "两页都没有", "it is on neither page",
+    "这一页没有，翻另一页", "not on this page, look at the other", "返回列表看看", "back to the list", "列表里没有",
+    "not in the list", "返回闹钟列表", "back to the alarms", "没有这样的闹钟", "no such alarm", "先回桌面", "go home first",
+    "的闹钟。", " alarm.", "=,",
+)  # fmt: skip
+
+
+OWN_WEIGHT = 30
 
 
 def pieces() -> Iterator[str]:
@@ -64,6 +77,41 @@ def pieces() -> Iterator[str]:
         for kind in ("open_app", "toggle_on", "toggle_off", "search", "send", "alarm", "back", "home"):
             yield from _around("时钟|无线网络|妈妈|Clock|Wi-Fi|Mum", report(Task(kind, lang, slots)))
     yield from (REPEAT, *THOUGHTS, ".", ",", "?", "。", "，", "？", ":", "：")
+
+
+def people_pieces() -> Iterator[str]:
+    """The words of the phrasebooks as well, and every closing sentence: for a model that is trained in people's own words.
+
+    What the agent itself writes and names is counted `OWN_WEIGHT` times, for there is no room for every word of the books.
+    """
+    for _ in range(OWN_WEIGHT):
+        yield from pieces()
+        yield from _closings()
+        yield from (*PEOPLE_THOUGHTS, *(f" {name}" for name in SIGNATURES))
+    for lang in LANGS:
+        book = phrasebook(lang)
+        written = [template.sentence for template in book.templates if not template.held_out]
+        written += [form for slot in book.names.values() for form in slot.values()] + [*book.rules.values()]
+        written += [sentence for subject in subjects() if not subject.held_out for sentence in subject.sentences[lang]]
+        for text in written:
+            for part in re.split(r"[{<][^}>]*[}>]|[()\[\]|]", text):
+                if lang == "en":
+                    yield from (form for word in part.split() for form in (word, f" {word}", f" {word.capitalize()}"))
+                else:
+                    yield part
+
+
+def _closings() -> Iterator[str]:
+    """Everything that is said at the end of a wish beyond the first kinds of task."""
+    for lang in LANGS:
+        for kind in ("close", "delete_alarm", "delete_alarms", "two"):
+            yield report(Task(kind, lang, (("time", ""),)))
+        yield from (refuse(reason[lang], lang) for reason in (CANNOT, UNCLEAR, UNKNOWN_SCREEN))
+        yield from (refuse(subject.why[lang], lang) for subject in subjects() if subject.id in NAMED_SUBJECTS)
+        yield from (NOTHING_OPEN[lang], NO_ALARMS[lang], MISSING_ALARM[lang], ABLE[lang])
+        for kind in ("strange_app", "absent_contact"):
+            yield from _around("Zoe", report(Task(kind, lang, (("name", "Zoe"),))))
+        yield from _around("时钟|Clock", report(Task("absent_app", lang, (("app", "clock"),))))
 
 
 def _around(pattern: str, text: str) -> list[str]:

@@ -94,6 +94,7 @@ CONTROLS: tuple[Named, ...] = (
     Named("save", "check", "保存", "Save"),
     Named("message_field", "note", "输入框", "message field"),
     Named("send", "send", "发送", "Send"),
+    Named("delete", "x", "删除", "Delete"),
 )
 
 MESSAGES: dict[Lang, tuple[str, ...]] = {

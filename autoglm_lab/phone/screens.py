@@ -128,7 +128,7 @@ def _alarms(state: State, view: View) -> Iterator[Element]:
     corner = state.look.add_button == "corner"
     yield from _header(state, "clock", back=False)
     for place, time in enumerate(state.alarms[:5]):
-        yield Element("alarm", (40, 130 + place * 130, 960, 245 + place * 130), text=time)
+        yield Element("alarm", (40, 130 + place * 130, 960, 245 + place * 130), effect=f"alarm:{time}", text=time)
     box = (760.0, 740.0, 960.0, 840.0) if corner else (840.0, 38.0, 990.0, 106.0)
     yield Element("round", box, "add_alarm", "add", glyph="plus")
 
@@ -139,6 +139,12 @@ def _editor(state: State, view: View) -> Iterator[Element]:
     yield Element("pill", (300, 430, 700, 510), "save", "save" if _is_time(state.typed) else "",
                   named("save").name(state.look.lang), on=bool(state.typed))  # fmt: skip
     yield Element("keyboard", (0, 625, 1000, 1000))
+
+
+def _alarm_page(state: State, view: View) -> Iterator[Element]:
+    yield from _header(state, "", back=True, title={"zh": "闹钟", "en": "Alarm"}[state.look.lang])
+    yield Element("big_field", (200, 200, 800, 330), text=view.arg)
+    yield Element("pill", (300, 430, 700, 510), "delete", "delete", named("delete").name(state.look.lang), on=True)
 
 
 def _is_time(text: str) -> bool:
@@ -191,5 +197,6 @@ _VIEWS = {
     ("wechat", "chat"): _chat,
     ("clock", "main"): _alarms,
     ("clock", "editor"): _editor,
+    ("clock", "alarm"): _alarm_page,
 }
 _SEARCH = {"main": _search_main, "search": _search_edit, "results": _results}

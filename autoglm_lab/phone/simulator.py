@@ -170,6 +170,16 @@ def _save(state: State, _: str) -> None:
     state.typed, state.notice = "", {"zh": f"闹钟已设置 {time}", "en": f"Alarm set for {time}"}[state.look.lang]
 
 
+def _alarm(state: State, time: str) -> None:
+    state.route.append(View("clock", "alarm", time))
+
+
+def _delete(state: State, _: str) -> None:
+    time = state.route.pop().arg
+    state.alarms = [alarm for alarm in state.alarms if alarm != time]
+    state.notice = {"zh": f"闹钟已删除 {time}", "en": f"Alarm deleted {time}"}[state.look.lang]
+
+
 def _send(state: State, _: str) -> None:
     state.chats[state.route[-1].arg].append((True, state.typed))
     state.typed = ""
@@ -177,5 +187,5 @@ def _send(state: State, _: str) -> None:
 
 _EFFECTS: dict[str, Callable[[State, str], None]] = {
     "open": _open, "toggle": _toggle, "chat": _chat, "focus": _focus, "submit": _submit, "add": _add, "save": _save,
-    "send": _send, "back": lambda state, _: _back(state),
+    "send": _send, "alarm": _alarm, "delete": _delete, "back": lambda state, _: _back(state),
 }  # fmt: skip

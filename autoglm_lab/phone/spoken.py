@@ -13,6 +13,7 @@ import numpy as np
 from autoglm_lab.phone.catalog import APPS, CONTACTS, MESSAGES, QUERIES, SETTINGS, Lang
 from autoglm_lab.phone.clock import clock_forms
 from autoglm_lab.phone.phrasing import Utterance
+from autoglm_lab.phone.tasks import Task
 from autoglm_lab.phone.wording import phrasebook, subjects
 
 # kind -> how often it is said; "beyond" is speech that is not for the agent
@@ -44,6 +45,15 @@ def spoken_wishes(kind: str, lang: Lang) -> Iterator[tuple[tuple[str, str], ...]
         yield from ((("subject", subject.id),) for subject in spoken)
     else:
         yield ()
+
+
+def wish_key(wish: Utterance | Task) -> str:
+    """A wish in one word, whatever its wording: language, kind and slots.
+
+    >>> wish_key(Utterance("alarm", "en", (("time", "06:30"),), "wake me at half past six"))
+    'en|alarm|time=06:30'
+    """
+    return "|".join((wish.lang, wish.kind, *(f"{slot}={value}" for slot, value in wish.slots)))
 
 
 def draw_spoken(lang: Lang, rng: np.random.Generator, kind: str = "", *, held_out: bool = False) -> Utterance:

@@ -80,7 +80,7 @@ class Look:
 
 @dataclass(frozen=True)
 class View:
-    """One screen of an app: `name` is list, chat, search, results, editor or main; `arg` is a contact or a query."""
+    """One screen of an app: `name` is main, chat, search, results, editor or alarm; `arg` is a contact, a query or a time."""
 
     app: str
     name: str = "main"

@@ -10,6 +10,7 @@ import numpy as np
 
 from autoglm_lab.phone.catalog import APPS, CONTACTS, FREE_WORDS, MESSAGES, QUERIES, SETTINGS, Lang, app, named
 from autoglm_lab.phone.phrasing import PHRASINGS, SPOKEN, Utterance, fill, say_time
+from autoglm_lab.phone.refusal import is_refusal
 from autoglm_lab.phone.screens import elements
 from autoglm_lab.phone.state import State
 
@@ -22,14 +23,21 @@ REPEAT = "没听清，请再说一遍。 Sorry, please say that again."
 CANNOT_SEE: dict[Lang, str] = {"zh": "屏幕看不清。", "en": "I cannot read the screen."}
 
 
+_APP_OF = {
+    "toggle_on": "settings", "toggle_off": "settings", "is_on": "settings", "send": "wechat", "absent_contact": "wechat",
+    "alarm": "clock", "delete_alarm": "clock", "delete_alarms": "clock",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Task:
-    """One wish: its kind (a key of PHRASINGS), language, slots (ids of things, or literal text) and wording."""
+    """One wish: its kind (of PHRASINGS, or of `wishes.WISHES`), language, slots (ids of things, or literal text) and wording."""
 
     kind: str
     lang: Lang
     slots: tuple[tuple[str, str], ...] = ()
     text: str = ""
+    parts: tuple[Task, ...] = ()  # of kind "two": both wishes, in order
 
     def slot(self, name: str) -> str:
         """The id or text in a slot; KeyError if the kind has no such slot."""
@@ -40,8 +48,12 @@ class Task:
         """Id of the app in which this task is done, or None where any screen will do."""
         if self.kind in ("open_app", "search"):
             return self.slot("app")
-        return {"toggle_on": "settings", "toggle_off": "settings", "is_on": "settings", "send": "wechat",
-                "alarm": "clock"}.get(self.kind)  # fmt: skip
+        return _APP_OF.get(self.kind)
+
+    @property
+    def missing(self) -> str:
+        """The name of the app or contact that a task asks for and this phone does not have."""
+        return named(self.slot("app")).name(self.lang) if self.kind == "absent_app" else self.slot("name")
 
     @classmethod
     def of(cls, spoken: Utterance) -> Task:
@@ -53,10 +65,28 @@ class Task:
         if self.kind in QUESTIONS:
             asked = now if self.kind == "is_on" else start
             return message == answer(self, asked) and now.toggles == start.toggles
+        if self.kind in STRICT:
+            return kept(now) == kept(outcome(self, start)) and self._closed(start, now, message)
         wished = deepcopy(start.toggles)
         if self.kind in ("toggle_on", "toggle_off"):
             wished[self.slot("setting")] = self.kind == "toggle_on"
         return now.toggles == wished and self._reached(start, now)
+
+    def _closed(self, start: State, now: State, message: str) -> bool:
+        """Whether a task of a strict kind ends where it should, with a true sentence."""
+        match self.kind:
+            case "two":
+                last = self.parts[1]
+                return last.kind not in ("open_app", "search") or last._reached(start, now)
+            case "close":
+                return now.route == []
+            case "beyond":
+                return is_refusal(message, self.lang)
+            case "absent_app" | "absent_contact" | "strange_app":
+                return self.missing in message and any(no in message for no in ("不", "没", "not"))
+            case "delete_alarm":
+                return (message == MISSING_ALARM[self.lang]) is (self.slot("time") not in start.alarms)
+        return True
 
     def _reached(self, start: State, now: State) -> bool:
         view = now.view
@@ -81,6 +111,34 @@ class Task:
             case "home":
                 return now.route == []
         return True
+
+
+# kinds of which everything that lasts is compared with what was wished
+STRICT = frozenset(("delete_alarm", "delete_alarms", "close", "two", "beyond", "absent_app", "strange_app", "absent_contact"))
+MISSING_ALARM: dict[Lang, str] = {"zh": "没有这个闹钟。", "en": "There is no such alarm."}
+
+
+def kept(state: State) -> tuple[dict[str, bool], dict[str, list[tuple[bool, str]]], list[str]]:
+    """What lasts of a state: switches, chats and alarms."""
+    return state.toggles, state.chats, state.alarms
+
+
+def outcome(task: Task, start: State) -> State:
+    """The phone with all that lasts as a task wishes it; its screens are those of `start`."""
+    state = deepcopy(start)
+    for part in task.parts or (task,):
+        match part.kind:
+            case "toggle_on" | "toggle_off":
+                state.toggles[part.slot("setting")] = part.kind == "toggle_on"
+            case "send":
+                state.chats[part.slot("contact")].append((True, part.slot("message")))
+            case "alarm":
+                state.alarms = sorted({*state.alarms, part.slot("time")})
+            case "delete_alarm":
+                state.alarms = [time for time in state.alarms if time != part.slot("time")]
+            case "delete_alarms":
+                state.alarms = []
+    return state
 
 
 def answer(task: Task, state: State) -> str:
@@ -111,7 +169,7 @@ def describe(state: State, lang: Lang) -> str:
         who = named(view.arg).name(lang)
         return f"和{who}的聊天。" if zh else f"A chat with {who}."
     part = {"search": ("的搜索页", "search page"), "results": ("的搜索结果", "search results"),
-            "editor": ("的新闹钟", "new alarm")}.get(view.name)  # fmt: skip
+            "editor": ("的新闹钟", "new alarm"), "alarm": ("的闹钟", "alarm")}.get(view.name)  # fmt: skip
     if part:
         return f"{name}{part[0]}。" if zh else f"The {name} {part[1]}."
     return f"{name}应用。" if zh else f"The {name} app."

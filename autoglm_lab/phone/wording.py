@@ -3,7 +3,7 @@
 The files have the format of the hassil library, in which Home Assistant's sentences are written: `(a|b)` is one of two, `[a]` may
 be left out, `{app}` is a slot, `<please>` stands for a rule at the end of the file. An intent is a kind of task. Templates that say
 a thing in one manner are a family; families that are `held_out` never reach training. `beyond.yaml` holds wishes that the agent
-cannot fulfil, by subject, with the clause that says so.
+cannot fulfil, by subject, with the clause that says so; `strangers.yaml` apps and people that are on no phone here.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Phrasebook:
 
         if isinstance(part, ListReference):
             value = slots[part.list_name]
-            return self.call(part.list_name, value, rng) if part.list_name in self.names else value
+            return self.call(part.list_name, value, rng) if value in self.names.get(part.list_name, {}) else value
         if isinstance(part, RuleReference):
             return self._words(parse(self.rules[part.rule_name]), slots, rng)
         if isinstance(part, Alternative):
@@ -129,6 +129,17 @@ def subjects() -> tuple[Subject, ...]:
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no subjects: {type(error).__name__} {error}") from error
     return tuple(entries)
+
+
+@cache
+def strangers(part: str, lang: Lang, *, held_out: bool) -> tuple[str, ...]:
+    """Names of "apps" or "people" that no phone of this world has. ValueError when the file holds no such names."""
+    path = data_dir() / "phrasings" / "strangers.yaml"
+    content = _load(path)
+    try:
+        return tuple(str(name) for name in content[part][lang]["held_out" if held_out else "training"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no {part} in {lang!r}: {type(error).__name__} {error}") from error
 
 
 @cache

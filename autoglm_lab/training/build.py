@@ -15,8 +15,9 @@ import torch
 
 from autoglm_lab import atomic
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
-from autoglm_lab.model.processing import save_tokenizer
-from autoglm_lab.model.tokenizer import train_tokenizer
+from autoglm_lab.model.processing import PhoneGLMProcessor, save_tokenizer
+from autoglm_lab.model.tokenizer import people_pieces, train_tokenizer
+from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.catalog import APPS
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.scenes import MINI_KINDS, SceneSpec, make_scenes
@@ -26,6 +27,7 @@ from autoglm_lab.training.trainer import Training, check_run, has_fast_bf16, mai
 PATIENCE_S = 7200.0  # for another process that makes the same data
 SCENE_BYTES = 200_000  # a picture, its facts and its share of the clips
 MODEL_BYTES = 600_000_000  # checkpoints with the state of the optimizer, and the model
+PEOPLE_VOCABULARY = 5000  # tokens
 FEW_FIRST = 10_000_000  # phone seed of the first scene of a small world: others than those of the long training
 
 
@@ -37,18 +39,19 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
         make_scenes(folder / "scenes", spec, processes)
         if not (speech / "clips.npz").exists():
             synthesise_training_set(speech, processes=processes, kinds=set(MINI_KINDS) if spec.mini else None)
-        return Scenes(folder / "scenes", speech, train_tokenizer())
+        tokenizer = train_tokenizer(people_pieces(), PEOPLE_VOCABULARY) if spec.people else train_tokenizer()
+        return Scenes(folder / "scenes", speech, tokenizer)
 
 
 def few_scenes(folder: Path, scenes: int = 96, processes: int = 0) -> Scenes:
-    """A small world for a short recovery, made in seconds: new screens, and one shipped voice of each language."""
+    """A small world for a short recovery of the shipped agent, made in seconds: new screens, one shipped voice of each language."""
     with atomic.lock(folder, patience_s=PATIENCE_S):
         make_scenes(folder / "scenes", SceneSpec(scenes=scenes, first=FEW_FIRST), processes)
         if not (folder / "speech" / "clips.npz").exists():
             synthesise_training_set(
                 folder / "speech", clips_per_utterance=0, processes=processes, bank_augmentations=1, bank_voices=1
             )
-    return Scenes(folder / "scenes", folder / "speech", train_tokenizer())
+    return Scenes(folder / "scenes", folder / "speech", PhoneGLMProcessor.from_pretrained(data_dir() / "model").tokenizer)
 
 
 def train(

@@ -39,7 +39,10 @@ _UTTERANCES = {(u.lang, u.kind, u.slots, u.text): i for lang in LANGS for i, u i
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """How many scenes, how many samples in each, and which world: `mini` has typed and spoken app tasks on one page only."""
+    """How many scenes, how many samples in each, and which world.
+
+    `mini` has typed and spoken app tasks on one page only; `people` has every wish in people's own words (`people_scenes`).
+    """
 
     scenes: int = 30_000
     typed: int = 3
@@ -47,6 +50,7 @@ class SceneSpec:
     seed: int = 0
     first: int = 0  # phone seed of the first scene
     mini: bool = False
+    people: bool = False
 
 
 def utterance_index(task: Task) -> int:
@@ -214,7 +218,10 @@ def degrade(image: Image.Image, rng: np.random.Generator, readable: bool) -> tup
 
 def _chunk(job: tuple[Path, int, int, SceneSpec]) -> list[dict[str, Any]]:
     folder, start, stop, spec = job
-    made = [make_scene(seed, spec) for seed in range(start, stop)]
+    make = make_scene
+    if spec.people:
+        from autoglm_lab.training.people_scenes import make_people_scene as make
+    made = [make(seed, spec) for seed in range(start, stop)]
     np.save(folder / f"pictures-{start:06d}.npy", np.stack([pixels for pixels, _ in made]))
     return [facts for _, facts in made]
 

@@ -1,0 +1,162 @@
+"""Training scenes in people's own words: every kind of wish, the way here, screens of other worlds.
+
+Like those of `scenes`, but each sample knows the agent's last actions and whether they changed the screen, and wishes may be
+beyond the agent or about things that this phone does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from autoglm_lab.phone.actions import format_action
+from autoglm_lab.phone.catalog import APPS, app
+from autoglm_lab.phone.foreign import foreign_screen
+from autoglm_lab.phone.oracle import MEMORY, Done, Step, next_on_unknown_screen, next_step
+from autoglm_lab.phone.screens import elements
+from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone
+from autoglm_lab.phone.spoken import wish_key
+from autoglm_lab.phone.state import Look, State
+from autoglm_lab.phone.tasks import QUESTIONS, Task
+from autoglm_lab.phone.wishes import sample_wish
+from autoglm_lab.runtime.prompt import write_memory
+from autoglm_lab.training.scenes import SIZES, UNREADABLE_SHARE, SceneSpec, compatible, degrade, looks
+
+FOREIGN_SHARE = 0.07  # of all scenes
+STUMBLE_SHARE = 0.12  # of the ways here: one more action that changed nothing
+SAME_WAY_SHARE = 0.5  # of the further wishes on a screen: the agent has come there by the same actions
+NOT_HERE_SHARE = 0.05  # of the wishes whose first step is only to leave this screen
+_LONG = ("two", "absent_app", "absent_contact", "delete_alarm", "delete_alarms", "close", "")  # kinds that depend on the way
+_HERE = {
+    "settings": ("toggle_on", "toggle_off", "is_on"), "wechat": ("send", "send", "absent_contact"),
+    "clock": ("alarm", "alarm", "delete_alarm", "delete_alarms"),
+}  # fmt: skip
+_BY_THE_WAY = ("back", "home", "close", "two", "absent_app")  # their next step depends on how the agent came here
+_ELSEWHERE = ("Camera", "Gallery", "Browser", "Bank", "Game", "Reader", HOME_SCREEN, HOME_SCREEN)
+
+
+def make_people_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str, Any]]:
+    """One scene: a [224, 224, 3] uint8 picture, and its concepts and samples as plain data."""
+    rng = np.random.default_rng([seed, 18, spec.seed])
+    look = Look.random(seed)
+    if rng.random() < FOREIGN_SHARE:
+        return _foreign_scene(look, rng, spec)
+    state = State.fresh(look)
+    if rng.random() < 0.4:
+        state.page = int(rng.integers(len(look.pages)))
+    spoken_first = bool(rng.random() < 0.5)
+    kind = "" if spoken_first else _LONG[int(rng.integers(len(_LONG)))]
+    first = sample_wish(state, rng, kind=kind, spoken=spoken_first)
+    state, history = journey(state, first, int(rng.integers(0, 8)), rng)
+    readable = bool(rng.random() >= UNREADABLE_SHARE)
+    samples = []
+    for number in range(spec.typed + spec.spoken):
+        spoken = number >= spec.typed
+        if number == (spec.typed if spoken_first else 0):
+            samples.append(_record(first, state, history, readable, spoken))
+            continue
+        task = _wish_here(state, rng, spoken)
+        if _may_begin(task, state):
+            samples.append(_record(task, state, _way_here(task, history, rng), readable, spoken))
+    phone = SimulatedPhone(look=look, size=SIZES[int(rng.integers(len(SIZES)))])
+    phone.state = state
+    pixels, noise = degrade(phone.screenshot(), rng, readable)
+    concepts = [(item.centre, item.concept) for item in elements(state) if item.concept and item.kind != "button"]
+    switches = [(item.centre, item.on) for item in elements(state) if item.kind == "toggle"]
+    facts = {"concepts": concepts if readable else [], "switches": switches if readable else []}
+    return pixels, facts | {"samples": samples, "app": phone.current_app(), "noise": round(noise, 3)}
+
+
+def journey(state: State, task: Task, steps: int, rng: np.random.Generator | None = None) -> tuple[State, list[Done]]:
+    """The phone after up to `steps` right steps of a task (never past its end), and the actions. With `rng` some led nowhere."""
+    phone = SimulatedPhone(look=state.look)
+    phone.state = state
+    history: list[Done] = []
+    for _ in range(steps):
+        action = next_step(task, phone.state, history=history).action
+        if action.name == "finish":
+            break
+        history.append((action.name, phone.perform(action)))
+    if rng is not None and rng.random() < STUMBLE_SHARE:
+        history.append((("Swipe", "Tap")[int(rng.integers(2))], False))
+        phone.state.notice = ""
+    return phone.state, history
+
+
+def _foreign_scene(look: Look, rng: np.random.Generator, spec: SceneSpec) -> tuple[np.ndarray, dict[str, Any]]:
+    """A screen of another world, and what people wish in front of it."""
+    name = _ELSEWHERE[int(rng.integers(len(_ELSEWHERE)))]
+    if rng.random() < 0.3:
+        name = APPS[int(rng.integers(len(APPS)))].key(look.lang)
+    pixels, noise = degrade(foreign_screen(rng, SIZES[int(rng.integers(len(SIZES)))]), rng, True)
+    samples = []
+    for number in range(spec.typed + spec.spoken):
+        spoken = number >= spec.typed
+        kind = str(rng.choice(QUESTIONS)) if rng.random() < 0.3 else ""
+        task = sample_wish(State.fresh(look), rng, kind=kind, spoken=spoken)
+        part = task.parts[0] if task.parts else task
+        history: list[Done] = []
+        if part.app is not None and rng.random() < 0.3:
+            history = [("Launch", False)]
+        elif task.kind == "back" and rng.random() < 0.4:
+            history = [("Back", True)]
+        elif rng.random() < 0.2:
+            history = [("Tap", bool(rng.random() < 0.5))]
+        step = next_on_unknown_screen(task, history=history)
+        samples.append(_sample(task, step, step, history, [], spoken))
+    return pixels, {"concepts": [], "switches": [], "samples": samples, "app": name, "noise": round(noise, 3)}
+
+
+def _wish_here(state: State, rng: np.random.Generator, spoken: bool) -> Task:
+    """A wish for this screen, mostly of the open app; those whose first step is only to leave it are drawn rarely."""
+    here: Sequence[str] = ()
+    if state.view is not None:
+        here = _HERE.get(state.view.app, ("search",) if app(state.view.app).searchable else ())
+    here = [kind for kind in here if not (spoken and kind == "absent_contact")]
+    for _ in range(8):
+        kind = here[int(rng.integers(len(here)))] if here and rng.random() < 0.55 else ""
+        copy = deepcopy(state)  # a wish to delete an alarm puts it there
+        task = sample_wish(copy, rng, kind=kind, spoken=spoken)
+        if copy.alarms != state.alarms:
+            continue
+        if next_step(task, state).action.name not in ("Home", "Back") or task.kind == "close" or rng.random() < NOT_HERE_SHARE:
+            break
+    return task
+
+
+def _may_begin(task: Task, state: State) -> bool:
+    """Whether a wish may begin on this screen without its outcome already half there."""
+    if task.kind == "delete_alarm" and task.slot("time") in state.alarms[5:]:
+        return False
+    if task.kind in ("delete_alarm", "delete_alarms") and state.notice:
+        return False
+    return all(compatible(part, state) for part in task.parts or (task,))
+
+
+def _way_here(task: Task, history: list[Done], rng: np.random.Generator) -> list[Done]:
+    """The actions that may have led to this screen while somebody wished this, or none if the wish begins here."""
+    if task.kind in _BY_THE_WAY or (task.kind in QUESTIONS and task.kind != "is_on"):
+        return []
+    return history if rng.random() < SAME_WAY_SHARE else []
+
+
+def _record(task: Task, state: State, history: list[Done], readable: bool, spoken: bool) -> dict[str, Any]:
+    step = next_step(task, state, history=history, sees=readable)
+    blind = next_step(task, state, history=history, sees=False)
+    part = next((part for part in task.parts if part.app == state.app), task)
+    places = looks(part, state, step.action) if readable else []
+    return _sample(task, step, blind, history, places, spoken)
+
+
+def _sample(
+    task: Task, step: Step, blind: Step, history: list[Done], places: list[tuple[str, tuple[int, int]]], spoken: bool
+) -> dict[str, Any]:
+    record = {
+        "kind": task.kind, "lang": task.lang, "last": write_memory(history, MEMORY), "text": task.text,
+        "thinking": step.thinking, "action": format_action(step.action), "looks": places,
+        "blind": [blind.thinking, format_action(blind.action)],
+    }  # fmt: skip
+    return record | ({"utterance": wish_key(task)} if spoken else {})
