@@ -11,11 +11,22 @@ from PIL import Image
 from autoglm_lab.agent.circles import Circles
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.simulator import Phone
-from autoglm_lab.runtime.engine import Answer, Engine, Turn
+from autoglm_lab.runtime.engine import (
+    CHANGED,
+    NO_APP,
+    NOT_DONE,
+    TAKEN_OVER,
+    UNCHANGED,
+    Answer,
+    Engine,
+    Turn,
+    is_unchanged,
+    memory_length,
+)
+from autoglm_lab.runtime.prompt import write_memory
 
 MAX_STEPS = 10
 MAX_IDLE = MAX_HANDOVERS = 3  # in a row
-CHANGED, UNCHANGED, TAKEN_OVER = "the screen changed", "nothing changed", "a person took over"  # what a model is told of an action
 PHONE_ERRORS = (RuntimeError, OSError)  # the phone failed; a ValueError is an action that it cannot do
 
 
@@ -50,11 +61,11 @@ def steps(
     """Work on a task (typed, or spoken as a 16 kHz waveform), giving each step as it is done; the last one has an `end`.
 
     Ends after `finish`, after `max_steps`, when three actions in a row change nothing, when the agent goes in circles, and when the
-    phone fails. An answer that is no action, or one that the phone cannot do, ends the run of an engine that knows the name of the
-    last action alone; an engine with `reads_history` is told of all turns and of what came of each, so it is told of that as well,
-    and the run ends when the next answer is no better. An action that the model marks as sensitive (it has a `message`) is done
-    only if `confirm(action, screenshot)` says so; without it nothing of the kind is done. When the model hands over,
-    `take_over(message)` lets a person act, and says whether to go on.
+    phone fails. An engine is told the names of its last `memory` actions, and which of them changed nothing. An answer that is no
+    action, or one that the phone cannot do, ends the run of an engine that knows no more than that; an engine with `reads_history`
+    is told of all turns and what came of each, so it is told of that as well, and the run ends when the next answer is no better.
+    An action that the model marks as sensitive (it has a `message`) is done only if `confirm(action, screenshot)` says so; without
+    it nothing of the kind is done. When the model hands over, `take_over(message)` lets a person act, and says whether to go on.
 
     An engine that fails raises in the first step; later its error is that of the last step. ValueError for `max_steps` below 1.
     """
@@ -86,7 +97,7 @@ class _Run:
     think: bool
     confirm: Confirm | None
     take_over: TakeOver | None
-    last: str = ""  # name of the last action
+    steps: list[tuple[str, bool]] = field(default_factory=list)  # name of each action, and whether it changed the screen
     failures: int = 0  # answers in a row of which nothing was done
     idle: int = 0  # actions in a row that changed nothing
     handovers: int = 0  # turns in a row that a person took over
@@ -119,7 +130,7 @@ class _Run:
             irregularities=answer.irregularities,
         )
         if step.action is None:
-            return self._fail(step, app, f"not done: {step.error}")
+            return self._fail(step, app, f"{NOT_DONE}{step.error}")
         if step.action.name == "finish":
             return replace(step, end=f"finished: {step.action.message}")
         if step.action.name == "Take_over":
@@ -128,9 +139,8 @@ class _Run:
 
     def _answer(self, screenshot: Image.Image, app: str) -> Answer:
         extra: dict[str, Any] = {"history": tuple(self.history)} if self.reads_history else {}
-        return self.engine.answer(
-            self.task, screenshot, self.audio, current_app=app, last=self.last, think=self.think, **extra
-        ).answer
+        last = write_memory(self.steps, memory_length(self.engine))
+        return self.engine.answer(self.task, screenshot, self.audio, current_app=app, last=last, think=self.think, **extra).answer
 
     def _act(self, step: Step, app: str, action: Action, screenshot: Image.Image) -> Step:
         self.handovers = 0
@@ -143,7 +153,7 @@ class _Run:
             changed = self.phone.perform(action)
             result = CHANGED if changed else _unchanged(action, self.phone)
         except ValueError as problem:
-            return self._fail(step, app, f"{action.name} was not done: {problem}", str(problem))
+            return self._fail(step, app, f"{action.name} was {NOT_DONE}{problem}", str(problem))
         except PHONE_ERRORS as problem:
             return _end(step, str(problem))
         self.failures, self.idle = 0, 0 if changed else self.idle + 1
@@ -170,11 +180,11 @@ class _Run:
         self.failures += 1
         if not self.reads_history or self.failures > 1:
             return _end(step, step.error or "")
-        self._note(app, step, step.action.name if step.action else self.last, result)
+        self._note(app, step, step.action.name if step.action else "", result)
         return step
 
     def _note(self, app: str, step: Step, name: str, result: str) -> None:
-        self.last = name
+        self.steps.append((name, not is_unchanged(result)))
         self.history.append(Turn(app, step.answer_text, result))
 
 
@@ -186,5 +196,5 @@ def _unchanged(action: Action, phone: Phone) -> str:
     """Describe an action that changed nothing; an app that the phone knows it does not have is named."""
     has_app = getattr(phone, "has_app", None)
     if action.name == "Launch" and has_app is not None and not has_app(action.app):
-        return f"there is no app {action.app!r} on this phone"
+        return f"{NO_APP} {action.app!r} on this phone"
     return UNCHANGED

@@ -59,6 +59,7 @@ def bundle(
             "opset": OPSET,
             "recipe": json.loads((recipe or Recipe()).to_json()),
             "places": engine.model.config.max_position_embeddings,
+            "memory": engine.memory,
             "shared_scale": count_nodes(graphs["step"])["DynamicQuantizeLinear"] > 0,
             "apart": {name: float(f"{share:.2g}") for name, share in apart.items()},
             "end": engine.processor.tokenizer.eos_token_id,

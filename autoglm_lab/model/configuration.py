@@ -5,6 +5,8 @@ from __future__ import annotations
 from huggingface_hub.dataclasses import strict
 from transformers import GlmConfig
 
+from autoglm_lab.runtime.prompt import MAX_MEMORY
+
 
 @strict
 class PhoneGLMConfig(GlmConfig):
@@ -42,6 +44,12 @@ class PhoneGLMConfig(GlmConfig):
     audio_blocks: int = 4  # dilated residual blocks at 25 frames a second
     first_number_id: int = 8  # token id of "0"; 0..999 follow in order
     number_tokens: int = 1000
+    memory: int = 1  # past actions that the prompt names (`runtime.prompt.write_memory`)
+
+    def validate_memory(self) -> None:
+        """ValueError unless the model reads 1 to 16 past actions."""
+        if not 1 <= self.memory <= MAX_MEMORY:
+            raise ValueError(f"memory is {self.memory}; a model reads 1 to {MAX_MEMORY} past actions")
 
     @property
     def image_cells(self) -> int:

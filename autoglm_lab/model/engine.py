@@ -55,6 +55,11 @@ class TorchEngine:
             model = PhoneGLMForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
             return cls(model, PhoneGLMProcessor.from_pretrained(path))
 
+    @property
+    def memory(self) -> int:
+        """Number of past actions that the model was trained to read."""
+        return int(self.model.config.memory)
+
     def example(self) -> dict[str, Any]:
         """One request that uses every part of the model, as tensors: a screen, a sound and a few words."""
         inputs = self.processor(text="open Settings", images=np.zeros((224, 224, 3), np.uint8), audio=np.zeros(8000, np.float32))

@@ -53,7 +53,7 @@ def _case(engine: TorchEngine, request: Any) -> dict[str, np.ndarray] | None:
     """A request as the encoders and the decoder get it, the tokens of the answer, and the scores after each token of both."""
     spoken = request.audio is not None
     given = dict(engine.processor(text="" if spoken else request.task.text, images=request.image,
-                                  audio=request.audio, current_app=request.app, last=request.last))  # fmt: skip
+                                  audio=request.audio, current_app=request.app, last=request.memory(engine.memory)))  # fmt: skip
     mel = given.get("input_features")
     if mel is not None and mel.shape[1] > MEL_FRAMES:
         return None

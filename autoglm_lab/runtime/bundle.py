@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoglm_lab.runtime.prompt import MAX_MEMORY
+
 FORMAT = 4
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 GRAPHS = {"image": "image.onnx", "audio": "audio.onnx", "step": "step.onnx"}
@@ -37,6 +39,7 @@ class Bundle:
     bytes: int  # of all files
     shared_scale: bool  # whether tokens that are read at once are rounded alike, so that one changes what the others give
     files: frozenset[str]  # that the manifest lists and that were compared with it
+    memory: int = 1  # past actions that the model was trained to read
 
     def path(self, name: str) -> Path:
         """Find a graph: "image", "audio", "step", "answer" or "rows".
@@ -67,7 +70,7 @@ class Bundle:
                 raise ValueError(f"{name} of {place.name} keeps weights in another file; a bundle has all of them in its graphs")
         size = sum(size for size, _ in manifest["files"].values()) + (place / MANIFEST).stat().st_size
         return cls(place, manifest["end"], manifest["places"], manifest["recipe"], size, manifest["shared_scale"],
-                   frozenset(manifest["files"]))  # fmt: skip
+                   frozenset(manifest["files"]), manifest["memory"])  # fmt: skip
 
 
 def is_bundle(folder: Path | str) -> bool:
@@ -118,6 +121,9 @@ def _strict(path: Path) -> dict[str, Any]:
             raise ValueError(f"{name} is no {kind.__name__}")
         manifest[name] = facts[name]
     manifest |= {name: _whole(facts, name) for name in ("end", "places")}
+    manifest["memory"] = _whole({"memory": 1} | facts, "memory")  # bundles of models that read one action do not name it
+    if not 1 <= manifest["memory"] <= MAX_MEMORY:
+        raise ValueError(f"memory is {manifest['memory']}, not 1 to {MAX_MEMORY}")
     if len(facts["files"]) > FILES:
         raise ValueError(f"more than {FILES} files")
     manifest["files"] = {_name(name): (_whole(file, "bytes"), _hash(file)) for name, file in facts["files"].items()}

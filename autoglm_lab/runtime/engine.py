@@ -12,6 +12,9 @@ from autoglm_lab.phone.actions import Action, parse_answer
 from autoglm_lab.runtime.sampling import Sampling
 
 GREEDY = Sampling()
+# results of an action, as a model reads them
+CHANGED, UNCHANGED, TAKEN_OVER = "the screen changed", "nothing changed", "a person took over"
+NO_APP, NOT_DONE = "there is no app", "not done: "
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,33 @@ class Turn(NamedTuple):
     result: str
 
 
+def is_unchanged(result: str) -> bool:
+    """True if the words for an action's result say that it left the screen as it was.
+
+    >>> [is_unchanged(words) for words in ("nothing changed", "Type was not done: no field", "the screen changed", "")]
+    [True, True, False, False]
+    """
+    return result == UNCHANGED or result.startswith(NO_APP) or NOT_DONE in result
+
+
+def memory_length(engine: object) -> int:
+    """Number of past actions that an engine is told of: its `memory`, or 1."""
+    return int(getattr(engine, "memory", 1))
+
+
 class Engine(Protocol):
     """Anything that answers requests.
 
-    One that can make use of all that was done before sets `reads_history = True`, and is given it as `history`, a list of `Turn`.
+    One whose model was trained to read more than one past action has their number as `memory` (`memory_length`). One that can make
+    use of all that was done before sets `reads_history = True`, and is given it as `history`, a list of `Turn`.
     """
 
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
                think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
         """Answer a typed task or a spoken one (16 kHz waveform) about a screen (any picture).
 
-        `current_app` and `last` (name of the previous action) are what an agent knows besides the picture. `sampling` says how
-        tokens are picked; by default the likeliest is.
+        `current_app` and `last` are what an agent knows besides the picture; `last` are its last `memory` actions, written by
+        `prompt.write_memory`. `sampling` says how tokens are picked; by default the likeliest is.
         """
 
 

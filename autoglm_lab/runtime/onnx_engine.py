@@ -144,6 +144,11 @@ class OnnxEngine:
         return other
 
     @property
+    def memory(self) -> int:
+        """Number of past actions that the model was trained to read."""
+        return self.bundle.memory
+
+    @property
     def _decoder(self) -> Any:
         """The session that writes."""
         return self.sessions.get("step") or self.sessions["answer"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -21,10 +22,40 @@ FRAGMENTS = (
 def write_prompt(
     task: str, current_app: str, last: str = "", *, image: bool = True, audio: bool = False, think: bool = False
 ) -> str:
-    """The text of one request. `last` is the name of the agent's previous action, "" at the start of a task."""
+    """The text of one request. `last` is the memory of earlier actions (`write_memory`), "" at the start of a task."""
     marks = IMAGE * image + AUDIO * audio
     screen = f'\n{{"current_app": "{current_app}"}}\nlast: {last or "none"}'
     return f"{USER}{marks}{task}{screen}{ASSISTANT}{THINK}{'' if think else END_THINK}"
+
+
+MAX_MEMORY = 16  # actions, of any model
+
+
+def write_memory(steps: Sequence[tuple[str, bool]], length: int) -> str:
+    """Write the last `length` actions for `write_prompt`: names, oldest first; "=" marks one that left the screen as it was.
+
+    `steps` are (name, whether the screen changed); an answer that held no action has the name "" and is not written. A memory of
+    length 1 is the bare name. ValueError for a length below 1.
+
+    >>> steps = [("Launch", True), ("Tap", True), ("Swipe", False), ("Home", True)]
+    >>> write_memory(steps, 3)
+    'Tap, Swipe=, Home'
+    >>> write_memory(steps[:3], 1)
+    'Swipe'
+    """
+    if length < 1:
+        raise ValueError(f"the memory has length {length}; a model reads 1 action at least")
+    marked = length > 1
+    return ", ".join(name + "=" * (marked and not changed) for name, changed in steps[-length:] if name)
+
+
+def read_memory(text: str) -> list[tuple[str, bool]]:
+    """Read what `write_memory` wrote.
+
+    >>> read_memory("Tap, Swipe=, Home")
+    [('Tap', True), ('Swipe', False), ('Home', True)]
+    """
+    return [(name.removesuffix("="), not name.endswith("=")) for name in text.split(", ") if name]
 
 
 def write_answer(thinking: str, action: str, *, think: bool = False) -> str:

@@ -104,7 +104,7 @@ class Batches:
 
     def _prepared(self, job: Job) -> Read:
         with self.pixels.lease() as take:
-            asked = self.engine.prepare(**job.asking.opened(take))
+            asked = self.engine.prepare(**job.asking.opened(take, self.engine.memory))
         assert asked.states is not None
         job.prompt_tokens = len(asked.ids)
         drafts = [] if asked.state is None else asked.state.draft(asked.max_new_tokens - 1)

@@ -1,4 +1,4 @@
-"""From a conversation to what the engine is asked: the task, the screen, the sound, the app in front, the last action.
+"""From a conversation to what the engine is asked: the task, the screen, the sound, the app in front, the last actions.
 
 Phone agents send their whole history each time: a long system prompt, the task with the first screenshot, then turn by turn what
 the agent did and a message that holds only the new screen. The model has a template of its own and takes what it needs.
@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from autoglm_lab.phone.packages import TOLD
-from autoglm_lab.runtime.engine import GREEDY
-from autoglm_lab.runtime.prompt import SPECIAL_TOKENS
+from autoglm_lab.runtime.engine import GREEDY, is_unchanged
+from autoglm_lab.runtime.prompt import MAX_MEMORY, SPECIAL_TOKENS, write_memory
 from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.limits import Limits
@@ -38,18 +38,27 @@ class Asking:
     image: Callable[..., Any] | None = None  # of `media.open_picture`, all but `take`
     audio: Callable[[], Any] | None = None
     current_app: str = HOME
-    last: str = ""
+    steps: tuple[tuple[str, bool], ...] = ()  # name of each action so far, and whether it changed the screen
     think: bool = False
     max_new_tokens: int = DEFAULT_TOKENS
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
 
-    def opened(self, take: Take | None = None) -> dict[str, Any]:
-        """The arguments of `Engine.answer`. ApiError for a picture or sound that cannot be read. `take` as in `read_picture`."""
+    @property
+    def last(self) -> str:
+        """Name of the last action, "" at the start of a task."""
+        return write_memory(self.steps, 1)
+
+    def opened(self, take: Take | None = None, memory: int = 1) -> dict[str, Any]:
+        """The arguments of `Engine.answer`, for an engine that is told of its last `memory` actions.
+
+        ApiError for a picture or sound that cannot be read. `take` as in `read_picture`.
+        """
         image = self.image and (self.image(take=take) if take else self.image())
         return {
             "task": self.task, "image": image, "audio": self.audio and self.audio(),
-            "current_app": self.current_app, "last": self.last, "think": self.think, "max_new_tokens": self.max_new_tokens,
+            "current_app": self.current_app, "last": write_memory(self.steps, memory), "think": self.think,
+            "max_new_tokens": self.max_new_tokens,
         }  # fmt: skip
 
 
@@ -80,7 +89,7 @@ def _seeded(sampling: Sampling, number: int) -> Sampling:
 
 
 def _conversation(request: ChatRequest, limits: Limits) -> dict[str, Any]:
-    """Task, picture, sound, app and last action."""
+    """Task, picture, sound, app and actions so far."""
     users = [(place, message) for place, message in enumerate(request.messages) if message.role == "user"]
     if not users and request.query is None:
         raise ApiError(400, "messages holds no message of the user; send one with the task", param="messages")
@@ -109,7 +118,7 @@ def _conversation(request: ChatRequest, limits: Limits) -> dict[str, Any]:
         raise ApiError(400, f"the task has {len(task):,} characters; at most 512 tokens fit", param="messages",
                        code="context_length_exceeded")  # fmt: skip
     app = current_app(users[-1][1]) if users else HOME
-    return {"task": task, "image": image, "audio": audio, "current_app": app, "last": _last_action(request.messages[begins + 1 :])}
+    return {"task": task, "image": image, "audio": audio, "current_app": app, "steps": _steps(request.messages[begins:])}
 
 
 def _parts(message: Message, kind: type[Any], place: int) -> list[tuple[str, Any]]:
@@ -160,11 +169,35 @@ def _halves(message: Message) -> tuple[str, dict[str, Any]]:
     return text[:start].strip().removesuffix(SCREEN), screen
 
 
-def _last_action(messages: Sequence[Message]) -> str:
-    """The name of the agent's action before this turn, "" if there is none."""
-    said = [_words(message) for message in messages if message.role == "assistant"]
-    names = _ACTION.findall(said[-1]) if said else []
+def _steps(messages: Sequence[Message]) -> tuple[tuple[str, bool], ...]:
+    """Read the agent's latest actions, and whether each changed the screen, from the task's messages; a turn without one is ""."""
+    turns = [place for place, message in enumerate(messages) if message.role == "assistant"][-MAX_MEMORY:]
+    return tuple((_action(messages[place]), _changed(messages, place)) for place in turns)
+
+
+def _action(message: Message) -> str:
+    """The name of the action in an answer, "" if there is none."""
+    names = _ACTION.findall(_words(message))
     return names[-1] if names and re.fullmatch(r"[A-Za-z_ ]{1,20}", names[-1]) else ""
+
+
+def _changed(messages: Sequence[Message], place: int) -> bool:
+    """True unless the message after an action says that nothing changed, or brings the very screenshot that was there before."""
+    after = messages[place + 1] if place + 1 < len(messages) else None
+    if after is None or after.role == "assistant":
+        return True
+    words, screen = _halves(after)
+    result = screen.get("last_action") if after.role == "user" else words
+    if isinstance(result, str) and result:
+        return not is_unchanged(result)
+    before, now = _screenshot(messages[place - 1]), _screenshot(after)
+    return not now or before != now
+
+
+def _screenshot(message: Message) -> str:
+    """The data URL of the last picture in a message of the user, "" if it has none: an address may show another one each time."""
+    urls = [part.image_url.url for _, part in _parts(message, ImagePart, 0)] if message.role == "user" else []
+    return urls[-1] if urls and urls[-1].startswith("data:") else ""
 
 
 def _flat_picture(data: str, limits: Limits, **taken: Take) -> Any:

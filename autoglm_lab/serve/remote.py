@@ -18,8 +18,9 @@ from PIL import Image
 
 from autoglm_lab.phone.actions import SIGNATURES
 from autoglm_lab.phone.tolerant import read_tolerantly
-from autoglm_lab.runtime.engine import GREEDY, Answer, Stream, Turn
+from autoglm_lab.runtime.engine import GREEDY, UNCHANGED, Answer, Stream, Turn
 from autoglm_lab.runtime.features import mono_16k
+from autoglm_lab.runtime.prompt import MAX_MEMORY, read_memory
 from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.serve.reading import SCREEN
 
@@ -35,6 +36,7 @@ class RemoteEngine:
     """
 
     reads_history = True
+    memory = MAX_MEMORY  # all are sent; the server takes as many as its model reads
 
     def __init__(
         self, url: str, *, api_key: str = "EMPTY", model: str | None = None, system: str | None = None, timeout_s: float = 120
@@ -129,7 +131,7 @@ def conversation(
     """
     sound = [] if audio is None else [{"type": "input_audio", "input_audio": {"data": wav(audio), "format": "wav"}}]
     picture = [] if image is None else [{"type": "image_url", "image_url": {"url": data_url(image)}}]
-    turns = history or ([Turn("", f'do(action="{last}")', "")] if last else [])
+    turns = history or [Turn("", f'do(action="{name}")', "" if changed else UNCHANGED) for name, changed in read_memory(last)]
     begun_in = turns[0].app if turns else current_app
     words = [part for part in (task.strip(), begun_in and _screen(begun_in)) if part]
     first = [*sound, {"type": "text", "text": "\n\n".join(words or [_screen(current_app)])}]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
-from autoglm_lab.runtime.engine import GREEDY, Engine
+from autoglm_lab.runtime.engine import GREEDY, Engine, memory_length
 from autoglm_lab.serve.jobs import TOO_LATE, FairQueue, Job, Post, failure, put_directly, threads
 from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
@@ -59,7 +59,7 @@ class Turns:
     def _answer(self, job: Job) -> None:
         sampling: dict[str, Any] = {} if job.asking.sampling == GREEDY else {"sampling": job.asking.sampling}
         with self.pixels.lease() as take:
-            stream = self.engine.answer(**job.asking.opened(take), **sampling)
+            stream = self.engine.answer(**job.asking.opened(take, memory_length(self.engine)), **sampling)
         job.prompt_tokens = stream.prompt_tokens
         for text in stream:
             late = job.given_up  # asked once: the clock goes on

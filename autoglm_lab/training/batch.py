@@ -45,6 +45,11 @@ class BatchEngine:
         self.model, self.processor, self.think = model, processor, think
         self.model.train(False)
 
+    @property
+    def memory(self) -> int:
+        """Number of past actions that the model was trained to read."""
+        return int(self.model.config.memory)
+
     def inputs(self, requests: Sequence[Request]) -> Any:
         """Tensors of a batch; spoken requests show the model no text."""
         return self.processor(
@@ -52,7 +57,7 @@ class BatchEngine:
             images=[r.image for r in requests],
             audio=[r.audio for r in requests],
             current_app=[r.app for r in requests],
-            last=[r.last for r in requests],
+            last=[r.memory(self.memory) for r in requests],
             think=self.think,
         )
 

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +20,8 @@ from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.speech import SpeechBank
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import Task, sample
-from autoglm_lab.runtime.engine import Answer, Engine
+from autoglm_lab.runtime.engine import Answer, Engine, memory_length
+from autoglm_lab.runtime.prompt import write_memory
 from autoglm_lab.training.scenes import EVALUATION_SEEDS, SIZES, compatible, mini_task, walk
 
 BATCH = 32
@@ -40,10 +41,18 @@ class Request:
     last: str = ""
     app: str = ""
     wanted: Action | None = None
+    steps: tuple[tuple[str, bool], ...] = ()  # name of each action so far, and whether it changed the screen
+
+    def memory(self, length: int) -> str:
+        """Write `last` for an engine that is told of its last `length` actions."""
+        return write_memory(self.steps, length) if self.steps else self.last
 
 
 class Answers(Protocol):
-    """An engine that answers many requests at once (see `batch.BatchEngine`)."""
+    """An engine that answers many requests at once (see `batch.BatchEngine`).
+
+    One that is told of more than one past action has their number as `memory`, as an `Engine` has.
+    """
 
     def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer for each request."""
@@ -55,11 +64,16 @@ class OneByOne:
 
     engine: Engine
 
+    @property
+    def memory(self) -> int:
+        """Number of past actions that the engine is told of."""
+        return memory_length(self.engine)
+
     def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer for each request; spoken requests show the engine no text."""
         return [
-            self.engine.answer("" if r.audio is not None else r.task.text, r.image, r.audio, current_app=r.app, last=r.last,
-                               max_new_tokens=64).answer
+            self.engine.answer("" if r.audio is not None else r.task.text, r.image, r.audio, current_app=r.app,
+                               last=r.memory(self.memory), max_new_tokens=64).answer
             for r in requests
         ]  # fmt: skip
 
@@ -117,6 +131,12 @@ class World:
         clips = self.bank.clips(held_out=True)
         clip = clips[int(rng.integers(len(clips)))]
         return Task.of(clip.utterance), self.bank.waveform(clip)
+
+
+def ask(engine: Answers, requests: Sequence[Request]) -> list[Answer]:
+    """Answer requests, each of which tells the engine as many past actions as it reads."""
+    length = memory_length(engine)
+    return engine.answer_many([replace(request, last=request.memory(length)) for request in requests])
 
 
 def right(request: Request, answer: Answer) -> bool:
@@ -185,7 +205,7 @@ def mini_requests(world: World, count: int, *, spoken: bool) -> list[Request]:
 
     def draw(phone: SimulatedPhone, rng: np.random.Generator) -> Request:
         task = mini_task(phone.state, rng, spoken)
-        request = _request(phone, task, deepcopy(phone.state), "")
+        request = _request(phone, task, deepcopy(phone.state))
         request.audio = world.speak(task, rng) if spoken else None
         return request
 
@@ -195,8 +215,13 @@ def mini_requests(world: World, count: int, *, spoken: bool) -> list[Request]:
 def underway(phone: SimulatedPhone, task: Task, rng: np.random.Generator) -> Request:
     """A request after up to five right steps of a task."""
     start = deepcopy(phone.state)
-    phone.state, last = walk(phone.state, task, int(rng.integers(0, 6)))
-    return _request(phone, task, start, last)
+    steps: list[tuple[str, bool]] = []
+    for _ in range(int(rng.integers(0, 6))):
+        action = next_step(task, phone.state, last=write_memory(steps, 1)).action
+        if action.name == "finish":
+            break
+        steps.append((action.name, phone.perform(action)))
+    return _request(phone, task, start, steps)
 
 
 def _possible(task: Task, state: State) -> bool:
@@ -205,10 +230,10 @@ def _possible(task: Task, state: State) -> bool:
     return compatible(task, state) and not (task.kind == "back" and not state.route)
 
 
-def _request(phone: SimulatedPhone, task: Task, start: State, last: str) -> Request:
-    state = deepcopy(phone.state)
+def _request(phone: SimulatedPhone, task: Task, start: State, steps: Sequence[tuple[str, bool]] = ()) -> Request:
+    state, last = deepcopy(phone.state), write_memory(steps, 1)
     wanted = next_step(task, state, last=last).action
-    return Request(task, state, start, phone.screenshot(), None, last, phone.current_app(), wanted)
+    return Request(task, state, start, phone.screenshot(), None, last, phone.current_app(), wanted, tuple(steps))
 
 
 def question_requests(world: World, count: int) -> list[Request]:
@@ -221,7 +246,7 @@ def question_requests(world: World, count: int) -> list[Request]:
         if kind != "has_app":
             phone.state, _ = walk(phone.state, route, int(rng.integers(0, 6)))
         task = route if kind == "is_on" else sample(phone.state, rng, kind=kind)
-        request = _request(phone, task, start, "")
+        request = _request(phone, task, start)
         return request if request.wanted is not None and request.wanted.name == "finish" else None
 
     return collect(world, count, 4, draw)
@@ -239,7 +264,7 @@ def answer_rate(
     # a short run needs no bar, whose text would stay in a notebook
     for first in tqdm(range(0, len(requests), batch), desc=name, unit="batch", leave=False, disable=len(requests) <= 4 * BATCH):
         part = requests[first : first + batch]
-        hits += sum(judge(r, a) for r, a in zip(part, engine.answer_many(part), strict=True))
+        hits += sum(judge(r, a) for r, a in zip(part, ask(engine, part), strict=True))
     return Rate.of(hits, len(requests))
 
 
@@ -251,7 +276,7 @@ class Episode:
     task: Task
     start: State
     audio: np.ndarray | None
-    last: str = ""
+    steps: list[tuple[str, bool]] = field(default_factory=list)  # name of each action, and whether it changed the screen
     over: bool = False
     claimed: bool = False  # the agent said that it is done
     success: bool = False
@@ -280,12 +305,15 @@ def task_rate(engine: Answers, runs: list[Episode]) -> Rate:
         going = [run for run in runs if not run.over]
         for first in range(0, len(going), BATCH):
             part = going[first : first + BATCH]
-            requests = [
-                Request(r.task, r.phone.state, r.start, r.phone.screenshot(), r.audio, r.last, r.phone.current_app()) for r in part
-            ]
-            for run, answer in zip(part, engine.answer_many(requests), strict=True):
+            for run, answer in zip(part, ask(engine, [_next_request(run) for run in part]), strict=True):
                 _advance(run, answer.action)
     return Rate.of(sum(run.success for run in runs), len(runs))
+
+
+def _next_request(run: Episode) -> Request:
+    phone, last = run.phone, write_memory(run.steps, 1)
+    app, steps = phone.current_app(), tuple(run.steps)
+    return Request(run.task, phone.state, run.start, phone.screenshot(), run.audio, last, app, steps=steps)
 
 
 def _advance(run: Episode, action: Action | None) -> None:
@@ -295,8 +323,7 @@ def _advance(run: Episode, action: Action | None) -> None:
         run.over, run.claimed = True, True
         run.success = run.task.done(run.start, run.phone.state, action.message or "")
     else:
-        run.phone.perform(action)
-        run.last = action.name
+        run.steps.append((action.name, run.phone.perform(action)))
 
 
 def evaluate_mini(engine: Answers, seed: int = 0, tasks: int = 500) -> dict[str, Rate]:

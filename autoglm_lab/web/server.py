@@ -141,7 +141,7 @@ def settings(bundle: Bundle, cards: dict[str, Any]) -> dict[str, Any]:
         drafts = Grammar(Tokenizer.from_file(str(bundle.folder / TOKENIZER))).drafts(MAX_NEW_TOKENS)
     return {
         "prompts": prompts, "end": bundle.end, "places": bundle.places, "max_tokens": MAX_TOKENS, "max_new_tokens": MAX_NEW_TOKENS,
-        "recipe": bundle.recipe.get("name", ""), "bytes": bundle.bytes, "deck": cards,
+        "memory": bundle.memory, "recipe": bundle.recipe.get("name", ""), "bytes": bundle.bytes, "deck": cards,
         "drafts": drafts, "sizes": {name: (bundle.folder / file).stat().st_size for name, file in (GRAPHS | FEATURES).items()},
     }  # fmt: skip
 

@@ -53,7 +53,8 @@ async function bytes(name, size, heard) {
   }
 }
 
-// One answer. `request` holds task, app, last, and perhaps image {data, width, height} (RGBA) and audio (16 kHz samples).
+// One answer. `request` holds task, app, last (of `writeMemory`), and perhaps image {data, width, height} (RGBA) and audio (16 kHz
+// samples).
 async function answer({ task = "", app = "System Home", last = "", image = null, audio = null }, onText) {
   const { page, tokenizer, graphs } = agent;
   task = task.trim();

@@ -1,6 +1,7 @@
 // The page: a phone to look at, a command to write or to say, and what the agent in the worker makes of it.
 
 import { follow, readAction } from "./action.js";
+import { writeMemory } from "./memory.js";
 
 const HERE = new URL(".", import.meta.url);
 const ROOT = new URL("../../", HERE); // not "/": a proxy may put the page into a folder
@@ -152,13 +153,14 @@ function line() {
 async function run(words, audio) {
   steps.replaceChildren();
   rest(true);
-  let last = "";
+  const done = []; // [name, whether the screen changed] of each action
   try {
     for (let count = 0; count < MAX_STEPS; count++) {
       say(count ? `Step ${count + 1}` : "The agent is thinking");
       const row = line();
       const own = shown === null;
       const screen = own ? null : page.deck.screens[shown];
+      const last = writeMemory(done, page.memory);
       const request = { task: words, app: own ? "System Home" : screen.app, last, image: rgba(), audio };
       const { text, ms } = await toWorker("answer", request, row.text);
       row.text(text);
@@ -171,8 +173,8 @@ async function run(words, audio) {
       const to = follow(screen, action);
       if (to === null) return say("The pictures of the simulated phone end here; the notebook's phone goes on.");
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      done.push([action.name, to !== undefined && to !== shown]);
       if (to !== undefined) await show(to);
-      last = action.name;
     }
     say(`Not done after ${MAX_STEPS} steps.`, true);
   } catch (error) {
