@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=_seed, default=0)
     evaluate.add_argument("--tasks", type=_positive, default=500)
     evaluate.add_argument("--preset", choices=("mini", "full"), default="full", help="the measures of this preset (default full)")
+    evaluate.add_argument("--people", type=Path, metavar="DIR", help="also measure what people said: DIR/alarms.tsv, DIR/beyond.tsv")
     evaluate.set_defaults(command=_evaluate)
 
     compress = commands.add_parser("compress", help="make the agent small as a recipe says")
@@ -558,7 +559,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from autoglm_lab.model.engine import TorchEngine
     from autoglm_lab.training.batch import BatchEngine, gate_response
     from autoglm_lab.training.evaluation import Answers, OneByOne, evaluate, evaluate_mini
-    from autoglm_lab.training.own_words import evaluate_words
+    from autoglm_lab.training.own_words import evaluate_people, evaluate_words
 
     engine = _engine(options)
     in_torch = isinstance(engine, TorchEngine)
@@ -567,6 +568,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     rates = (evaluate_mini if mini else evaluate)(many, options.seed, options.tasks)
     if not mini:
         rates |= evaluate_words(many, options.seed, options.tasks)
+        rates |= evaluate_people(many, options.people, options.seed) if options.people is not None else {}
     report: dict[str, Any] = {name: asdict(rate) for name, rate in rates.items()}
     if not mini and isinstance(many, BatchEngine):  # a bundle gives answers, not gates
         report["gates"] = gate_response(many, options.seed, options.tasks)

@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerFast
 
 from autoglm_lab.phone.actions import SIGNATURES
 from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, FREE_WORDS, LANGS, MESSAGES, QUERIES, SETTINGS, App
-from autoglm_lab.phone.oracle import NO_ALARMS, NOTHING_OPEN, report
+from autoglm_lab.phone.oracle import report
 from autoglm_lab.phone.phrasing import PHRASINGS, say_time
 from autoglm_lab.phone.refusal import ABLE, CANNOT, NAMED_SUBJECTS, UNCLEAR, UNKNOWN_SCREEN, refuse
-from autoglm_lab.phone.tasks import CANNOT_SEE, MISSING_ALARM, REPEAT, WHO, Task
+from autoglm_lab.phone.tasks import CANNOT_SEE, MISSING_ALARM, NO_ALARMS, NOTHING_OPEN, REPEAT, WHO, Task
 from autoglm_lab.phone.wording import phrasebook, subjects
 from autoglm_lab.runtime.prompt import END, FRAGMENTS, PAD, SPECIAL_TOKENS
 

@@ -13,7 +13,7 @@ from autoglm_lab.phone.catalog import Lang, app, named
 from autoglm_lab.phone.refusal import CANNOT, NAMED_SUBJECTS, NOT_UNDERSTOOD, UNCLEAR, UNKNOWN_SCREEN, refuse
 from autoglm_lab.phone.screens import ROWS_VISIBLE, find
 from autoglm_lab.phone.state import Look, State
-from autoglm_lab.phone.tasks import CANNOT_SEE, MISSING_ALARM, QUESTIONS, REPEAT, Task, answer
+from autoglm_lab.phone.tasks import CANNOT_SEE, MISSING_ALARM, NO_ALARMS, NOTHING_OPEN, QUESTIONS, REPEAT, Task, answer
 from autoglm_lab.phone.wording import subjects
 
 SWIPES = {
@@ -78,10 +78,6 @@ def next_step(
     inside = {"search": _search, "send": _send, "alarm": _alarm, "delete_alarm": _delete_alarm, "delete_alarms": _delete_alarm,
               "absent_contact": _absent_contact}.get(task.kind, _settings)  # fmt: skip
     return inside(task, state)
-
-
-NOTHING_OPEN: dict[Lang, str] = {"zh": "没有打开的应用。", "en": "No app is open."}
-NO_ALARMS: dict[Lang, str] = {"zh": "没有闹钟。", "en": "There are no alarms."}
 
 
 def next_on_unknown_screen(task: Task, *, history: Sequence[Done] = ()) -> Step:

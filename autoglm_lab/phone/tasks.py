@@ -79,7 +79,9 @@ class Task:
                 last = self.parts[1]
                 return last.kind not in ("open_app", "search") or last._reached(start, now)
             case "close":
-                return now.route == []
+                return now.route == [] and (message == NOTHING_OPEN[self.lang]) is (start.route == [])
+            case "delete_alarms":
+                return (message == NO_ALARMS[self.lang]) is (start.alarms == [])
             case "beyond":
                 return is_refusal(message, self.lang)
             case "absent_app" | "absent_contact" | "strange_app":
@@ -115,6 +117,8 @@ class Task:
 
 # kinds of which everything that lasts is compared with what was wished
 STRICT = frozenset(("delete_alarm", "delete_alarms", "close", "two", "beyond", "absent_app", "strange_app", "absent_contact"))
+NOTHING_OPEN: dict[Lang, str] = {"zh": "没有打开的应用。", "en": "No app is open."}
+NO_ALARMS: dict[Lang, str] = {"zh": "没有闹钟。", "en": "There are no alarms."}
 MISSING_ALARM: dict[Lang, str] = {"zh": "没有这个闹钟。", "en": "There is no such alarm."}
 
 

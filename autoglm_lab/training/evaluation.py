@@ -205,7 +205,7 @@ def mini_requests(world: World, count: int, *, spoken: bool) -> list[Request]:
 
     def draw(phone: SimulatedPhone, rng: np.random.Generator) -> Request:
         task = mini_task(phone.state, rng, spoken)
-        request = _request(phone, task, deepcopy(phone.state))
+        request = request_at(phone, task, deepcopy(phone.state))
         request.audio = world.speak(task, rng) if spoken else None
         return request
 
@@ -217,11 +217,11 @@ def underway(phone: SimulatedPhone, task: Task, rng: np.random.Generator) -> Req
     start = deepcopy(phone.state)
     steps: list[tuple[str, bool]] = []
     for _ in range(int(rng.integers(0, 6))):
-        action = next_step(task, phone.state, last=write_memory(steps, 1)).action
+        action = next_step(task, phone.state, history=steps).action
         if action.name == "finish":
             break
         steps.append((action.name, phone.perform(action)))
-    return _request(phone, task, start, steps)
+    return request_at(phone, task, start, steps)
 
 
 def _possible(task: Task, state: State) -> bool:
@@ -230,9 +230,10 @@ def _possible(task: Task, state: State) -> bool:
     return compatible(task, state) and not (task.kind == "back" and not state.route)
 
 
-def _request(phone: SimulatedPhone, task: Task, start: State, steps: Sequence[tuple[str, bool]] = ()) -> Request:
+def request_at(phone: SimulatedPhone, task: Task, start: State, steps: Sequence[tuple[str, bool]] = ()) -> Request:
+    """The request to take the next step of a task that began at `start`, after some `steps`."""
     state, last = deepcopy(phone.state), write_memory(steps, 1)
-    wanted = next_step(task, state, last=last).action
+    wanted = next_step(task, state, history=steps).action
     return Request(task, state, start, phone.screenshot(), None, last, phone.current_app(), wanted, tuple(steps))
 
 
@@ -246,7 +247,7 @@ def question_requests(world: World, count: int) -> list[Request]:
         if kind != "has_app":
             phone.state, _ = walk(phone.state, route, int(rng.integers(0, 6)))
         task = route if kind == "is_on" else sample(phone.state, rng, kind=kind)
-        request = _request(phone, task, start)
+        request = request_at(phone, task, start)
         return request if request.wanted is not None and request.wanted.name == "finish" else None
 
     return collect(world, count, 4, draw)
@@ -280,6 +281,7 @@ class Episode:
     over: bool = False
     claimed: bool = False  # the agent said that it is done
     success: bool = False
+    message: str = ""  # the agent's closing sentence
 
 
 def episodes(world: World, count: int) -> list[Episode]:
@@ -299,9 +301,9 @@ def episodes(world: World, count: int) -> list[Episode]:
     return made
 
 
-def task_rate(engine: Answers, runs: list[Episode]) -> Rate:
+def task_rate(engine: Answers, runs: list[Episode], most_steps: int = MAX_STEPS) -> Rate:
     """The share of tasks that the engine, left alone with the phone, finishes as wished."""
-    for _ in tqdm(range(MAX_STEPS), desc="task", unit="round", leave=False):
+    for _ in tqdm(range(most_steps), desc="task", unit="round", leave=False):
         going = [run for run in runs if not run.over]
         for first in range(0, len(going), BATCH):
             part = going[first : first + BATCH]
@@ -320,7 +322,7 @@ def _advance(run: Episode, action: Action | None) -> None:
     if action is None or action.name == "Take_over":
         run.over = True
     elif action.name == "finish":
-        run.over, run.claimed = True, True
+        run.over, run.claimed, run.message = True, True, action.message or ""
         run.success = run.task.done(run.start, run.phone.state, action.message or "")
     else:
         run.steps.append((action.name, run.phone.perform(action)))

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from autoglm_lab.phone.catalog import LANGS, Lang
+from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.catalog import LANGS, Lang, app
 from autoglm_lab.phone.foreign import foreign_screen
 from autoglm_lab.phone.free_text import free_text
-from autoglm_lab.phone.oracle import next_on_unknown_screen, next_step
+from autoglm_lab.phone.oracle import next_on_unknown_screen
 from autoglm_lab.phone.refusal import UNKNOWN_SCREEN, is_refusal
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.state import State
@@ -29,6 +30,7 @@ from autoglm_lab.training.evaluation import (
     World,
     answer_rate,
     collect,
+    request_at,
     right,
     task_rate,
     underway,
@@ -43,13 +45,19 @@ DECLINED = ("beyond", "strange_app", "absent_app", "absent_contact")  # kinds th
 
 
 def wording_episodes(world: World, count: int) -> list[Episode]:
-    """Whole typed tasks from the home screen, of every kind the agent can do, in wordings, and names, that are held out."""
-    able = [kind for kind in WISHES if kind not in ("beyond", "back")]
+    """Whole typed tasks of every kind the agent can do, in wordings and names that are held out.
+
+    They begin at the home screen, one in five inside an app, and always there where the wish is to leave it.
+    """
+    able = [kind for kind in WISHES if kind != "beyond"]
     share = np.array([WISHES[kind] for kind in able])
     episodes: list[Episode] = []
     for number in range(count):
         phone, rng = world.phone(number, 10)
-        task = sample_wish(phone.state, rng, kind=str(rng.choice(able, p=share / share.sum())), held_out=True)
+        kind = str(rng.choice(able, p=share / share.sum()))
+        if kind in ("back", "home", "close") or (kind != "has_app" and rng.random() < 0.2):
+            phone.perform(Action("Launch", app=app(str(rng.choice(phone.state.look.installed))).key("en")))
+        task = sample_wish(phone.state, rng, kind=kind, held_out=True)
         episodes.append(Episode(phone, task, deepcopy(phone.state), None))
     return episodes
 
@@ -87,15 +95,10 @@ def free_text_requests(world: World, count: int) -> list[Request]:
             return None
         slots = tuple((name, new if name == slot else value) for name, value in task.slots)
         task = replace(task, slots=slots, text=task.text.replace(said, new))
-        start = deepcopy(phone.state)
-        last = ""
-        for _ in range(MOST_STEPS):
-            step = next_step(task, phone.state, last=last).action
-            if step.name == "Type":
-                return Request(task, deepcopy(phone.state), start, phone.screenshot(), None, last, phone.current_app(), wanted=step)
-            phone.perform(step)
-            last = step.name
-        return None
+        start, steps = deepcopy(phone.state), list[tuple[str, bool]]()
+        while (request := request_at(phone, task, start, steps)).wanted.name != "Type":  # type: ignore[union-attr]
+            steps.append((request.wanted.name, phone.perform(request.wanted)))  # type: ignore[union-attr,arg-type]
+        return request
 
     return collect(world, count, 13, draw)
 

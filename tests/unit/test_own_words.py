@@ -6,18 +6,23 @@ import pytest
 
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.oracle import next_step
-from autoglm_lab.phone.phrasing import PHRASINGS
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.tasks import Task, recognise
+from autoglm_lab.phone.wishes import WISHES
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.training.evaluation import World, right
 from autoglm_lab.training.own_words import (
+    LOWER_IS_BETTER,
     MEASURES,
     beyond_requests,
     case_requests,
     declines,
+    evaluate_people,
     evaluate_words,
+    free_text_requests,
     harm,
+    knows_not,
+    unknown_requests,
     wording_episodes,
 )
 
@@ -26,11 +31,7 @@ class Oracle:
     """Knows the way to what is wished, and declines the rest."""
 
     def answer_many(self, requests):
-        no = {"zh": "我不能做这个。", "en": "I cannot do that."}
-        steps = [
-            Action("finish", message=no[r.task.lang]) if r.task.kind == "beyond" else next_step(r.task, r.state, last=r.last).action
-            for r in requests
-        ]
+        steps = [r.wanted or next_step(r.task, r.state, history=r.steps).action for r in requests]
         return [Answer.read(format_action(step), 0, {}) for step in steps]
 
 
@@ -44,7 +45,7 @@ class Yes:
 def test_the_oracle_is_right_and_who_claims_success_is_found_out():
     rates = evaluate_words(Oracle(), seed=1, tasks=12)
     assert tuple(rates) == MEASURES
-    assert [rates[name].rate for name in MEASURES] == [1, 0, 0, 1, 1]
+    assert [rates[name].rate for name in MEASURES] == [0 if name in LOWER_IS_BETTER else 1 for name in MEASURES]
     claimed = evaluate_words(Yes(), seed=1, tasks=40)
     assert claimed["unseen_wording"].rate < 0.2 and claimed["false_success"].rate > 0.8
     assert claimed["beyond"].rate == claimed["harm"].rate == 0
@@ -53,12 +54,39 @@ def test_the_oracle_is_right_and_who_claims_success_is_found_out():
 def test_no_wording_is_one_that_training_knows_and_no_letter_has_the_usual_case():
     world = World(0)
     episodes = wording_episodes(world, 60)
-    assert len({run.task.kind for run in episodes}) > 8 and set(PHRASINGS) >= {run.task.kind for run in episodes}
+    assert len({run.task.kind for run in episodes}) > 8 and {*WISHES} > {run.task.kind for run in episodes}
     assert not [run.task.text for run in episodes if recognise(run.task.text) is not None]
     cased = case_requests(world, 20)
     assert all(request.task.text in (request.task.text.lower(), request.task.text.upper()) for request in cased)
     assert {request.task.text.isupper() for request in cased} == {True, False}
     assert all(right(request, answer) for request, answer in zip(cased, Oracle().answer_many(cased), strict=True))
+
+
+def test_free_text_is_of_words_and_sentences_and_is_asked_for_where_it_is_typed():
+    requests = free_text_requests(World(0), 24)
+    texts = [request.wanted.text for request in requests]
+    assert {request.wanted.name for request in requests} == {"Type"}
+    assert all(text in request.task.text for text, request in zip(texts, requests, strict=True))
+    assert {request.task.kind for request in requests} == {"send", "search"} and len({*texts}) > 20
+
+
+def test_on_a_foreign_screen_a_launch_by_name_or_the_plain_truth_is_right():
+    requests = unknown_requests(World(0), 20)
+    assert {request.wanted.name for request in requests} == {"Launch", "finish"}
+    yes = [Answer.read('finish(message="It is on.")', 0, {}) for _ in requests]
+    assert not any(knows_not(request, answer) for request, answer in zip(requests, yes, strict=True))
+    truth = [Answer.read(format_action(request.wanted), 0, {}) for request in requests]
+    assert all(knows_not(request, answer) for request, answer in zip(requests, truth, strict=True))
+
+
+def test_what_people_said_is_read_from_a_folder_and_nothing_else_is(tmp_path):
+    (tmp_path / "alarms.tsv").write_text("text\ttime\tsource\nWake me at 7:30\t07:30\tus\n六点叫我\t06:00\tus\n", "utf-8")
+    with pytest.raises(ValueError, match=r"beyond\.tsv is no table"):
+        evaluate_people(Oracle(), tmp_path)
+    (tmp_path / "beyond.tsv").write_text('text\tkind\tsource\n"what is ""love""?\tchat\tus\n讲个笑话\tjoke\tus\n', "utf-8")
+    rates = evaluate_people(Oracle(), tmp_path)
+    assert {name: (rate.n, rate.rate) for name, rate in rates.items()} == {"people_alarms": (2, 1.0), "people_beyond": (2, 1.0)}
+    assert evaluate_people(Yes(), tmp_path)["people_alarms"].rate == 0
 
 
 def test_wishes_beyond_are_of_held_out_subjects_and_the_phone_is_not_touched():
