@@ -165,7 +165,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=6,
 )
-KEYS = ("format", "opset", "recipe", "places", "shared_scale", "end", "files", "apart")
+KEYS = ("format", "opset", "recipe", "places", "shared_scale", "end", "files", "apart", "memory")
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

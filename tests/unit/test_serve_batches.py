@@ -47,8 +47,8 @@ def asking(seed, **given):
     sampling = Sampling(1.2, 0.95, 0.5, seed) if seed % 2 else Sampling()
     words = "" if audio is not None else f"open the app number {seed} " + "please " * int(rng.integers(0, 30))
     facts = {"image": None if image is None else lambda take=None: image.copy(), "audio": None if audio is None else audio.copy}
-    return Asking(**{"task": words, **facts, "think": seed % 5 == 0, "max_new_tokens": int(rng.integers(2, 60)), "last": "Tap",
-                     "sampling": sampling, **given})  # fmt: skip
+    return Asking(**{"task": words, **facts, "think": seed % 5 == 0, "max_new_tokens": int(rng.integers(2, 60)),
+                     "steps": (("Tap", True),), "sampling": sampling, **given})  # fmt: skip
 
 
 def alone(engine, asked):
