@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--show", type=int, default=0, help="print so many answers")
     given = parser.parse_args()
-    engine = TorchEngine.from_pretrained(given.model) if given.model else TorchEngine.from_pretrained()
+    engine = TorchEngine.load(given.model)
     listening = Listening(BatchEngine(engine.model, engine.processor))
     for name, rate in evaluate_people(listening, given.folder).items():
         print(f"{name:14} {rate.rate:7.1%}   {rate.ci95[0]:.1%} to {rate.ci95[1]:.1%}   n = {rate.n}")
