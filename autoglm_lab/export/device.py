@@ -29,6 +29,9 @@ GUIDE = """# The agent on a device
 
 `bundle` holds the model, `autoglm_lab` what runs it, `run.py` asks it. Nothing here needs PyTorch.
 
+`run.py` asks once. In a loop the agent is also told of its last actions: keep `(name, screen_changed)` of each, and give
+`last=write_memory(steps, engine.memory)` (of `autoglm_lab.runtime.prompt`) to `engine.answer`.
+
 ## A computer or a board with 64-bit Linux (x86-64 or ARM64), macOS
 
     python3 -m venv .venv

@@ -21,6 +21,12 @@ MEANING = {
 }
 
 
+def _past(memory: int) -> str:
+    if memory == 1:
+        return "the name of its last action"
+    return f"the names of its last {memory} actions, of each whether the screen changed"
+
+
 def _story(training: dict[str, Any]) -> str:
     recipe = training["recipe"]
     copies = recipe.get("copies", 0)
@@ -108,7 +114,7 @@ Both stages lie in `autoglm_lab/training/`; `training.csv` beside this card hold
 - Spoken commands are the sentences of the phrase list; free dictation is not understood. Typed free text is copied word by
   word from a small vocabulary and can go wrong outside it.
 - Voices are synthetic; people were not recorded.
-- It sees one screenshot and the name of its last action, nothing else of the past.
+- It sees one screenshot and {_past(config.get("memory", 1))}, nothing else of the past.
 - Gates follow the noise where answers are chosen, as measured above. While the prompt is read some speech gates stand wide open
   whatever the noise: training put no price on them (chapter 02 shows it).
 """
