@@ -124,12 +124,19 @@ def key_of(said: Utterance) -> str:
 
 
 def _spoken_by_espeak(
-    text: str, key: str, source: str, rng: np.random.Generator, spec: SpeechSpec, accents: tuple[str, ...]
+    text: str,
+    key: str,
+    source: str,
+    rng: np.random.Generator,
+    spec: SpeechSpec,
+    accents: tuple[str, ...],
+    air: np.random.Generator | None = None,
 ) -> Take:
+    """One clip. eSpeak NG keeps a chance of its own: with `air` that does not reach the draws of the clips that follow."""
     voice = f"{rng.choice(accents)}+{rng.choice(VARIANTS)}"
     slowest, fastest = BRISK_WPM if source == "template" else RATES_WPM
     wave = synthesise(text, voice, rate_wpm=int(rng.integers(slowest, fastest + 1)), pitch=int(rng.integers(25, 76)))
-    samples, snr_db = through_the_air(wave, rng, spec.room_share, spec.band_share)
+    samples, snr_db = through_the_air(wave, air or rng, spec.room_share, spec.band_share)
     return Take(key, voice, snr_db, samples, source)
 
 
@@ -146,7 +153,7 @@ def template_takes(wish: Utterance, count: int, seed: int, spec: SpeechSpec = Sp
     rng = np.random.default_rng([seed, _TEMPLATES, *wish_key(wish).encode()])
     source = "unaddressed" if wish.kind == "beyond" else "template"
     texts = (say_wish(wish.kind, wish.lang, wish.slots, rng) for _ in range(count))
-    return [_spoken_by_espeak(text, key_of(wish), source, rng, spec, ACCENTS[wish.lang]) for text in texts]
+    return [_spoken_by_espeak(text, key_of(wish), source, rng, spec, ACCENTS[wish.lang], rng.spawn(1)[0]) for text in texts]
 
 
 @lru_cache(maxsize=1)
@@ -188,14 +195,14 @@ def counting_takes(lang: Lang, seed: int, spec: SpeechSpec = SpeechSpec()) -> li
     """Numbers, said one after the other."""
     rng = np.random.default_rng([seed, _COUNTING, LANGS.index(lang)])
     texts = (count_aloud(lang, rng) for _ in range(spec.counting))
-    return [_spoken_by_espeak(text, "", "unaddressed", rng, spec, ACCENTS[lang]) for text in texts]
+    return [_spoken_by_espeak(text, "", "unaddressed", rng, spec, ACCENTS[lang], rng.spawn(1)[0]) for text in texts]
 
 
 def foreign_takes(language: str, seed: int, spec: SpeechSpec = SpeechSpec()) -> list[Take]:
     """Sentences of a language that the agent does not know."""
     rng = np.random.default_rng([seed, _FOREIGN, *language.encode()])
     texts = (text for text in FOREIGN[language] for _ in range(spec.unaddressed_takes))
-    return [_spoken_by_espeak(text, "", "unaddressed", rng, spec, (language,)) for text in texts]
+    return [_spoken_by_espeak(text, "", "unaddressed", rng, spec, (language,), rng.spawn(1)[0]) for text in texts]
 
 
 def babble_takes(first: int, count: int, seed: int, spec: SpeechSpec = SpeechSpec(), bank_dir: Path | None = None) -> list[Take]:

@@ -10,7 +10,7 @@ from autoglm_lab.phone.tasks import WEIGHTS, Task
 from autoglm_lab.training.evaluation import Answers, Rate, Request, World, _possible, answer_rate, collect, underway
 
 # measure -> the engine of its held-out clips, and the stream of its phones
-ROWS: dict[str, tuple[Engine, int]] = {"unseen_voice": ("kokoro", 9), "unseen_engine": ("hibari", 10)}
+ROWS: dict[str, tuple[Engine, int]] = {"unseen_voice": ("kokoro", 9), "unseen_engine": ("hibari", 13)}
 ESPEAK_ROW = "unseen_voice_espeak"  # what "unseen_voice" was before there were natural clips
 SILENCE_S = 0.15  # before and after a clip, as a microphone hears it
 
