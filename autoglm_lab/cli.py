@@ -558,8 +558,9 @@ def _load(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from autoglm_lab.model.engine import TorchEngine
     from autoglm_lab.training.batch import BatchEngine, gate_response
-    from autoglm_lab.training.evaluation import Answers, OneByOne, evaluate, evaluate_mini
+    from autoglm_lab.training.evaluation import Answers, OneByOne, World, evaluate, evaluate_mini
     from autoglm_lab.training.own_words import evaluate_people, evaluate_words
+    from autoglm_lab.training.voices_evaluation import evaluate_voices
 
     engine = _engine(options)
     in_torch = isinstance(engine, TorchEngine)
@@ -567,6 +568,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     mini = options.preset == "mini"
     rates = (evaluate_mini if mini else evaluate)(many, options.seed, options.tasks)
     if not mini:
+        rates |= evaluate_voices(many, rates["unseen_voice"], World(options.seed), options.tasks)
         rates |= evaluate_words(many, options.seed, options.tasks)
         rates |= evaluate_people(many, options.people, options.seed) if options.people is not None else {}
     report: dict[str, Any] = {name: asdict(rate) for name, rate in rates.items()}
@@ -576,7 +578,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         print(json.dumps(report))
         return 0
     for name, rate in rates.items():
-        print(f"{name:14} {rate.rate:7.1%}   95 % interval {rate.ci95[0]:.1%} to {rate.ci95[1]:.1%}   n = {rate.n}")
+        print(f"{name:19} {rate.rate:7.1%}   95 % interval {rate.ci95[0]:.1%} to {rate.ci95[1]:.1%}   n = {rate.n}")
     for modality, gates in report.get("gates", {}).items():
         print(f"{modality} gate  " + "  ".join(f"{name} {value:.3f}" for name, value in gates.items()))
     return 0

@@ -16,6 +16,7 @@ from autoglm_lab.phone.phrasing import Utterance, utterances
 
 SAMPLE_RATE_HZ = 16_000
 PEAK = 0.99  # the loudest sample that `set_level` allows
+Engine = Literal["espeak", "flite", "kokoro", "hibari"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Voice:
 
     id: str
     lang: Lang
-    engine: Literal["espeak", "flite"] = "espeak"
+    engine: Engine = "espeak"
     held_out: bool = False
 
     @property
@@ -51,24 +52,37 @@ VOICES: tuple[Voice, ...] = (
     Voice("cmn+m7", "zh", held_out=True),
 )  # fmt: skip
 HELD_OUT_VARIANTS = frozenset(voice.variant for voice in VOICES if voice.held_out)
+# Natural voices: four of Kokoro's are held out, and hibari's one; that was made from `af_heart`, which is heard nowhere.
+HELD_OUT_NATURAL: dict[Lang, tuple[str, ...]] = {"en": ("bm_george", "af_bella"), "zh": ("zm_yunxi", "zf_xiaoxiao")}
+KEPT_OUT_NATURAL = frozenset({"heart", "af_heart", *(voice for voices in HELD_OUT_NATURAL.values() for voice in voices)})
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One sentence in one voice; the bank that listed it knows its waveform."""
+    """One sentence in one voice; the bank that listed it knows its waveform.
+
+    A natural clip is in one voice or, as `a+b`, in a mixture of two, and its number tells it from others of the same words.
+    """
 
     utterance: Utterance
     voice: str
     held_out: bool
+    engine: Engine = "espeak"
+    number: int = -1
 
 
 @dataclass
 class SpeechBank:
-    """The shipped clips. Each voice is one compressed file, decoded when its first clip is asked for."""
+    """The shipped clips, in compressed files that are decoded when their first clip is asked for.
+
+    Clips of eSpeak and flite, one file a voice, say the sentences of `utterances`. Natural clips, many voices in one file, say
+    wishes in people's words (`phone.spoken`).
+    """
 
     folder: Path
     places: dict[Clip, tuple[int, int]]  # clip -> (first sample, samples) in the file of its voice
     files: dict[str, str]  # voice -> file name
+    natural: dict[Clip, tuple[str, int, int]] = field(default_factory=dict)  # clip -> file name, first sample, samples
     _decoded: dict[str, Int16[np.ndarray, " samples"]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -83,21 +97,27 @@ class SpeechBank:
                 known = sentences[facts["lang"]]
                 if number >= len(known) or known[number].text != text:
                     raise ValueError(f"{folder} is out of date at {text!r} of {voice}; remake it with make_bank.py")
-                places[Clip(known[number], voice, facts["held_out"])] = (start, length)
-        return cls(folder, places, {voice: facts["file"] for voice, facts in index["voices"].items()})
+                places[Clip(known[number], voice, facts["held_out"], facts["engine"])] = (start, length)
+        natural = read_natural(folder / "natural.json") if (folder / "natural.json").exists() else {}
+        return cls(folder, places, {voice: facts["file"] for voice, facts in index["voices"].items()}, natural)
 
     def voices(self, lang: Lang, held_out: bool = False) -> list[str]:
         """Voices that speak `lang`, those of training or those kept out of it."""
         return list(dict.fromkeys(clip.voice for clip in self.clips(lang, held_out)))
 
     def clips(self, lang: Lang | None = None, held_out: bool = False) -> list[Clip]:
-        """Every clip (of one language) in training voices, or in held-out ones."""
+        """Every clip (of one language) of eSpeak and flite in training voices, or in held-out ones."""
         return [c for c in self.places if c.held_out is held_out and lang in (None, c.utterance.lang)]
+
+    def natural_clips(self, lang: Lang | None = None, held_out: bool = False, engine: Engine | None = None) -> list[Clip]:
+        """Every natural clip (of one language, of one engine) in training voices, or in held-out ones; none if none is shipped."""
+        mine = (clip for clip in self.natural if clip.held_out is held_out and lang in (None, clip.utterance.lang))
+        return [clip for clip in mine if engine in (None, clip.engine)]
 
     def waveform(self, clip: Clip) -> Float[np.ndarray, " samples"]:
         """The sound of a clip: 16 kHz, in [-1, 1]; KeyError if the bank does not hold it."""
-        start, length = self.places[clip]
-        samples = self._file(clip.voice)[start : start + length]
+        name, start, length = self.natural[clip] if clip in self.natural else (self.files[clip.voice], *self.places[clip])
+        samples = self._samples(name)[start : start + length]
         wave: Float[np.ndarray, " samples"] = np.divide(samples, 32768, dtype=np.float32)
         return wave
 
@@ -111,16 +131,31 @@ class SpeechBank:
         return found[int(rng.integers(len(found)))]
 
     def _file(self, voice: str) -> Int16[np.ndarray, " samples"]:
-        if voice not in self._decoded:
+        return self._samples(self.files[voice])
+
+    def _samples(self, name: str) -> Int16[np.ndarray, " samples"]:
+        if name not in self._decoded:
             try:
                 import soundfile
             except ImportError as error:
                 raise ImportError("the speech bank needs soundfile: pip install soundfile") from error
-            samples, rate_hz = soundfile.read(self.folder / self.files[voice], dtype="int16")
+            samples, rate_hz = soundfile.read(self.folder / name, dtype="int16")
             if rate_hz != SAMPLE_RATE_HZ:
-                raise ValueError(f"{self.files[voice]} is sampled at {rate_hz} Hz, {SAMPLE_RATE_HZ} is needed")
-            self._decoded[voice] = samples
-        return self._decoded[voice]
+                raise ValueError(f"{name} is sampled at {rate_hz} Hz, {SAMPLE_RATE_HZ} is needed")
+            self._decoded[name] = samples
+        return self._decoded[name]
+
+
+def read_natural(path: Path) -> dict[Clip, tuple[str, int, int]]:
+    """Natural clips and their places (file, first sample, samples). ValueError for a training clip in a voice that is kept out."""
+    clips: dict[Clip, tuple[str, int, int]] = {}
+    for name, facts in json.loads(path.read_text("utf-8"))["files"].items():
+        for number, voice, lang, kind, slots, start, length, text in facts["clips"]:
+            if not facts["held_out"] and not KEPT_OUT_NATURAL.isdisjoint(voice.split("+")):
+                raise ValueError(f"{path} has {voice} among the training clips of {name}, but it is kept out of training")
+            said = Utterance(kind, lang, tuple(slots.items()), text)
+            clips[Clip(said, voice, facts["held_out"], facts["engine"], number)] = (name, start, length)
+    return clips
 
 
 def babble(samples: int, rng: np.random.Generator) -> Float[np.ndarray, " samples"]:

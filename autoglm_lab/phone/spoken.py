@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
-from autoglm_lab.phone.catalog import APPS, CONTACTS, MESSAGES, QUERIES, SETTINGS, Lang
+from autoglm_lab.phone.catalog import APPS, CONTACTS, LANGS, MESSAGES, QUERIES, SETTINGS, Lang
 from autoglm_lab.phone.clock import clock_forms
 from autoglm_lab.phone.phrasing import Utterance
-from autoglm_lab.phone.tasks import Task
 from autoglm_lab.phone.wording import phrasebook, subjects
 
 # kind -> how often it is said; "beyond" is speech that is not for the agent
@@ -26,6 +26,47 @@ _UNREADABLE: dict[Lang, str] = {"en": r"[^A-Za-z ,.?!'’\-]", "zh": r"[^一-鿿
 _SHORTHAND = r"(?i)\b(u|r|ur|y|k|plz|pls|thx|txt|msg|del|lol|btw|abt|tmrw|tmr|b4|pic|asap)\b"  # written, not said
 _TRIES = 200
 _SPELT = ("european_languages",)  # subjects in letters that the voices of a language do not read
+
+
+class Wish(Protocol):
+    """A task or a sentence: either asks for something."""
+
+    @property
+    def lang(self) -> Lang:
+        """The language it is said in."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of task, or "beyond"."""
+
+    @property
+    def slots(self) -> tuple[tuple[str, str], ...]:
+        """Slots and what is in them: ids, or words."""
+
+
+def wish_key(wish: Wish) -> str:
+    """One string for a language, a kind and its slots: the same for all wordings of a wish.
+
+    >>> wish_key(Utterance("alarm", "en", (("time", "06:30"),), "wake me up at six thirty"))
+    'en|alarm|time=06:30'
+    """
+    parts = [wish.lang, wish.kind, *(f"{slot}={value}" for slot, value in wish.slots)]
+    if any("|" in part for part in parts):
+        raise ValueError(f"{wish.slots} cannot be part of a key, for a bar in it would part it")
+    return "|".join(parts)
+
+
+def parse_wish_key(key: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    """Language, kind and slots of a wish. ValueError for a string that is no key.
+
+    >>> parse_wish_key("en|alarm|time=06:30")
+    ('en', 'alarm', (('time', '06:30'),))
+    """
+    lang, bar, rest = key.partition("|")
+    kind, *slots = rest.split("|")
+    if lang not in LANGS or not bar or not kind or not all("=" in slot for slot in slots):
+        raise ValueError(f"{key!r} is not the key of a wish; one is 'en|alarm|time=06:30'")
+    return lang, kind, tuple((slot.partition("=")[0], slot.partition("=")[2]) for slot in slots)
 
 
 def spoken_wishes(kind: str, lang: Lang) -> Iterator[tuple[tuple[str, str], ...]]:
@@ -45,15 +86,6 @@ def spoken_wishes(kind: str, lang: Lang) -> Iterator[tuple[tuple[str, str], ...]
         yield from ((("subject", subject.id),) for subject in spoken)
     else:
         yield ()
-
-
-def wish_key(wish: Utterance | Task) -> str:
-    """A wish in one word, whatever its wording: language, kind and slots.
-
-    >>> wish_key(Utterance("alarm", "en", (("time", "06:30"),), "wake me at half past six"))
-    'en|alarm|time=06:30'
-    """
-    return "|".join((wish.lang, wish.kind, *(f"{slot}={value}" for slot, value in wish.slots)))
 
 
 def draw_spoken(lang: Lang, rng: np.random.Generator, kind: str = "", *, held_out: bool = False) -> Utterance:

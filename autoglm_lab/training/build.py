@@ -21,11 +21,11 @@ from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.catalog import APPS
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.scenes import MINI_KINDS, SceneSpec, make_scenes
-from autoglm_lab.training.speech_data import synthesise_training_set
+from autoglm_lab.training.speech_data import FIXED_PHRASINGS, SpeechSpec, synthesise_training_set
 from autoglm_lab.training.trainer import Training, check_run, has_fast_bf16, main_process, preset, read_log, start
 
 PATIENCE_S = 7200.0  # for another process that makes the same data
-SCENE_BYTES = 200_000  # a picture, its facts and its share of the clips
+SCENE_BYTES = 320_000  # a picture, its facts and its share of the clips
 MODEL_BYTES = 600_000_000  # checkpoints with the state of the optimizer, and the model
 PEOPLE_VOCABULARY = 5000  # tokens
 FEW_FIRST = 10_000_000  # phone seed of the first scene of a small world: others than those of the long training
@@ -38,7 +38,8 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
     with atomic.lock(folder, patience_s=PATIENCE_S):  # two runs may share the data
         make_scenes(folder / "scenes", spec, processes)
         if not (speech / "clips.npz").exists():
-            synthesise_training_set(speech, processes=processes, kinds=set(MINI_KINDS) if spec.mini else None)
+            clips = SpeechSpec() if spec.people else replace(FIXED_PHRASINGS, kinds=frozenset(MINI_KINDS) if spec.mini else None)
+            synthesise_training_set(speech, clips, processes=processes)
         tokenizer = train_tokenizer(people_pieces(), PEOPLE_VOCABULARY) if spec.people else train_tokenizer()
         return Scenes(folder / "scenes", speech, tokenizer)
 
@@ -48,9 +49,8 @@ def few_scenes(folder: Path, scenes: int = 96, processes: int = 0) -> Scenes:
     with atomic.lock(folder, patience_s=PATIENCE_S):
         make_scenes(folder / "scenes", SceneSpec(scenes=scenes, first=FEW_FIRST), processes)
         if not (folder / "speech" / "clips.npz").exists():
-            synthesise_training_set(
-                folder / "speech", clips_per_utterance=0, processes=processes, bank_augmentations=1, bank_voices=1
-            )
+            clips = replace(FIXED_PHRASINGS, phrasing_takes=0, bank_takes=1, bank_voices=1)
+            synthesise_training_set(folder / "speech", clips, processes=processes)
     return Scenes(folder / "scenes", folder / "speech", PhoneGLMProcessor.from_pretrained(data_dir() / "model").tokenizer)
 
 
@@ -104,7 +104,7 @@ def run_facts(training: Training) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in training.model.parameters()),
         "scenes": len(data.facts),
         "samples": sum(len(fact["samples"]) for fact in data.facts),
-        "clips": sum(len(places) for (lang, _), places in data.by_utterance.items() if lang),
+        "clips": sum(len(places) for wish, places in data.by_wish.items() if wish),
         "apps": len(APPS),
         "step": training.step,
         "minutes": round(seconds / 60, 1),

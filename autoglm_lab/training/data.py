@@ -14,20 +14,24 @@ from transformers import PreTrainedTokenizerFast
 from autoglm_lab import atomic
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, LANGS, MESSAGES, QUERIES, SETTINGS, SPOKEN_TIMES
-from autoglm_lab.phone.phrasing import say_time, utterances
+from autoglm_lab.phone.phrasing import say_time
 from autoglm_lab.phone.simulator import HOME_SCREEN
 from autoglm_lab.phone.speech import add_noise
+from autoglm_lab.phone.spoken import parse_wish_key
 from autoglm_lab.phone.tasks import REPEAT
 from autoglm_lab.runtime.features import log_mel
 from autoglm_lab.runtime.prompt import write_answer, write_prompt
 from autoglm_lab.training.copying import Copying, copying_rows, with_chance_phrase
 from autoglm_lab.training.scenes import load_scenes
+from autoglm_lab.training.speech_data import write_header
 
 UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE, CHANCE_PHRASE_SHARE = 0.06, 0.03, 0.3, 0.5
 LONGEST_FRAMES = 360
+MELS_AT_ONCE = 512  # clips whose frames are in memory while they are written
 READ_SIGMA = 4.0  # thousandths by which coordinates are off when they are read back
 Label = tuple[int, int, int]
-LOST_IN_NOISE = 800  # clips, at most as many as are clear
+UNHEARD = ""  # the key of clips lost in noise and of speech that is not for the agent: the answer is to ask again
+LOST_IN_NOISE = 800  # clips, or as many as there are of speech that is not for the agent; at most as many as are clear
 LOST_IN_NOISE_DB = (-15.0, 1.0)  # speech-to-noise ratios at which a clip counts as unintelligible
 
 
@@ -97,12 +101,11 @@ class Scenes:
         self.pictures, facts = load_scenes(scenes)
         self.tokenizer = tokenizer
         self.concepts = Concepts(tokenizer)
-        self.utterances = {lang: list(utterances(lang)) for lang in LANGS}
-        self.mels, self.starts, self.lengths, by_utterance = mel_bank(speech)
+        self.mels, self.starts, self.lengths, by_wish = mel_bank(speech)
         self.noise = clip_noise(speech, len(self.lengths))
         # the slowest few clips would pad every other clip of their batch
-        brief = {key: [p for p in places if self.lengths[p] <= LONGEST_FRAMES] for key, places in by_utterance.items()}
-        self.by_utterance = {key: np.array(brief[key] or places) for key, places in by_utterance.items()}
+        brief = {key: [p for p in places if self.lengths[p] <= LONGEST_FRAMES] for key, places in by_wish.items()}
+        self.by_wish = {key: np.array(brief[key] or places) for key, places in by_wish.items()}
         self.facts = [fact | {"samples": [sample for sample in fact["samples"] if self._heard(sample)]} for fact in facts]
         self.difficulties = [np.array([difficulty(s, fact["app"]) for s in fact["samples"]]) for fact in self.facts]
         total = np.array([weights.sum() for weights in self.difficulties])
@@ -113,8 +116,10 @@ class Scenes:
         self.numbers = range(vocabulary["0"], vocabulary["999"] + 1)
 
     def _heard(self, sample: dict[str, Any]) -> bool:
-        """Whether a spoken sample has a clip; a small set of clips does not have every sentence."""
-        return "utterance" not in sample or (sample["lang"], sample["utterance"]) in self.by_utterance
+        """Whether a spoken sample has a clip; a small set of clips does not have every wish."""
+        if isinstance(sample.get("utterance"), int):
+            raise ValueError("the scenes were drawn by an earlier version of this package; remove their folder to draw them anew")
+        return "utterance" not in sample or sample["utterance"] in self.by_wish
 
     def batch(self, seed: int, step: int, rank: int, pictures: int, samples: int, *, hard: bool = False, copies: int = 0) -> Batch:
         """The batch of one step: `pictures` scenes and up to `samples` samples of each; `hard` draws by `difficulty`.
@@ -156,8 +161,8 @@ class Scenes:
         row: dict[str, Any] = {"picture": picture, "seen": not blind, "noise": fact["noise"]}
         if spoken:
             heard = rng.random() >= UNHEARD_SHARE
-            key = (sample["lang"], sample["utterance"]) if heard else ("", -1)
-            row["clip"] = int(rng.choice(self.by_utterance[key]))
+            key = sample["utterance"] if heard else UNHEARD
+            row["clip"] = int(rng.choice(self.by_wish[key]))
             if heard:
                 row["utterance"] = key
             else:
@@ -217,9 +222,8 @@ class Scenes:
     def _spoken_concepts(self, row: dict[str, Any]) -> list[tuple[int, int]]:
         if "utterance" not in row:
             return []
-        lang, number = row["utterance"]
-        said = self.utterances[lang][number]
-        ids = (f"kind:{said.kind}", *(value for _, value in said.slots))
+        lang, kind, slots = parse_wish_key(row["utterance"])
+        ids = (f"kind:{kind}", *(value for _, value in slots))
         return [(self.concepts.index[id], LANGS.index(lang)) for id in ids if id in self.concepts.index]
 
     def _sounds(self, clips: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -263,33 +267,49 @@ def clip_noise(folder: Path, count: int) -> np.ndarray:
     return np.asarray(np.concatenate((np.clip(1 - snr_db / 30, 0, 1), np.ones(count - len(snr_db)))))
 
 
-def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[tuple[str, int], list[int]]]:
-    """Log-mel frames of every training clip and of clips lost in noise (key ("", -1)), made once and kept in `folder`."""
+def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, list[int]]]:
+    """Log-mel frames of every training clip, then of clips lost in noise; made once and kept in `folder`.
+
+    Returns the frames [frames, 80], which are read from the disk as they are needed, the first frame and the number of frames of
+    each clip, and the clips of each wish.
+    """
     clips = np.load(folder / "clips.npz")
-    waves = np.load(folder / "waves.npy", mmap_mode="r")
-    keys: list[tuple[str, int]] = [(LANGS[int(lang)], int(u)) for lang, u in zip(clips["lang"], clips["utterance"], strict=True)]
-    cache = folder / "mels.npz"
-    if not cache.exists():
-        rng = np.random.default_rng(5)
-        sounds: list[tuple[int, int, float | None]] = [(s, n, None) for s, n in zip(clips["start"], clips["length"], strict=True)]
-        numbers = rng.integers(len(keys), size=min(LOST_IN_NOISE, len(keys)))
-        sounds += [(*sounds[int(i)][:2], rng.uniform(*LOST_IN_NOISE_DB)) for i in numbers]
-
-        def frames(sound: tuple[int, int, float | None]) -> np.ndarray:
-            wave = waves[sound[0] : sound[0] + sound[1]].astype(np.float32) / 32768
-            if sound[2] is not None:
-                wave = add_noise(wave, float(sound[2]), np.random.default_rng(int(sound[0])))
-            return log_mel(wave).astype(np.float16)
-
-        with ThreadPoolExecutor(2) as pool:
-            mels = list(pool.map(frames, sounds))
-        lengths = np.array([len(m) for m in mels])
-        with atomic.file(cache) as part:
-            np.savez(part, mels=np.concatenate(mels), lengths=lengths)
-    stored = np.load(cache)
-    lengths = stored["lengths"]
-    keys += [("", -1)] * (len(lengths) - len(keys))
-    by_utterance: dict[tuple[str, int], list[int]] = {}
+    if "key" not in clips:
+        raise ValueError(f"{folder} holds clips of an earlier version of this package; remove it, and the clips are made anew")
+    keys: list[str] = clips["key"].tolist()
+    if not (folder / "mel_lengths.npy").exists():
+        _write_mels(folder, clips["start"], clips["length"], max(LOST_IN_NOISE, keys.count(UNHEARD)))
+    lengths = np.load(folder / "mel_lengths.npy")
+    keys += [UNHEARD] * (len(lengths) - len(keys))
+    by_wish: dict[str, list[int]] = {}
     for place, key in enumerate(keys):
-        by_utterance.setdefault(key, []).append(place)
-    return stored["mels"], np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths, by_utterance
+        by_wish.setdefault(key, []).append(place)
+    mels = np.load(folder / "mels.npy", mmap_mode="r")
+    return mels, np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths, by_wish
+
+
+def _write_mels(folder: Path, starts: np.ndarray, lengths: np.ndarray, lost: int) -> None:
+    """Write `mels.npy`, the frames of all clips and of `lost` in noise, and then `mel_lengths.npy`."""
+    waves = np.load(folder / "waves.npy", mmap_mode="r")
+    rng = np.random.default_rng(5)
+    sounds: list[tuple[int, int, float | None]] = [(s, n, None) for s, n in zip(starts, lengths, strict=True)]
+    numbers = rng.integers(len(starts), size=min(lost, len(starts)))
+    sounds += [(*sounds[int(i)][:2], rng.uniform(*LOST_IN_NOISE_DB)) for i in numbers]
+
+    def frames(sound: tuple[int, int, float | None]) -> np.ndarray:
+        wave = waves[sound[0] : sound[0] + sound[1]].astype(np.float32) / 32768
+        if sound[2] is not None:
+            wave = add_noise(wave, float(sound[2]), np.random.default_rng(int(sound[0])))
+        return log_mel(wave).astype(np.float16)
+
+    counts: list[int] = []
+    with atomic.file(folder / "mels.npy") as part, part.open("wb") as file, ThreadPoolExecutor(2) as pool:
+        write_header(file, "<f2", (0, 80))
+        for first in range(0, len(sounds), MELS_AT_ONCE):
+            for made in pool.map(frames, sounds[first : first + MELS_AT_ONCE]):
+                file.write(made.tobytes())
+                counts.append(len(made))
+        file.seek(0)
+        write_header(file, "<f2", (sum(counts), 80))
+    with atomic.file(folder / "mel_lengths.npy") as part, part.open("wb") as file:  # last: where it is, the frames are
+        np.save(file, np.array(counts))

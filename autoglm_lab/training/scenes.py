@@ -19,11 +19,11 @@ from tqdm.auto import tqdm
 
 from autoglm_lab import atomic
 from autoglm_lab.phone.actions import Action, format_action
-from autoglm_lab.phone.catalog import LANGS, app, named
+from autoglm_lab.phone.catalog import app, named
 from autoglm_lab.phone.oracle import next_step
-from autoglm_lab.phone.phrasing import utterances
 from autoglm_lab.phone.screens import Element, elements, find
 from autoglm_lab.phone.simulator import SimulatedPhone, perform
+from autoglm_lab.phone.spoken import wish_key
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import QUESTIONS, Task, sample
 from autoglm_lab.runtime.features import IMAGE_SIDE, gaussian_blur
@@ -34,7 +34,6 @@ SIZES = ((540, 1200), (540, 1200), (540, 960), (480, 1040), (720, 1600), (540, 1
 UNREADABLE_SHARE = 0.08
 SAME_WAY_SHARE = 0.5  # of the further wishes on a screen: the agent has come there by the same action
 LEFT_APP_SHARE = 0.15  # of the wishes on a home page where nothing was done yet: the agent has just left another app
-_UTTERANCES = {(u.lang, u.kind, u.slots, u.text): i for lang in LANGS for i, u in enumerate(utterances(lang))}
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,6 @@ class SceneSpec:
     first: int = 0  # phone seed of the first scene
     mini: bool = False
     people: bool = False
-
-
-def utterance_index(task: Task) -> int:
-    """The place of a spoken task in `list(utterances(lang))`."""
-    return _UTTERANCES[(task.lang, task.kind, task.slots, task.text)]
 
 
 def compatible(task: Task, state: State) -> bool:
@@ -198,7 +192,7 @@ def _record(task: Task, state: State, last: str, readable: bool, spoken: bool) -
         "looks": looks(task, state, heard.action) if readable else [],
         "blind": [blind.thinking, format_action(blind.action)],
     }  # fmt: skip
-    return record | ({"utterance": utterance_index(task)} if spoken else {})
+    return record | ({"utterance": wish_key(task)} if spoken else {})
 
 
 def degrade(image: Image.Image, rng: np.random.Generator, readable: bool) -> tuple[np.ndarray, float]:

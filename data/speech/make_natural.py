@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import files
@@ -21,16 +21,15 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from natural_files import HEART, pack
 
 from autoglm_lab.phone.catalog import LANGS, Lang
 from autoglm_lab.phone.phrasing import Utterance
+from autoglm_lab.phone.speech import HELD_OUT_NATURAL, KEPT_OUT_NATURAL
 from autoglm_lab.phone.spoken import draw_spoken
 
 HERE = Path(__file__).resolve().parent
 RATE_HZ, KOKORO_HZ, STYLE = 16_000, 24_000, 256
-HELD_OUT: dict[Lang, tuple[str, ...]] = {"en": ("bm_george", "af_bella"), "zh": ("zm_yunxi", "zf_xiaoxiao")}
-ORIGINAL_OF_HEART = "af_heart"  # hibari's voice was made from it: neither is heard in training
-HEART = "heart"
 HELD_OUT_EVERY, HEART_EVERY = 8, 5
 MIXTURES: dict[Lang, float] = {"en": 0.4, "zh": 0.6}  # share of clips in the mean of two voices
 HAN = "\u4e00-\u9fff"
@@ -54,7 +53,7 @@ def line(number: int, voices: dict[Lang, list[str]]) -> Line:
     held_out = (number // 2) % HELD_OUT_EVERY == 0
     said = draw_spoken(lang, rng)
     if held_out:
-        pool = HELD_OUT[lang]
+        pool = HELD_OUT_NATURAL[lang]
     else:
         mixed = rng.random() < MIXTURES[lang]
         pool = tuple("+".join(two) for two in combinations(voices[lang], 2)) if mixed else tuple(voices[lang])
@@ -81,10 +80,9 @@ class Synthesiser:
     def voices(self, lang: Lang) -> list[str]:
         """The voices of a language that training may hear."""
         starts = {"en": ("af_", "am_", "bf_", "bm_"), "zh": ("zf_", "zm_")}[lang]
-        kept_out = {*HELD_OUT[lang], ORIGINAL_OF_HEART}
-        return sorted(p.stem for p in self.styles.glob("*.bin") if p.stem.startswith(starts) and p.stem not in kept_out)
+        names = (path.stem for path in self.styles.glob("*.bin"))
+        return sorted(name for name in names if name.startswith(starts) and name not in KEPT_OUT_NATURAL)
 
-    @cache
     def style(self, voice: str) -> np.ndarray:
         """The rows of a voice, one for each number of phonemes; of `a+b` the mean of both."""
         return np.mean([np.fromfile(self.styles / f"{one}.bin", "<f4").reshape(-1, STYLE) for one in voice.split("+")], axis=0)
@@ -163,7 +161,7 @@ def speak(out: Path, root: Path, count: int, part: str, heart: int) -> None:
     voices = {lang: synthesiser.voices(lang) for lang in LANGS}
     out.mkdir(parents=True, exist_ok=True)
     mine, of = map(int, part.split("/"))
-    lines: Iterator[tuple[str, Line]] = (
+    lines: Iterable[tuple[str, Line]] = (
         *((f"h{n:05d}", heart_line(n)) for n in range(heart) if n % of == mine),
         *((f"k{n:05d}", line(n, voices)) for n in range(count) if (n // 2) % of == mine),
     )
@@ -179,14 +177,26 @@ def speak(out: Path, root: Path, count: int, part: str, heart: int) -> None:
 def main() -> int:
     """Speak or pack."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("do", choices=("speak",))
-    parser.add_argument("clips", type=Path)
-    parser.add_argument("--styles", type=Path, required=True, help="the folder `package` of the unpacked npm package kokoro-js")
-    parser.add_argument("--count", type=int, default=4000)
-    parser.add_argument("--heart", type=int, default=500)
-    parser.add_argument("--part", default="0/1", help="such as 0/2 and 1/2, for two processes")
+    commands = parser.add_subparsers(dest="do", required=True)
+    speaking = commands.add_parser("speak", help="make the clips, one a file")
+    speaking.add_argument("clips", type=Path)
+    speaking.add_argument("--styles", type=Path, required=True, help="the folder `package` of the unpacked npm package kokoro-js")
+    speaking.add_argument("--count", type=int, default=2400)
+    speaking.add_argument("--heart", type=int, default=400)
+    speaking.add_argument("--part", default="0/1", help="such as 0/2 and 1/2, for two processes")
+    packing = commands.add_parser("pack", help="write the clips that are there into the speech bank")
+    packing.add_argument("clips", type=Path)
+    packing.add_argument("--limit-mb", type=float, default=16.0, help="what all files of the bank may take together")
+    packing.add_argument("--out", type=Path, default=HERE)
     given = parser.parse_args()
-    speak(given.clips, given.styles, given.count, given.part, given.heart)
+    if given.do == "speak":
+        speak(given.clips, given.styles, given.count, given.part, given.heart)
+        return 0
+    for name, entry in pack(given.clips, given.out, round(given.limit_mb * 1e6)).items():
+        seconds = sum(row[6] for row in entry["clips"]) / RATE_HZ
+        size = (given.out / name).stat().st_size
+        print(f"{name}: {len(entry['clips'])} clips, {seconds / 60:.1f} minutes, {size} bytes, held out: {entry['held_out']}")
+    print(f"{sum(path.stat().st_size for path in given.out.iterdir() if path.is_file()) / 1e6:.2f} MB in {given.out}")
     return 0
 
 

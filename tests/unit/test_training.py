@@ -19,6 +19,7 @@ from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.phrasing import utterances
 from autoglm_lab.phone.screens import ROWS_VISIBLE, elements, find
 from autoglm_lab.phone.simulator import HOME_SCREEN
+from autoglm_lab.phone.spoken import wish_key
 from autoglm_lab.phone.state import Look, State, View
 from autoglm_lab.phone.tasks import Task
 from autoglm_lab.runtime.engine import Answer
@@ -67,11 +68,11 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     make_scenes(folder / "scenes", SceneSpec(scenes=12), processes=1)
     rng = np.random.default_rng(0)
-    keys = [(LANGS.index(lang), number) for lang in LANGS for number, _ in enumerate(utterances(lang))]
+    keys = [wish_key(said) for lang in LANGS for said in utterances(lang)]
     (folder / "speech").mkdir()
     np.save(folder / "speech" / "waves.npy", rng.integers(-3000, 3000, 1600 * len(keys)).astype(np.int16))
     np.savez(folder / "speech" / "clips.npz", start=np.arange(len(keys)) * 1600, length=np.full(len(keys), 1600),
-             lang=[k[0] for k in keys], utterance=[k[1] for k in keys], snr=np.full(len(keys), np.inf))  # fmt: skip
+             key=np.array(keys), snr=np.full(len(keys), np.inf))  # fmt: skip
     return Scenes(folder / "scenes", folder / "speech", train_tokenizer())
 
 
@@ -309,9 +310,8 @@ def test_switches_are_aligned_with_the_words_for_their_state(data):
 
 
 def test_clips_name_what_is_wanted(data):
-    number = next(i for i, u in enumerate(data.utterances["en"]) if u.kind == "alarm" and ("time", "06:30") in u.slots)
     named = {data.concepts.index["kind:alarm"], data.concepts.index["06:30"]}
-    assert {concept for concept, _ in data._spoken_concepts({"utterance": ("en", number)})} == named
+    assert {concept for concept, _ in data._spoken_concepts({"utterance": "en|alarm|time=06:30"})} == named
     said = [tuple(row) for row in data.concepts.ids.tolist()]
     assert len(set(said)) == len(said), "two things with one name cannot both be found"
 
