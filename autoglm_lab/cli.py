@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=_seed, default=0)
     evaluate.add_argument("--tasks", type=_positive, default=500)
     evaluate.add_argument("--preset", choices=("mini", "full"), default="full", help="the measures of this preset (default full)")
-    evaluate.add_argument("--people", type=Path, metavar="DIR", help="also measure what people said: DIR/alarms.tsv, DIR/beyond.tsv")
+    evaluate.add_argument("--people", type=Path, metavar="DIR", help="also what people said: alarms.tsv and beyond.tsv in DIR")
     evaluate.set_defaults(command=_evaluate)
 
     compress = commands.add_parser("compress", help="make the agent small as a recipe says")

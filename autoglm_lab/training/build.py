@@ -19,6 +19,8 @@ from autoglm_lab.model.processing import PhoneGLMProcessor, save_tokenizer
 from autoglm_lab.model.tokenizer import people_pieces, train_tokenizer
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.catalog import APPS
+from autoglm_lab.phone.free_text import free_text
+from autoglm_lab.training.copying import chance_phrase
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.scenes import MINI_KINDS, SceneSpec, make_scenes
 from autoglm_lab.training.speech_data import FIXED_PHRASINGS, SpeechSpec, synthesise_training_set
@@ -41,7 +43,7 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
             clips = SpeechSpec() if spec.people else replace(FIXED_PHRASINGS, kinds=frozenset(MINI_KINDS) if spec.mini else None)
             synthesise_training_set(speech, clips, processes=processes)
         tokenizer = train_tokenizer(people_pieces(), PEOPLE_VOCABULARY) if spec.people else train_tokenizer()
-        return Scenes(folder / "scenes", speech, tokenizer)
+        return Scenes(folder / "scenes", speech, tokenizer, free_text if spec.people else chance_phrase)
 
 
 def few_scenes(folder: Path, scenes: int = 96, processes: int = 0) -> Scenes:

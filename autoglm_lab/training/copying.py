@@ -6,6 +6,7 @@ that copies in order (an induction head; Olsson et al. 2022) is there after a fe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -45,23 +46,30 @@ def chance_phrase(lang: Lang, rng: np.random.Generator) -> str:
     return ("" if lang == "zh" else " ").join(rng.choice(words(lang), rng.integers(1, LONGEST + 1)))
 
 
-def with_chance_phrase(sample: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
+Phrases = Callable[[Lang, np.random.Generator], str]  # draws a phrase that is to be copied
+
+
+def with_chance_phrase(sample: dict[str, str], rng: np.random.Generator, phrases: Phrases = chance_phrase) -> dict[str, str]:
     """A sample whose answer types a phrase of the request, with another phrase in its place; any other sample as it is."""
     opener, closer = 'do(action="Type", text="', '")'
     phrase = sample["action"].removeprefix(opener).removesuffix(closer)
     if sample["kind"] not in TYPED or not sample["action"].startswith(opener) or sample["text"].count(phrase) != 1:
         return sample
     lang: Lang = "zh" if sample["lang"] == "zh" else "en"
-    new = chance_phrase(lang, rng)
+    new = phrases(lang, rng)
+    if '"' in new or "\\" in new:  # would be written with a backslash in the answer
+        return sample
     return sample | {name: sample[name].replace(phrase, new) for name in ("text", "thinking", "action")}
 
 
-def copying_rows(tokenizer: PreTrainedTokenizerFast, rows: int, rng: np.random.Generator) -> Copying:
+def copying_rows(
+    tokenizer: PreTrainedTokenizerFast, rows: int, rng: np.random.Generator, phrases: Phrases = chance_phrase
+) -> Copying:
     """`rows` typed requests, in both languages, at the step in which the phrase is typed."""
     pairs = []
     for _ in range(rows):
         lang, kind = LANGS[int(rng.integers(2))], TYPED[int(rng.integers(2))]
-        app, phrase = APPS[int(rng.integers(len(APPS)))], chance_phrase(lang, rng)
+        app, phrase = APPS[int(rng.integers(len(APPS)))], phrases(lang, rng)
         slots: dict[str, Named | str] = {"app": app, "query": phrase}
         if kind == "send":
             slots = {"contact": CONTACTS[int(rng.integers(len(CONTACTS)))], "message": phrase}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,15 +14,16 @@ from transformers import PreTrainedTokenizerFast
 
 from autoglm_lab import atomic
 from autoglm_lab.phone.actions import Action, format_action
-from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, LANGS, MESSAGES, QUERIES, SETTINGS, SPOKEN_TIMES
+from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, LANGS, MESSAGES, QUERIES, SETTINGS, SPOKEN_TIMES, Lang
+from autoglm_lab.phone.clock import clock_forms
 from autoglm_lab.phone.phrasing import say_time
 from autoglm_lab.phone.simulator import HOME_SCREEN
 from autoglm_lab.phone.speech import add_noise
-from autoglm_lab.phone.spoken import parse_wish_key
+from autoglm_lab.phone.spoken import MINUTE_STEP, parse_wish_key
 from autoglm_lab.phone.tasks import REPEAT
 from autoglm_lab.runtime.features import log_mel
 from autoglm_lab.runtime.prompt import write_answer, write_prompt
-from autoglm_lab.training.copying import Copying, copying_rows, with_chance_phrase
+from autoglm_lab.training.copying import Copying, Phrases, chance_phrase, copying_rows, with_chance_phrase
 from autoglm_lab.training.scenes import load_scenes
 from autoglm_lab.training.speech_data import write_header
 
@@ -40,7 +42,8 @@ INTENTS: dict[str, tuple[str, str]] = {
     "open_app": ("打开", "open"), "toggle_on": ("开启", "turn on"), "toggle_off": ("关闭", "turn off"),
     "search": ("搜索", "search"), "send": ("告诉", "tell"), "alarm": ("闹钟", "alarm"), "back": ("返回", "go back"),
     "home": ("回到桌面", "home screen"), "describe": ("描述", "describe"), "is_on": ("开了吗", "is it on"),
-    "has_app": ("能看到", "do you see"), "who": ("你是谁", "who are you"),
+    "has_app": ("能看到", "do you see"), "who": ("你是谁", "who are you"), "delete_alarm": ("删除闹钟", "delete the alarm"),
+    "delete_alarms": ("删除所有闹钟", "delete all alarms"), "close": ("关掉", "close"),
 }  # fmt: skip
 STATES = (("关着", "off"), ("开着", "on"))  # of a switch
 
@@ -51,7 +54,8 @@ class Concepts:
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         named = {t.id: {lang: t.name(lang) for lang in LANGS} for t in (*APPS, *SETTINGS, *CONTACTS, *CONTROLS)}
         named |= {f"kind:{kind}": dict(zip(LANGS, names, strict=True)) for kind, names in INTENTS.items()}
-        named |= {f"{h:02d}:{m:02d}": {lang: say_time(h, m, lang) for lang in LANGS} for h, m in SPOKEN_TIMES}
+        times = {f"{h:02d}:{m:02d}": (h, m) for h in range(24) for m in range(0, 60, MINUTE_STEP)}
+        named |= {time: {lang: _in_words(*clock, lang) for lang in LANGS} for time, clock in times.items()}
         named |= {text: {lang: text} for lang in LANGS for text in (*MESSAGES[lang], *QUERIES[lang])}
         self.index = {id: i for i, id in enumerate(named)}
         rows = [(self.index[id], LANGS.index(lang), name) for id, names in named.items() for lang, name in names.items()]
@@ -67,6 +71,13 @@ class Concepts:
     def embed(self, table: torch.Tensor) -> torch.Tensor:
         """[names, D] unit vectors: the mean of each name's token embeddings."""
         return torch.nn.functional.normalize((table[self.ids] * self.weights[..., None]).sum(1), dim=-1)
+
+
+def _in_words(hour: int, minute: int, lang: Lang) -> str:
+    """A clock time without figures, unlike any other time."""
+    if (hour, minute) in SPOKEN_TIMES:
+        return say_time(hour, minute, lang)
+    return next(form for form in clock_forms(hour, minute, lang) if not re.search(r"[0-9.]", form))
 
 
 @dataclass
@@ -97,9 +108,9 @@ class Batch:
 class Scenes:
     """Pictures and samples made by `scenes.make_scenes`, and clips with their log-mel frames."""
 
-    def __init__(self, scenes: Path, speech: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, scenes: Path, speech: Path, tokenizer: PreTrainedTokenizerFast, phrases: Phrases = chance_phrase) -> None:
         self.pictures, facts = load_scenes(scenes)
-        self.tokenizer = tokenizer
+        self.tokenizer, self.phrases = tokenizer, phrases
         self.concepts = Concepts(tokenizer)
         self.mels, self.starts, self.lengths, by_wish = mel_bank(speech)
         self.noise = clip_noise(speech, len(self.lengths))
@@ -148,7 +159,7 @@ class Scenes:
         tensors = self._tensors(np.asarray(self.pictures[chosen]), rows, cells, switches)
         off = np.round(rng.normal(0, READ_SIGMA, tensors.ids.shape)).astype(np.int64)
         near = np.clip(tensors.ids.numpy() + off, self.numbers[0], self.numbers[-1])
-        copying = copying_rows(self.tokenizer, copies, rng) if copies else None
+        copying = copying_rows(self.tokenizer, copies, rng, self.phrases) if copies else None
         return replace(tensors, inputs=torch.where(tensors.place, torch.from_numpy(near), tensors.ids), copying=copying)
 
     def _row(
@@ -156,7 +167,7 @@ class Scenes:
     ) -> dict[str, Any]:
         spoken, blind = "utterance" in sample, rng.random() < BLIND_SHARE
         if not spoken and not blind and rng.random() < CHANCE_PHRASE_SHARE:
-            sample = with_chance_phrase(sample, rng)
+            sample = with_chance_phrase(sample, rng, self.phrases)
         thinking, action = sample["blind"] if blind else (sample["thinking"], sample["action"])
         row: dict[str, Any] = {"picture": picture, "seen": not blind, "noise": fact["noise"]}
         if spoken:
@@ -238,6 +249,9 @@ class Scenes:
         return torch.from_numpy(mel), torch.from_numpy(mask)
 
 
+HARD_KINDS = ("two", "delete_alarm", "delete_alarms", "absent_app", "absent_contact", "beyond")
+
+
 def difficulty(sample: dict[str, Any], app: str) -> float:
     """How often a request is drawn, against others, once the easy ones are learned: comparing two things and copying come first.
 
@@ -249,7 +263,7 @@ def difficulty(sample: dict[str, Any], app: str) -> float:
     compares = (kind in ("toggle_on", "toggle_off") and app == "Settings") or (kind == "alarm" and app == "Clock")
     if compares or action.startswith('do(action="Type"') or (kind == "open_app" and action.startswith("finish")):
         return 3.0
-    return 1.0
+    return 2.0 if kind in HARD_KINDS else 1.0
 
 
 def _labels(labels: list[Label]) -> torch.Tensor:
