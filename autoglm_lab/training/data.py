@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -68,6 +69,13 @@ class Concepts:
         states = [[tokenizer.encode(zh)[0], tokenizer.encode(" " + en)[0]] for zh, en in STATES]
         self.states = torch.tensor(states)  # [off and on, languages] token ids
 
+    def to(self, device: torch.device) -> Concepts:
+        """The same on another device."""
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            setattr(moved, name, value.to(device) if isinstance(value, torch.Tensor) else value)
+        return moved
+
     def embed(self, table: torch.Tensor) -> torch.Tensor:
         """[names, D] unit vectors: the mean of each name's token embeddings."""
         return torch.nn.functional.normalize((table[self.ids] * self.weights[..., None]).sum(1), dim=-1)
@@ -103,6 +111,14 @@ class Batch:
     switches: torch.Tensor  # [S, 3] picture, cell, 1 if on
     words: torch.Tensor  # [W, 3] sound, concept, language
     copying: Copying | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        practice = self.copying
+        if practice is not None:
+            practice = replace(practice, **{name: value.to(device) for name, value in vars(practice).items()})
+        return replace(self, **moved, copying=practice)
 
 
 class Scenes:

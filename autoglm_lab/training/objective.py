@@ -93,7 +93,7 @@ def align_audio(
     best = similar.masked_fill(~mask[..., None], float("-inf")).logsumexp(1) - mask.sum(1, keepdim=True).log()  # [A, V]
     named = torch.zeros_like(best, dtype=torch.bool)
     column = (concept[None] == labels[:, 1:2]) & (lang[None] == labels[:, 2:])  # [W, V] one true in each row
-    named.index_put_((labels[:, 0], column.int().argmax(1)), torch.tensor(True))
+    named.index_put_((labels[:, 0], column.int().argmax(1)), torch.tensor(True, device=labels.device))
     others = best.masked_fill(named, float("-inf"))[labels[:, 0]]
     positive = best[labels[:, 0]][column]
     loss = torch.logaddexp(others.logsumexp(1), positive) - positive
@@ -112,7 +112,7 @@ def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Bat
     losses = F.cross_entropy(logits, target, reduction="none")
     first, count = config.first_number_id, config.number_tokens
     if place.any():
-        spread = torch.arange(count)[None] - (target[place] - first)[:, None]
+        spread = torch.arange(count, device=target.device)[None] - (target[place] - first)[:, None]
         credit = torch.exp(-0.5 * (spread / PLACE_SIGMA) ** 2)
         credit = credit / credit.sum(1, keepdim=True)
         log_probability = logits[place].log_softmax(-1)[:, first : first + count]
@@ -122,19 +122,20 @@ def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Bat
         guess = logits.argmax(-1)
         near = place & ((guess - target).abs() <= 2 * PLACE_SIGMA)
         right = (guess == target) | near
-        all_right = torch.ones(wanted.shape, dtype=torch.bool).masked_scatter(wanted, right).all(1)
+        all_right = torch.ones_like(wanted).masked_scatter(wanted, right).all(1)
     return losses.mean(), float(right.float().mean()), float(all_right.float().mean())
 
 
 def step_losses(
     model: PhoneGLMForConditionalGeneration, batch: Batch, concepts: Concepts, *, align_only: bool = False,
     teacher: PhoneGLMForConditionalGeneration | None = None, thoughts: bool = False, all_look: bool = False,
+    price_prompt: bool = False,
 ) -> Losses:  # fmt: skip
     """All losses of one batch. Pictures and clips are encoded once and used by every sample that refers to them.
 
     With a `teacher`, `soft` is the divergence of its scores from the model's; `thoughts` asks for the distance of what the two
     see, hear and think as well: cells, frames, and hidden states. With `all_look` every gated layer learns where to look, not the
-    last alone.
+    last alone; `price_prompt` makes gates cost while the prompt is read, too.
     """
     pixels = batch.pixels.float() / 255
     names = concepts.embed(model.embed_tokens.weight)
@@ -158,7 +159,10 @@ def step_losses(
         if thoughts:
             apart = distance_of_thoughts((cells, frames, mask), states[1:], theirs, batch)
     noise = {"image": batch.image_noise, "audio": batch.audio_noise}
-    gate = sum((price_of_gates(part.gate, batch.answer, noise[m]) for fused in gated for m, part in fused.items()), start=zero)
+    read = batch.attention_mask.bool() & ~batch.answer if price_prompt else None
+    gate = sum(
+        (price_of_gates(part.gate, batch.answer, noise[m], read) for fused in gated for m, part in fused.items()), start=zero
+    )
     looks = [point_loss(fused["image"].weights, batch) for fused in (gated if all_look else gated[-1:])]
     point, point_right = sum((loss for loss, _ in looks), start=zero), looks[-1][1]
     return Losses(image, audio, answer, gate, point, switch, copy, soft, apart, image_right, audio_right, token_right,
@@ -206,8 +210,12 @@ def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Ten
     return F.cross_entropy(model.head(states[-1][:, :-1][wanted]).float(), practice.ids[:, 1:][wanted])
 
 
-def price_of_gates(gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"], noise: Float[Tensor, " B"]) -> Tensor:
+def price_of_gates(
+    gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"], noise: Float[Tensor, " B"], read: Bool[Tensor, "B T"] | None = None
+) -> Tensor:
     """The mean gate over answer tokens, and `NOISE_PRICE` times the covariance of gate and noise where tokens are chosen.
+
+    With `read`, the tokens of the prompts, gates that stand open there cost as much.
 
     Only requests that have the modality count (elsewhere the gate is exactly 0). The covariance makes it worth being more
     open to what is clean than to what is spoilt; a token is chosen one place before it stands.
@@ -216,7 +224,8 @@ def price_of_gates(gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"], nois
     if not chosen.any():
         return gate.sum() * 0
     excess = noise - noise[chosen.any(1)].mean()
-    return gate[answer & has].mean() + NOISE_PRICE * (gate[:, :-1] * excess[:, None])[chosen].mean()
+    prompt = gate[read & has].mean() if read is not None and (read & has).any() else gate.sum() * 0
+    return gate[answer & has].mean() + prompt + NOISE_PRICE * (gate[:, :-1] * excess[:, None])[chosen].mean()
 
 
 def point_loss(weights: Float[Tensor, "B H T P"] | None, batch: Batch) -> tuple[Tensor, float]:

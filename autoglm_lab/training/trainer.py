@@ -46,6 +46,7 @@ class Recipe:
     gate_hold: int = 300  # for this many steps of stage two the gates stay at one half, or they close before they can help
     gate_cost: float = 0.02  # of open gates, once answers come; makes a gate close on what does not help
     gate_from: int = 3500
+    price_prompt: bool = False  # gates cost while the prompt is read, too
     hard_from: int = 4250  # from here on requests that compare two things are drawn more often
     average: float = 0.998  # decay of the averaged weights that are saved
     seed: int = 0
@@ -78,7 +79,9 @@ class Training:
     """One run: a model, its optimizer and its place in the recipe, with everything needed to go on after a kill."""
 
     def __init__(self, model: PhoneGLMForConditionalGeneration, data: Scenes, recipe: Recipe, folder: Path) -> None:
-        self.model, self.data, self.recipe, self.folder = model, data, recipe, folder
+        self.device = best_device()
+        self.model, self.data, self.recipe, self.folder = model.to(self.device), data, recipe, folder
+        self.concepts = data.concepts.to(self.device)
         self.step = 0
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.gather = _gradient_mean() if self.world > 1 else None
@@ -132,8 +135,10 @@ class Training:
         for group in self.optimizer.param_groups:
             held = group["part"] == "gates" and self.step < recipe.align_steps + recipe.gate_hold
             group["lr"] = 0.0 if held else group["share"] * self.learning_rate(self.step)
-        with torch.autocast("cpu", torch.bfloat16) if has_fast_bf16() else nullcontext():
-            losses = step_losses(self.model, batch, self.data.concepts, align_only=aligning)
+        half = self.device.type != "cpu" or has_fast_bf16()
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
+            losses = step_losses(self.model, batch, self.concepts, align_only=aligning, price_prompt=recipe.price_prompt)
         align, gate = 1.0 if aligning else recipe.align_weight, recipe.gate_cost if self.step >= recipe.gate_from else 0.0
         self.optimizer.zero_grad(set_to_none=True)
         losses.total(align=align, point=recipe.point_weight, gate=gate).backward()
@@ -174,7 +179,7 @@ class Training:
             (self.folder / "log.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
             return False
         self.model.load_state_dict(stored["model"])
-        self.averaged = stored["averaged"]
+        self.averaged = {name: value.to(self.device) for name, value in stored["averaged"].items()}
         self.optimizer.load_state_dict(stored["optimizer"])
         self.step = stored["step"]
         self._trim_log()
@@ -285,6 +290,11 @@ def read_log(path: Path) -> list[dict[str, float]]:
 def numbers(losses: Losses) -> dict[str, float]:
     """The losses as plain numbers."""
     return {k: float(v.detach()) if isinstance(v, torch.Tensor) else v for k, v in vars(losses).items()}
+
+
+def best_device() -> torch.device:
+    """The first GPU that PyTorch can use, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def has_fast_bf16() -> bool:
