@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     ask.set_defaults(command=_ask)
 
     train = commands.add_parser("train", help="train a model from nothing; a killed run goes on where it was")
-    train.add_argument("--preset", choices=("mini", "full"), default="mini")
+    train.add_argument("--preset", choices=("mini", "full", "people"), default="mini")
     train.add_argument("--out", type=Path, help=f"folder for checkpoints and the model (default {work_dir()}/PRESET)")
     train.add_argument("--steps", type=_positive, help="stop after this many steps")
     train.add_argument("--seed", type=_seed, default=0)

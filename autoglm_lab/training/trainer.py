@@ -63,7 +63,7 @@ class Preset:
 
 
 def preset(name: str) -> Preset:
-    """`full` makes the shipped checkpoint; `mini` is small enough to watch. ValueError for other names."""
+    """`full` makes the shipped checkpoint, `people` the one to come, `mini` one to be watched. ValueError for other names."""
     if name == "full":
         return Preset(PhoneGLMConfig(), Recipe(), SceneSpec())
     if name == "mini":
@@ -72,7 +72,9 @@ def preset(name: str) -> Preset:
         recipe = Recipe(align_steps=500, steps=1900, pictures=12, samples=3, copies=0, learning_rate=1.5e-3, warmup=50,
                         gate_hold=100, gate_from=1200, hard_from=1900, average=0.99, checkpoint_every=100)  # fmt: skip
         return Preset(small, recipe, SceneSpec(scenes=3000, mini=True))
-    raise ValueError(f"preset {name!r} is unknown; there are 'full' and 'mini'")
+    if name == "people":
+        return Preset(PhoneGLMConfig(memory=4), Recipe(price_prompt=True), SceneSpec(people=True))
+    raise ValueError(f"preset {name!r} is unknown; there are 'full', 'people' and 'mini'")
 
 
 class Training:

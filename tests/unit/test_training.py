@@ -274,6 +274,9 @@ def test_being_more_open_to_noise_than_to_what_is_clean_costs(data):
     assert price(0.3, 0.5) == pytest.approx(0.3 + NOISE_PRICE * 0.05)
     assert price(0.5, 0.3) == pytest.approx(0.3 - NOISE_PRICE * 0.05)
     assert price_of_gates(torch.zeros(3, 2), answer, torch.ones(3)).item() == 0
+    gate, read = torch.tensor([[0.9, 0.2], [0.1, 0.4], [0.0, 0.0]]), ~answer
+    dearer = price_of_gates(gate, answer, torch.zeros(3), read) - price_of_gates(gate, answer, torch.zeros(3))
+    assert dearer.item() == pytest.approx(0.5), "the mean over what is read, by requests that have the modality"
     assert clip_noise_of([np.inf, 0.0, 20.0]) == pytest.approx([0, 1, 1 / 3, 1, 1])
     batch = data.batch(0, 5, 0, 6, 3)
     assert batch.image_noise.shape == batch.audio_noise.shape == (len(batch.ids),)
