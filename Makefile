@@ -14,12 +14,16 @@ PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.1
 NOTEBOOKS = $(wildcard notebooks/[0-9]*.ipynb notebooks/solutions/[0-9]*.ipynb)
 NOTEBOOK_WORKERS ?= 0
 UNIT_WORKERS ?= 2
+# Jobs of `make figures` that run side by side as long as nothing is timed.
+FIGURE_WORKERS ?= 2
 
 STAGE = @printf '\n== %s\n'
 PYTEST := $(BIN)/python -m pytest
+DOIT := $(BIN)/python -m doit run -f tests/figures/dodo.py --dir . --continue
+RECORD := $(BIN)/python -m tests.figures.record
 ALLOW_ROOT = $(shell test "$$(id -u)" = 0 && echo --allow-root)
 
-.PHONY: help setup lab demo test lint types unit nbval readme figures browser arm64 runtimes device-test notebooks clean
+.PHONY: help setup lab demo test lint types unit nbval readme figures figures-dry browser arm64 runtimes device-test notebooks clean
 .NOTPARALLEL:
 
 help:
@@ -28,6 +32,7 @@ help:
 	@echo 'make test       every check: lint, types, unit tests, notebooks, browser'
 	@echo 'make device-test  install the other runtimes (ONLY="mnn ncnn" for some), and check ARM64 and all of them'
 	@echo 'make notebooks  build and execute the notebooks from notebooks/source (ONLY=00_start_here for one)'
+	@echo 'make figures    measure anew what is stale (DRY=1 lists it, ONLY="report:int8 chapter" for some)'
 	@echo 'make setup      only set up .venv'
 	@echo 'make clean      remove caches and build/, keep .venv'
 
@@ -75,9 +80,21 @@ readme: setup
 	$(STAGE) 'the figures in README.md'
 	$(BIN)/python -m notebooks.build --readme --check
 
-# Times and memory of the notebooks as measured here, results as in data/model, into README.md.
-figures: nbval
-	$(BIN)/python -m notebooks.build --readme
+# Every figure whose inputs have changed, measured anew from the checkpoint on. A run that was stopped goes on where it was.
+# ONLY="report:int8 chapter" for some of them and what they need, with FORCE=1 although nothing has changed; DRY=1 only lists.
+figures: setup
+ifdef DRY
+	@$(RECORD)
+else ifdef ONLY
+	$(if $(FORCE),$(RECORD) --forget $(ONLY))
+	$(DOIT) $(ONLY)
+else
+	-$(DOIT) -n $(FIGURE_WORKERS) untimed
+	$(DOIT) figures
+endif
+
+figures-dry: setup
+	@$(RECORD)
 
 arm64: setup
 	$(STAGE) 'the device folder on ARM64, emulated'
@@ -99,6 +116,7 @@ browser: setup
 
 notebooks: setup
 	$(BIN)/python -m notebooks.build $(ONLY)
+	$(RECORD) --measured $(if $(ONLY),$(ONLY:%=chapter:%),chapter)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

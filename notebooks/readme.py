@@ -67,16 +67,23 @@ def blocks(root: pathlib.Path) -> dict[str, str]:
 
 
 def chapters(root: pathlib.Path) -> str:
-    """The table of chapters: link, goal, measured time of Run All and peak memory of the kernel."""
-    path = root / MEASURED
+    """The table of chapters: link, goal, measured time of Run All and peak memory of the kernel.
+
+    A chapter that was not measured in this checkout keeps the figures that the README shows.
+    """
+    path, text = root / MEASURED, (root / "README.md").read_text(encoding="utf-8")
     measured = json.loads(path.read_text(encoding="utf-8"))["notebooks"] if path.exists() else {}
+    shown = {row[0]: row[2:] for row in rows(get(text, "chapters"))}
     lines = ["| Chapter | Afterwards you can | Run All | Peak RAM |", "| --- | --- | --- | --- |"]
     for notebook in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         content = nbformat.read(notebook, as_version=4)
         figures = measured.get(f"notebooks/{notebook.name}")
-        cost = [f"{figures['seconds'] / 60:.1f} min", f"{figures['peak_rss_mb']:.0f} MB"] if figures else [NOT_YET] * 2
+        link = f"[{title(content)}](notebooks/{notebook.name})"
+        cost = shown.get(link, [NOT_YET] * 2)
+        if figures:
+            cost = [f"{figures['seconds'] / 60:.1f} min", f"{figures['peak_rss_mb']:.0f} MB"]
         goal = content.metadata.get("lab", {}).get("goal", NOT_YET)
-        lines.append(f"| [{title(content)}](notebooks/{notebook.name}) | {goal} | {' | '.join(cost)} |")
+        lines.append(f"| {link} | {goal} | {' | '.join(cost)} |")
     return "\n".join(lines)
 
 

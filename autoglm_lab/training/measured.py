@@ -42,8 +42,7 @@ def measured_in_runtime(
 ) -> Report:
     """The report of a bundle: its size, its success and its time in ONNX Runtime, in turns with the bundle of the whole agent."""
     report = succeeded(replace(report, bytes=small.bundle.bytes, runtime=RUNTIME), OneByOne(small), tasks=tasks, seed=seed)
-    answers = bench({"whole": whole, "small": small}, requests=min(REQUESTS, tasks), rounds=rounds)
-    return replace(_with_answers(report, answers), forward_ms=None, whole_forward_ms=None)
+    return timed_in_runtime(report, small, whole, requests=min(REQUESTS, tasks), rounds=rounds)
 
 
 def succeeded(report: Report, engine: Answers, *, tasks: int, seed: int) -> Report:
@@ -63,6 +62,12 @@ def timed(report: Report, small: TorchEngine, whole: TorchEngine, *, requests: i
         _with_answers(report, answers), forward_ms=round(passes["small"].median_ms, 2),
         whole_forward_ms=round(passes["whole"].median_ms, 2),
     )  # fmt: skip
+
+
+def timed_in_runtime(report: Report, small: OnnxEngine, whole: OnnxEngine, *, requests: int = REQUESTS, rounds: int = 3) -> Report:
+    """The report with the times of whole answers of two bundles, in turns."""
+    answers = bench({"whole": whole, "small": small}, requests=requests, rounds=rounds)
+    return replace(_with_answers(report, answers), forward_ms=None, whole_forward_ms=None)
 
 
 def _with_answers(report: Report, answers: dict[str, dict[str, Timing]]) -> Report:

@@ -278,6 +278,7 @@ def training_takes(spec: SpeechSpec, seed: int, processes: int, bank_dir: Path |
         made = map(_run, jobs) if pool is None else pool.imap(_run, jobs)
         for takes in tqdm(made, total=len(jobs), desc="making voices", unit="job"):
             yield from takes
+    _bank.cache_clear()  # the decoded clips would stay in memory while the model learns
 
 
 def write_header(file: BinaryIO, descr: str, shape: tuple[int, ...]) -> None:

@@ -1,0 +1,90 @@
+"""The success of an agent and its times, measured apart: `python -m tests.figures.measure COMMAND ...`.
+
+`autoglm-lab compress --tasks` and `autoglm-lab export --tasks` measure both in one go. Here success may be measured while other
+things run, times only alone; the functions are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from autoglm_lab import atomic
+from autoglm_lab.compress.agent import load_agent
+from autoglm_lab.compress.recipe import Recipe
+from autoglm_lab.measure.machine import fast_maths
+from autoglm_lab.measure.report import Report
+from autoglm_lab.runtime.bundle import is_bundle
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
+from autoglm_lab.serve.load import CLIENTS, GRID, WAYS, loads, shared_step, summary
+from autoglm_lab.training.batch import BatchEngine
+from autoglm_lab.training.evaluation import OneByOne
+from autoglm_lab.training.measured import RUNTIME, succeeded, timed, timed_in_runtime
+
+TASKS, SEED = 500, 0
+GRID_CLIENTS = 16
+
+
+def plain(into: Path) -> None:
+    """Write the recipe that changes nothing."""
+    save(into, Recipe().to_json())
+
+
+def rate(agent: Path, into: Path, of: Path | None = None) -> None:
+    """Write the report of a model folder, or of a bundle of the model folder `of`, with its success."""
+    report = Report.from_json(((of or agent) / "report.json").read_text("utf-8"))
+    if is_bundle(agent):
+        engine = OnnxEngine(agent, speculate=False)  # token by token: models are compared, not what drafts save
+        report = replace(report, bytes=engine.bundle.bytes, runtime=RUNTIME)
+        report = succeeded(report, OneByOne(engine), tasks=TASKS, seed=SEED)
+    else:
+        made = load_agent(agent)
+        report = succeeded(report, BatchEngine(made.model, made.processor), tasks=TASKS, seed=SEED)
+    save(into, report.to_json())
+
+
+def time(agent: Path, rated: Path, into: Path, beside: Path | None = None) -> None:
+    """Write the report that `rate` wrote with times, in turns with the whole agent: the shipped one, or its bundle `beside`."""
+    report = Report.from_json(rated.read_text("utf-8"))
+    if beside is None:
+        report = timed(report, load_agent(agent), load_agent(None))
+    else:
+        report = timed_in_runtime(report, *(OnnxEngine(bundle, speculate=False) for bundle in (agent, beside)))
+    save(into, report.to_json())
+
+
+def load(bundle: Path) -> None:
+    """Print the loads of a bundle in all ways, and for workers and threads, as one JSON object."""
+    found = summary(loads(bundle, WAYS, clients=CLIENTS))
+    found["ratios"]["step_of_16_vs_16_steps"] = asdict(shared_step(bundle))
+    grid = summary(loads(bundle, GRID, clients=(GRID_CLIENTS,)))["ways"]
+    command = f"autoglm-lab load --bundle bundle --clients {','.join(map(str, CLIENTS))}"
+    print(json.dumps({**found, "cpu_flags": fast_maths(), "cores": os.cpu_count(), "grid": grid, "command": command}))
+
+
+def save(path: Path, text: str) -> None:
+    """Write a file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(path, text + "\n")
+
+
+def main() -> None:
+    """The commands in this module's first lines."""
+    parser = argparse.ArgumentParser(prog="python -m tests.figures.measure")
+    commands = parser.add_subparsers(required=True)
+    for do, places in ((plain, ("into",)), (rate, ("agent", "into")), (time, ("agent", "rated", "into")), (load, ("bundle",))):
+        command = commands.add_parser(do.__name__)
+        for place in places:
+            command.add_argument(place, type=Path)
+        for option in {rate: ("--of",), time: ("--beside",)}.get(do, ()):
+            command.add_argument(option, type=Path)
+        command.set_defaults(do=do)
+    options = vars(parser.parse_args())
+    options.pop("do")(**options)
+
+
+if __name__ == "__main__":
+    main()
