@@ -45,7 +45,7 @@ class Record:
 
     def __init__(self, plan: Plan, root: Path = ROOT) -> None:
         self.plan, self.root = plan, root
-        self._digests: dict[tuple[tuple[Path, int, int], ...], str] = {}
+        self._digests: dict[tuple[object, ...], str] = {}
 
     def now(self, name: str) -> Inputs:
         """The inputs of a job as they are."""
@@ -54,7 +54,7 @@ class Record:
     def _digest(self, entry: str) -> str:
         paths = sorted(self.root.glob(entry)) if "*" in entry else [self.root / entry]
         facts = [(path, path.stat()) for path in paths if path.is_file()]
-        key = tuple((path, of.st_mtime_ns, of.st_size) for path, of in facts)
+        key = (entry, *((path, of.st_mtime_ns, of.st_size) for path, of in facts))
         if key not in self._digests:  # the checkpoint is an input of nearly everything
             files = [(path.relative_to(self.root).as_posix(), path) for path, _ in facts]
             self._digests[key] = digest(files, pattern="*" in entry)
