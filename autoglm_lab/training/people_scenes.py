@@ -26,10 +26,11 @@ from autoglm_lab.runtime.prompt import write_memory
 from autoglm_lab.training.scenes import SIZES, UNREADABLE_SHARE, SceneSpec, compatible, degrade, looks
 
 FOREIGN_SHARE = 0.07  # of all scenes
+TO_TYPE_SHARE = 0.3  # of the scenes: the first wish has come to where something is typed, for copying takes most practice
 STUMBLE_SHARE = 0.12  # of the ways here: one more action that changed nothing
 SAME_WAY_SHARE = 0.5  # of the further wishes on a screen: the agent has come there by the same actions
 NOT_HERE_SHARE = 0.05  # of the wishes whose first step is only to leave this screen
-_LONG = ("two", "absent_app", "absent_contact", "delete_alarm", "delete_alarms", "close", "")  # kinds that depend on the way
+_LONG = ("two", "two", "absent_app", "absent_contact", "delete_alarm", "delete_alarms", "close", "")  # kinds that depend on the way
 _HERE = {
     "settings": ("toggle_on", "toggle_off", "is_on"), "wechat": ("send", "send", "absent_contact"),
     "clock": ("alarm", "alarm", "delete_alarm", "delete_alarms"),
@@ -50,7 +51,10 @@ def make_people_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str,
     spoken_first = bool(rng.random() < 0.5)
     kind = "" if spoken_first else _LONG[int(rng.integers(len(_LONG)))]
     first = sample_wish(state, rng, kind=kind, spoken=spoken_first)
-    state, history = journey(state, first, int(rng.integers(0, 8)), rng)
+    steps = int(rng.integers(0, 8))
+    if rng.random() < TO_TYPE_SHARE:
+        steps = _steps_until_typing(state, first, steps)
+    state, history = journey(state, first, steps, rng)
     readable = bool(rng.random() >= UNREADABLE_SHARE)
     samples = []
     for number in range(spec.typed + spec.spoken):
@@ -68,6 +72,16 @@ def make_people_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str,
     switches = [(item.centre, item.on) for item in elements(state) if item.kind == "toggle"]
     facts = {"concepts": concepts if readable else [], "switches": switches if readable else []}
     return pixels, facts | {"samples": samples, "app": phone.current_app(), "noise": round(noise, 3)}
+
+
+def _steps_until_typing(state: State, task: Task, otherwise: int) -> int:
+    """The number of right steps after which something is to be typed; `otherwise` if nothing ever is."""
+    phone = SimulatedPhone(look=state.look)
+    phone.state = deepcopy(state)
+    history: list[Done] = []
+    while (action := next_step(task, phone.state, history=history).action).name not in ("finish", "Type"):
+        history.append((action.name, phone.perform(action)))
+    return len(history) if action.name == "Type" else otherwise
 
 
 def journey(state: State, task: Task, steps: int, rng: np.random.Generator | None = None) -> tuple[State, list[Done]]:
@@ -122,7 +136,8 @@ def _wish_here(state: State, rng: np.random.Generator, spoken: bool) -> Task:
         task = sample_wish(copy, rng, kind=kind, spoken=spoken)
         if copy.alarms != state.alarms:
             continue
-        if next_step(task, state).action.name not in ("Home", "Back") or task.kind == "close" or rng.random() < NOT_HERE_SHARE:
+        leaves = next_step(task, state).action.name in ("Home", "Back")
+        if not leaves or task.kind in ("back", "home", "close") or rng.random() < NOT_HERE_SHARE:
             break
     return task
 
