@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,9 +57,17 @@ def load(folder: Path | str | None = None, *, grammar: bool = False) -> Any:
         return OnnxEngine(folder, grammar=grammar)
     if grammar:
         raise ValueError("only a bundle can be held to the grammar; write one with `autoglm-lab export`")
-    from autoglm_lab.compress.agent import load_agent
+    from tqdm.auto import tqdm
 
-    return load_agent(folder)
+    # in a command's output, where no person watches, it would be noise
+    quiet = None if "ipykernel" not in sys.modules else False
+    with tqdm(total=2, desc="loading the agent", unit="part", leave=False, disable=quiet) as bar:
+        from autoglm_lab.compress.agent import load_agent
+
+        bar.update()  # PyTorch and transformers are there
+        engine = load_agent(folder)
+        bar.update()
+    return engine
 
 
 def connect(url: str, *, api_key: str = "EMPTY", model: str | None = None) -> Any:

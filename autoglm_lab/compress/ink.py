@@ -6,8 +6,9 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from itertools import accumulate
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -22,10 +23,22 @@ from autoglm_lab.compress.examples import Example, map_tensors, outputs, tensors
 
 Node = tuple[str, str, int]  # layer, "out" or "in" or "through", channel; or a split, "piece", the place in each piece
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 PIECE = "piece"
 SEEN: Node = ("", "output", 0)  # where ink arrives that reaches the model's output
 ROWS = 64  # channels inked at once, each in its own row of the batch
+FEWEST_ROWS, MOST_ROWS = 8, 128  # in layers with large answers, and in those with small answers and many channels
+VALUES_AT_ONCE = 2**21  # of a layer's answer to all rows: more is slower to get from the system than to fill
 SPLITS = (torch.chunk, Tensor.chunk, torch.split, Tensor.split, torch.tensor_split, Tensor.tensor_split)
+# functions of one value after the other, that forward passes spend time in; and those in which the rows of one tensor stay apart
+# if it has so many axes
+EACH_VALUE = {
+    *("add", "sub", "rsub", "__rsub__", "mul", "div", "true_divide", "pow", "neg", "exp", "sqrt", "rsqrt", "square", "masked_fill"),
+    *("relu", "gelu", "silu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "leaky_relu", "elu", "mish", "softplus"),
+}
+EACH_ROW = {"conv1d": 3, "conv2d": 4, "batch_norm": 3, "to": 2, "float": 2, "mean": 2}
 
 
 @dataclass(frozen=True)
@@ -37,15 +50,26 @@ class Answer:
     axes: list[int | None]
     spec: TreeSpec
 
-    def spread(self) -> Any:
-        """The answer to ROWS times the same row."""
-        leaves = [leaf if axis is None else spread(leaf, axis, ROWS) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
+    def spread(self, rows: int) -> Any:
+        """The answer to so many times the same row."""
+        leaves = [leaf if axis is None else spread(leaf, axis, rows) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
         return tree_unflatten(leaves, self.spec)
 
     @property
     def repeatable(self) -> bool:
         """True if nothing but tensors came back: a cache, say, would be filled twice."""
         return all(leaf is None or isinstance(leaf, Tensor | int | float | str) for leaf in self.leaves)
+
+
+def _plainly(function: Callable[P, T]) -> Callable[P, T]:
+    """A function of our own, whose calls of torch are not looked at."""
+
+    @wraps(function)
+    def plainly(*args: P.args, **options: P.kwargs) -> T:
+        with torch._C.DisableTorchFunction():  # of modes, too
+            return function(*args, **options)
+
+    return plainly
 
 
 class Ink:
@@ -59,7 +83,7 @@ class Ink:
         axis = batch_axis(model, example)
         one = first_row(example, axis)
         self.memory, self.answer_axes = self._record(one, _spread_example(one, axis, 2))
-        self.example = _spread_example(one, axis, ROWS)
+        self.rows, self.examples = ROWS, {rows: _spread_example(one, axis, rows) for rows in _powers(FEWEST_ROWS, MOST_ROWS)}
         self.layers = {name: module for name, module in self.layers.items() if name in self.memory}
         self.order = {name: place for place, name in enumerate(self.layers)}
         self.source, self.first, self.dropped, self.run = "", 0, False, 0
@@ -115,12 +139,12 @@ class Ink:
             if self.dropped and x.is_floating_point():
                 rows = x if clean.input_axis is None else x.movedim(clean.input_axis, 0)
                 channels_last = rows.movedim(axis, -1) if rows.ndim > 1 else rows[None]
-                self._note(name, module, channels_last.unflatten(0, (1 if clean.input_axis is None else ROWS, -1)))
+                self._note(name, module, channels_last.unflatten(0, (1 if clean.input_axis is None else self.rows, -1)))
                 if passes_through(module):
                     return original(*args, **options)
             if name == self.source:
                 return self._drop(clean, module)
-            return clean.spread()
+            return clean.spread(self.rows)
 
         return forward
 
@@ -137,7 +161,7 @@ class Ink:
                 return inside(*args, **options)
             dry = not self.dropped or _free_of_ink((args, options))
             if dry and (self.first or not self.dropped):
-                return clean.spread()
+                return clean.spread(self.rows)
             stains, answer = len(self.stains), inside(*args, **options)
             if dry and (len(self.stains) > stains or not _free_of_ink(answer)):
                 self.leaky.add(name)
@@ -154,11 +178,12 @@ class Ink:
 
         return forward
 
+    @_plainly
     def _note(self, name: str, module: nn.Module, x: Float[Tensor, "R *N C"]) -> None:
-        stained = inked(x).expand(ROWS, -1)
+        stained = inked(x).expand(self.rows, -1)
         side = THROUGH if passes_through(module) else IN
         if side == THROUGH:
-            stained = stained.reshape(ROWS, width(module), -1).any(2)
+            stained = stained.reshape(self.rows, width(module), -1).any(2)
         soaked = stained.all(1)
         if soaked.any():  # one channel stands for all
             self.soaked.add((name, side))
@@ -171,16 +196,18 @@ class Ink:
         """Note the ink in a tensor that falls into pieces of one size: what goes has to go from all of them."""
         sizes = {piece.shape[axis] for piece in pieces}
         axis %= x.ndim
-        if not self.dropped or len(pieces) < 2 or len(sizes) > 1 or axis == 0 or x.shape[0] % ROWS:
+        if not self.dropped or len(pieces) < 2 or len(sizes) > 1 or axis == 0 or x.shape[0] % self.rows:
             return
         self.splits[-1] += 1
         channels_last = x.movedim(axis, -1)
         if not inked(channels_last).any():
             return
-        stained = channels_last.isnan().reshape(ROWS, -1, x.shape[axis]).all(1)  # pieces of a head are no matter of other heads
+        in_each = channels_last.isnan().reshape(self.rows, -1, x.shape[axis])
+        stained = in_each.all(1)  # pieces of a head are no matter of other heads
         stained &= ~stained.all(1, keepdim=True)
         self.stains.append((f"{self.inside[-1]}:{self.splits[-1]}", PIECE, stained.unflatten(1, (len(pieces), -1)).any(1)))
 
+    @_plainly
     def _drop(self, clean: Answer, module: nn.Module) -> Any:
         """The clean answer with ink in one channel of each row, or, where all rows are one, in one channel."""
         self.dropped = True
@@ -191,7 +218,7 @@ class Ink:
                 continue
             rows = leaf.clone()[None]
             if axis is not None:
-                rows = spread(leaf, axis, ROWS).clone().movedim(axis, 0).unflatten(0, (ROWS, -1))
+                rows = spread(leaf, axis, self.rows).clone().movedim(axis, 0).unflatten(0, (self.rows, -1))
             channels_last = rows.movedim(channel_axis(module) + (channel_axis(module) > 0), -1)  # behind the axis that was added
             row = torch.arange(min(len(rows), width(module) - self.first))
             channels_last.unflatten(-1, (-1, width(module)))[row, ..., self.first + row] = torch.nan
@@ -202,7 +229,7 @@ class Ink:
     def follow(self, name: str) -> Iterator[tuple[list[int], tuple[Node, ...]]]:
         """Output channels of a layer, and places at which the ink of each of them arrives; all such pairs together say it all."""
         self.source, channels = name, width(self.layers[name])
-        rows = ROWS
+        rows = self.rows = self._rows_of(name)
         if all(axis is None for axis in self.memory[name][0].axes):  # the same for every row, as embeddings of positions are
             rows = 1
             if channels > ROWS:  # too many to be told apart one by one
@@ -211,10 +238,10 @@ class Ink:
         for first in range(0, channels, rows):
             self.first, self.run, self.dropped, self.stains = first, self.run + 1, False, []
             with _InkMode(self):
-                answers = outputs(self.model, self.example)
+                answers = outputs(self.model, self.examples[self.rows])
             for value, axis in zip(answers, self.answer_axes, strict=True):
-                wet = inked(value[None] if axis is None else value.movedim(axis, 0).unflatten(0, (ROWS, -1))).any(1, keepdim=True)
-                self.stains.append((*SEEN[:2], wet.expand(ROWS, 1)))
+                by_row = value[None] if axis is None else value.movedim(axis, 0).unflatten(0, (self.rows, -1))
+                self.stains.append((*SEEN[:2], inked(by_row).any(1, keepdim=True).expand(self.rows, 1)))
             stained: np.ndarray = torch.cat([part[: channels - first] for *_, part in self.stains], 1)[:rows].T.contiguous().numpy()
             alike: dict[bytes, list[int]] = defaultdict(list)
             for column in np.flatnonzero(stained.any(1)).tolist():
@@ -222,6 +249,13 @@ class Ink:
             for columns in alike.values():
                 rows_alike = np.flatnonzero(stained[columns[0]]).tolist()
                 yield [first + row for row in rows_alike], tuple(self._places(columns))
+
+    def _rows_of(self, name: str) -> int:
+        """The number of channels of a layer to ink at once."""
+        values = max((leaf.numel() for leaf in self.memory[name][0].leaves if isinstance(leaf, Tensor)), default=1)
+        fitting = [rows for rows in _powers(FEWEST_ROWS, MOST_ROWS) if rows * values <= VALUES_AT_ONCE]
+        enough = [rows for rows in fitting if rows >= max(ROWS, width(self.layers[name]))]
+        return next(iter(enough), max(fitting, default=FEWEST_ROWS))
 
     def _places(self, columns: list[int]) -> Iterator[Node]:
         """The channels behind some columns of all stains in a row."""
@@ -233,14 +267,28 @@ class Ink:
 
 
 class _InkMode(TorchFunctionMode):
-    """Fused attention without its sums, since only stains count here; and splits, whose pieces have to stay alike."""
+    """Functions as ink needs them.
+
+    Fused attention goes without its sums, since only stains count here. Of rows that are all the same one is computed. What is
+    written in place gets memory of its own before. Splits are noted, because their pieces have to stay alike.
+    """
 
     def __init__(self, ink: Ink) -> None:
         super().__init__()
         self.ink = ink
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        options = kwargs or {}
+        options, name = kwargs or {}, getattr(func, "__name__", "")
+        writes = (name[-1:] == "_" and name[:1] != "_") or name == "__setitem__"
+        if writes or any(value is True for value in (*args[1:], *options.values())):  # where this says that it writes in place
+            _unshare(args[0])
+        elif name in EACH_VALUE or name in EACH_ROW:
+            rows, short = one_row(name, args, options)
+            if rows:
+                one = func(*short, **options)
+                return one.expand(rows, *one.shape[1:])
+        if func not in SPLITS and func is not scaled_dot_product_attention:
+            return func(*args, **options)
         mask = options.get("attn_mask", args[3] if len(args) > 3 else None)
         if func is scaled_dot_product_attention and len(args) >= 3 and (mask is None or not mask.isnan().any()):
             return stained_attention(*args[:3])
@@ -248,6 +296,35 @@ class _InkMode(TorchFunctionMode):
         if func in SPLITS and args[0].is_floating_point():
             self.ink.split(args[0], answer, options.get("dim", args[2] if len(args) > 2 else 0))
         return answer
+
+
+def one_row(name: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[int, tuple[Any, ...]]:
+    """How many times a function is given the same row, and its arguments with that row once; 0 if rows may differ."""
+    by_value = name in EACH_VALUE and not any(isinstance(value, Tensor) for value in options.values())
+    given = [value for value in (args if by_value else args[: name in EACH_ROW]) if isinstance(value, Tensor)]
+    axes = max((value.ndim for value in given), default=0)
+    many = [value for value in given if value.ndim == axes and value.shape[0] > 1]
+    if axes < EACH_ROW.get(name, 2) or not many or any(value.stride(0) for value in many):
+        return 0, args
+    if name == "mean" and options.get("dim", args[1:]) not in (-1, (-1,)):
+        return 0, args
+    ids = {id(value) for value in many}
+    return many[0].shape[0], tuple(value[:1] if id(value) in ids else value for value in args)
+
+
+def _unshare(value: Any) -> None:
+    """Give a tensor that repeats some values memory of its own, so that it can be written."""
+    if isinstance(value, Tensor) and any(step == 0 and size > 1 for step, size in zip(value.stride(), value.shape, strict=True)):
+        value.set_(value.clone(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
+
+
+def _powers(least: int, most: int) -> list[int]:
+    """The powers of two from one to another.
+
+    >>> _powers(8, 64)
+    [8, 16, 32, 64]
+    """
+    return [2**power for power in range(least.bit_length() - 1, most.bit_length())]
 
 
 def stained_attention(
@@ -269,9 +346,11 @@ def inked(x: Float[Tensor, "R *N C"]) -> Bool[Tensor, "R C"]:
     x = x[:1] if x.stride(0) == 0 else x
     if not x.numel():
         return torch.zeros(rows, x.shape[-1], dtype=torch.bool)
-    return x.reshape(len(x), -1, x.shape[-1]).amax(1).isnan().expand(rows, -1)  # the largest of some values is NaN if one is
+    between = tuple(range(1, x.ndim - 1))
+    return (x.amax(between) if between else x).isnan().expand(rows, -1)  # the largest of some values is NaN if one is
 
 
+@_plainly
 def _free_of_ink(value: Any) -> bool:
     """True if no tensor in a value has NaN; False for a value of which nobody can tell, such as a cache."""
     if isinstance(value, Tensor):

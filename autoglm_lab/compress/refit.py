@@ -23,6 +23,7 @@ from autoglm_lab.compress.coverage import Coverage, record
 from autoglm_lab.compress.groups import IN, OUT, Group
 from autoglm_lab.compress.resize import together
 from autoglm_lab.compress.sparsity import Masks, prune
+from autoglm_lab.progress import track
 
 EVERY = 4  # of so many examples one is held out
 NOT_MEASURED = "its inputs were not recorded, or are of a kind that cannot be refitted"
@@ -153,7 +154,7 @@ def refit_masked(model: nn.Module, masks: Masks, moments: Mapping[str, Float[Ten
     lost: dict[str, int] = {}
     reasons: dict[str, str] = {}
     owners = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
-    for full, keep in masks.keep.items():
+    for full, keep in track(masks.keep.items(), "refitting", "weight"):
         if keep.all():
             continue
         weight, name = model.get_parameter(full), full.rpartition(".")[0]
@@ -199,7 +200,7 @@ def refit_channels(
     copied, gone = copy.deepcopy(smaller), together(removed)
     lost: dict[str, int] = {}
     reasons: dict[str, str] = {}
-    for name in (layer for layer, side in gone if side == IN):
+    for name in track([layer for layer, side in gone if side == IN], "refitting", "layer"):
         if name not in moments:
             lost[name] = sum(parameter.numel() for parameter in copied.get_submodule(name).parameters(recurse=False))
             reasons[name] = NOT_MEASURED

@@ -15,7 +15,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from autoglm_lab.compress.coverage import coverage_of, name_filter, record
+from autoglm_lab.progress import track
 
+DEFLATED_AT_ONCE = 2**20  # bytes
 Scope = Literal["global", "layer", "scaled"]
 
 
@@ -143,4 +145,7 @@ def compressed_bytes(model: nn.Module) -> int:
         if value.data_ptr() not in seen or value.numel() == 0:
             seen.add(value.data_ptr())
             state[name] = value.detach().to(torch.bfloat16).contiguous() if value.is_floating_point() else value
-    return len(zlib.compress(save(state), 6))
+    packer, data = zlib.compressobj(6), memoryview(save(state))
+    parts = range(0, len(data), DEFLATED_AT_ONCE)
+    bar = track(parts, "deflating", "part")
+    return sum(len(packer.compress(data[first : first + DEFLATED_AT_ONCE])) for first in bar) + len(packer.flush())

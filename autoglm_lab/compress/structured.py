@@ -21,6 +21,7 @@ from autoglm_lab.compress.plain import is_plain, plain
 from autoglm_lab.compress.resize import masked, remove, stays, together
 from autoglm_lab.compress.work import layer_macs
 from autoglm_lab.model.modes import evaluating
+from autoglm_lab.progress import track
 
 Measure = Literal["macs", "parameters", "channels"]
 Family = tuple[tuple[str, str], ...]  # layers and sides
@@ -100,36 +101,40 @@ def prune_structured(
     groups = [group for group in groups if not any(ignored(layer) for layer, _ in group.parts)]
     if not groups:
         raise ValueError("no group of channels can be removed from this model: every channel is tied to its inputs or outputs")
-    scores, ledger = _scores(model, example, groups, of, importance, loss, prices)
     spared: dict[Family, str] = {}
     target, nearest, tries, under, over = ratio, 0.0, 0, 0.0, 1.0
-    while tries < TRIES:  # what is outside of layers, or squared in them, may cost otherwise than the ledger knows
-        stay = [(group, score) for group, score in zip(groups, scores, strict=True) if group.family not in spared]
-        try:
-            chosen = choose([group for group, _ in stay], [score for _, score in stay], ledger.anew(), target, least, multiple,
-                            exact=target == ratio)  # fmt: skip
-            done = remove_checked(model, example, chosen, groups)
-        except Misfit as error:
-            spared |= _misfits(model, example, chosen, error)
-            continue
-        except ValueError as error:
-            if target == ratio:
-                raise ValueError(f"{error}{_because(spared)}") from error
-            break
-        saved = done.saved[of]
-        if abs(saved - ratio) <= NEAR * ratio:
-            reasons = {layer: reason for family, reason in spared.items() for layer, _ in family}
-            coverage = _coverage(model, [group for group, _ in stay], reasons).require(min_share)
-            record(done.model, coverage, quiet=True)
-            if not quiet:
-                print(f"{100 * saved:.1f} % of the {of} gone; {coverage}", file=sys.stderr)
-            first = {family[0][0]: reason for family, reason in spared.items()}
-            return replace(done, of=of, ratio=ratio, coverage=coverage, spared=first)
-        nearest = min(nearest, saved, key=lambda share: abs(share - ratio))
-        under, over = (target, over) if saved < ratio else (under, target)
-        target, tries = target * ratio / max(saved, 0.1 * ratio), tries + 1
-        if not under < target < over:
-            target = (under + over) / 2
+    with track(None, "pruning", "step", total=2) as bar:
+        scores, ledger = _scores(model, example, groups, of, importance, loss, prices)
+        bar.update()
+        while tries < TRIES:  # what is outside of layers, or squared in them, may cost otherwise than the ledger knows
+            stay = [(group, score) for group, score in zip(groups, scores, strict=True) if group.family not in spared]
+            try:
+                chosen = choose([group for group, _ in stay], [score for _, score in stay], ledger.anew(), target, least, multiple,
+                                exact=target == ratio)  # fmt: skip
+                done = remove_checked(model, example, chosen, groups)
+                bar.update(bar.n < bar.total)
+            except Misfit as error:
+                spared |= _misfits(model, example, chosen, error)
+                continue
+            except ValueError as error:
+                if target == ratio:
+                    raise ValueError(f"{error}{_because(spared)}") from error
+                break
+            saved = done.saved[of]
+            if abs(saved - ratio) <= NEAR * ratio:
+                reasons = {layer: reason for family, reason in spared.items() for layer, _ in family}
+                coverage = _coverage(model, [group for group, _ in stay], reasons).require(min_share)
+                record(done.model, coverage, quiet=True)
+                bar.close()
+                if not quiet:
+                    print(f"{100 * saved:.1f} % of the {of} gone; {coverage}", file=sys.stderr)
+                first = {family[0][0]: reason for family, reason in spared.items()}
+                return replace(done, of=of, ratio=ratio, coverage=coverage, spared=first)
+            nearest = min(nearest, saved, key=lambda share: abs(share - ratio))
+            under, over = (target, over) if saved < ratio else (under, target)
+            target, tries = target * ratio / max(saved, 0.1 * ratio), tries + 1
+            if not under < target < over:
+                target = (under + over) / 2
     raise ValueError(f"{ratio:.1%} of the {of} was asked for, and {nearest:.1%} is the nearest that can go{_because(spared)}")
 
 

@@ -8,6 +8,8 @@ from time import perf_counter
 
 import numpy as np
 
+from autoglm_lab.progress import track
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -58,14 +60,20 @@ class Timing:
 def paired(
     calls: Mapping[str, Callable[[], object]], runs: int = 15, warm_up: int = 2, *, clock: Callable[[], float] = perf_counter
 ) -> dict[str, Timing]:
-    """Time several calls in turns, after some that are not counted; `clock` gives seconds. ValueError without calls or runs."""
+    """Time several calls in turns, after some that are not counted; `clock` gives seconds. ValueError without calls or runs.
+
+    A bar moves between the calls, never during one.
+    """
     if not calls or runs < 1:
         raise ValueError(f"there are {len(calls)} calls and {runs} runs; at least one of each is needed")
     taken: dict[str, list[float]] = {name: [] for name in calls}
-    for run in range(-warm_up, runs):
-        for name, call in calls.items():
-            began = clock()
-            call()
-            if run >= 0:
-                taken[name].append(1000 * (clock() - began))
+    with track(None, "timing", "call", total=(warm_up + runs) * len(calls)) as bar:
+        for run in range(-warm_up, runs):
+            for name, call in calls.items():
+                began = clock()
+                call()
+                took_ms = 1000 * (clock() - began)
+                if run >= 0:
+                    taken[name].append(took_ms)
+                bar.update()
     return {name: Timing.of(ms) for name, ms in taken.items()}

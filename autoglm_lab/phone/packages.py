@@ -66,18 +66,31 @@ def package(app_id: str, lang: Lang) -> str:
 def packages_to_try(name: str) -> list[str]:
     """The packages that may be meant by a name, the likeliest first; a package means itself; none for a name that is not known.
 
-    >>> packages_to_try("Gmail"), packages_to_try("google-chat")
-    (['com.google.android.gm', 'com.tencent.androidqqmail'], ['com.google.android.apps.dynamite'])
+    The name of a product never means another company's app, even where the catalogue has both as one app in two languages. A word
+    for a kind of app means either.
+
+    >>> packages_to_try("Gmail"), packages_to_try("google-chat"), packages_to_try("Maps")
+    (['com.google.android.gm'], ['com.google.android.apps.dynamite'], ['com.google.android.apps.maps', 'com.autonavi.minimap'])
     """
     wanted = app_by_key(name)
+    exact = _PUBLIC.get(spelling(name)) or _package_of_key(name, wanted)
+    if exact is None and wanted is None and _PACKAGE.fullmatch(name):
+        exact = name
+    if exact is not None:
+        same = app_of(exact)
+        return [exact] if same is None or same.id not in GOOGLES else list(dict.fromkeys([exact, *_all_packages(same)]))
     if wanted is None:
-        public = _PUBLIC.get(spelling(name))
-        first = [public] if public else [name] if _PACKAGE.fullmatch(name) else []
-        same = app_of(first[0]) if first else None
-        return first if same is None else list(dict.fromkeys([*first, *_all_packages(same)]))
-    chinese = name.casefold() in (wanted.key_zh.casefold(), wanted.zh.casefold())
-    both = PACKAGES[wanted.id][:: 1 if chinese else -1]
-    return list(dict.fromkeys([*both, *filter(None, [GOOGLES.get(wanted.id)])]))
+        return []
+    both = PACKAGES[wanted.id][:: 1 if name == wanted.zh else -1]
+    return list(dict.fromkeys([*both, *_all_packages(wanted)]))
+
+
+def _package_of_key(name: str, wanted: App | None) -> str | None:
+    """The package behind a name that is an app's key in one language only."""
+    if wanted is None or wanted.key_zh == wanted.key_en:
+        return None
+    keys = (wanted.key_zh.casefold(), wanted.key_en.casefold())
+    return dict(zip(keys, PACKAGES[wanted.id], strict=True)).get(name.casefold())
 
 
 def spelling(name: str) -> str:

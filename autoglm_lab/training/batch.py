@@ -17,6 +17,7 @@ from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGenerat
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.phone.actions import format_action
 from autoglm_lab.phone.speech import add_noise
+from autoglm_lab.progress import track
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.runtime.features import gaussian_blur
 from autoglm_lab.runtime.prompt import write_answer
@@ -124,7 +125,8 @@ class BatchEngine:
         """
         at_once = batch or max(1, len(requests))
         parts = [requests[first : first + at_once] for first in range(0, max(1, len(requests)), at_once)]
-        return torch.cat([self._losses(part, self.model if model is None else model) for part in parts]).mean()
+        bar = track(parts, "loss", "batch")
+        return torch.cat([self._losses(part, self.model if model is None else model) for part in bar]).mean()
 
     def _losses(self, requests: Sequence[Request], model: torch.nn.Module) -> Float[Tensor, " N"]:
         full, said = self.rightly_answered(requests)
@@ -138,24 +140,28 @@ def gate_response(engine: BatchEngine, seed: int = 0, count: int = 128) -> dict[
     typed = typed_requests(world, count, stream=6, kind="open_app")
     spoken = spoken_requests(world, count, held_out=False, stream=7)
     report: dict[str, dict[str, float]] = {"image": {}, "speech": {}}
-    for name, sigma in BLURS.items():
-        values = []
-        for first in range(0, count, 32):
-            inputs = engine.inputs(typed[first : first + 32])
-            pixels = inputs["pixel_values"].numpy()
-            inputs["pixel_values"] = torch.from_numpy(np.stack([gaussian_blur(p, sigma) for p in pixels]))
-            values.append(engine.gates(inputs)["image"])
-        report["image"][name] = round(float(np.mean(values)), 4)
     clean = [_clean(world, request, number) for number, request in enumerate(spoken)]
-    for name, snr in NOISES.items():
-        values = []
-        for first in range(0, count, 32):
-            part = spoken[first : first + 32]
-            for number, request in enumerate(part):
-                rng = np.random.default_rng([seed, first + number])
-                request.audio = add_noise(clean[first + number], snr, rng)
-            values.append(engine.gates(engine.inputs(part))["audio"])
-        report["speech"][name] = round(float(np.mean(values)), 4)
+    parts = range(0, count, 32)
+    with track(None, "gates", "batch", total=(len(BLURS) + len(NOISES)) * len(parts)) as bar:
+        for name, sigma in BLURS.items():
+            values = []
+            for first in parts:
+                inputs = engine.inputs(typed[first : first + 32])
+                pixels = inputs["pixel_values"].numpy()
+                inputs["pixel_values"] = torch.from_numpy(np.stack([gaussian_blur(p, sigma) for p in pixels]))
+                values.append(engine.gates(inputs)["image"])
+                bar.update()
+            report["image"][name] = round(float(np.mean(values)), 4)
+        for name, snr in NOISES.items():
+            values = []
+            for first in parts:
+                part = spoken[first : first + 32]
+                for number, request in enumerate(part):
+                    rng = np.random.default_rng([seed, first + number])
+                    request.audio = add_noise(clean[first + number], snr, rng)
+                values.append(engine.gates(engine.inputs(part))["audio"])
+                bar.update()
+            report["speech"][name] = round(float(np.mean(values)), 4)
     return report
 
 

@@ -20,6 +20,7 @@ from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.speech import SpeechBank
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import Task, sample
+from autoglm_lab.progress import track
 from autoglm_lab.runtime.engine import Answer, Engine, memory_length
 from autoglm_lab.runtime.prompt import write_memory
 from autoglm_lab.training.scenes import EVALUATION_SEEDS, SIZES, compatible, mini_task, walk
@@ -168,7 +169,8 @@ def collect(
 ) -> list[Request]:
     """What `draw` makes of phone after phone, until there are `count` requests; None passes a phone over."""
     drawn = (draw(*world.phone(number, stream, **look)) for number in itertools.count())
-    return list(itertools.islice((request for request in drawn if request is not None), count))
+    found = itertools.islice((request for request in drawn if request is not None), count)
+    return list(track(found, "drawing requests", "request", total=count))
 
 
 def typed_requests(world: World, count: int, *, stream: int = 0, family: str | None = None, kind: str = "") -> list[Request]:
@@ -262,8 +264,7 @@ def answer_rate(
 ) -> Rate:
     """The share of requests whose answer `judge` accepts, `batch` of them at a time: fewer need less memory."""
     hits = 0
-    # a short run needs no bar, whose text would stay in a notebook
-    for first in tqdm(range(0, len(requests), batch), desc=name, unit="batch", leave=False, disable=len(requests) <= 4 * BATCH):
+    for first in track(range(0, len(requests), batch), name, "batch"):
         part = requests[first : first + batch]
         hits += sum(judge(r, a) for r, a in zip(part, ask(engine, part), strict=True))
     return Rate.of(hits, len(requests))

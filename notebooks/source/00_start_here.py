@@ -95,8 +95,9 @@ def answer_once(audio=None):
 
 
 answer_once()  # the first call warms up
-typed = [answer_once().ms for _ in range(9)]
-spoken = [answer_once(clips[0][1]).ms for _ in range(9)]
+with lab.widgets.progress("answering", 5):
+    typed = [answer_once().ms for _ in range(9)]
+    spoken = [answer_once(clips[0][1]).ms for _ in range(9)]
 medians = {
     name: {
         stage: float(np.median([ms.get(stage, 0.0) for ms in runs]))

@@ -211,7 +211,7 @@ show(trace(tiny, {"input_ids": torch.randint(1, 64, (1, 4)), "use_cache": False}
 # projection: a neuron has a row in each half of `gate_up_proj`.
 #
 # Now the agent. With a request of words alone the ink stays in its decoder, which runs once for every token of an answer.
-# (`autoglm-lab compress` sends it through eyes and ears as well, which takes a minute.)
+# (`autoglm-lab compress` sends it through eyes and ears as well, which takes longer; a bar shows how far it is.)
 
 # %%
 words = {name: example[name] for name in ("input_ids", "attention_mask", "use_cache")}

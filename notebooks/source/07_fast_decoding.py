@@ -408,7 +408,8 @@ def loss(pattern, reach=None):
 
 # %%
 reaches = (2, 8, 32)
-whole, windows, strides = loss("dense"), [loss("window", r) for r in reaches], [loss("strided", r) for r in reaches]
+with lab.widgets.progress("answering with less in sight", 10):
+    whole, windows, strides = loss("dense"), [loss("window", r) for r in reaches], [loss("strided", r) for r in reaches]
 lines("Answers of a model that sees less", {"window": (reaches, windows), "strides": (reaches, strides), "dense": (reaches, [whole] * len(reaches))},
       "tokens that are seen, or between two of them", "loss")  # fmt: skip
 
@@ -473,7 +474,8 @@ def answers(engine, requests=steps):
     return [engine.answer(r.task.text, r.image, current_app=r.app, last=r.last).answer for r in requests]
 
 
-free, bound = answers(device), answers(held)
+with lab.widgets.progress("answering", 5):
+    free, bound = answers(device), answers(held)
 times = paired({"free": lambda: answers(device), "by the grammar": lambda: answers(held)}, runs=3, warm_up=0)
 print(f"{sum(a.text == b.text for a, b in zip(free, bound, strict=True))} of {len(steps)} answers are the same")
 print(f"passes: {sum(a.passes for a in free)} free, {sum(a.passes for a in bound)} by the grammar")
@@ -566,7 +568,8 @@ print(f"of {len(errands)} right answers {taps} are taps, {doing - taps} do somet
 drafted = device.writing()  # as engines are, unless they are told not to
 both = device.writing(grammar=True)
 ways = {"token by token": device, "by the grammar": held, "drafts": drafted, "grammar and drafts": both}
-found = {name: answers(engine, errands) for name, engine in ways.items()}
+with lab.widgets.progress("answering", 10):
+    found = {name: answers(engine, errands) for name, engine in ways.items()}
 assert [a.text for a in found["drafts"]] == [a.text for a in found["token by token"]]
 times = paired({name: lambda engine=engine: answers(engine, errands) for name, engine in ways.items()}, runs=2, warm_up=0)
 for name, time in times.items():

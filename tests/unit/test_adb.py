@@ -22,7 +22,7 @@ from autoglm_lab.phone.adb_front import FOLDER, SERIAL, answer, install, main
 from autoglm_lab.phone.catalog import APPS, named
 from autoglm_lab.phone.kept import PLAIN_KEYBOARD, KeptPhone, changing, made, read, write
 from autoglm_lab.phone.oracle import next_step
-from autoglm_lab.phone.packages import ADB_KEYBOARD, GOOGLES, PACKAGES, TOLD, key_of, package
+from autoglm_lab.phone.packages import ADB_KEYBOARD, GOOGLES, PACKAGES, TOLD, key_of, package, packages_to_try
 from autoglm_lab.phone.screens import find
 from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone
 from autoglm_lab.phone.tasks import recognise
@@ -568,6 +568,25 @@ def test_every_app_has_packages_and_they_tell_which_app_it_is():
         for lang in ("zh", "en"):
             assert key_of(package(app.id, lang), lang) == app.key(lang)
     assert key_of("com.example", "en") is None
+
+
+def test_the_name_of_a_product_never_starts_another_company_s_app():
+    for app in APPS:
+        for lang in ("zh", "en"):
+            mine, both = package(app.id, lang), {package(app.id, "zh"), package(app.id, "en")}
+            for name in (app.key(lang), app.key(lang).swapcase(), mine):
+                tried = packages_to_try(name)
+                assert tried[0] == mine and not set(tried) & both - {mine}, name
+    assert packages_to_try("Google Mail") == packages_to_try("gmail") == ["com.google.android.gm"]
+    assert packages_to_try("Clock") == ["com.android.deskclock", "com.google.android.deskclock"], "a system app has two names"
+    assert packages_to_try("地图") == packages_to_try("Maps")[::-1] == ["com.autonavi.minimap", "com.google.android.apps.maps"]
+
+
+def test_a_phone_without_gmail_is_not_given_another_mail(phone, monkeypatch):
+    shell = phone._shell
+    monkeypatch.setattr(phone, "_shell", lambda *words: "monkey aborted" if words[0] == "monkey" else shell(*words))
+    with pytest.raises(ValueError, match=rf"phone {SERIAL} has no app 'Google Mail' that can be started \(com.google.android.gm\)"):
+        phone.perform(Action("Launch", app="Google Mail"))
 
 
 def test_every_name_that_is_told_is_of_an_app():

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from autoglm_lab.compress import ink
 from autoglm_lab.compress.files import load, save
 from autoglm_lab.compress.groups import Group, outputs, trace
 from autoglm_lab.compress.importance import below_threshold, fisher_importance, group_importance, weight_scores
-from autoglm_lab.compress.ink import stained_attention
+from autoglm_lab.compress.ink import one_row, stained_attention
 from autoglm_lab.compress.structured import READ, Ledger, answer_prices, choose, layer_macs, masked, prune_structured, remove
 from tests.unit.pruned_models import MODELS, ResNetLike, make
 
@@ -55,6 +56,59 @@ def test_what_reaches_the_output_is_no_group():
     groups = trace(model, (torch.randn(1, 4),))
     assert [dict(g.parts) for g in groups] == [{("0", "out"): (i,), ("2", "in"): (i,)} for i in range(6)]
     assert trace(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)), (torch.randn(1, 4),)) == []
+
+
+class InPlace(nn.Module):
+    """A residual network of convolutions; what can be written in place is, if it is asked for."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.norm, self.act = nn.Conv2d(3, 72, 3), nn.BatchNorm2d(72), nn.ReLU(inplace=in_place)
+        self.a, self.b, self.head = nn.Conv2d(72, 8, 1), nn.Conv2d(8, 72, 1), nn.Linear(72, 4)
+        self.in_place = in_place
+
+    def forward(self, x):
+        x = self.act(self.norm(self.stem(x)))
+        if self.in_place:
+            x += F.relu(self.b(F.relu(self.a(x), True)), inplace=True)
+            x[..., 0] = 0
+            x.mul_(2)
+        else:
+            x = 2 * torch.cat((torch.zeros_like(x[..., :1]), (x + F.relu(self.b(F.relu(self.a(x)))))[..., 1:]), -1)
+        return self.head(x.mean((2, 3)))
+
+
+def test_what_is_written_in_place_is_followed():
+    picture = torch.randn(1, 3, 8, 8)
+    plain, written = (InPlace(in_place).eval() for in_place in (False, True))
+    assert torch.equal(plain(picture), written(picture))
+    groups = sorted(map(str, trace(written, (picture,))))
+    assert groups == sorted(map(str, trace(plain, (picture,)))) and len(groups) == 80
+
+
+@pytest.mark.parametrize("name", ["Glm", "ResNet-like", "Llama", "ViT"])
+def test_the_groups_are_the_same_however_many_channels_are_inked_at_once(name, monkeypatch):
+    model, example = make(name)
+    found = []
+    for values in (1, 2**11, 2**30):
+        monkeypatch.setattr(ink, "VALUES_AT_ONCE", values)
+        found.append(sorted(map(str, trace(model, example))))
+    assert found[0] == found[1] == found[2]
+
+
+def test_rows_that_are_the_same_are_computed_once_and_no_others_are():
+    one = torch.randn(1, 5, 6)
+    same, other = one.expand(3, 5, 6), torch.randn(3, 5, 6)
+    for name, args, options, rows in (
+        ("mul", (same, 2), {}, 3), ("mul", (same, same), {}, 3), ("add", (one, same), {}, 3), ("add", (same, torch.ones(6)), {}, 3),
+        ("mul", (same, other), {}, 0), ("add", (torch.ones(6), 1), {}, 0), ("mean", (same, -1), {"keepdim": True}, 3),
+        ("mean", (same, 0), {}, 0), ("mean", (same,), {}, 0), ("sum", (same, 0), {}, 0), ("add", (same,), {"other": other}, 0),
+        ("conv1d", (same, torch.randn(4, 5, 1)), {}, 3), ("batch_norm", (same[..., 0], other[0, :, 0]), {}, 0),
+    ):  # fmt: skip
+        found, short = one_row(name, args, options)
+        assert found == rows, (name, args)
+        assert found == 0 or len(short[0]) == 1
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.5])
