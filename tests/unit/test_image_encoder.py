@@ -19,7 +19,7 @@ from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.runtime.onnx_engine import quiet
 from autoglm_lab.training.trainer import preset
 
-BLOCKS = {name: getattr(preset("full").model, name) for name in ("image_blocks", "image_wide_blocks")}
+BLOCKS = {name: getattr(preset("people").model, name) for name in ("image_blocks", "image_wide_blocks")}
 PIXELS = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
 
 
@@ -48,7 +48,7 @@ def graph(small):
 
 
 def test_the_full_preset_sees_with_half_the_work():
-    first, lean = macs(PhoneGLMConfig()), macs(preset("full").model)
+    first, lean = macs(PhoneGLMConfig()), macs(preset("people").model)
     assert lean <= first / 2, (lean, first)
 
 
@@ -59,7 +59,7 @@ def test_the_first_encoder_is_still_the_default():
 
 def test_a_cell_sees_the_pixels_around_its_middle():
     torch.manual_seed(0)
-    config = preset("full").model
+    config = preset("people").model
     config.image_wide_blocks = 0
     assert (config.image_grid, config.image_cells) == (14, 196) and config.hidden_size == 512
     encoder = ImageEncoder(config).eval()
