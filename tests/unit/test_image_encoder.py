@@ -1,4 +1,4 @@
-"""The image encoder of the full preset: half the work of the first one, and everything that is done to encoders done to it."""
+"""The image encoder of the agent to come: half the work of the first one, and everything that is done to encoders done to it."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def macs(config):
 
 @pytest.fixture(scope="module")
 def small():
-    """A PhoneGLM with the image encoder of the full preset, but few channels, its batch norms settled."""
+    """A PhoneGLM with the image encoder of the agent to come, but few channels, its batch norms settled."""
     torch.manual_seed(0)
     model = PhoneGLMForConditionalGeneration(PhoneGLMConfig(
         vocab_size=1200, hidden_size=32, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
@@ -47,7 +47,7 @@ def graph(small):
     return onnx_module(SeenGraph(small), {"pixel_values": PIXELS[:1]}, check=False)
 
 
-def test_the_full_preset_sees_with_half_the_work():
+def test_the_agent_to_come_sees_with_half_the_work():
     first, lean = macs(PhoneGLMConfig()), macs(preset("people").model)
     assert lean <= first / 2, (lean, first)
 
