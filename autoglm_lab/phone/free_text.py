@@ -50,8 +50,8 @@ def _word(lang: Lang, rng: np.random.Generator) -> str:
         return known[int(rng.integers(len(known)))]
     if kind == 1:
         if lang == "zh":
-            known = _common() if rng.random() < 0.9 else "".join(map(chr, _ALL))
-            return "".join(known[int(i)] for i in rng.integers(len(known), size=int(rng.integers(1, 4))))
+            letters = _common() if rng.random() < 0.9 else "".join(map(chr, _ALL))
+            return "".join(letters[int(i)] for i in rng.integers(len(letters), size=int(rng.integers(1, 4))))
         return pseudo_word(rng) if rng.random() < 0.7 else pseudo_word(rng).capitalize()
     if kind == 2:
         return str(int(rng.choice([rng.integers(10), rng.integers(100), rng.integers(3000), rng.integers(10**8)])))

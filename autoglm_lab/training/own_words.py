@@ -22,7 +22,6 @@ from autoglm_lab.phone.wishes import WISHES, sample_wish
 from autoglm_lab.phone.wording import phrasebook, subjects
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.training.evaluation import (
-    SIZES,
     Answers,
     Episode,
     Rate,
@@ -35,6 +34,7 @@ from autoglm_lab.training.evaluation import (
     task_rate,
     underway,
 )
+from autoglm_lab.training.scenes import SIZES
 
 MEASURES = (
     "unseen_wording", "false_success", "harm", "wrongly_refused", "step_limit", "any_case", "free_text", "beyond", "unknown_screen",

@@ -84,7 +84,8 @@ class Training:
 
     def __init__(self, model: PhoneGLMForConditionalGeneration, data: Scenes, recipe: Recipe, folder: Path) -> None:
         self.device = best_device()
-        self.model, self.data, self.recipe, self.folder = model.to(self.device), data, recipe, folder
+        torch.nn.Module.to(model, self.device)  # in place
+        self.model, self.data, self.recipe, self.folder = model, data, recipe, folder
         self.concepts = data.concepts.to(self.device)
         self.step = 0
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
