@@ -155,7 +155,7 @@ def to_16k(sound: np.ndarray) -> np.ndarray:
     return out * min(1.0, 0.99 / float(np.abs(out).max()))
 
 
-def speak(out: Path, root: Path, count: int, part: str, heart: int) -> None:
+def speak(out: Path, root: Path, numbers: range, part: str, heart: int) -> None:
     """Write every clip of this part that is not there yet, each beside the facts of it."""
     synthesiser = Synthesiser(root)
     voices = {lang: synthesiser.voices(lang) for lang in LANGS}
@@ -163,7 +163,7 @@ def speak(out: Path, root: Path, count: int, part: str, heart: int) -> None:
     mine, of = map(int, part.split("/"))
     lines: Iterable[tuple[str, Line]] = (
         *((f"h{n:05d}", heart_line(n)) for n in range(heart) if n % of == mine),
-        *((f"k{n:05d}", line(n, voices)) for n in range(count) if (n // 2) % of == mine),
+        *((f"k{n:05d}", line(n, voices)) for n in numbers if (n // 2) % of == mine),
     )
     for name, each in lines:
         if (out / f"{name}.json").exists():
@@ -181,7 +181,8 @@ def main() -> int:
     speaking = commands.add_parser("speak", help="make the clips, one a file")
     speaking.add_argument("clips", type=Path)
     speaking.add_argument("--styles", type=Path, required=True, help="the folder `package` of the unpacked npm package kokoro-js")
-    speaking.add_argument("--count", type=int, default=2400)
+    speaking.add_argument("--first", type=int, default=0, help="number of the first clip, such as one behind those that are packed")
+    speaking.add_argument("--count", type=int, default=2400, help="number behind the last clip")
     speaking.add_argument("--heart", type=int, default=400)
     speaking.add_argument("--part", default="0/1", help="such as 0/2 and 1/2, for two processes")
     packing = commands.add_parser("pack", help="write the clips that are there into the speech bank")
@@ -190,7 +191,7 @@ def main() -> int:
     packing.add_argument("--out", type=Path, default=HERE)
     given = parser.parse_args()
     if given.do == "speak":
-        speak(given.clips, given.styles, given.count, given.part, given.heart)
+        speak(given.clips, given.styles, range(given.first, given.count), given.part, given.heart)
         return 0
     for name, entry in pack(given.clips, given.out, round(given.limit_mb * 1e6)).items():
         seconds = sum(row[6] for row in entry["clips"]) / RATE_HZ

@@ -12,7 +12,7 @@ import soundfile
 
 from autoglm_lab.phone.speech import KEPT_OUT_NATURAL, SAMPLE_RATE_HZ, set_level
 
-CLIPS_PER_FILE = 500
+NUMBERS_PER_FILE = 500  # clips 0 to 499 are in the first files, so that what is packed later leaves them as they are
 GAP_S, LEVEL_DBFS, COMPRESSION = 0.25, -20.0, 0.98  # as in make_bank.py
 HEART = "heart"
 COLUMNS = ("number", "voice", "lang", "kind", "slots", "start", "samples", "text")
@@ -21,16 +21,23 @@ _CRC_POLYNOMIAL = 0x04C11DB7
 
 
 def pack(clips: Path, out: Path, limit_bytes: int) -> dict[str, Any]:
-    """Write the clips of a folder to `natural-*.opus` and `natural.json` in `out`; returns the files with their facts.
+    """Write the clips of a folder to `natural-*.opus` and `natural.json` in `out`; returns the files that were written, with facts.
 
-    `limit_bytes` is what all files in `out` may take together. Held-out clips are written first; of the others those with the
-    lowest numbers that there is room for. ValueError for a training clip in a voice that is kept out.
+    Files of numbers of which the folder has no clip stay as they are. `limit_bytes` is what all files in `out` may take together.
+    Held-out clips are written first; of the others those with the lowest numbers that there is room for. ValueError for a training
+    clip in a voice that is kept out.
     """
-    for old in (*out.glob("natural-*.opus"), out / "natural.json"):
-        old.unlink(missing_ok=True)
-    room = limit_bytes - sum(path.stat().st_size for path in out.iterdir() if path.is_file())
+    index = out / "natural.json"
+    groups = list(_groups(_read_lines(clips)))
+    kept = json.loads(index.read_text("utf-8"))["files"] if index.exists() else {}
+    for name, _, _ in groups:
+        kept.pop(name, None)
+        (out / name).unlink(missing_ok=True)
+    index.unlink(missing_ok=True)
+    kept_bytes = sum(len(_entry_as_json(name, entry).encode()) for name, entry in kept.items())
+    room = -kept_bytes + limit_bytes - sum(path.stat().st_size for path in out.iterdir() if path.is_file())
     packed: dict[str, Any] = {}
-    for name, facts, lines in _groups(_read_lines(clips)):
+    for name, facts, lines in groups:
         entry = {**facts, "clips": _write(out / name, clips, lines)}
         size = (out / name).stat().st_size + len(_entry_as_json(name, entry).encode()) + 100
         if size > room:
@@ -42,8 +49,8 @@ def pack(clips: Path, out: Path, limit_bytes: int) -> dict[str, Any]:
             size = (out / name).stat().st_size + len(_entry_as_json(name, entry).encode()) + 100
         packed[name] = entry
         room -= size
-    blocks = ",\n".join(_entry_as_json(name, entry) for name, entry in packed.items())
-    (out / "natural.json").write_text(f'{{"columns": {json.dumps(COLUMNS)}, "files": {{\n{blocks}}}}}\n', "utf-8")
+    blocks = ",\n".join(_entry_as_json(name, entry) for name, entry in sorted((kept | packed).items()))
+    index.write_text(f'{{"columns": {json.dumps(COLUMNS)}, "files": {{\n{blocks}}}}}\n', "utf-8")
     return packed
 
 
@@ -70,8 +77,9 @@ def _groups(lines: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[Group]:
         ("natural", "kokoro", False, [each for each in everything if not each[1]["held_out"]]),
     )
     for stem, engine, held_out, mine in parts:
-        for number, first in enumerate(range(0, len(mine), CLIPS_PER_FILE)):
-            yield f"{stem}-{number:02d}.opus", {"engine": engine, "held_out": held_out}, mine[first : first + CLIPS_PER_FILE]
+        for place in sorted({each[1]["number"] // NUMBERS_PER_FILE for each in mine}):
+            lines = [each for each in mine if each[1]["number"] // NUMBERS_PER_FILE == place]
+            yield f"{stem}-{place:02d}.opus", {"engine": engine, "held_out": held_out}, lines
 
 
 def _write(path: Path, clips: Path, lines: Sequence[tuple[str, dict[str, Any]]]) -> list[list[Any]]:

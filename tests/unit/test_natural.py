@@ -158,6 +158,22 @@ def test_packing_twice_gives_the_same_files_and_keeps_the_limit(packing, tmp_pat
     assert 0 < len(kept["natural-00.opus"]["clips"]) < len(packed["natural-00.opus"]["clips"])
 
 
+def test_what_is_packed_later_leaves_earlier_files_as_they_are(packing, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    packing.pack(write_clips(tmp_path / "first"), out, 10_000_000)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    later = {f"k{number:05d}": ("af_sky", OPEN_MAPS, False) for number in (500, 777, 1000)}
+    written = packing.pack(write_clips(tmp_path / "later", later), out, 10_000_000)
+    assert set(written) == {"natural-01.opus", "natural-02.opus"}
+    assert {name: (out / name).read_bytes() for name in before if name != "natural.json"} == {
+        name: content for name, content in before.items() if name != "natural.json"
+    }
+    files = json.loads((out / "natural.json").read_text("utf-8"))["files"]
+    assert list(files) == sorted([*written, *(name for name in before if name.endswith(".opus"))])
+    assert [len(files[f"natural-0{part}.opus"]["clips"]) for part in (0, 1, 2)] == [5, 2, 1]
+
+
 @pytest.mark.parametrize("voice", ["bm_george", "af_sky+zm_yunxi", "af_heart", "heart", "af_bella+af_sky"])
 def test_a_voice_that_is_kept_out_is_never_one_of_training(packing, folder, tmp_path, voice):
     (tmp_path / "out").mkdir()
