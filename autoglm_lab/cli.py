@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model from nothing; a killed run goes on where it was")
     train.add_argument("--preset", choices=("mini", "full", "people"), default="mini")
     train.add_argument("--out", type=Path, help=f"folder for checkpoints and the model (default {work_dir()}/PRESET)")
+    train.add_argument("--from", dest="source", type=Path, metavar="MODEL", help="start from this model folder: fewer steps do")
     train.add_argument("--steps", type=_positive, help="stop after this many steps")
     train.add_argument("--seed", type=_seed, default=0)
     train.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
@@ -482,7 +483,7 @@ def _train(options: argparse.Namespace) -> int:
     from autoglm_lab.training.build import train
 
     folder = options.out or work_dir() / options.preset
-    result = train(options.preset, folder, seed=options.seed, until=options.steps, threads=options.threads)
+    result = train(options.preset, folder, seed=options.seed, until=options.steps, threads=options.threads, source=options.source)
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
     else:

@@ -58,9 +58,11 @@ def few_scenes(folder: Path, scenes: int = 96, processes: int = 0) -> Scenes:
 
 def train(
     name: str, folder: Path, *, seed: int = 0, until: int | None = None, threads: int | None = None,
-    on_step: Callable[[dict[str, float]], None] | None = None,
+    on_step: Callable[[dict[str, float]], None] | None = None, source: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a preset in `folder` (resuming what is there) and write the model to `folder/model`.
+
+    With `source`, a model folder, the run starts from that model and takes fewer steps; one that is resumed has to name it again.
 
     Checked before anything slow: NotWrittenError when another process trains there, when the folder or its `model` holds what this
     package did not write, and when the disk has no room; ValueError for a run that is damaged.
@@ -72,7 +74,7 @@ def train(
         if threads is not None:
             torch.set_num_threads(threads)
         data = prepare(name, folder / "data")
-        training = start(name, data, folder / "run", seed=seed)
+        training = start(name, data, folder / "run", source, seed=seed)
         training.run(until, on_step)
         if main_process():
             finish(training, name, folder / "model")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,12 @@ from tqdm.auto import tqdm
 from autoglm_lab import atomic
 from autoglm_lab.measure.machine import cpu_flags
 from autoglm_lab.model.configuration import PhoneGLMConfig
+from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.objective import Losses, step_losses
 from autoglm_lab.training.scenes import SceneSpec
+from autoglm_lab.training.warm_start import transplant
 
 
 @dataclass(frozen=True)
@@ -324,13 +327,28 @@ def _gradient_mean() -> Callable[[torch.nn.Module], None]:
     return gather
 
 
-def start(name: str, data: Scenes, folder: Path, **changes: Any) -> Training:
-    """A run of a preset (resumed if `folder` has a checkpoint); `changes` replace fields of its recipe."""
+# of a run that starts from a trained model: what was learned stays, so that fewer steps do
+WARM = {
+    "align_steps": 800, "steps": 5000, "first_sweep": 5000, "gate_hold": 0, "gate_from": 800, "hard_from": 2500,
+    "learning_rate": 7e-4,
+}  # fmt: skip
+
+
+def start(name: str, data: Scenes, folder: Path, source: Path | None = None, **changes: Any) -> Training:
+    """A run of a preset (resumed if `folder` has a checkpoint); `changes` replace fields of its recipe.
+
+    With `source`, a model folder, it starts from that model's weights, on the recipe of `WARM`.
+    """
     chosen = preset(name)
-    recipe = replace(chosen.recipe, **changes)
+    recipe = replace(chosen.recipe, **((WARM if source is not None else {}) | changes))
     torch.manual_seed(recipe.seed)
     config = chosen.model
     config.vocab_size = len(data.tokenizer)
-    training = Training(PhoneGLMForConditionalGeneration(config), data, recipe, folder)
-    training.resume()
+    model = PhoneGLMForConditionalGeneration(config)
+    training = Training(model, data, recipe, folder)
+    if not training.resume() and source is not None:
+        old = TorchEngine.load(source)
+        fresh = transplant(old.model, old.processor.tokenizer, model, data.tokenizer)
+        training.averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        print(f"started from {source.name}; learned anew: {', '.join(fresh) or 'nothing'}", file=sys.stderr)
     return training
