@@ -1,5 +1,9 @@
 """The speech bank: complete, honest about what is held out, and exact in what it does to sound."""
 
+import hashlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -126,6 +130,26 @@ def test_espeak_speaks_both_languages():
         assert 0.01 < np.sqrt(np.mean(slow**2)) < 0.5
     with pytest.raises(ValueError, match="unknown"):
         synthesise("hello", "en-us+nobody-at-all")
+
+
+def test_a_sentence_sounds_the_same_whatever_was_said_before():
+    pytest.importorskip("espeakng_loader")
+    from autoglm_lab.phone.synthesis import synthesise
+
+    voices = ("en-us+m3", "en-us+klatt4", "cmn+f1")
+
+    def say(voice):
+        return synthesise("打开设置" if voice.startswith("cmn") else "open the settings", voice, rate_wpm=150, pitch=40)
+
+    first = [say(voice) for voice in voices]
+    synthesise("something else altogether", "en-gb+f2", rate_wpm=200, pitch=70)
+    assert all(np.array_equal(once, say(voice)) for once, voice in zip(first, voices, strict=True))
+    code = (
+        "import hashlib, numpy; from autoglm_lab.phone.synthesis import synthesise as say;"
+        "print(hashlib.sha256(say('open the settings', 'en-us+m3', rate_wpm=150, pitch=40).tobytes()).hexdigest())"
+    )
+    elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert hashlib.sha256(first[0].tobytes()).hexdigest() == elsewhere, "another process says it another way"
 
 
 def test_the_training_set_never_hears_a_held_out_voice(tmp_path):
