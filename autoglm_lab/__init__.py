@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-import sys
+import builtins
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ def load(folder: Path | str | None = None, *, grammar: bool = False) -> Any:
     from tqdm.auto import tqdm
 
     # in a command's output, where no person watches, it would be noise
-    quiet = None if "ipykernel" not in sys.modules else False
+    quiet = False if hasattr(builtins, "__IPYTHON__") else None
     with tqdm(total=2, desc="loading the agent", unit="part", leave=False, disable=quiet) as bar:
         from autoglm_lab.compress.agent import load_agent
 

@@ -162,7 +162,7 @@ def test_hard_batches_compare_more(data):
 def test_presets():
     small = PhoneGLMForConditionalGeneration(preset("mini").model)
     assert 4e6 < sum(p.numel() for p in small.parameters()) < 7e6
-    with pytest.raises(ValueError, match="'full' and 'mini'"):
+    with pytest.raises(ValueError, match="'full', 'people' and 'mini'"):
         preset("large")
 
 

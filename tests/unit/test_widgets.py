@@ -500,7 +500,7 @@ def test_training_in_a_notebook_goes_on_where_it_was(tmp_path, monkeypatch):
     assert live.train("mini", tmp_path, until=3) == {"step": 3}
     assert asked == [("mini", tmp_path, {"until": 3})]
     assert shown[0].curve.step == 3 and len(shown[0].curve.seconds) == 3
-    with pytest.raises(ValueError, match="'full' and 'mini'"):
+    with pytest.raises(ValueError, match="'full', 'people' and 'mini'"):
         live.train("huge", tmp_path)
 
 
