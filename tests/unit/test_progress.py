@@ -1,5 +1,6 @@
 """Bars: what takes long shows one, on standard error alone, and nothing of it stays."""
 
+import builtins
 import subprocess
 import sys
 
@@ -104,10 +105,10 @@ def test_a_bar_is_on_standard_error_after_a_moment_and_goes():
 def test_loading_shows_a_bar_in_a_notebook_and_none_where_nobody_watches(capsys, monkeypatch):
     import autoglm_lab as lab
 
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.delattr(builtins, "__IPYTHON__", raising=False)
     lab.load()
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
     lab.load()
     said = capsys.readouterr()
     assert said.out == "" and "loading the agent" in said.err
