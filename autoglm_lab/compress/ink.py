@@ -29,7 +29,7 @@ T = TypeVar("T")
 PIECE = "piece"
 SEEN: Node = ("", "output", 0)  # where ink arrives that reaches the model's output
 ROWS = 64  # channels inked at once, each in its own row of the batch
-FEWEST_ROWS, MOST_ROWS = 8, 128  # in layers with large answers, and in those with small answers and many channels
+FEWEST_ROWS, MOST_ROWS = 8, 64  # in layers with large answers, and in those with small ones
 VALUES_AT_ONCE = 2**21  # of a layer's answer to all rows: more is slower to get from the system than to fill
 SPLITS = (torch.chunk, Tensor.chunk, torch.split, Tensor.split, torch.tensor_split, Tensor.tensor_split)
 # functions of one value after the other, that forward passes spend time in; and those in which the rows of one tensor stay apart

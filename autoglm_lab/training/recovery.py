@@ -130,10 +130,10 @@ class Recovery:
         half = has_fast_bf16() if self.bfloat16 is None else self.bfloat16
         with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
             total, row = self._phone_loss(model, step) if self.loss is None else self._own_loss(model, step)
-        optimizer.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        optimizer.zero_grad(set_to_none=True)  # the next forward pass has their room
         return row
 
     def _own_loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
