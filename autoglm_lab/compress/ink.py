@@ -299,11 +299,11 @@ class _InkMode(TorchFunctionMode):
 
 
 def one_row(name: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[int, tuple[Any, ...]]:
-    """How many times a function is given the same row, and its arguments with that row once; 0 if rows may differ."""
+    """Return how many times a function gets the same row, and its arguments with that row once; 0 if rows may differ."""
     by_value = name in EACH_VALUE and not any(isinstance(value, Tensor) for value in options.values())
-    given = [value for value in (args if by_value else args[: name in EACH_ROW]) if isinstance(value, Tensor)]
-    axes = max((value.ndim for value in given), default=0)
-    many = [value for value in given if value.ndim == axes and value.shape[0] > 1]
+    tensors = [value for value in (args if by_value else args[: name in EACH_ROW]) if isinstance(value, Tensor)]
+    axes = max((value.ndim for value in tensors), default=0)
+    many = [value for value in tensors if value.ndim == axes and value.shape[0] > 1]
     if axes < EACH_ROW.get(name, 2) or not many or any(value.stride(0) for value in many):
         return 0, args
     if name == "mean" and options.get("dim", args[1:]) not in (-1, (-1,)):

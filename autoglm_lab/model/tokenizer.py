@@ -90,10 +90,10 @@ def people_pieces() -> Iterator[str]:
         yield from (*PEOPLE_THOUGHTS, *(f" {name}" for name in SIGNATURES))
     for lang in LANGS:
         book = phrasebook(lang)
-        written = [template.sentence for template in book.templates if not template.held_out]
-        written += [form for slot in book.names.values() for form in slot.values()] + [*book.rules.values()]
-        written += [sentence for subject in subjects() if not subject.held_out for sentence in subject.sentences[lang]]
-        for text in written:
+        texts = [template.sentence for template in book.templates if not template.held_out]
+        texts += [form for slot in book.names.values() for form in slot.values()] + [*book.rules.values()]
+        texts += [sentence for subject in subjects() if not subject.held_out for sentence in subject.sentences[lang]]
+        for text in texts:
             for part in re.split(r"[{<][^}>]*[}>]|[()\[\]|]", text):
                 if lang == "en":
                     yield from (form for word in part.split() for form in (word, f" {word}", f" {word.capitalize()}"))

@@ -46,8 +46,8 @@ def pseudo_word(rng: np.random.Generator) -> str:
 def _word(lang: Lang, rng: np.random.Generator) -> str:
     kind = rng.choice(5, p=[0.55, 0.25, 0.08, 0.06, 0.06])
     if kind == 0:
-        known = _plain_words(lang)
-        return known[int(rng.integers(len(known)))]
+        words = _plain_words(lang)
+        return words[int(rng.integers(len(words)))]
     if kind == 1:
         if lang == "zh":
             letters = _common() if rng.random() < 0.9 else "".join(map(chr, _ALL))

@@ -90,9 +90,9 @@ def next_on_unknown_screen(task: Task, *, history: Sequence[Done] = ()) -> Step:
         name = "Back" if task.kind == "back" else "Home"
         return Step("先离开这里" if zh else "leave this place first", Action(name))
     if part.app is not None and last != "Launch":
-        wanted = app(part.app)
-        thought = f"不认识这个界面，启动{wanted.name(task.lang)}" if zh else f"an unknown screen, launch {wanted.name(task.lang)}"
-        return Step(thought, Action("Launch", app=wanted.key(task.lang)))
+        target = app(part.app)
+        thought = f"不认识这个界面，启动{target.name(task.lang)}" if zh else f"an unknown screen, launch {target.name(task.lang)}"
+        return Step(thought, Action("Launch", app=target.key(task.lang)))
     message = refuse(UNKNOWN_SCREEN[task.lang], task.lang)
     return Step("不认识这个界面" if zh else "an unknown screen", Action("finish", message=message))
 
@@ -209,15 +209,15 @@ def _alarm(task: Task, state: State) -> Step:
 def _delete_alarm(task: Task, state: State) -> Step:
     """One alarm or all of them: each is opened and deleted there. A notice tells that something was deleted."""
     view, zh = state.route[-1], task.lang == "zh"
-    wanted = state.alarms if task.kind == "delete_alarms" else [time for time in state.alarms if time == task.slot("time")]
-    if view.name == "alarm" and view.arg in wanted:
+    due = state.alarms if task.kind == "delete_alarms" else [time for time in state.alarms if time == task.slot("time")]
+    if view.name == "alarm" and view.arg in due:
         return _tap(task, state, concept="delete")
     if view.name != "main":
         return Step("返回闹钟列表" if zh else "back to the alarms", Action("Back"))
-    if wanted:
-        row = find(state, effect=f"alarm:{wanted[0]}")
+    if due:
+        row = find(state, effect=f"alarm:{due[0]}")
         if row is not None:
-            return Step(f"点{wanted[0]}" if zh else f"tap {wanted[0]}", Action("Tap", element=row.centre))
+            return Step(f"点{due[0]}" if zh else f"tap {due[0]}", Action("Tap", element=row.centre))
     if not state.notice:
         none = (NO_ALARMS if task.kind == "delete_alarms" else MISSING_ALARM)[task.lang]
         return Step("没有这样的闹钟" if zh else "no such alarm", Action("finish", message=none))

@@ -73,7 +73,7 @@ class Task:
         return now.toggles == wished and self._reached(start, now)
 
     def _closed(self, start: State, now: State, message: str) -> bool:
-        """Whether a task of a strict kind ends where it should, with a true sentence."""
+        """True if a task of a strict kind ends where it should, with a true sentence."""
         match self.kind:
             case "two":
                 last = self.parts[1]
@@ -123,7 +123,7 @@ MISSING_ALARM: dict[Lang, str] = {"zh": "没有这个闹钟。", "en": "There is
 
 
 def kept(state: State) -> tuple[dict[str, bool], dict[str, list[tuple[bool, str]]], list[str]]:
-    """What lasts of a state: switches, chats and alarms."""
+    """Return the part of a state that lasts: switches, chats and alarms."""
     return state.toggles, state.chats, state.alarms
 
 

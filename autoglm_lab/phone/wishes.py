@@ -167,9 +167,9 @@ def _two(state: State, rng: np.random.Generator, lang: Lang, held_out: bool) -> 
         first, second = (_slotted(kinds, state, lang, rng) for kinds in (FIRST_KINDS, SECOND_KINDS))
         if first.app != second.app or (first.app == "settings" and _seen_together(state, first, second)):
             break
-    said = [_short(part, rng, held_out) for part in (first, second)]
-    text = phrasebook(lang).draw("two", {"first": said[0].text, "second": said[1].text}, rng, held_out=held_out)
-    return Task("two", lang, (), text, tuple(said))
+    parts = [_short(part, rng, held_out) for part in (first, second)]
+    text = phrasebook(lang).draw("two", {"first": parts[0].text, "second": parts[1].text}, rng, held_out=held_out)
+    return Task("two", lang, (), text, tuple(parts))
 
 
 def _slotted(kinds: Sequence[str], state: State, lang: Lang, rng: np.random.Generator) -> Task:
@@ -188,6 +188,6 @@ def _seen_together(state: State, first: Task, second: Task) -> bool:
 
 def _short(part: Task, rng: np.random.Generator, held_out: bool) -> Task:
     """The shortest of three sentences for a wish, without the mark at its end."""
-    drawn = min((say(part, rng, held_out=held_out) for _ in range(3)), key=lambda task: len(task.text))
-    ends_in_words = "message" in dict(drawn.slots) or "query" in dict(drawn.slots)
-    return drawn if ends_in_words else replace(drawn, text=drawn.text.rstrip(" .!?。！？～:)"))
+    shortest = min((say(part, rng, held_out=held_out) for _ in range(3)), key=lambda task: len(task.text))
+    ends_in_words = "message" in dict(shortest.slots) or "query" in dict(shortest.slots)
+    return shortest if ends_in_words else replace(shortest, text=shortest.text.rstrip(" .!?。！？～:)"))

@@ -143,7 +143,7 @@ class Scenes:
         self.numbers = range(vocabulary["0"], vocabulary["999"] + 1)
 
     def _heard(self, sample: dict[str, Any]) -> bool:
-        """Whether a spoken sample has a clip; a small set of clips does not have every wish."""
+        """True if a spoken sample has a clip; a small set of clips does not have every wish."""
         if isinstance(sample.get("utterance"), int):
             raise ValueError("the scenes were drawn by an earlier version of this package; remove their folder to draw them anew")
         return "utterance" not in sample or sample["utterance"] in self.by_wish

@@ -142,8 +142,8 @@ def declines(answer: Answer, lang: Lang) -> bool:
 def knows_not(request: Request, answer: Answer) -> bool:
     """True if an answer launches the app that is needed by name, or says that the screen is unknown."""
     if request.wanted is not None and request.wanted.name == "finish":
-        said = answer.action.message if answer.action is not None and answer.action.name == "finish" else None
-        return bool(said) and UNKNOWN_SCREEN[request.task.lang] in str(said)
+        message = answer.action.message if answer.action is not None and answer.action.name == "finish" else None
+        return bool(message) and UNKNOWN_SCREEN[request.task.lang] in str(message)
     return right(request, answer)
 
 
@@ -184,7 +184,7 @@ def _refused(run: Episode) -> bool:
 
 
 def evaluate_people(engine: Answers, folder: Path, seed: int = 0) -> dict[str, Rate]:
-    """What real people said, from a folder that holds `alarms.tsv` (text, time) and `beyond.tsv` (text, kind): whole tasks.
+    """Measure on what real people said: a folder holds `alarms.tsv` (text, time) and `beyond.tsv` (text, kind).
 
     ValueError when the folder holds no such tables.
     """

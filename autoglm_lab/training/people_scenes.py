@@ -16,14 +16,21 @@ from autoglm_lab.phone.actions import format_action
 from autoglm_lab.phone.catalog import APPS, app
 from autoglm_lab.phone.foreign import foreign_screen
 from autoglm_lab.phone.oracle import MEMORY, Done, Step, next_on_unknown_screen, next_step
-from autoglm_lab.phone.screens import elements
 from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone
 from autoglm_lab.phone.spoken import wish_key
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import QUESTIONS, Task
 from autoglm_lab.phone.wishes import sample_wish
 from autoglm_lab.runtime.prompt import write_memory
-from autoglm_lab.training.scenes import SIZES, UNREADABLE_SHARE, SceneSpec, compatible, degrade, looks
+from autoglm_lab.training.scenes import (
+    SIZES,
+    UNREADABLE_SHARE,
+    SceneSpec,
+    compatible,
+    degrade,
+    looks,
+    picture_and_facts,
+)
 
 FOREIGN_SHARE = 0.07  # of all scenes
 TO_TYPE_SHARE = 0.3  # of the scenes: the first wish has come to where something is typed, for copying takes most practice
@@ -65,13 +72,7 @@ def make_people_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str,
         task = _wish_here(state, rng, spoken)
         if _may_begin(task, state):
             samples.append(_record(task, state, _way_here(task, history, rng), readable, spoken))
-    phone = SimulatedPhone(look=look, size=SIZES[int(rng.integers(len(SIZES)))])
-    phone.state = state
-    pixels, noise = degrade(phone.screenshot(), rng, readable)
-    concepts = [(item.centre, item.concept) for item in elements(state) if item.concept and item.kind != "button"]
-    switches = [(item.centre, item.on) for item in elements(state) if item.kind == "toggle"]
-    facts = {"concepts": concepts if readable else [], "switches": switches if readable else []}
-    return pixels, facts | {"samples": samples, "app": phone.current_app(), "noise": round(noise, 3)}
+    return picture_and_facts(state, samples, readable, rng)
 
 
 def _steps_until_typing(state: State, task: Task, otherwise: int) -> int:
@@ -143,7 +144,7 @@ def _wish_here(state: State, rng: np.random.Generator, spoken: bool) -> Task:
 
 
 def _may_begin(task: Task, state: State) -> bool:
-    """Whether a wish may begin on this screen without its outcome already half there."""
+    """True if a wish may begin on this screen: its outcome is not half there already."""
     if task.kind == "delete_alarm" and task.slot("time") in state.alarms[5:]:
         return False
     if task.kind in ("delete_alarm", "delete_alarms") and state.notice:

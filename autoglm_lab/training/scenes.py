@@ -102,7 +102,14 @@ def make_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str, Any]]:
                 continue
             before = "" if spec.mini else _way_here(task, state, last, rng)
         samples.append(_record(task, state, before, readable, spoken))
-    phone = SimulatedPhone(look=look, size=SIZES[int(rng.integers(len(SIZES)))])
+    return picture_and_facts(state, samples, readable, rng)
+
+
+def picture_and_facts(
+    state: State, samples: list[dict[str, Any]], readable: bool, rng: np.random.Generator
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Draw a screen as a camera delivers it; returns a [224, 224, 3] uint8 picture, and its concepts and samples as plain data."""
+    phone = SimulatedPhone(look=state.look, size=SIZES[int(rng.integers(len(SIZES)))])
     phone.state = state
     pixels, noise = degrade(phone.screenshot(), rng, readable)
     concepts = [(item.centre, item.concept) for item in elements(state) if item.concept and item.kind != "button"]

@@ -62,7 +62,7 @@ class SpeechSpec:
     bank_voices: int | None = None  # only so many of the bank's voices in each language
 
     def wants(self, kind: str) -> bool:
-        """Whether sentences of a kind of task are part of the set."""
+        """True if sentences of a kind of task are part of the set."""
         return self.kinds is None or kind in self.kinds
 
     def takes_of_wish(self, kind: str, wishes: int) -> int:
@@ -217,7 +217,7 @@ def babble_takes(first: int, count: int, seed: int, spec: SpeechSpec = SpeechSpe
 
 
 def training_jobs(spec: SpeechSpec, seed: int, bank_dir: Path | None = None) -> Iterator[Job]:
-    """What is to be made for a training set, source by source."""
+    """List the jobs of a training set, source by source."""
     yield from _phrasing_jobs(spec, seed)
     if spec.bank_takes:
         bank = SpeechBank.load(bank_dir)

@@ -1,4 +1,4 @@
-"""What real people said to assistants, asked of the agent: `python -m tests.beside.people DIR [--model FOLDER]`.
+"""Asks the agent what real people said to assistants: `python -m tests.beside.people DIR [--model FOLDER]`.
 
 DIR holds `alarms.tsv` (text, time) and `beyond.tsv` (text, kind) with tabs between. They are measured on, never trained on, and lie
 outside the repository. Prints both rates.
@@ -34,12 +34,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--show", type=int, default=0, help="print so many answers")
-    given = parser.parse_args()
-    engine = TorchEngine.load(given.model)
+    options = parser.parse_args()
+    engine = TorchEngine.load(options.model)
     listening = Listening(BatchEngine(engine.model, engine.processor))
-    for name, rate in evaluate_people(listening, given.folder).items():
+    for name, rate in evaluate_people(listening, options.folder).items():
         print(f"{name:14} {rate.rate:7.1%}   {rate.ci95[0]:.1%} to {rate.ci95[1]:.1%}   n = {rate.n}")
-    for text, action in listening.said[-given.show :] if given.show else ():
+    for text, action in listening.said[-options.show :] if options.show else ():
         print(f"{text}  ->  {action}")
 
 
