@@ -12,6 +12,7 @@ from pathlib import Path
 
 import autoglm_lab
 from autoglm_lab import atomic
+from autoglm_lab.memory import trim_heap
 from autoglm_lab.paths import data_dir, work_dir
 from autoglm_lab.runtime.bundle import Bundle
 
@@ -73,7 +74,10 @@ def _export(recipe: str, folder: Path, rows: bool) -> None:
         return
     small, _ = apply(engine.model, named(recipe), engine.example(), quiet=True)
     assert isinstance(small, PhoneGLMForConditionalGeneration)
-    bundle(TorchEngine(small, engine.processor), folder, named(recipe), rows=rows)
+    processor = engine.processor
+    del engine  # its weights make room for the traces
+    trim_heap()
+    bundle(TorchEngine(small, processor), folder, named(recipe), rows=rows)
 
 
 def main() -> None:
