@@ -8,10 +8,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import autoglm_lab
 from autoglm_lab import atomic
+from autoglm_lab.marks import NotWrittenError
 from autoglm_lab.memory import trim_heap
 from autoglm_lab.paths import data_dir, work_dir
 from autoglm_lab.runtime.bundle import Bundle
@@ -26,20 +30,52 @@ def kept_bundle(recipe: str = "whole", *, rows: bool = False) -> Path:
     """Return the folder of a bundle of the shipped agent in the work folder; it is exported when it is not there yet.
 
     With `rows` it has the graph for many answers at once, too. It is exported anew when the checkpoint, this package's code or an
-    exporting library has changed, or a file of it. ValueError for a recipe other than those in `RECIPES`; NotWrittenError when
-    another process exports it for more than ten minutes, or when it cannot be written.
+    exporting library has changed, or a file of it: by a process of its own, so that this one stays small. ValueError for a recipe
+    other than those in `RECIPES`; NotWrittenError when another process exports it for more than ten minutes, or when it cannot be
+    written.
     """
     if recipe not in RECIPES:
         raise ValueError(f"recipe {recipe!r} is not kept; there are {', '.join(RECIPES)}")
-    folder = work_dir() / "bundles" / f"{recipe}{'-rows' * rows}"
-    made_of = folder.with_name(f"{folder.name}.sha256")
-    with atomic.lock(folder, patience_s=PATIENCE_S):
-        now = _made_of()
-        if not (made_of.exists() and made_of.read_text("utf-8") == now and _intact(folder)):
-            made_of.unlink(missing_ok=True)
-            _export(recipe, folder, rows)
-            atomic.write_text(made_of, now)
+    folder = _place(recipe, rows)
+    if not _up_to_date(folder):
+        _export_in_another_process(recipe, rows)
     return folder
+
+
+def export_here(recipe: str, rows: bool = False) -> Path:
+    """Do the work of `kept_bundle` in this process, unless another one has done it meanwhile."""
+    folder = _place(recipe, rows)
+    with atomic.lock(folder, patience_s=PATIENCE_S):
+        if not _up_to_date(folder):
+            _digest_file(folder).unlink(missing_ok=True)
+            _export(recipe, folder, rows)
+            atomic.write_text(_digest_file(folder), _made_of())
+    return folder
+
+
+def _place(recipe: str, rows: bool) -> Path:
+    return work_dir() / "bundles" / f"{recipe}{'-rows' * rows}"
+
+
+def _digest_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.sha256")
+
+
+def _up_to_date(folder: Path) -> bool:
+    """True if the bundle is whole and made of what is here now."""
+    digest = _digest_file(folder)
+    return digest.exists() and digest.read_text("utf-8") == _made_of() and _intact(folder)
+
+
+def _export_in_another_process(recipe: str, rows: bool) -> None:
+    """Export where all memory is given back at the end: a trace takes more than twice what the agent needs to run."""
+    package = str(Path(autoglm_lab.__file__).parents[1])
+    paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "autoglm_lab.export.kept", "--recipe", recipe, *["--rows"] * rows]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"the process ended with code {done.returncode}"]
+        raise NotWrittenError(f"the bundle {recipe!r} could not be exported: {lines[-1]}")
 
 
 def _made_of() -> str:
@@ -81,12 +117,15 @@ def _export(recipe: str, folder: Path, rows: bool) -> None:
 
 
 def main() -> None:
-    """Print the folder of a kept bundle."""
+    """Export a bundle if it is not there yet, and print its folder."""
     parser = argparse.ArgumentParser(prog="python -m autoglm_lab.export.kept", description="a bundle of the shipped agent, kept")
     parser.add_argument("--recipe", choices=RECIPES, default="whole")
     parser.add_argument("--rows", action="store_true", help="with the graph for many answers at once")
     options = parser.parse_args()
-    print(kept_bundle(options.recipe, rows=options.rows))
+    try:
+        print(export_here(options.recipe, options.rows))
+    except (OSError, ValueError) as problem:
+        sys.exit(str(problem))
 
 
 if __name__ == "__main__":

@@ -219,6 +219,8 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
             if str(number) in self.gated:
                 fused = {}
                 for modality in MODALITIES:
+                    if modality not in memories[len(gated)]:
+                        continue  # no row has it: its gate would be zero everywhere
                     part = self.gated_layers()[len(gated)].of(modality)
                     fused[modality] = part(hidden, memories[len(gated)][modality], weights=output_attentions)
                     hidden = fused[modality].hidden

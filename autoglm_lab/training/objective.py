@@ -17,6 +17,7 @@ from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneratio
 from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.training.copying import Copying
 from autoglm_lab.training.data import Batch, Concepts
+from autoglm_lab.training.length_groups import copying_groups, decode_in_groups
 
 TEMPERATURE = 0.07
 NOISE_PRICE = 25.0  # times the covariance of gate and noise
@@ -148,8 +149,8 @@ def step_losses(
     copy = zero if batch.copying is None else copy_loss(model, batch.copying)
     if align_only:
         return Losses(image, audio, zero, zero, zero, switch, copy, zero, zero, image_right, audio_right, switch_right=switch_right)
-    memories = spread_memories(model.remember(cells, (frames, mask), len(batch.ids)), batch)
-    states, gated = model.decode(batch.inputs, memories, batch.attention_mask, output_attentions=True)
+    memories = model.remember(cells, (frames, mask), len(batch.ids))
+    states, gated = decode_in_groups(model, batch, memories, all_looks=all_look)
     logits = answer_logits(model, states[-1], batch)
     answer, token_right, answer_right = answer_loss(logits, model.config, batch)
     soft = apart = zero
@@ -204,10 +205,13 @@ def lesson(teacher: PhoneGLMForConditionalGeneration, batch: Batch) -> Lesson:
 
 def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Tensor:
     """Cross-entropy of the phrases that are copied, with nothing to see or hear."""
-    memories = model.remember(None, None, len(practice.ids))
-    states, _ = model.decode(practice.ids, memories, practice.attention_mask)
-    wanted = practice.copied[:, 1:]
-    return F.cross_entropy(model.head(states[-1][:, :-1][wanted]).float(), practice.ids[:, 1:][wanted])
+    losses = []
+    for rows, longest in copying_groups(practice.attention_mask):
+        ids, copied = practice.ids[rows, :longest], practice.copied[rows, :longest]
+        states, _ = model.decode(ids, [{} for _ in model.gated_layers()], practice.attention_mask[rows, :longest])
+        wanted = copied[:, 1:]
+        losses.append(F.cross_entropy(model.head(states[-1][:, :-1][wanted]).float(), ids[:, 1:][wanted], reduction="sum"))
+    return sum(losses, start=torch.zeros(())) / practice.copied[:, 1:].sum()
 
 
 def price_of_gates(

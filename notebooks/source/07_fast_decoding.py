@@ -21,10 +21,15 @@
 # A language model writes one token at a time, and each token asks about all that came before. How little of it has to be done twice?
 
 # %%
+import autoglm_lab as lab
+from autoglm_lab.export.kept import kept_bundle
+
+with lab.widgets.progress("exporting for the end of this chapter, the first time", 30):
+    folder = kept_bundle()  # the same agent as graphs for a phone; a process of its own writes them, once
+
+# %%
 import numpy as np
 import torch
-
-import autoglm_lab as lab
 
 engine = lab.load()
 model, processor = engine.model, engine.processor
@@ -276,11 +281,8 @@ print(
 # holds the memories and the cache of one answer, and gives the scores of the next token.
 
 # %%
-from autoglm_lab.export.kept import kept_bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 
-with lab.widgets.progress("exporting, the first time", 30):
-    folder = kept_bundle()
 device = OnnxEngine(folder, speculate=False)  # token by token, for now
 screen = device.nothing | dict(zip(
     (output.name for output in device.sessions["image"].get_outputs()),

@@ -23,15 +23,18 @@
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 import autoglm_lab as lab
-from autoglm_lab.compress.recipe import apply, named
 from autoglm_lab.export.kept import kept_bundle
 
 folder = Path(lab.open_once("room", tempfile.TemporaryDirectory))
-with lab.widgets.progress("exporting, the first time", 30):
-    bundles = {name: kept_bundle(name) for name in ("int8", "whole")}
+with lab.widgets.progress("exporting, the first time", 60):
+    bundles = {name: kept_bundle(name) for name in ("int8", "whole")}  # a process of its own writes each of them, once
+
+# %%
+import numpy as np
+
+from autoglm_lab.compress.recipe import apply, named
+
 engine = lab.load()
 small, _ = apply(engine.model, named("int8"), engine.example(), quiet=True)
 device = lab.load(bundles["int8"])

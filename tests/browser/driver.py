@@ -243,6 +243,13 @@ class NotebookPage:
         """Run code in the notebook's kernel, outside any cell; what it printed."""
         return self.page.evaluate(RUN_PYTHON, code)
 
+    def expect_python(self, code: str, printed: str, within_s: float = 15.0) -> None:
+        """Wait until code in the kernel prints that text: a page shows a change before the kernel has heard of the last one."""
+        deadline = time.monotonic() + within_s
+        while (last := self.python(code).strip()) != printed:
+            assert time.monotonic() < deadline, f"{code} printed {last!r} for {within_s:g} s, not {printed!r}"
+            self.page.wait_for_timeout(100)
+
     def theme(self, name: str) -> None:
         """Switch to `light` or `dark` and wait until the page shows it."""
         if name not in ("light", "dark"):

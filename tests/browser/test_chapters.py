@@ -94,7 +94,7 @@ def test_an_agent_is_chosen_on_the_plane(notebook_page):
     before = said.text_content()
     root.get_by_label("What is compared with success").select_option("answer_ms")
     expect(said).not_to_have_text(before)
-    assert lab.python("print(recipe(plane.report).name)") == "rank40\n"
+    lab.expect_python("print(recipe(plane.report).name)", "rank40")
     lab.theme("dark")
     lab.screenshot("chapter-06-dark", of=root)
     lab.page.set_viewport_size({"width": 520, "height": 1600})

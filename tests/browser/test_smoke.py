@@ -38,7 +38,7 @@ def test_slider_reaches_python_and_the_page(notebook_page, write_notebook):
     lab.page.keyboard.press("ArrowRight")
     lab.page.locator(".widget-html-content", has_text="now 4").wait_for()
     assert lab.page.locator(".widget-readout").inner_text() == "4"
-    assert lab.python("print(slider.value)") == "4\n"
+    lab.expect_python("print(slider.value)", "4")
 
 
 def test_both_themes_and_a_picture(notebook_page, write_notebook):

@@ -252,7 +252,7 @@ def test_phone_by_hand(lab):
     expect(said).to_contain_text("on Settings: the phone shows Settings")
     expect(picture).to_have_attribute("alt", "The phone shows Settings.")
     assert picture.get_attribute("src") != home
-    assert lab.python("print(phone.state.app)") == "settings\n"
+    lab.expect_python("print(phone.state.app)", "settings")
 
     was_on = lab.python("print(phone.state.toggles['wifi'])")
     tap("wifi")
@@ -268,7 +268,7 @@ def test_phone_by_hand(lab):
     lab.page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 300, steps=4)
     lab.page.mouse.up()
     expect(said).to_have_text(re.compile(r"^Swipe \((79|80)\d,\d+\) → \((19|20)\d,"))
-    assert lab.python("print(phone.state.page)") == "1\n"
+    lab.expect_python("print(phone.state.page)", "1")
 
 
 def test_phone_by_keyboard(lab):
@@ -294,10 +294,10 @@ def test_phone_by_keyboard(lab):
     expect(root.locator(".lab-app")).to_have_text("System Home")
     keyboard.press("Shift+ArrowLeft")
     expect(said).to_contain_text("Swipe")
-    assert lab.python("print(phone.state.page)") == "1\n"
+    lab.expect_python("print(phone.state.page)", "1")
     keyboard.press("h")
     expect(said).to_have_text("Home: the phone shows System Home.")
-    assert lab.python("print(phone.state.page)") == "0\n"
+    lab.expect_python("print(phone.state.page)", "0")
     assert len(lab.cells()) == 1, "a key went to the notebook"
 
 
@@ -316,7 +316,7 @@ def test_phone_by_the_agent(lab):
     expect(steps.nth(1)).to_contain_text("92 ms")
     expect(root.locator(".lab-task")).to_have_text("“short”")
     expect(run).to_be_enabled()
-    assert lab.python("print(widget.busy, len(widget.history))") == "False 4\n"
+    lab.expect_python("print(widget.busy, len(widget.history))", "False 4")
 
     command.fill("long")
     step.click()
@@ -330,11 +330,11 @@ def test_phone_by_the_agent(lab):
     count = steps.count()
     lab.page.wait_for_timeout(800)
     assert steps.count() == count < 60
-    assert lab.python("print(widget.busy, len(widget.history))") == f"True {count}\n"
+    lab.expect_python("print(widget.busy, len(widget.history))", f"True {count}")
 
     root.get_by_role("button", name="Say “打开设置” to the agent").click()
     expect(steps).to_have_count(4)
-    assert lab.python("print(heard[-1][0] == '', np.array_equal(heard[-1][1], sound))") == "True True\n"
+    lab.expect_python("print(heard[-1][0] == '', np.array_equal(heard[-1][1], sound))", "True True")
     assert root.locator("audio").evaluate("a => a.duration") == pytest.approx(0.5)
 
     command.fill("break")
@@ -371,7 +371,7 @@ def test_attention_reads_other_values(lab):
     root.get_by_role("radio", name="↵").check()
     expect(sentence).to_contain_text("layer 1, mean of heads, token '\\n' puts")
     expect(sentence).to_have_text(lab.python("print(widget.sentence())").strip())
-    assert lab.python("print(widget.layer, widget.head, widget.token)") == "1 -1 2\n"
+    lab.expect_python("print(widget.layer, widget.head, widget.token)", "1 -1 2")
 
     root.locator("canvas").scroll_into_view_if_needed()
     box = root.locator("canvas").bounding_box()
@@ -401,7 +401,7 @@ def test_gates_follow_the_sliders(lab):
     expect(said).to_have_text("At blur 2 px and 30 dB speech to noise: image gate 0.60 → 0.50, speech gate 0.60.")
     expect(root.locator("tbody td").first).to_have_text("0.50")
     assert picture.get_attribute("src") != clear
-    assert lab.python("print(calls[-1])") == "(2.0, 30.0)\n"
+    lab.expect_python("print(calls[-1])", "(2.0, 30.0)")
     assert int(lab.python("print(len(calls))")) < 6, "every key asked Python, instead of the last"
 
     root.get_by_label("Speech to noise").focus()
@@ -446,8 +446,7 @@ def test_sparsity_follows_its_sliders(lab):
     expect(figures.first).to_have_text("40 %")
     expect(said).to_contain_text("40% of the weights are zero")
     assert picture.get_attribute("src") != whole
-    shares = lab.python("print({k: round(v, 2) for k, v in widget.shares.items()})")
-    assert lab.python("print(widget.shares['attention.query'] > 0.6 > 0.4 > widget.shares['mlp.up'])") == "True\n", shares
+    lab.expect_python("print(widget.shares['attention.query'] > 0.6 > 0.4 > widget.shares['mlp.up'])", "True")
     assert int(lab.python("print(len(calls))")) < 6, "every key asked Python, instead of the last"
 
     up.focus()
@@ -478,7 +477,7 @@ def test_quantization_follows_its_choices(lab):
     root.get_by_role("radio", name="mse").check()
     root.get_by_role("checkbox", name="symmetric").uncheck()
     expect(said).to_contain_text("Per group, asymmetric, range by mse: 2 bits with 96 scales")
-    assert lab.python("print(widget.bits, widget.granularity, widget.symmetric, widget.method)") == "2 group False mse\n"
+    lab.expect_python("print(widget.bits, widget.granularity, widget.symmetric, widget.method)", "2 group False mse")
 
     bits.focus()
     lab.page.keyboard.press("ArrowRight")
@@ -499,7 +498,7 @@ def test_pareto_is_chosen_by_mouse_and_key(lab):
     root.locator("[data-name='fewer channels']").focus()
     lab.page.keyboard.press("Enter")
     expect(told).to_have_text("fewer channels is loaded")
-    assert lab.python("print(widget.report.name)") == "fewer channels\n"
+    lab.expect_python("print(widget.report.name)", "fewer channels")
     root.get_by_label("What is compared with success").select_option("answer_ms")
     expect(said).to_contain_text("nothing beats fewer channels, as it is in whole answer")
 
@@ -561,7 +560,7 @@ def test_the_first_layer_that_differs_is_found_on_the_page(lab):
     for _ in range(8):
         slider.press("ArrowRight")
     expect(said).to_contain_text("the first layer that differs is layers.2.mlp.down_proj")
-    assert lab.python("print(widget.shown, widget.tolerance)").strip() == "one weight changed 0.01"
+    lab.expect_python("print(widget.shown, widget.tolerance)", "one weight changed 0.01")
 
 
 def test_a_server_is_loaded_on_the_page(lab):
