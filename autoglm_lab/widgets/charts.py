@@ -1,11 +1,16 @@
-"""Bars, lines and grids that live three times: in plotly where the notebook runs, as a PNG elsewhere, and as a sentence."""
+"""Bars, lines and grids that live three times: in plotly where the notebook runs, as a PNG elsewhere, and as a sentence.
+
+The sentence is the caption that stands under the chart. A series that holds None is a guess that was not made: it is not drawn.
+"""
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -21,58 +26,72 @@ from autoglm_lab.widgets.pictures import still_html
 COLOURS = ("#3b6fd4", "#d9822b", "#3c9d6b", "#a05bb5", "#c94f4f", "#5b8a99")
 LIVE = "JPY_SESSION_NAME"  # Jupyter's server tells the kernels of notebooks that are open in a browser, and no others
 PAPER, INK = "#ffffff", "#24292f"
+CAPTION_LETTERS, CAPTION_PIXELS = 76, 17  # of a line of the caption, its length and its height
+NO_GUESS = "you made no guess (write one above and run this cell again)"
 
 
 class Chart:
-    """One chart; `figure` is the plotly figure, `png` the picture, `sentence` what it says in words."""
+    """One chart; `figure` is the plotly figure, `png` the picture, `sentence` the caption that says in words what is seen."""
 
-    def __init__(self, figure: go.Figure, picture: Figure, sentence: str) -> None:
-        self.figure, self.sentence = figure, sentence
+    def __init__(self, title: str, figure: go.Figure, picture: Figure, sentence: str) -> None:
+        self.title, self.figure, self.sentence = title, figure, sentence
+        _put_under(figure, sentence)
         self.png = _compact(drawn(picture))
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         plotly = json.loads(self.figure.to_json())
         plotly["config"] = {"displayModeBar": False}
         # No image/png: plotly's renderer in JupyterLab would show it instead of drawing, and nobody reads out what it shows.
-        bundle = {"text/html": still_html(self.png, self.sentence), "text/plain": self.sentence}
+        still = f"<div>{still_html(self.png, f'Chart: {self.title}')}<p>{html.escape(self.sentence)}</p></div>"
+        bundle = {"text/html": still, "text/plain": self.sentence}
         return (bundle | {"application/vnd.plotly.v1+json": plotly} if LIVE in os.environ else bundle), {}
 
     def __repr__(self) -> str:
         return self.sentence
 
 
-def bars(title: str, series: Mapping[str, Mapping[str, float]], unit: str, sentence: str = "", *, digits: int = 1) -> Chart:
+def guessed(guess: float | str | None, form: str = "{}") -> str:
+    """The half of a caption that tells the reader's guess, or that there is none.
+
+    >>> guessed(80, "{:.0f}%"), guessed(None)
+    ('you guessed 80%', 'you made no guess (write one above and run this cell again)')
+    """
+    return NO_GUESS if guess is None else f"you guessed {form.format(guess)}"
+
+
+def bars(title: str, series: Mapping[str, Mapping[str, float | None]], unit: str, sentence: str = "", *, digits: int = 1) -> Chart:
     """Grouped horizontal bars: `series` maps a legend name to values by label. Without a `sentence` the largest bar is named.
 
     Raises ValueError when there is nothing to draw.
     """
-    if not series or not all(series.values()):
+    made = {name: values for name, values in series.items() if _made(values.values())}
+    known = {name: dict(zip(values, _numbers(values.values()), strict=True)) for name, values in made.items()}
+    if not known or not all(known.values()):
         raise ValueError("bars needs at least one series with at least one value")
-    labels = list(dict.fromkeys(label for values in series.values() for label in values))
-    figure = _plotly(title, unit, height=140 + 34 * len(labels) * len(series))
-    picture, axes = canvas(title, unit, height=1.1 + 0.34 * len(labels) * len(series))
-    thick = 0.8 / len(series)
-    for number, (name, values) in enumerate(series.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        numbers = [values.get(label, 0.0) for label in labels]
-        figure.add_bar(y=labels, x=numbers, name=name, orientation="h", marker_color=colour,
+    labels = list(dict.fromkeys(label for values in known.values() for label in values))
+    figure = _plotly(title, unit, height=140 + 34 * len(labels) * len(known))
+    picture, axes = canvas(title, unit, height=1.1 + 0.34 * len(labels) * len(known))
+    thick = 0.8 / len(known)
+    for number, (name, values) in enumerate(known.items()):
+        colour, numbers = COLOURS[number % len(COLOURS)], list(values.values())
+        figure.add_bar(y=list(values), x=numbers, name=name, orientation="h", marker_color=colour,
                        text=[f"{v:.{digits}f}" for v in numbers], textposition="auto")  # fmt: skip
-        places = [place + (number - (len(series) - 1) / 2) * thick for place in range(len(labels))]
+        places = [labels.index(label) + (number - (len(known) - 1) / 2) * thick for label in values]
         drawn = axes.barh(places, numbers, thick, color=colour, label=name)
         axes.bar_label(drawn, fmt=f"%.{digits}f", padding=3, fontsize=9)
     axes.set_yticks(range(len(labels)), labels)
     axes.margins(x=0.12)
     axes.invert_yaxis()
-    figure.update_yaxes(autorange="reversed")
-    _legend(figure, axes, len(series))
-    most, name, label = max((value, name, label) for name, values in series.items() for label, value in values.items())
-    top = f"{label} ({name})" if len(series) > 1 else label
-    return Chart(figure, picture, sentence or f"{title}: the largest is {top} with {most:.{digits}f} {unit}.")
+    figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=labels)
+    _legend(figure, axes, len(known))
+    most, name, label = max((value, name, label) for name, values in known.items() for label, value in values.items())
+    top = f"{label} ({name})" if len(known) > 1 else label
+    return Chart(title, figure, picture, sentence or f"{title}: the largest is {top} with {most:.{digits}f} {unit}.")
 
 
 def lines(
     title: str,
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    series: Mapping[str, tuple[Sequence[float | None], Sequence[float | None]]],
     x_name: str,
     y_name: str,
     sentence: str = "",
@@ -83,27 +102,46 @@ def lines(
 
     Without a `sentence` first and last values are told.
     """
-    if not series:
+    known = {name: (_numbers(x), _numbers(y)) for name, (x, y) in series.items() if _made((*x, *y))}
+    if not known:
         raise ValueError("lines needs at least one series")
     figure = _plotly(title, x_name, height=360)
     figure.update_yaxes(title=y_name)
     picture, axes = canvas(title, x_name, height=3.4)
     axes.set_ylabel(y_name)
     if log:
-        ticks = sorted({place for x, _ in series.values() for place in x})
+        ticks = sorted({place for x, _ in known.values() for place in x})
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
         figure.update_yaxes(type="log", dtick="D2")
         axes.loglog()
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.xaxis.set_minor_formatter(NullFormatter())
     told = []
-    for number, (name, (x, y)) in enumerate(series.items()):
+    for number, (name, (x, y)) in enumerate(known.items()):
         colour, mode = COLOURS[number % len(COLOURS)], "lines+markers" if len(x) < 30 else "lines"
         figure.add_scatter(x=list(x), y=list(y), name=name, mode=mode, line_color=colour)
         axes.plot(x, y, color=colour, label=name, marker="o" if len(x) < 30 else None, markersize=4)
         told.append(f"{name} goes from {y[0]:.3g} to {y[-1]:.3g}")
-    _legend(figure, axes, len(series))
-    return Chart(figure, picture, sentence or f"{title}: {'; '.join(told)}.")
+    _legend(figure, axes, len(known))
+    return Chart(title, figure, picture, sentence or f"{title}: {'; '.join(told)}.")
+
+
+def _numbers(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _made(values: Iterable[float | None]) -> bool:
+    """False for a guess that was not made."""
+    return all(value is not None for value in values)
+
+
+def _put_under(figure: go.Figure, sentence: str) -> None:
+    """Make room under the plot and write the caption there."""
+    words = textwrap.wrap(sentence, CAPTION_LETTERS)
+    above, room = figure.layout.margin.b, 10 + CAPTION_PIXELS * len(words)
+    figure.add_annotation(text="<br>".join(map(html.escape, words)), font={"size": 12}, align="left", showarrow=False,
+                          xref="paper", x=0, xanchor="left", yref="paper", y=0, yanchor="top", yshift=-above)  # fmt: skip
+    figure.update_layout(margin_b=above + room, height=figure.layout.height + room)
 
 
 def _plotly(title: str, x_name: str, height: int) -> go.Figure:
@@ -174,4 +212,4 @@ def grids(title: str, series: Mapping[str, Sequence[Sequence[float]]], x_name: s
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     places[0].set_ylabel(y_name)
-    return Chart(figure, picture, sentence)
+    return Chart(title, figure, picture, sentence)

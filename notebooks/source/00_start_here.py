@@ -85,7 +85,7 @@ print("an oracle that knows the phone would have started with:", next_step(wish,
 # by token (*decode*). Which takes longest? Write down a guess before you run the next cell.
 
 # %%
-my_guess = "image"  # features, image, audio, prefill or decode
+my_guess = None  # "features", "image", "audio", "prefill" or "decode"
 
 
 # %%
@@ -107,10 +107,10 @@ medians = {
 }
 
 # %%
-from autoglm_lab.widgets.charts import bars
+from autoglm_lab.widgets.charts import bars, guessed
 
 slowest = max(medians["typed"], key=medians["typed"].__getitem__)
-verdict = "as you guessed" if slowest == my_guess else f"you guessed {my_guess}"
+verdict = "as you guessed" if slowest == my_guess else guessed(my_guess)
 bars("Where the time of one answer goes", medians, "ms, median of 9",
      f"The slowest stage of a typed answer is {slowest} with {medians['typed'][slowest]:.1f} ms, {verdict}.")  # fmt: skip
 
@@ -178,9 +178,17 @@ lab.check("00.shares", shares)
 #
 # | chapter | you will be able to |
 # | --- | --- |
-# | 00 start here | run the agent and read its answers |
-# | 01 architecture | say what each part does and costs |
-# | 02 gated cross-attention | build the layer that sees and hears, and watch it turn noise down |
+# | [00 Start here](00_start_here.ipynb) | watch a tiny phone agent see, hear and act, and see where its time goes |
+# | [01 Architecture](01_architecture.ipynb) | say what each part of a multimodal phone model does, holds and costs |
+# | [02 Gated cross-attention](02_gated_cross_attention.ipynb) | build the layer through which a language model sees and hears, and watch it turn noise down |
+# | [03 Pruning](03_pruning.ipynb) | take weights and whole channels out of a model, and find out which of them it needs |
+# | [04 Distillation and low rank](04_distillation_and_low_rank.ipynb) | teach a smaller model what a larger one knows, and write big matrices as products of thin ones |
+# | [05 Quantisation](05_quantization.ipynb) | turn weights into integers, see what each bit costs, and store the agent in a quarter of its bytes |
+# | [06 Quantisation-aware training](06_quantization_aware_training.ipynb) | train a model on the grid it will live on, and get back what rounding took |
+# | [07 Fast decoding](07_fast_decoding.ipynb) | write the cache that every language model lives by, and let a grammar write what needs no thought |
+# | [08 Export](08_export.ipynb) | turn a model into a file that computes the same at every length, and name the layer when it does not |
+# | [09 Serving](09_serving.ipynb) | serve the agent to many clients at once, break its server, and let agents work over HTTP |
+# | [10 On a device](10_on_device.ipynb) | put the agent on a device, prove that it is the same agent there, and run it in a browser without a network |
 #
 # ## To take away
 #

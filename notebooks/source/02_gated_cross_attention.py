@@ -42,7 +42,7 @@ print(layer)
 # rise? And by how much, as a share of its value on a sharp screen?
 
 # %%
-my_guess = 0.8  # the gate at the strongest blur, divided by the gate without blur
+my_guess = None  # the gate at the strongest blur, divided by the gate without blur
 
 # %% [markdown]
 # ## By hand, in ten lines
@@ -149,15 +149,15 @@ for modality, values in response.items():
     print(modality, values)
 
 # %%
-from autoglm_lab.widgets.charts import lines
+from autoglm_lab.widgets.charts import guessed, lines
 
 blur, image_gates = [0, 2, 4, 8], list(response["image"].values())
 ratio = image_gates[-1] / image_gates[0]
 lines(
     "The image gate as the screen is blurred",
-    {"measured": (blur, image_gates), "your guess": ([0, 8], [image_gates[0], image_gates[0] * my_guess])},
-    "blur, pixels", "mean image gate",
-    f"The image gate goes from {image_gates[0]:.2f} to {image_gates[-1]:.2f}, {ratio:.0%} of its first value; you guessed {my_guess:.0%}.",
+    {"measured": (blur, [gate / image_gates[0] for gate in image_gates]), "your guess": ([0, 8], [1, my_guess])},
+    "blur, pixels", "mean image gate, share of that on a sharp screen",
+    f"The image gate goes from {image_gates[0]:.2f} to {image_gates[-1]:.2f}, {ratio:.0%} of its first value; {guessed(my_guess, '{:.0%}')}.",
 )  # fmt: skip
 
 # %%

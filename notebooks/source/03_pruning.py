@@ -45,7 +45,7 @@ print(f"{right_steps(model):.1f} % of {len(requests)} steps are right")
 # Half of all weights, those of least magnitude, become zero. Nothing is trained afterwards. How many steps are still right?
 
 # %%
-my_guess = 80.0  # per cent
+my_guess = None  # per cent
 
 # %% [markdown]
 # ## By hand
@@ -80,7 +80,7 @@ assert len(differ.unique()) <= 1
 # takes as many as were asked for.
 
 # %%
-from autoglm_lab.widgets.charts import bars, lines
+from autoglm_lab.widgets.charts import bars, guessed, lines
 
 shares = (0.0, 0.3, 0.5, 0.7)
 success = [right_steps(prune(model, magnitude_masks(model, share, scope="global")) if share else model) for share in shares]
@@ -88,7 +88,7 @@ at_half = success[shares.index(0.5)]
 lines(
     "Right steps without retraining", {"measured": (shares, success), "your guess": ([0, 0.5], [success[0], my_guess])},
     "share of zeros", "right steps, %",
-    f"With half of the weights zero {at_half:.0f}% of the steps are right; you guessed {my_guess:.0f}%.",
+    f"With half of the weights zero {at_half:.0f}% of the steps are right; {guessed(my_guess, '{:.0f}%')}.",
 )  # fmt: skip
 
 # %% [markdown]

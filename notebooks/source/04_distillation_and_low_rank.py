@@ -50,7 +50,7 @@ print(f"the teacher: {sum(p.numel() for p in teacher.parameters()) / 1e6:.1f} mi
 # sees the right answers, or the one that also sees how the teacher hesitates? By how much will their losses differ?
 
 # %%
-my_guess = 0.1  # loss without the teacher, less loss with him
+my_guess = None  # loss without the teacher, less loss with him
 
 # %% [markdown]
 # ## What a teacher knows
@@ -68,7 +68,7 @@ with torch.inference_mode():
     scores = teacher(**full, logits_to_keep=1).logits[0, -1].float()
 
 # %%
-from autoglm_lab.widgets.charts import bars, lines
+from autoglm_lab.widgets.charts import bars, guessed, lines
 
 best = scores.topk(6)
 names = [processor.tokenizer.decode([token]) for token in best.indices.tolist()]
@@ -147,9 +147,11 @@ def taught_by(who, steps=24):
 alone_curve, taught_curve = taught_by(None), taught_by(teacher)
 steps = [8 * number for number in range(len(alone_curve))]
 gain = alone_curve[-1] - taught_curve[-1]
+expected = None if my_guess is None else alone_curve[-1] - my_guess
 lines(
-    "The same batches, with and without the teacher", {"right answers only": (steps, alone_curve), "and the teacher's scores": (steps, taught_curve)},
-    "training step", "loss on unseen steps", f"The teacher makes a difference of {gain:.2f}; you guessed {my_guess:.2f}.",
+    "The same batches, with and without the teacher",
+    {"right answers only": (steps, alone_curve), "and the teacher's scores": (steps, taught_curve), "your guess": (steps[-1:], [expected])},
+    "training step", "loss on unseen steps", f"The teacher makes a difference of {gain:.2f}; {guessed(my_guess, '{:.2f}')}.",
 )  # fmt: skip
 
 # %% [markdown]

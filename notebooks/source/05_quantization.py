@@ -49,7 +49,7 @@ print(f"{right_steps(model):.1f} % of {len(requests)} steps are right")
 # half of the steps right?
 
 # %%
-my_guess = 4  # bits
+my_guess = None  # bits
 
 # %% [markdown]
 # ## By hand
@@ -100,7 +100,7 @@ def compute(bits, granularity, symmetric, method):
 lab.widgets.quantization(compute)
 
 # %%
-from autoglm_lab.widgets.charts import bars, lines
+from autoglm_lab.widgets.charts import bars, guessed, lines
 
 widths = (8, 6, 5, 4, 3, 2)
 errors = {
@@ -136,8 +136,9 @@ bars("What is stored, everything included", {"share": size}, "% of the 32-bit mo
 broken = [bits for bits, rate in success.items() if rate < 50]
 verdict = f"it first falls below half at {max(broken)} bits" if broken else "it never falls below half"
 lines(
-    "Right steps with rounded weights", {"measured": (list(variants), [success[bits] for bits in variants])}, "bits", "right steps, %",
-    f"With {success[32]:.0f}% right as floats, {verdict}; you guessed {my_guess} bits.",
+    "Right steps with rounded weights",
+    {"measured": (list(variants), [success[bits] for bits in variants]), "your guess": ([my_guess], [50])}, "bits", "right steps, %",
+    f"With {success[32]:.0f}% right as floats, {verdict}; {guessed(my_guess, '{} bits')}.",
 )  # fmt: skip
 
 # %% [markdown]

@@ -53,7 +53,7 @@ print(f"loss {whole:.3f}, {right_steps(model):.0f} % of the steps right")
 # without training, then trained for a few seconds on that grid: how much of the lost ground comes back?
 
 # %%
-my_guess = 50  # per cent of what rounding added to the loss
+my_guess = None  # per cent of what rounding added to the loss
 
 # %% [markdown]
 # ## The staircase and the ramp
@@ -62,7 +62,7 @@ my_guess = 50  # per cent of what rounding added to the loss
 # estimator computes the staircase forwards and pretends, backwards, that it was a ramp. Where a value is clipped, the ramp ends.
 
 # %%
-from autoglm_lab.widgets.charts import lines
+from autoglm_lab.widgets.charts import guessed, lines
 
 
 def round_straight_through(x, scale, bits):
@@ -192,9 +192,11 @@ with tempfile.TemporaryDirectory() as folder:
 
 # %%
 steps, back = [10 * number for number in range(len(curve))], 100 * (curve[0] - curve[-1]) / (curve[0] - whole)
+expected = None if my_guess is None else curve[0] - (curve[0] - whole) * my_guess / 100
 lines(
-    "Two bits, trained on the grid", {"on the grid": (steps, curve), "as floats": ([0, steps[-1]], [whole, whole])}, "training step",
-    "loss on unseen steps", f"{back:.0f}% of what rounding added is gone after {steps[-1]} steps; you guessed {my_guess}%.",
+    "Two bits, trained on the grid",
+    {"on the grid": (steps, curve), "as floats": ([0, steps[-1]], [whole, whole]), "your guess": (steps[-1:], [expected])}, "training step",
+    "loss on unseen steps", f"{back:.0f}% of what rounding added is gone after {steps[-1]} steps; {guessed(my_guess, '{}%')}.",
 )  # fmt: skip
 
 # %%

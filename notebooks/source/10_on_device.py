@@ -46,7 +46,7 @@ print(f"{device.bundle.bytes / 1e6:.1f} MB, recipe {device.bundle.recipe['name']
 # The bundle holds millions of weights of one byte each. A browser loads it compressed with gzip. What share of the bytes will be left?
 
 # %%
-my_guess = 0.5
+my_guess = None  # per cent
 
 # %% [markdown]
 # ## Before anything is installed
@@ -78,16 +78,16 @@ print(*needs.arithmetic, "", *model_needs("AutoGLM-Phone-9B", bits=4.5, **PHONE_
 import gzip
 
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, TOKENIZER
-from autoglm_lab.widgets.charts import bars, lines
+from autoglm_lab.widgets.charts import bars, guessed, lines
 
 files = {name: (bundles["int8"] / name).read_bytes() for name in (*GRAPHS.values(), *FEATURES.values(), TOKENIZER)}
 packed = {name: len(gzip.compress(content, 6)) for name, content in files.items()}
-bars("Files of the bundle", {"on disk": {n: len(c) / 1e6 for n, c in files.items()}, "through gzip": {n: p / 1e6 for n, p in packed.items()}},
-     "MB", f"Together {sum(map(len, files.values())) / 1e6:.1f} MB, through gzip {sum(packed.values()) / 1e6:.1f} MB.")  # fmt: skip
-
-# %%
-share = sum(packed.values()) / sum(map(len, files.values()))
-print(f"{share:.0%} of the bytes are left; you guessed {my_guess:.0%}")
+on_disk, through_gzip = sum(map(len, files.values())) / 1e6, sum(packed.values()) / 1e6
+bars("Files of the bundle",
+     {"on disk": {n: len(c) / 1e6 for n, c in files.items()} | {"all": on_disk},
+      "through gzip": {n: p / 1e6 for n, p in packed.items()} | {"all": through_gzip},
+      "your guess": {"all": None if my_guess is None else on_disk * my_guess / 100}},
+     "MB", f"Of {on_disk:.1f} MB {through_gzip:.1f} are left, {through_gzip / on_disk:.0%}; {guessed(my_guess, '{}%')}.")  # fmt: skip
 
 # %% [markdown]
 # Why not less? A compressor gives short codes to what is frequent. Weights look like noise around zero: no value is very frequent. What is the

@@ -6,7 +6,6 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from playwright.sync_api import expect
 
 from autoglm_lab.widgets.charts import bars
-from autoglm_lab.widgets.pictures import still_html
 from notebooks.build import KERNEL, portable
 from tests.browser.test_widgets import CHARTS, GATES, PHONE, SPARSITY
 
@@ -97,10 +96,12 @@ def test_a_chart_of_a_notebook_somebody_else_ran_says_its_words(open_notebook, s
     """As the committed chapters are opened first: not trusted, so their HTML is cleaned."""
     chart = bars("Time", {"whole": {"see": 3.0, "hear": 2.0}}, "ms", 'So it is: "see" > hear')
     cell = new_code_cell("chart", execution_count=1)
-    cell.outputs = [portable(new_output("display_data", {"text/html": still_html(chart.png, chart.sentence), "text/plain": "x"}))]
+    shown = chart._repr_mimebundle_()[0]["text/html"]
+    cell.outputs = [portable(new_output("display_data", {"text/html": shown, "text/plain": "x"}))]
     nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": KERNEL}), server.folder / "read.ipynb")
     page = open_notebook("read")
     image = page.page.locator(".jp-OutputArea-output img")
-    expect(image).to_have_attribute("alt", 'So it is: "see" > hear')
+    expect(image).to_have_attribute("alt", "Chart: Time")
+    expect(page.page.locator(".jp-OutputArea-output p")).to_have_text('So it is: "see" > hear')
     assert image.evaluate("image => image.naturalWidth") > 300
     page.screenshot("read")

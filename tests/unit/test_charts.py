@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from autoglm_lab.widgets import charts
-from autoglm_lab.widgets.charts import bars, grids, lines
+from autoglm_lab.widgets.charts import bars, grids, guessed, lines
 
 PLOTLY = "application/vnd.plotly.v1+json"
 ALL = {
@@ -25,12 +25,15 @@ def test_who_only_reads_gets_a_picture_and_a_notebook_in_a_browser_draws(name, m
     monkeypatch.delenv(charts.LIVE, raising=False)
     data, metadata = chart._repr_mimebundle_()
     assert set(data) == {"text/html", "text/plain"} and not metadata
-    assert data["text/html"].startswith(f'<img alt="{html.escape(repr(chart))}" src="data:image/png;base64,')
+    assert data["text/html"].startswith(f'<div><img alt="Chart: {chart.title}" src="data:image/png;base64,')
+    assert data["text/html"].endswith(f"<p>{html.escape(repr(chart))}</p></div>"), "the caption is seen, not only read out"
     assert base64.b64decode(data["text/html"].split("base64,")[1].split('"')[0]) == chart.png
     monkeypatch.setenv(charts.LIVE, "notebooks/07_fast_decoding.ipynb")
     live, metadata = chart._repr_mimebundle_()
     assert live == data | {PLOTLY: live[PLOTLY]} and not metadata
     layout = live[PLOTLY]["layout"]
+    words = [a["text"].replace("<br>", " ") for a in layout["annotations"] if a.get("yanchor") == "top"]
+    assert words == [repr(chart)], "and under the plot that plotly draws"
     assert layout["height"] > 200 and layout["title"]["text"] in ("Time", "Keys")
     assert "responsive" not in live[PLOTLY]["config"], "plotly would then take the height of what surrounds it: none"
 
@@ -38,6 +41,23 @@ def test_who_only_reads_gets_a_picture_and_a_notebook_in_a_browser_draws(name, m
 def test_sentences_say_what_is_seen():
     assert repr(ALL["bars"]()) == "Time: the largest is see (whole) with 3.0 ms."
     assert repr(ALL["lines"]()) == "Time: dense goes from 1 to 16."
+
+
+def test_a_guess_is_drawn_with_what_was_measured_and_none_is_not():
+    for guess, names in ((None, ["measured"]), (80.0, ["measured", "your guess"])):
+        drawn = lines("Right", {"measured": ((0, 1), (98, 20)), "your guess": ([0, 1], [98, guess])}, "zeros", "%")
+        assert [line.name for line in drawn.figure.data] == names
+        drawn = bars("Right", {"measured": {"see": 3.0, "hear": 2.0}, "your guess": {"hear": guess}}, "ms")
+        assert [bar.name for bar in drawn.figure.data] == names
+    assert list(drawn.figure.data[1].y) == ["hear"], "no bar of nothing where no guess was asked for"
+    assert guessed(None) == charts.NO_GUESS and guessed(0.0, "{:.1f} ms") == "you guessed 0.0 ms"
+
+
+def test_a_caption_has_room_for_all_its_lines():
+    short, long = (bars("Time", {"whole": {"see": 3.0}}, "ms", "A word. " * count).figure.layout for count in (1, 60))
+    grown = long.annotations[0].text.count("<br>") * charts.CAPTION_PIXELS
+    assert long.height - short.height == long.margin.b - short.margin.b == grown > 0
+    assert bars("Time", {"a": {"b": 1.0}}, "ms", "1 < 2 & 3").figure.layout.annotations[0].text == "1 &lt; 2 &amp; 3"
 
 
 def test_few_colours_are_enough():

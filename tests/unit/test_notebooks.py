@@ -44,6 +44,15 @@ def test_chapter_says_what_it_is_for(path):
     assert notebook.cells[0].source.startswith("# ")
 
 
+def test_the_first_chapter_lists_the_whole_course():
+    table = (SOURCES[0]).read_text("utf-8").split("## The course")[1]
+    for source in SOURCES:
+        text = source.read_text("utf-8")
+        title = text.split("# # ")[1].splitlines()[0]
+        goal = text.split("goal: ")[1].splitlines()[0]
+        assert f"# | [{title}]({source.stem}.ipynb) | {goal} |\n" in table, source.stem
+
+
 def clean_notebook():
     cell = new_code_cell("1 + 1", execution_count=1, id="one")
     cell.outputs = [new_output("execute_result", {"text/plain": "2"}, execution_count=1)]
