@@ -19,12 +19,14 @@
 # - follow one answer from the first token to the last.
 
 # %%
-import numpy as np
-import torch
-
 import autoglm_lab as lab
 
 engine = lab.load()
+
+# %%
+import numpy as np
+import torch
+
 model, processor = engine.model, engine.processor
 config = model.config
 print(f"{config.num_hidden_layers} decoder layers, {config.hidden_size} wide, vocabulary {config.vocab_size}")

@@ -25,12 +25,14 @@
 # The gate `g` is computed from what was asked *and* what was found, so it can notice that nothing useful was found.
 
 # %%
-import numpy as np
-import torch
-
 import autoglm_lab as lab
 
 engine = lab.load()
+
+# %%
+import numpy as np
+import torch
+
 model, processor = engine.model, engine.processor
 layer = model.gated[str(model.config.gated_layers[-1])]["image"]
 print(layer)

@@ -21,14 +21,17 @@
 # The agent has many weights. Does it need them all?
 
 # %%
+import autoglm_lab as lab
+
+engine = lab.load()
+
+# %%
 import numpy as np
 import torch
 
-import autoglm_lab as lab
 from autoglm_lab.training.batch import BatchEngine
 from autoglm_lab.training.evaluation import World, answer_rate, typed_requests
 
-engine = lab.load()
 model, processor = engine.model, engine.processor
 requests = typed_requests(World(seed=3), 18)
 

@@ -22,14 +22,17 @@
 # the weights of the large one.
 
 # %%
+import autoglm_lab as lab
+
+engine = lab.load()
+
+# %%
 import numpy as np
 import torch
 
-import autoglm_lab as lab
 from autoglm_lab.training.batch import BatchEngine
 from autoglm_lab.training.evaluation import World, typed_requests
 
-engine = lab.load()
 teacher, processor = engine.model, engine.processor
 many, requests = BatchEngine(teacher, processor), typed_requests(World(seed=5), 16)
 

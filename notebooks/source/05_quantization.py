@@ -24,14 +24,17 @@
 # $$ \mathrm{code} = \mathrm{round}(x / \mathrm{scale}) + \mathrm{zero\_point}, \qquad x \approx \mathrm{scale} \cdot (\mathrm{code} - \mathrm{zero\_point}) $$
 
 # %%
+import autoglm_lab as lab
+
+engine = lab.load()
+
+# %%
 import numpy as np
 import torch
 
-import autoglm_lab as lab
 from autoglm_lab.training.batch import BatchEngine
 from autoglm_lab.training.evaluation import World, answer_rate, typed_requests
 
-engine = lab.load()
 model, processor = engine.model, engine.processor
 requests = typed_requests(World(seed=4), 32)
 

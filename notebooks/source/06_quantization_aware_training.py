@@ -21,14 +21,17 @@
 # Rounding a trained model costs little at eight bits and much at two. Here the model learns to live with it.
 
 # %%
+import autoglm_lab as lab
+
+engine = lab.load()
+
+# %%
 import numpy as np
 import torch
 
-import autoglm_lab as lab
 from autoglm_lab.training.batch import BatchEngine
 from autoglm_lab.training.evaluation import World, answer_rate, typed_requests
 
-engine = lab.load()
 model, processor = engine.model, engine.processor
 many, requests = BatchEngine(model, processor), typed_requests(World(seed=7), 16)
 

@@ -26,12 +26,12 @@ from autoglm_lab.export.kept import kept_bundle
 
 with lab.widgets.progress("exporting for the end of this chapter, the first time", 30):
     folder = kept_bundle()  # the same agent as graphs for a phone; a process of its own writes them, once
+engine = lab.load()
 
 # %%
 import numpy as np
 import torch
 
-engine = lab.load()
 model, processor = engine.model, engine.processor
 phone = lab.SimulatedPhone(seed=21)
 asked = processor(text="open Settings", images=phone.screenshot())

@@ -20,14 +20,16 @@
 # - read a bundle: everything a phone needs, and nothing of PyTorch.
 
 # %%
+import autoglm_lab as lab
+
+engine = lab.load()
+
+# %%
 import numpy as np
 import onnx
 import onnxruntime
 import torch
 
-import autoglm_lab as lab
-
-engine = lab.load()
 model = engine.model
 print(f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, {torch.get_num_threads()} threads")
 

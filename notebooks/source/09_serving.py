@@ -22,22 +22,17 @@
 # %%
 import json
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 import autoglm_lab as lab
+from autoglm_lab.export.kept import kept_bundle
 
 folder = Path(lab.open_once("room", tempfile.TemporaryDirectory))
-# in a process of its own: a server needs no PyTorch, and nor does this notebook
-command = [sys.executable, "-m", "autoglm_lab.export.kept", "--rows"]
 with lab.widgets.progress("exporting, the first time", 60):
-    export = subprocess.run(command, check=False, capture_output=True, text=True)
-if export.returncode:
-    raise RuntimeError(f"the export failed:\n{export.stderr[-2000:]}")
-whole = Path(export.stdout.strip().splitlines()[-1])
+    whole = kept_bundle(rows=True)  # a process of its own writes it: a server needs no PyTorch, and nor does this notebook
 {path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted(whole.glob("*.onnx"))}
 
 # %% [markdown]
