@@ -347,6 +347,7 @@ def _model_folder(options: argparse.Namespace) -> Path:
 def _demo(options: argparse.Namespace) -> int:
     from copy import deepcopy
 
+    from autoglm_lab.phone.refusal import declined
     from autoglm_lab.phone.tasks import recognise
     from autoglm_lab.runtime.prompt import check_length
 
@@ -379,10 +380,11 @@ def _demo(options: argparse.Namespace) -> int:
     message = getattr(done[-1].action, "message", None) if done[-1].error is None else None
     wish = recognise(task)
     if wish is None or before is None:  # a real phone says nothing about itself but what it shows
-        success, verdict = None, "not done" if message is None else "finished (a task I cannot check)"
+        said = "declined" if declined(message or "") else "finished (a task I cannot check)"
+        success, verdict = None, "not done" if message is None else said
     else:
         success = message is not None and wish.done(before, phone.state, message)
-        verdict = "done" if success else "not done"
+        verdict = ("declined" if declined(message or "") else "done") if success else "not done"
     if options.json:
         report = {"task": task, "success": success, "end": end, "steps": [_step_report(step) for step in done]}
         print(json.dumps(report, ensure_ascii=False))

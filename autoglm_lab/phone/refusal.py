@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from autoglm_lab.phone.catalog import Lang
+from autoglm_lab.phone.catalog import LANGS, Lang
 
 ABLE: dict[Lang, str] = {
     "zh": "我能打开应用、开关设置、搜索、发消息和设闹钟。",
@@ -52,3 +52,17 @@ def is_refusal(message: str, lang: Lang) -> bool:
     [False, True]
     """
     return bool(re.search(_NO[lang], message, re.IGNORECASE)) and not re.search(_YES[lang], message, re.IGNORECASE)
+
+
+def declined(message: str) -> bool:
+    """True if a closing sentence, in either language, says that the wish was not fulfilled.
+
+    >>> [declined(said) for said in ("I cannot do that.", "我不认识这个界面。", "Sent to Dad.")]
+    [True, True, False]
+    """
+    return any(is_refusal(message, lang) or UNKNOWN_SCREEN[lang] in message for lang in LANGS)
+
+
+def refusal_patterns() -> dict[str, list[str]]:
+    """The regular expressions of `is_refusal` and the sentences for an unknown screen, one for each language: for a page."""
+    return {name: [each[lang] for lang in LANGS] for name, each in (("no", _NO), ("yes", _YES), ("unknown", UNKNOWN_SCREEN))}

@@ -16,6 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from autoglm_lab.hosts import AllowedHosts
+from autoglm_lab.phone.refusal import refusal_patterns
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, TOKENIZER, Bundle
 from autoglm_lab.runtime.grammar import Grammar
@@ -142,7 +143,8 @@ def settings(bundle: Bundle, cards: dict[str, Any]) -> dict[str, Any]:
     return {
         "prompts": prompts, "end": bundle.end, "places": bundle.places, "max_tokens": MAX_TOKENS, "max_new_tokens": MAX_NEW_TOKENS,
         "memory": bundle.memory, "recipe": bundle.recipe.get("name", ""), "bytes": bundle.bytes, "deck": cards,
-        "drafts": drafts, "sizes": {name: (bundle.folder / file).stat().st_size for name, file in (GRAPHS | FEATURES).items()},
+        "refusals": refusal_patterns(), "drafts": drafts,
+        "sizes": {name: (bundle.folder / file).stat().st_size for name, file in (GRAPHS | FEATURES).items()},
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.filmstrip import caption
+from autoglm_lab.phone.refusal import declined
 from autoglm_lab.phone.screens import Element, elements
 from autoglm_lab.phone.simulator import Phone, SimulatedPhone
 
@@ -64,12 +65,18 @@ def entry(step: Step) -> Entry:
         "stages": stages,
         "total_ms": round(total, 1),
         "error": step.error or "",
+        "declined": _declined(step),
     }
+
+
+def _declined(step: Step) -> bool:
+    return step.action is not None and step.action.name == "finish" and declined(step.action.message or "")
 
 
 def said_of(step: Step) -> str:
     """One step in a sentence."""
     parts = [f"Step {step.index + 1}: {caption(step.action)} after {entry(step)['total_ms']:.0f} ms."]
+    parts += ["The agent declined: it did not do what was asked."] if _declined(step) else []
     parts += [f"Thought: {step.thinking}"] if step.thinking else []
     parts += [f"Error: {step.error}"] if step.error else []
     return " ".join(parts)

@@ -18,7 +18,9 @@ from autoglm_lab.model import PhoneGLMConfig, PhoneGLMForConditionalGeneration, 
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import SIGNATURES, format_action
+from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.phone.oracle import next_step
+from autoglm_lab.phone.refusal import CANNOT, UNCLEAR, UNKNOWN_SCREEN, declined, refusal_patterns, refuse
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, MANIFEST, Bundle
 from autoglm_lab.runtime.engine import Answer, Stream, memory_length
 from autoglm_lab.runtime.prompt import MAX_MEMORY, read_memory, write_memory, write_prompt
@@ -282,3 +284,16 @@ def test_the_page_writes_the_same_text():
     node = ["node", "--input-type=module", "-"]
     found = subprocess.run(node, input=script, capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(found.stdout) == [write_memory(steps, length) for steps, length in cases]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_the_page_knows_a_refusal():
+    said = [refuse(reason[lang], lang) for lang in LANGS for reason in (CANNOT, UNCLEAR, UNKNOWN_SCREEN)]
+    said += ["Sent to Dad.", "Yes, I cannot do that.", "好的，这个我做不到", "PhoneGLM", "", "No, it is not here.", "I CAN'T."]
+    script = (STATIC / "action.js").read_text("utf-8")
+    script += f"\nconst patterns = {json.dumps(refusal_patterns())};"
+    script += f"\nconsole.log(JSON.stringify({json.dumps(said)}.map((message) => declined(message, patterns))));"
+    node = ["node", "--input-type=module", "-"]
+    found = subprocess.run(node, input=script, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(found.stdout) == [declined(message) for message in said]
+    assert sum(map(declined, said)) == 7

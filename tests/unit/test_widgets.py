@@ -258,6 +258,14 @@ def test_entry_leaves_out_stages_without_time():
     assert entry(step(0, DONE, decode=2.0))["points"] == []
 
 
+def test_a_run_that_was_declined_says_so(phone):
+    no = Action("finish", message="I cannot make phone calls. I can open apps.")
+    assert entry(step(0, no))["declined"] and not entry(step(0, DONE))["declined"] and not entry(step(0, None))["declined"]
+    widget = widgets.phone(phone, runner=scripted(no))
+    widget.run("call Mum")
+    assert "The agent declined: it did not do what was asked." in widget.said
+
+
 def test_wav_url_holds_the_sound():
     sound = np.array([0, 1, -1, 0.5, 2], np.float32)
     head, _, data = wav_url(sound).partition(",")

@@ -17,6 +17,12 @@ export function readAction(text) {
   return { name, ...fields };
 }
 
+// True if a closing sentence says that the wish was not fulfilled, as `declined` in phone/refusal.py.
+export function declined(message, { no, yes, unknown }) {
+  const says = (pattern) => new RegExp(pattern, "i").test(message);
+  return no.some((pattern, number) => message.includes(unknown[number]) || (says(pattern) && !says(yes[number])));
+}
+
 // The screen that follows an action in the deck: a number, null where the deck ends, undefined when nothing happens.
 export function follow(screen, action) {
   const to = (way) => (way ? way.to : undefined);

@@ -1,6 +1,6 @@
 // The page: a phone to look at, a command to write or to say, and what the agent in the worker makes of it.
 
-import { follow, readAction } from "./action.js";
+import { declined, follow, readAction } from "./action.js";
 import { writeMemory } from "./memory.js";
 
 const HERE = new URL(".", import.meta.url);
@@ -168,7 +168,8 @@ async function run(words, audio) {
       tell(ms);
       const action = readAction(text);
       mark(action);
-      if (action.name === "finish" || action.name === "Take_over") return say(`Done: ${action.message}`);
+      if (action.name === "finish" || action.name === "Take_over")
+        return say(`${declined(action.message, page.refusals) ? "Declined" : "Done"}: ${action.message}`);
       if (own) return say(`On your screenshot: ${action.name}.`);
       const to = follow(screen, action);
       if (to === null) return say("The pictures of the simulated phone end here; the notebook's phone goes on.");

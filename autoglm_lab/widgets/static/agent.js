@@ -19,6 +19,7 @@ function stepItem(entry) {
     ),
   );
   if (entry.thinking) item.append(make("div", { class: "lab-step__thought", dir: "auto" }, entry.thinking));
+  if (entry.declined) item.append(make("div", { class: "lab-step__declined" }, "declined"));
   if (entry.error) item.append(make("div", { class: "lab-step__error" }, entry.error));
   if (parts.length)
     item.append(
