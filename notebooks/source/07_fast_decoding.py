@@ -474,7 +474,7 @@ held = device.writing(grammar=True, speculate=False)  # the same graphs, another
 
 
 def answers(engine, requests=steps):
-    return [engine.answer(r.task.text, r.image, current_app=r.app, last=r.last).answer for r in requests]
+    return [engine.answer(r.task.text, r.image, current_app=r.app, last=r.memory(engine.memory)).answer for r in requests]
 
 
 with lab.widgets.progress("answering", 5):
@@ -553,14 +553,14 @@ from autoglm_lab.training.evaluation import Request, episodes
 
 errands = []
 for run in episodes(World(seed=7), 6):
-    last = ""
-    while last != "finish":
-        wanted = next_step(run.task, run.phone.state, last=last).action
-        seen = run.phone.screenshot(), None, last, run.phone.current_app()
-        errands.append(Request(run.task, run.phone.state, run.start, *seen, wanted))
-        last = wanted.name
-        if last != "finish":
-            run.phone.perform(wanted)
+    name, done = "", []  # the last action; the name of each, and whether it changed the screen
+    while name != "finish":
+        wanted = next_step(run.task, run.phone.state, history=done).action
+        seen = run.phone.screenshot(), None, name, run.phone.current_app()
+        errands.append(Request(run.task, run.phone.state, run.start, *seen, wanted, steps=tuple(done)))
+        name = wanted.name
+        if name != "finish":
+            done.append((name, run.phone.perform(wanted)))
 taps, doing = (sum(one.wanted.name in names for one in errands) for names in (["Tap"], ["Tap", "Swipe", "Type", "Home", "Back"]))
 print(f"of {len(errands)} right answers {taps} are taps, {doing - taps} do something else, {len(errands) - doing} end the task")
 

@@ -332,7 +332,7 @@ steps = typed_requests(world, 12) + spoken_requests(world, 12, held_out=True)
 def answers(engine):
     typed = ["" if r.audio is not None else r.task.text for r in steps]
     return [
-        engine.answer(text, r.image, r.audio, current_app=r.app, last=r.last).answer.text
+        engine.answer(text, r.image, r.audio, current_app=r.app, last=r.memory(engine.memory)).answer.text
         for r, text in zip(steps, typed, strict=True)
     ]
 
