@@ -18,11 +18,11 @@ FLOORS = (
     {"model"},
     {"compress"},  # a model recovers from being made small by training, with the losses of distillation
     {"export", "training"},
-    {"agent", "serve", "web", "peers"},
+    {"agent", "serve", "web", "peers", "edge"},
     {"widgets", "checks"},
     {"cli"},
 )
-WITHOUT_TORCH = ("phone", "runtime", "measure", "web")
+WITHOUT_TORCH = ("phone", "runtime", "measure", "web", "edge")
 HEAVY = ("torch", "transformers")
 
 

@@ -1,0 +1,1 @@
+"""A phone's budget: what its battery, memory and chips allow. Simulations that are fed by measured figures; no torch."""

@@ -1,0 +1,42 @@
+"""The measured figures that feed every simulation, read from the reports of this repository; a missing one is an error."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoglm_lab.paths import data_dir
+
+# A simulation scales measured times by one of these, and every chart that does so prints the factor.
+PHONE_FACTOR = 12.0  # a model of nine billion weights on a phone's processor, against this agent on the machine of the reports
+CLOUD_FACTOR = 1.0  # the same agent behind a network
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run the agent, as measured: milliseconds of a whole answer and to its first token, share of right steps."""
+
+    name: str
+    answer_ms: float
+    first_token_ms: float
+    success: float
+    n: int
+    bytes: int
+
+
+def variant(name: str, folder: Path | None = None) -> Variant:
+    """Read one variant from `data/reports/onnx`. ValueError when its report is missing or lacks a figure."""
+    path = (folder or data_dir() / "reports" / "onnx") / f"{name}.json"
+    try:
+        told = json.loads(path.read_text("utf-8"))
+        answer, first, success = (float(told[key]) for key in ("answer_ms", "first_token_ms", "success"))
+        found = Variant(name, answer, first, success, int(told["n"]), int(told["bytes"]))
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
+        raise ValueError(f"there is no report of {name!r} in {path.parent.name}; there are: {known}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path.name} lacks a figure that the simulation needs: {error}") from None
+    if not 0 < found.first_token_ms <= found.answer_ms:
+        raise ValueError(f"{path.name}: an answer of {answer} ms whose first token takes {first} cannot be")
+    return found
