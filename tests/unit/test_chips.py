@@ -1,6 +1,7 @@
 """The choice of a bundle for a device: by what it can and what was measured, never worse for more, and clear where nothing fits."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
