@@ -201,6 +201,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="can this machine run it: pass, warn or fail, and what would help")
     doctor.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle that is to run here")
     doctor.add_argument("--bits", type=float, help="instead of a bundle: a model of nine billion weights with so many bits each")
+    doctor.add_argument("--adb", nargs="?", const="", metavar="SERIAL", help="instead: which bundle for a phone, by what it can")
     doctor.add_argument("--port", type=int, help="a port that has to be free")
     doctor.set_defaults(command=_doctor)
 
@@ -869,6 +870,8 @@ def _doctor(options: argparse.Namespace) -> int:
         raise ValueError(f"port is {options.port}; ports are 1 to 65535")
     if options.bundle is not None and options.bits is not None:
         raise ValueError("give --bundle or --bits, not both")
+    if options.adb is not None:
+        return _doctor_adb(options)
     needs = None
     if options.bundle is not None:
         engine = OnnxEngine(options.bundle)
@@ -883,6 +886,27 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         print(repr(found), *arithmetic, sep="\n")
     return 1 if found.verdict == "fail" else 0
+
+
+def _doctor_adb(options: argparse.Namespace) -> int:
+    from autoglm_lab.edge.chips import CAPABILITIES, Device, candidates, choose
+    from autoglm_lab.paths import data_dir
+    from autoglm_lab.phone.adb import AdbPhone
+
+    if options.bundle is not None or options.bits is not None or options.port is not None:
+        raise ValueError("--adb asks a phone; --bundle, --bits and --port are about this machine")
+    phone = AdbPhone(options.adb or None)
+    device = Device.over_adb(lambda command: phone.shell(*command.split()))
+    choice = choose(candidates(data_dir() / "reports" / "onnx"), device)
+    if options.json:
+        print(json.dumps({"device": device.name, "can": sorted(device.can), "free_bytes": device.free_bytes, **asdict(choice)}))
+    else:
+        print(f"{device.name}, {device.free_bytes / 1e6:.0f} MB free")
+        for each in CAPABILITIES:
+            print(f"{'yes' if each.name in device.can else 'no':4} {each.name:14} {each.good_for}")
+        for name, reason in choice.reasons.items():
+            print(f"{'->' if name == choice.bundle else '':4} {name:14} {reason}")
+    return 0 if choice.bundle else 1
 
 
 def _recipes(options: argparse.Namespace) -> int:

@@ -182,6 +182,10 @@ class AdbPhone:
     def _input(self, *words: str | int) -> None:
         self._shell("input", *(str(word) for word in words))
 
+    def shell(self, *words: str) -> str:
+        """What a command on the phone writes; it should change nothing there. RuntimeError when the phone does not answer."""
+        return self._shell(*words)
+
     def _shell(self, *words: str) -> str:
         """What a command on the phone writes. adb hands the phone's shell one line, so every word is quoted for it."""
         return self._call("-s", self.serial, "shell", shlex.join(words)).decode(errors="replace")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.adb_front import MODEL, SERIAL
 from autoglm_lab.phone.catalog import CONTROLS, named
 from autoglm_lab.phone.kept import KeptPhone, read
@@ -88,11 +91,18 @@ def _plain(text: str) -> str:
     return _NO_XML.sub(".", text)
 
 
+def chip() -> dict[str, Any]:
+    """What a simulated phone tells of its processor: texts written by hand, for there is none."""
+    told: dict[str, Any] = json.loads((data_dir() / "chips" / "newer_cores.json").read_text("utf-8"))
+    return told
+
+
 def properties(folder: Path, words: list[str]) -> str | None:
     """`getprop`: one property, or all of them."""
     locale = {"zh": "zh-CN", "en": "en-US"}[read(folder).phone.state.look.lang]
     values = {"persist.sys.locale": locale, "ro.product.locale": locale, "ro.product.model": MODEL, "ro.serialno": SERIAL,
-             "ro.build.version.release": "14", "ro.build.version.sdk": "34", "sys.boot_completed": "1"}  # fmt: skip
+             "ro.build.version.release": "14", "ro.build.version.sdk": "34", "sys.boot_completed": "1",
+              **chip()["getprop"]}  # fmt: skip
     if not words:
         return "".join(f"[{name}]: [{value}]\n" for name, value in values.items())
     return f"{values.get(words[0], '')}\n" if len(words) == 1 else None

@@ -105,10 +105,15 @@ def _uiautomator(folder: Path, words: list[str]) -> str | None:
 def _cat(folder: Path, words: list[str]) -> bytes | None:
     if not words or any(word.startswith("-") for word in words):
         return None
-    missing = next((word for word in words if not stored(folder, word).is_file()), None)
-    if missing is not None:
-        raise ValueError(f"cat: {missing}: No such file or directory")
-    return b"".join(stored(folder, word).read_bytes() for word in words)
+    contents = []
+    for word in words:
+        if word in ("/proc/cpuinfo", "/proc/meminfo"):
+            contents.append(adb_dump.chip()[word.rpartition("/")[2]].encode())
+        elif stored(folder, word).is_file():
+            contents.append(stored(folder, word).read_bytes())
+        else:
+            raise ValueError(f"cat: {word}: No such file or directory")
+    return b"".join(contents)
 
 
 def _rm(folder: Path, words: list[str]) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autoglm_lab import agent
+from autoglm_lab import agent, cli
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.adb import AdbPhone, differ, seconds
 from autoglm_lab.phone.adb_front import FOLDER, SERIAL, answer, install, main
@@ -532,6 +532,19 @@ def test_the_demo_drives_a_phone_behind_adb(tmp_path):
     report = json.loads(done.stdout)
     assert report["end"].startswith("finished: ") and report["success"] is None and (tmp_path / "film" / "filmstrip.png").exists()
     assert state(script).app == "settings"
+
+
+def test_the_doctor_chooses_a_bundle_for_a_phone(tmp_path, monkeypatch, capsys):
+    script = install(tmp_path / "bin", seed=7, size=SIZE, lang="en")
+    monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    before = state(script)
+    assert cli.main(["doctor", "--adb", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "byte products" in told["can"] and told["reasons"][told["bundle"]].startswith("taken") and state(script) == before
+    assert cli.main(["doctor", "--adb"]) == 0
+    assert f"->   {told['bundle']}" in capsys.readouterr().out
+    assert cli.main(["doctor", "--adb", "--bits", "4"]) == 2
+    assert "--adb asks a phone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
