@@ -48,14 +48,14 @@ _TEMPLATES, _NATURAL, _COUNTING, _FOREIGN, _BABBLE = range(30, 35)  # second num
 class SpeechSpec:
     """How many clips a training set has from each source; the default is the set of the shipped model."""
 
-    template_takes: int = 6  # eSpeak clips of each spoken wish in sentences of the templates, at least
-    takes_per_share: int = 30  # and at least so many of a kind in each language, for each unit of its share in `SPOKEN_KINDS`
-    phrasing_takes: int = 12  # eSpeak clips of each sentence of `utterances`
-    natural_takes: int = 8  # times that each natural training clip is heard
-    bank_takes: int = 2  # times that each training clip of eSpeak and flite in the bank is heard
-    unaddressed_takes: int = 4  # eSpeak clips of each subject beyond the agent and of each foreign sentence
+    template_takes: int = 4  # eSpeak clips of each spoken wish in sentences of the templates, at least
+    takes_per_share: int = 20  # and at least so many of a kind in each language, for each unit of its share in `SPOKEN_KINDS`
+    phrasing_takes: int = 6  # eSpeak clips of each sentence of `utterances`
+    natural_takes: int = 5  # times that each natural training clip is heard
+    bank_takes: int = 1  # times that each training clip of eSpeak and flite in the bank is heard
+    unaddressed_takes: int = 3  # eSpeak clips of each subject beyond the agent and of each foreign sentence
     counting: int = 150  # eSpeak clips of numbers in each language
-    babble: int = 400  # mixtures of two clips of the bank
+    babble: int = 300  # mixtures of two clips of the bank
     room_share: float = 0.5  # of all clips, those that sound in a room
     band_share: float = 0.4  # and those of which only a band of frequencies arrives
     kinds: frozenset[str] | None = None  # only these kinds of task
