@@ -96,11 +96,14 @@ class OnnxEngine:
     answer parses, and what it forces is not even asked. With `one_call` the whole answer is one call of the runtime, and comes at
     once. FileNotFoundError for a bundle that was exported without that graph, ValueError for both. With `profile`, a folder, the
     runtime notes the time of every operator there (`measure.layers`).
+
+    With `mapped` the weights stay in files that the system maps (`runtime.mapped`): beside the bundle, or in the folder that is
+    given. NotWrittenError when they cannot be written there.
     """
 
     def __init__(
         self, folder: Path | str, *, threads: int | None = None, grammar: bool = False, speculate: bool | None = None,
-        one_call: bool = False, profile: Path | None = None,
+        one_call: bool = False, profile: Path | None = None, mapped: bool | Path = False,
     ) -> None:  # fmt: skip
         if grammar and one_call:
             raise ValueError("an answer in one call is picked by the graph; grammar picks token by token: give one of the two")
@@ -109,10 +112,17 @@ class OnnxEngine:
         self._ears = ThreadPoolExecutor(1, "ears") if (threads or os.cpu_count() or 1) > 1 else None
 
         def opened(name: str) -> Any:
-            options = quiet(1 if name == "audio" and self._ears is not None else threads)
+            cores = 1 if name == "audio" and self._ears is not None else threads
+            options, graph = quiet(cores), self.bundle.path(name)
+            if mapped:
+                from autoglm_lab.runtime.mapped import mapped_graph  # a device that maps nothing need not have it
+
+                beside = self.bundle.folder.resolve()
+                place = mapped if isinstance(mapped, Path) else beside.with_name(f"{beside.name}.mapped")
+                graph = mapped_graph(graph, place, quiet(cores))
             if profile is not None:
                 options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
-            return open_graph(self.bundle.path(name), options)
+            return open_graph(graph, options)
 
         # the largest first: while a file is read its weights are there twice
         names = ("answer" if one_call else "step", *(name for name in GRAPHS if name != "step"))

@@ -1,0 +1,97 @@
+"""Weights that stay in a file: the same answers, little private memory, made anew for another graph, runtime or processor."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from autoglm_lab.marks import NotWrittenError
+from autoglm_lab.phone.simulator import SimulatedPhone
+from autoglm_lab.runtime import mapped
+from autoglm_lab.runtime.bundle import GRAPHS
+from autoglm_lab.runtime.mapped import MADE_FOR, WEIGHTS
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    """A small bundle of one's own."""
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
+def said(engine):
+    return [engine.answer(text, SimulatedPhone(3).screenshot(), sound, max_new_tokens=12).answer.text
+            for text, sound in (("open Settings", None), ("", np.sin(np.arange(8000) / 9).astype(np.float32)))]  # fmt: skip
+
+
+def test_answers_are_the_same_and_the_files_lie_beside_the_bundle(bundle):
+    plain, files = OnnxEngine(bundle), OnnxEngine(bundle, mapped=True)
+    assert said(files) == said(plain)
+    place = bundle.with_name("bundle.mapped")
+    assert {path.name for path in place.iterdir() if path.name[0] != "."} == {
+        name.removesuffix(".onnx") for name in GRAPHS.values()
+    }
+    assert (place / "step" / WEIGHTS).stat().st_size > 10_000
+    dates = {path: path.stat().st_mtime_ns for path in place.rglob("*.onnx")}
+    OnnxEngine(bundle, mapped=True)
+    assert dates == {path: path.stat().st_mtime_ns for path in place.rglob("*.onnx")}, "written once"
+    assert OnnxEngine(bundle).sessions.keys() == files.sessions.keys(), "the bundle itself is as it was"
+
+
+@pytest.mark.parametrize("change", ["weights", "made for", "runtime"])
+def test_what_does_not_belong_here_is_written_anew(bundle, tmp_path, monkeypatch, change):
+    place = tmp_path / "elsewhere"
+    before = said(OnnxEngine(bundle, mapped=place))
+    if change == "weights":
+        path = place / "step" / WEIGHTS
+        path.write_bytes(bytes(path.stat().st_size))
+    elif change == "made for":
+        path = place / "step" / MADE_FOR
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"flags": "another processor"}))
+    else:
+        monkeypatch.setattr(mapped.onnxruntime, "__version__", "99")
+    assert said(OnnxEngine(bundle, mapped=place)) == before
+
+
+def test_a_place_that_is_somebody_elses_is_left_alone(bundle, tmp_path):
+    place = tmp_path / "mine"
+    (place / "step").mkdir(parents=True)
+    (place / "step" / "thesis.txt").write_text("thesis")
+    with pytest.raises(NotWrittenError):
+        OnnxEngine(bundle, mapped=place)
+    assert (place / "step" / "thesis.txt").read_text() == "thesis"
+
+
+def test_most_of_the_private_memory_is_gone(tmp_path):
+    """A graph of one matrix of 32 MB, each form in a process of its own, after it has run."""
+    code = """
+import sys
+from pathlib import Path
+import numpy as np, onnx, onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+from autoglm_lab.measure.memory_now import memory_now
+from autoglm_lab.runtime.mapped import mapped_graph
+from autoglm_lab.runtime.onnx_engine import open_graph, quiet
+
+path, place = Path(sys.argv[1]), Path(sys.argv[2])
+if not path.exists():
+    weight = numpy_helper.from_array(np.random.default_rng(0).normal(size=(2048, 4096)).astype(np.float32), "w")
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("x", 2048), ("y", 4096))]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "one", value[:1], value[1:], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    mapped_graph(path, place, quiet(1))
+    raise SystemExit
+before = memory_now()
+session = open_graph(mapped_graph(path, place, quiet(1)) if sys.argv[3] == "mapped" else path, quiet(1))
+y = session.run(None, {"x": np.ones((3, 2048), np.float32)})[0]
+print((memory_now().private - before.private) / 1e6, float(y.sum()))
+"""
+    ask = [sys.executable, "-c", code, str(tmp_path / "one.onnx"), str(tmp_path / "mapped")]
+    subprocess.run([*ask, "write"], check=True)
+    told = [subprocess.run([*ask, how], check=True, capture_output=True, text=True).stdout for how in ("plain", "mapped")]
+    (plain, first), (files, second) = (map(float, each.split()) for each in told)
+    assert first == pytest.approx(second, rel=1e-5)
+    assert plain > 32 and files < 0.45 * plain, (plain, files)
