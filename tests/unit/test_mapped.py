@@ -22,6 +22,10 @@ def bundle(tiny_bundle, tmp_path):
     return shutil.copytree(tiny_bundle, tmp_path / "bundle")
 
 
+def stem(name):
+    return name.removesuffix(".onnx")
+
+
 def said(engine):
     return [engine.answer(text, SimulatedPhone(3).screenshot(), sound, max_new_tokens=12).answer.text
             for text, sound in (("open Settings", None), ("", np.sin(np.arange(8000) / 9).astype(np.float32)))]  # fmt: skip
