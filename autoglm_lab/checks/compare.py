@@ -26,6 +26,9 @@ def difference(mine: Any, right: Any, dtype: str | None = None) -> str | None:
 
     A list, a tuple, an array and a tensor of the same numbers are equal; with `dtype` (such as "uint8") only an array of that type.
     """
+    if right is None or isinstance(right, Set):
+        same_kind = isinstance(mine, Set) if right is not None else True
+        return None if same_kind and mine == right else f"it gives {brief(mine)}, but {brief(right)} is right"
     if isinstance(right, Mapping):
         return _in_mapping(mine, right)
     if isinstance(right, str):

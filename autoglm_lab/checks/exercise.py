@@ -27,6 +27,7 @@ CHAPTERS = {
     "08": "export",
     "09": "serving",
     "10": "device",
+    "11": "budget",
 }
 
 
