@@ -96,7 +96,7 @@ def dropped_late(events: list[Event]) -> tuple[dict[object, object], list[set[ob
 
 
 def _at_once(events: list[Event]) -> tuple[dict[object, object], list[set[object]]]:
-    asked, memory = generations(events)
+    asked, _ = generations(events)
     now: object = 1
     alone = []
     for kind, what in events:

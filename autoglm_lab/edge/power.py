@@ -98,24 +98,31 @@ def checked(jobs: Iterable[Job]) -> list[Job]:
     return found
 
 
-def bursts(rate: float, count: int, seed: int, work: Sequence[Sequence[float]], deadline: float = 1.0) -> list[Job]:
-    """`count` jobs of tasks that begin at random: `work` holds the seconds of each step of a task, `rate` is jobs a second.
+LOOKING_S = (0.5, 1.0)  # from one step of a task to the next: somebody sees what came of it
 
-    A step of a task is asked for when a person has seen the one before, half a second to one after it came.
+
+def bursts(
+    rate: float, count: int, seed: int, work: Sequence[Sequence[float]], deadline: float = 1.0, people: int = 1
+) -> list[Job]:
+    """`count` jobs of people who give one task after the other: `work` holds the seconds of each step of a task, at full speed.
+
+    `rate` is jobs a second, of all people together. ValueError when so few people cannot ask so often.
     """
-    if rate <= 0 or count < 1:
-        raise ValueError(f"rate is {rate} and count {count}; both have to be positive")
-    rng = np.random.default_rng([seed, 19])
-    each = float(np.mean([len(steps) for steps in work]))
+    if rate <= 0 or count < 1 or people < 1:
+        raise ValueError(f"rate is {rate}, count {count} and people {people}; all of them have to be positive")
+    steps = float(np.mean([len(task) for task in work]))
+    pause = people * steps / rate - (steps - 1) * float(np.mean(LOOKING_S))
+    if pause <= 0:
+        raise ValueError(f"{people} people cannot ask {rate} times a second, looking {LOOKING_S} s in between; take more people")
     jobs: list[Job] = []
-    now = 0.0
-    while len(jobs) < count:
-        now += float(rng.exponential(each / rate))
-        at = now
-        for seconds in work[int(rng.integers(len(work)))]:
-            jobs.append(Job(at, seconds, deadline))
-            at += float(rng.uniform(0.5, 1.0))
-    return checked(jobs[:count])
+    for person in range(people):
+        rng, now = np.random.default_rng([seed, 19, person]), 0.0
+        for _ in range(-(-count // people)):  # tasks, at least as many as there are jobs
+            now += float(rng.exponential(pause))
+            for number, seconds in enumerate(work[int(rng.integers(len(work)))]):
+                now += float(rng.uniform(*LOOKING_S)) if number else 0.0
+                jobs.append(Job(now, seconds, deadline))
+    return checked(jobs)[:count]
 
 
 @dataclass

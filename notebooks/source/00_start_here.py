@@ -189,6 +189,7 @@ lab.check("00.shares", shares)
 # | [08 Export](08_export.ipynb) | turn a model into a file that computes the same at every length, and name the layer when it does not |
 # | [09 Serving](09_serving.ipynb) | serve the agent to many clients at once, break its server, and let agents work over HTTP |
 # | [10 On a device](10_on_device.ipynb) | put the agent on a device, prove that it is the same agent there, and run it in a browser without a network |
+# | [11 A phone's budget](11_phone_budget.ipynb) | keep an agent within a phone's memory, battery and chip, and exchange it while it works |
 #
 # ## To take away
 #

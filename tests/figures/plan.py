@@ -66,6 +66,7 @@ PAGES, SERVED = ("int8_static", "phone"), ("int8_static", "whole")
 SUITES = tuple(f"tests/unit/test_{name}.py" for name in ("adb", "serve_api", "serve_batches", "serve_clients", "serve_conformance"))
 PRUNED = ("tests/beside/pruning_peers.py", "tests/unit/pruned_models.py", "tests/unit/strange_models.py")
 CONFORMANCE, PRUNING = "data/reports/serve/conformance.json", "data/reports/peers/pruning.csv"
+CHIPS = ("data/chips/newer_cores.json", "data/chips/older_cores.json")  # written by hand
 MINI = tuple(f"data/mini/{name}" for name in ("results.json", "training.csv", "training.json"))
 BY_AGENT = tuple(f"{agent.report}/{agent.name}.json" for agent in AGENTS if agent.report)
 SHIPPED = tuple(path for path in BY_AGENT if "/compared/" not in path)
@@ -86,6 +87,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {  # and the figures that each shows
     "08_export": (),
     "09_serving": (*LOADS, CONFORMANCE),
     "10_on_device": (*BROWSER, *BY_BUNDLE, RUNTIMES),
+    "11_phone_budget": (*BY_BUNDLE, *CHIPS),
 }  # fmt: skip
 
 

@@ -58,6 +58,29 @@ def forced_from(edges, state):
     return [token, *forced_from(edges, following)]
 
 
+def least_recent(modules, wanted, room):
+    """Drop from the front, whatever the order of the modules is."""
+    taken, gone = sum(size for _, size, _, _ in modules), []
+    for name, size, _, in_use in modules:
+        if taken + wanted > room and not in_use:
+            gone.append(name)
+            taken -= size
+    return gone if taken + wanted <= room else None
+
+
+def newest(events):
+    """The newest generation after each event."""
+    numbers = [1]
+    for kind, what in events:
+        numbers.append(what if kind == "reload" else numbers[-1])
+    return numbers[1:]
+
+
+def answered(events, at="ask"):
+    """The newest generation when each request was asked, or done."""
+    return {what: number for (kind, what), number in zip(events, newest(events), strict=True) if kind == at}
+
+
 # what learners write, in their own words, and a word of the hint they must get
 PLANTED = {
     "00.tap": [
@@ -220,6 +243,25 @@ PLANTED = {
         (lambda p, b, t, n, h, w: p * b + t * n * h * w * 4, "in bits"),
         (lambda p, b, t, n, h, w: b / 8 * (p + 2 * t * n * h * w), "has 16"),
         (lambda p, b, t, n, h, w: p * b / 8 + n * h * w * 4, "every token"),
+    ],
+    "11.dropped": [
+        (lambda b, w, r: least_recent([(*m[:3], False) for m in sorted(b, key=lambda m: m[2])], w, r), "in use"),
+        (lambda b, w, r: [n for n, *_, use in sorted(b, key=lambda m: m[2]) if not use], "more was dropped"),
+        (lambda b, w, r: least_recent(sorted(b, key=lambda m: -m[2]), w, r), "used longest ago"),
+        (lambda b, w, r: least_recent(sorted(b, key=lambda m: m[2]), 0, r), "have to fit as well"),
+        (lambda b, w, r: least_recent(sorted(b, key=lambda m: -m[1]), w, r), "whatever its size"),
+    ],
+    "11.speed": [
+        (lambda s, p, i, w, d: next((v for v in s if w / v <= d), None), "slowest"),
+        (lambda s, p, i, w, d: s[-1] if w / s[-1] <= d else None, "fastest"),
+        (lambda s, p, i, w, d: min((v for v in s if w / v <= d), key=lambda v: p[s.index(v)] / v, default=None), "`idle`"),
+        (lambda s, p, i, w, d: min(s, key=lambda v: (p[s.index(v)] - i) / v), "too slow"),
+    ],
+    "11.generations": [
+        (lambda e: (answered(e), [{n} for n in newest(e)]), "stays in memory"),
+        (lambda e: (answered(e), [set(range(1, n + 1)) for n in newest(e)]), "leaves the memory"),
+        (lambda e: (answered(e, "done"), EVERY["11.generations"].reference(e)[1]), "with which it began"),
+        (answered, "a tuple of 2 values"),
     ],
 }  # fmt: skip
 EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}

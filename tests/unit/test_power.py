@@ -63,9 +63,11 @@ def test_a_job_that_cannot_be_is_refused(job):
 def test_jobs_and_governors_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="no jobs"):
         simulate(performance, [], TABLE)
-    for rate, count in ((0.0, 3), (1.0, 0)):
-        with pytest.raises(ValueError, match="both have to be positive"):
-            bursts(rate, count, 0, WORK)
+    for rate, count, people in ((0.0, 3, 1), (1.0, 0, 1), (1.0, 3, 0)):
+        with pytest.raises(ValueError, match="all of them have to be positive"):
+            bursts(rate, count, 0, WORK, people=people)
+    with pytest.raises(ValueError, match=r"1 people cannot ask 5\.0 times a second"):
+        bursts(5.0, 3, 0, WORK)
     with pytest.raises(ValueError, match="asked for speed nan"):
         simulate(fixed(math.nan), [Job(0, 1, 1)], TABLE)
     with pytest.raises(ValueError, match="cap"):
@@ -173,7 +175,7 @@ def test_heat_caps_the_clock_and_lets_it_go_with_hysteresis():
         assert heat.celsius > heat.hot - heat.band
     assert heat.hot - heat.band - 1 < heat.celsius <= heat.hot - heat.band
     assert heat.limit(0, 0.05) == 1.0
-    hot = simulate(performance, bursts(2.5, 200, 0, WORK), TABLE, heat=Heat(seconds=5.0, hot=30.0))
+    hot = simulate(performance, bursts(2.5, 200, 0, WORK, people=4), TABLE, heat=Heat(seconds=5.0, hot=30.0))
     assert {speed for _, speed in hot.trace} >= {1.0, TABLE.speeds[TABLE.step(0.6)]}
 
 
