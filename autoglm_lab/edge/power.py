@@ -304,8 +304,10 @@ def simulate(governor: Governor, jobs: Iterable[Job], table: PowerTable, *, heat
                 late += now + used > due + 1e-9
         busy = used / TICK_S
         power = busy * table.busy[step] + (1 - busy) * table.idle
+        if len(recent) == recent.maxlen:
+            loads, powers = loads - recent[0][0], powers - recent[0][1]
         recent.append((busy, power))
-        loads, powers = sum(busy for busy, _ in recent), sum(power for _, power in recent)
+        loads, powers = max(0.0, loads + busy), max(0.0, powers + power)
         energy += power * TICK_S
         now += TICK_S
     return Run(energy, now, tuple(latencies), late, switches, tuple(trace))
