@@ -138,10 +138,10 @@ def _made(values: Iterable[float | None]) -> bool:
 def _put_under(figure: go.Figure, sentence: str) -> None:
     """Make room under the plot and write the caption there."""
     words = textwrap.wrap(sentence, CAPTION_LETTERS)
-    above, room = figure.layout.margin.b, 10 + CAPTION_PIXELS * len(words)
+    above, room = figure.layout.margin.b + 4, 10 + CAPTION_PIXELS * len(words)
     figure.add_annotation(text="<br>".join(map(html.escape, words)), font={"size": 12}, align="left", showarrow=False,
                           xref="paper", x=0, xanchor="left", yref="paper", y=0, yanchor="top", yshift=-above)  # fmt: skip
-    figure.update_layout(margin_b=above + room, height=figure.layout.height + room)
+    figure.update_layout(margin_b=above + room, height=figure.layout.height + room + 4)
 
 
 def _plotly(title: str, x_name: str, height: int) -> go.Figure:
@@ -149,7 +149,7 @@ def _plotly(title: str, x_name: str, height: int) -> go.Figure:
     layout = {
         "title": {"text": title, "font": {"size": 15}, **corner}, "height": height,
         "margin": {"l": 10, "r": 20, "t": 70, "b": 45},  # the legend lies between title and plot
-        "xaxis": {"title": {"text": x_name}, "automargin": True}, "yaxis": {"automargin": True},
+        "xaxis": {"title": {"text": x_name, "standoff": 6}, "automargin": True}, "yaxis": {"automargin": True},
         "paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "font": {"color": INK}, "template": "none",
     }  # fmt: skip
     return go.Figure(layout=layout)
