@@ -237,4 +237,6 @@ def test_a_picture_keeps_its_words_on_a_rendered_page():
     cell.outputs = [build.portable(nbformat.v4.new_output("display_data", data=data, metadata=metadata))]
     for template in ("lab", "classic"):
         page, _ = HTMLExporter(template_name=template).from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
-        assert [image["alt"] for image in BeautifulSoup(page, "html.parser").find_all("img")] == ['So it is: "see" > hear']
+        shown = BeautifulSoup(page, "html.parser")
+        assert [image["alt"] for image in shown.find_all("img")] == ["Chart: Time"]
+        assert 'So it is: "see" > hear' in [words.get_text() for words in shown.find_all("p")], "its caption"
