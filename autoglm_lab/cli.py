@@ -381,8 +381,8 @@ def _demo(options: argparse.Namespace) -> int:
     message = getattr(done[-1].action, "message", None) if done[-1].error is None else None
     wish = recognise(task)
     if wish is None or before is None:  # a real phone says nothing about itself but what it shows
-        said = "declined" if declined(message or "") else "finished (a task I cannot check)"
-        success, verdict = None, "not done" if message is None else said
+        end_of_task = "declined" if declined(message or "") else "finished (a task I cannot check)"
+        success, verdict = None, "not done" if message is None else end_of_task
     else:
         success = message is not None and wish.done(before, phone.state, message)
         verdict = ("declined" if declined(message or "") else "done") if success else "not done"
@@ -862,9 +862,9 @@ def _adb(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from autoglm_lab.measure.machine import cpu_flags
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
     from autoglm_lab.runtime.preflight import PHONE_9B, Machine, bundle_needs, examine, model_needs
+    from autoglm_lab.runtime.processor import cpu_flags
 
     if options.port is not None and not 1 <= options.port <= 65_535:
         raise ValueError(f"port is {options.port}; ports are 1 to 65535")

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import psutil
 
 from autoglm_lab import atomic
-from autoglm_lab.measure.machine import cpu_flags
 from autoglm_lab.runtime.preflight import RUNTIME_BYTES
+from autoglm_lab.runtime.processor import cpu_flags, flags_of
 
 Answer = TypeVar("Answer")
 
@@ -28,7 +28,7 @@ class Capability(NamedTuple):
     """A feature of a device: the words in which systems tell it, and what it is good for."""
 
     name: str
-    told_as: tuple[str, ...]
+    names: tuple[str, ...]
     good_for: str
 
 
@@ -42,7 +42,7 @@ CAPABILITIES = (
 
 @dataclass(frozen=True)
 class Device:
-    """What a device can, in names of `CAPABILITIES`, and the bytes of memory that are free on it."""
+    """Abilities of a device, in names of `CAPABILITIES`, and the bytes of memory that are free on it."""
 
     name: str
     can: frozenset[str]
@@ -61,21 +61,21 @@ class Device:
         memory is not told, or nothing says which instructions there are.
         """
         abis = getprop.get("ro.product.cpu.abilist") or getprop.get("ro.product.cpu.abi", "")
-        features = re.search(r"^(?:Features|flags)\s*:(.*)$", cpuinfo, re.MULTILINE)
+        features = flags_of(cpuinfo)
         free = re.search(r"^MemAvailable:\s*(\d+) kB", meminfo, re.MULTILINE)
-        if not abis or features is None:
+        if not abis or not features:
             raise ValueError("the device tells no ABI or no processor features; is this `getprop` and /proc/cpuinfo of a device?")
         if free is None:
             raise ValueError("the device's /proc/meminfo tells no free memory (MemAvailable)")
-        words = [*abis.replace(",", " ").split(), *features[1].split()]
+        words = [*abis.replace(",", " ").split(), *features]
         return cls(getprop.get("ro.product.board", "a device"), _can(words), 1024 * int(free[1]))
 
     @classmethod
     def of_file(cls, path: Path) -> Device:
         """Read a file with these three texts. ValueError, with its name, when it holds something else."""
         try:
-            told = json.loads(path.read_text("utf-8"))
-            return cls.of_texts({str(k): str(v) for k, v in told["getprop"].items()}, str(told["cpuinfo"]), str(told["meminfo"]))
+            texts = json.loads(path.read_text("utf-8"))
+            return cls.of_texts({str(k): str(v) for k, v in texts["getprop"].items()}, str(texts["cpuinfo"]), str(texts["meminfo"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path.name} describes no device: {str(error) or type(error).__name__}") from None
 
@@ -87,8 +87,8 @@ class Device:
 
 
 def _can(words: Iterable[str]) -> frozenset[str]:
-    told = {word.lower() for word in words}
-    return frozenset(each.name for each in CAPABILITIES if told & set(each.told_as))
+    words = {word.lower() for word in words}
+    return frozenset(each.name for each in CAPABILITIES if not words.isdisjoint(each.names))
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,17 @@ class Candidate:
 
 def candidates(folder: Path) -> list[Candidate]:
     """The bundles that have a report in a folder such as `data/reports/onnx`. ValueError for a report that lacks a figure."""
-    found = []
+    bundles = []
     for path in sorted(folder.glob("*.json")):
         try:
-            told = json.loads(path.read_text("utf-8"))
-            integers = told["bytes"] < 1.2 * told["parameters"]  # a byte a weight or less
+            report = json.loads(path.read_text("utf-8"))
+            integers = report["bytes"] < 1.2 * report["parameters"]  # a byte a weight or less
             needs = frozenset({"64-bit", "byte products"} if integers else {"64-bit"})
-            found.append(Candidate(path.stem, needs, int(told["bytes"]), float(told["answer_ms"]), float(told["success"])))
+            answer_ms, success = float(report["answer_ms"]), float(report["success"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path.name} is no report of a bundle: {error}") from None
-    return found
+        bundles.append(Candidate(path.stem, needs, int(report["bytes"]), answer_ms, success))
+    return bundles
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,10 @@ class Crashes:
     def known(self) -> frozenset[str]:
         """The backends that were tried and never came back. A file with anything else in it counts as empty."""
         try:
-            told = json.loads(self.path.read_text("utf-8"))
+            names = json.loads(self.path.read_text("utf-8"))
         except (OSError, ValueError):
             return frozenset()
-        return frozenset(map(str, told)) if isinstance(told, list) else frozenset()
+        return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
 
     @contextmanager
     def trying(self, name: str) -> Iterator[None]:
@@ -197,11 +198,11 @@ def first_that_agrees(
             continue
         try:
             with crashes.trying(name):
-                said: Any = answer()
+                text = answer()
         except Exception as error:
             reasons[name] = f"{type(error).__name__}: {error}"
             continue
-        if agrees(said):
+        if agrees(text):
             return name, reasons
         reasons[name] = "answers something else"
     raise RuntimeError("no backend is left: " + "; ".join(f"{name} {why}" for name, why in reasons.items()))

@@ -29,14 +29,14 @@ def variant(name: str, folder: Path | None = None) -> Variant:
     """Read one variant from `data/reports/onnx`. ValueError when its report is missing or lacks a figure."""
     path = (folder or data_dir() / "reports" / "onnx") / f"{name}.json"
     try:
-        told = json.loads(path.read_text("utf-8"))
-        answer, first, success = (float(told[key]) for key in ("answer_ms", "first_token_ms", "success"))
-        found = Variant(name, answer, first, success, int(told["n"]), int(told["bytes"]))
+        report = json.loads(path.read_text("utf-8"))
+        answer, first, success = (float(report[key]) for key in ("answer_ms", "first_token_ms", "success"))
+        figures = Variant(name, answer, first, success, int(report["n"]), int(report["bytes"]))
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise ValueError(f"there is no report of {name!r} in {path.parent.name}; there are: {known}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name} lacks a figure that the simulation needs: {error}") from None
-    if not 0 < found.first_token_ms <= found.answer_ms:
+    if not 0 < figures.first_token_ms <= figures.answer_ms:
         raise ValueError(f"{path.name}: an answer of {answer} ms whose first token takes {first} cannot be")
-    return found
+    return figures

@@ -42,7 +42,7 @@ class PowerTable:
             raise ValueError(f"{self.name}: power has to rise from above {self.idle:g} (idle) with the speed, not {self.busy}")
 
     def step(self, speed: float) -> int:
-        """The slowest operating point that is at least as fast as asked; the fastest one if none is."""
+        """The slowest operating point that is at least as fast as `speed`; the fastest one if none is."""
         return min(int(np.searchsorted(self.speeds, speed - 1e-12)), len(self.speeds) - 1)
 
     def least_power(self, speed: Float[np.ndarray, " *n"]) -> Float[np.ndarray, " *n"]:
@@ -91,11 +91,11 @@ class Job(NamedTuple):
 
 def checked(jobs: Iterable[Job]) -> list[Job]:
     """Jobs in order of arrival. ValueError for one without work, or with a deadline that is not after its arrival."""
-    found = sorted(jobs)
-    for number, job in enumerate(found):
+    in_order = sorted(jobs)
+    for number, job in enumerate(in_order):
         if not (job.arrival >= 0 and job.work > 0 and job.deadline > 0 and np.isfinite(job).all()):
             raise ValueError(f"job {number} is {job}; arrival is 0 or more, work and deadline are more than 0 seconds")
-    return found
+    return in_order
 
 
 LOOKING_S = (0.5, 1.0)  # from one step of a task to the next: somebody sees what came of it
@@ -126,46 +126,46 @@ def bursts(
 
 
 @dataclass
-class Seen:
-    """What a governor knows. `load` and `power` are means over the last 0.1 s; `asked` is the speed that it asked for last."""
+class Observation:
+    """Load, power and queue as a governor sees them: means over the last 0.1 s, and the speed that it asked for last."""
 
     now: float
     load: float
     power: float
-    asked: float
+    last_speed: float
     waiting: Sequence[tuple[float, float]]  # of each waiting job, the work left and the moment by which it ought to be done
     table: PowerTable
     celsius: float = 25.0
 
 
-Governor = Callable[[Seen], float]
+Governor = Callable[[Observation], float]
 
 
-def performance(seen: Seen) -> float:
+def performance(phone: Observation) -> float:
     """Always the fastest."""
     return 1.0
 
 
-def powersave(seen: Seen) -> float:
+def powersave(phone: Observation) -> float:
     """Always the slowest."""
-    return seen.table.speeds[0]
+    return phone.table.speeds[0]
 
 
-def ondemand(seen: Seen) -> float:
+def ondemand(phone: Observation) -> float:
     """As in Linux: the fastest above 80 % load, else in proportion to the load."""
-    return 1.0 if seen.load > 0.8 else seen.load
+    return 1.0 if phone.load > 0.8 else phone.load
 
 
-def schedutil(seen: Seen) -> float:
+def schedutil(phone: Observation) -> float:
     """As in Linux: a quarter above what the load would need, where load counts work and not time."""
-    return 1.25 * seen.load * seen.table.speeds[seen.table.step(seen.asked)]
+    return 1.25 * phone.load * phone.table.speeds[phone.table.step(phone.last_speed)]
 
 
 def load_steps(high: float = 0.8, middle: float = 0.5) -> Governor:
     """The articles' rule: fast above `high`, a middle step above `middle`, else slow."""
 
-    def govern(seen: Seen) -> float:
-        return 1.0 if seen.load > high else 0.6 if seen.load > middle else seen.table.speeds[0]
+    def govern(phone: Observation) -> float:
+        return 1.0 if phone.load > high else 0.6 if phone.load > middle else phone.table.speeds[0]
 
     return govern
 
@@ -173,16 +173,16 @@ def load_steps(high: float = 0.8, middle: float = 0.5) -> Governor:
 def budget(watts: float, floor: float = 0.0) -> Governor:
     """The articles' rule: a fifth slower above 90 % of a power budget, a tenth faster below 70 % of it, never below `floor`."""
 
-    def govern(seen: Seen) -> float:
-        factor = 0.8 if seen.power > 0.9 * watts else 1.1 if seen.power < 0.7 * watts else 1.0
-        return min(1.0, max(floor, seen.asked * factor))
+    def govern(phone: Observation) -> float:
+        factor = 0.8 if phone.power > 0.9 * watts else 1.1 if phone.power < 0.7 * watts else 1.0
+        return min(1.0, max(floor, phone.last_speed * factor))
 
     return govern
 
 
 def fixed(speed: float) -> Governor:
     """One operating point for ever."""
-    return lambda seen: speed
+    return lambda phone: speed
 
 
 def by_deadline(slack: float = 0.05, error: float = 0.0, seed: int = 0) -> Governor:
@@ -193,21 +193,21 @@ def by_deadline(slack: float = 0.05, error: float = 0.0, seed: int = 0) -> Gover
     wrong: dict[float, float] = {}
     rng = np.random.default_rng(seed)
 
-    def govern(seen: Seen) -> float:
-        need, work = seen.table.critical_speed, 0.0
-        for left, due in seen.waiting:
+    def govern(phone: Observation) -> float:
+        need, work = phone.table.critical_speed, 0.0
+        for left, due in phone.waiting:
             if due not in wrong:
                 wrong[due] = max(0.1, 1 + error * float(rng.standard_normal()))
             work += left * wrong[due]
-            need = max(need, work / max(due - slack - seen.now, 1e-9))
+            need = max(need, work / max(due - slack - phone.now, 1e-9))
         return min(1.0, need)
 
     return govern
 
 
-def race_to_idle(seen: Seen) -> float:
+def race_to_idle(phone: Observation) -> float:
     """The fastest while there is work, the slowest else: as `performance`, for a processor that cannot sleep at full clock."""
-    return 1.0 if seen.waiting else seen.table.speeds[0]
+    return 1.0 if phone.waiting else phone.table.speeds[0]
 
 
 @dataclass
@@ -272,7 +272,7 @@ def simulate(governor: Governor, jobs: Iterable[Job], table: PowerTable, *, heat
         raise ValueError("there are no jobs; nothing can be compared")
     waiting: deque[list[float]] = deque()  # arrival, work left, due
     latencies: list[float] = []
-    energy, now, asked, step, switches, late = 0.0, 0.0, table.speeds[0], 0, 0, 0
+    energy, now, wish, step, switches, late = 0.0, 0.0, table.speeds[0], 0, 0, 0
     recent: deque[tuple[float, float]] = deque(maxlen=round(LOOK_BACK_S / TICK_S))  # busy share and power of each tick
     loads = powers = 0.0  # sums over them
     trace = [(0.0, table.speeds[0])]
@@ -281,15 +281,15 @@ def simulate(governor: Governor, jobs: Iterable[Job], table: PowerTable, *, heat
             job = coming.popleft()
             waiting.append([job.arrival, job.work, job.arrival + job.deadline])
         count = max(1, len(recent))
-        seen = Seen(now, min(1.0, loads / count), powers / count, asked, [(left, due) for _, left, due in waiting], table,
+        phone = Observation(now, min(1.0, loads / count), powers / count, wish, [(left, due) for _, left, due in waiting], table,
                     heat.celsius if heat else 25.0)  # fmt: skip
-        asked = governor(seen)
-        if not asked >= 0:
-            raise ValueError(f"a governor asked for speed {asked}; it is a share of the fastest clock, 0 or more")
+        wish = governor(phone)
+        if not wish >= 0:
+            raise ValueError(f"a governor asked for speed {wish}; it is a share of the fastest clock, 0 or more")
         allowed = heat.limit(powers / count, TICK_S) if heat else 1.0
-        chosen = table.step(min(asked, allowed))
-        if chosen != step:
-            step, switches = chosen, switches + 1
+        last, step = step, table.step(min(wish, allowed))
+        if step != last:
+            switches += 1
             trace.append((now, table.speeds[step]))
         speed, used = table.speeds[step], 0.0
         while waiting and used < TICK_S:

@@ -41,6 +41,7 @@ class Reloadable(Generic[T]):
         self._turn = threading.Condition()
         self._one_reload = threading.Lock()
         self._closed = False  # new leases wait while a small exchange is under way
+        self._empty = False  # neither the new source of a small exchange nor the old one could be loaded
         self._now = Generation(1, load(source), source)
 
     @property
@@ -57,6 +58,8 @@ class Reloadable(Generic[T]):
         with self._turn:
             if not self._turn.wait_for(lambda: not self._closed, patience_s):
                 raise TimeoutError(f"the exchange is not done after {patience_s:g} s; ask again later")
+            if self._empty:
+                raise RuntimeError("neither the new source nor the old one could be loaded; reload from a whole one")
             mine = self._now
             mine.leases += 1
         try:
@@ -73,6 +76,7 @@ class Reloadable(Generic[T]):
         """Load from a source and answer with it from now on; returns the number of its generation.
 
         What `load` raises comes out here, and the old one goes on answering; a small exchange loads the old source again for that.
+        Should that fail as well, nothing is left that answers: each lease is a RuntimeError until a reload succeeds.
         TimeoutError when the old one is used for longer than `patience_s` in a small exchange: nothing has changed then.
         """
         with self._one_reload:
@@ -96,12 +100,16 @@ class Reloadable(Generic[T]):
                 raise TimeoutError(f"the old one is still used after {patience_s:g} s; nothing was changed")
             old = self._now
         try:
-            self._let_go(old)
+            if not self._empty:
+                self._let_go(old)
+            self._empty = True
             try:
                 self._now = Generation(old.number + 1, self._load(source), source)
             except BaseException:
                 self._now = Generation(old.number, self._load(old.source), old.source)
+                self._empty = False
                 raise
+            self._empty = False
         finally:
             with self._turn:
                 self._open()
@@ -128,23 +136,23 @@ def read_settings(path: Path, kind: type[S]) -> S:
     """
     known, hints = {each.name: each for each in fields(kind)}, get_type_hints(kind)  # type: ignore[arg-type]
     try:
-        told = json.loads(path.read_text("utf-8"))
+        values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path.name} cannot be read: {error}; the settings stay as they are") from None
-    if not isinstance(told, dict):
-        raise ValueError(f"{path.name} holds no settings but a {type(told).__name__}; write names and values")
-    if unknown := sorted(set(told) - set(known)):
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} holds no settings but a {type(values).__name__}; write names and values")
+    if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"{path.name}: {', '.join(unknown)} is unknown; there are {', '.join(known)}")
-    missing = [n for n, each in known.items() if n not in told and each.default is MISSING and each.default_factory is MISSING]
+    missing = [n for n, each in known.items() if n not in values and each.default is MISSING and each.default_factory is MISSING]
     if missing:
         raise ValueError(f"{path.name}: {', '.join(missing)} is missing")
-    for name, value in told.items():
+    for name, value in values.items():
         wanted = hints[name]
         right = (int, float) if wanted is float else wanted
         if not isinstance(value, right) or (isinstance(value, bool) and wanted is not bool):
             raise ValueError(f"{path.name}: {name} is {value!r}; it has to be of type {wanted.__name__}")
     try:
-        return kind(**told)
+        return kind(**values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path.name}: {error}") from None
 
@@ -166,13 +174,12 @@ class Watch:
                  complain: Callable[[Exception], None] = lambda error: None) -> None:  # fmt: skip
         if not every_s > 0:
             raise ValueError(f"every_s is {every_s}; it is a number of seconds above zero")
-        self.path, self.failed = path, None
+        self.path = path
+        self.failed: Exception | None = None
         self._changed, self._complain, self._every_s = changed, complain, every_s
         self._seen = self._digest()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name=f"watch {path.name}")
-
-    failed: Exception | None
 
     def look(self) -> bool:
         """Look once; True when the content had changed and was taken."""

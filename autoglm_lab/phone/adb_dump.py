@@ -92,9 +92,9 @@ def _plain(text: str) -> str:
 
 
 def chip() -> dict[str, Any]:
-    """What a simulated phone tells of its processor: texts written by hand, for there is none."""
-    told: dict[str, Any] = json.loads((data_dir() / "chips" / "newer_cores.json").read_text("utf-8"))
-    return told
+    """Read the texts of a simulated phone's processor, written by hand, for there is none."""
+    texts: dict[str, Any] = json.loads((data_dir() / "chips" / "newer_cores.json").read_text("utf-8"))
+    return texts
 
 
 def properties(folder: Path, words: list[str]) -> str | None:

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
 from autoglm_lab import atomic
-from autoglm_lab.marks import verify
+from autoglm_lab.marks import NotWrittenError, verify
 from autoglm_lab.runtime.bundle import digest
+from autoglm_lab.runtime.processor import cpu_flags
 
 MADE_FOR, WEIGHTS = "made_for.json", "weights.bin"
 SMALL_BYTES = 1024  # what is smaller stays in the graph
@@ -30,32 +30,24 @@ def mapped_graph(graph: Path, place: Path, options: Any) -> Path:
 
     `options` are those of the session that writes it. NotWrittenError when `place` cannot be written or holds what is not ours.
     """
-    folder, wanted = place / graph.stem, made_for(graph)
-    if not _is_made_for(folder, wanted):
+    folder, here = place / graph.stem, made_for(graph)
+    if not _is_made_for(folder, here):
         with atomic.lock(folder, patience_s=PATIENCE_S):
-            if not _is_made_for(folder, wanted):
-                _write(graph, folder, wanted, options)
+            if not _is_made_for(folder, here):
+                _write(graph, folder, here, options)
     return folder / graph.name
 
 
 def made_for(graph: Path) -> dict[str, str]:
     """All that a mapped form depends on: the graph, the runtime, and the processor with its instruction sets."""
-    return {"graph": digest(graph), "onnxruntime": onnxruntime.__version__, "machine": platform.machine(), "flags": _flags()}
+    flags = " ".join(cpu_flags())
+    return {"graph": digest(graph), "onnxruntime": onnxruntime.__version__, "machine": platform.machine(), "flags": flags}
 
 
-def _flags() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        return platform.processor()
-    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
-    return " ".join(sorted(found[1].split())) if found else ""
-
-
-def _is_made_for(folder: Path, wanted: dict[str, str]) -> bool:
+def _is_made_for(folder: Path, here: dict[str, str]) -> bool:
     """True if the folder holds the mapped form for here and now, and its files are as they were written."""
     try:
-        if json.loads((folder / MADE_FOR).read_text("utf-8")) != wanted:
+        if json.loads((folder / MADE_FOR).read_text("utf-8")) != here:
             return False
         verify(folder, (f"{folder.name}.onnx", WEIGHTS))
     except (OSError, ValueError):
@@ -63,13 +55,17 @@ def _is_made_for(folder: Path, wanted: dict[str, str]) -> bool:
     return True
 
 
-def _write(graph: Path, folder: Path, wanted: dict[str, str], options: Any) -> None:
+def _write(graph: Path, folder: Path, here: dict[str, str], options: Any) -> None:
     with atomic.folder(folder, "mapped graph") as part:
         options.optimized_model_filepath = str(part / graph.name)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", str(SMALL_BYTES))
         options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
-        onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        try:
+            onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's errors have no common class
+            reason = " ".join(str(error).split())[:200]
+            raise NotWrittenError(f"{graph.name} could not be written in mapped form: {reason}") from None
         if not (part / WEIGHTS).exists():
             (part / WEIGHTS).touch()  # a graph of small constants
-        (part / MADE_FOR).write_text(json.dumps(wanted, indent=1) + "\n", "utf-8")
+        (part / MADE_FOR).write_text(json.dumps(here, indent=1) + "\n", "utf-8")

@@ -51,7 +51,7 @@ def decode_in_groups(
         for group in length_groups(lengths[mine].tolist()):
             rows = mine[group]
             longest = int(lengths[rows].max())
-            states, gated = model.decode(batch.inputs[rows, :longest], _memories_of(memories, batch, rows, heard),
+            states, gated = model.decode(batch.inputs[rows, :longest], spread_memories(memories, batch, rows, heard=heard),
                                          batch.attention_mask[rows, :longest], output_attentions=True)  # fmt: skip
             parts.append((rows, states, gated))
     order = torch.cat([rows for rows, _, _ in parts]).argsort()
@@ -76,8 +76,8 @@ def decode_in_groups(
     return states, gated
 
 
-def _memories_of(memories: Memories, batch: Batch, rows: Int[Tensor, " R"], heard: bool) -> Memories:
-    """The keys and values of each row's own picture and clip; no sound at all for typed rows."""
+def spread_memories(memories: Memories, batch: Batch, rows: Int[Tensor, " R"], *, heard: bool = True) -> Memories:
+    """Give each of these rows the keys and values of its own picture and clip; with `heard` False none has a clip."""
     owner = {"image": (batch.image_of[rows], batch.image_present[rows])}
     if heard:
         owner["audio"] = (batch.audio_of[rows], batch.audio_present[rows])

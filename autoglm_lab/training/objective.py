@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from autoglm_lab.compress.distillation import feature_distance, kl_divergence
 from autoglm_lab.model.configuration import PhoneGLMConfig
-from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
+from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.training.copying import Copying
 from autoglm_lab.training.data import Batch, Concepts
@@ -198,8 +198,7 @@ def lesson(teacher: PhoneGLMForConditionalGeneration, batch: Batch) -> Lesson:
     """A batch in a teacher's words."""
     cells = teacher.encode_image(batch.pixels.float() / 255)
     frames, mask = teacher.encode_audio(batch.mel, batch.mel_mask)
-    memories = spread_memories(teacher.remember(cells, (frames, mask), len(batch.ids)), batch)
-    states, _ = teacher.decode(batch.inputs, memories, batch.attention_mask)
+    states, _ = decode_in_groups(teacher, batch, teacher.remember(cells, (frames, mask), len(batch.ids)))
     return Lesson(cells, frames, states[1:], answer_logits(teacher, states[-1], batch))
 
 
@@ -242,13 +241,3 @@ def point_loss(weights: Float[Tensor, "B H T P"] | None, batch: Batch) -> tuple[
     target = wanted[chosen]
     on_target = looks.gather(1, target[:, None]).squeeze(1)
     return -on_target.clamp_min(1e-6).log().mean(), float((looks.argmax(1) == target).float().mean())
-
-
-def spread_memories(memories: Memories, batch: Batch) -> Memories:
-    """Give each sample the keys and values of its own picture and clip."""
-    owner = {"image": (batch.image_of, batch.image_present), "audio": (batch.audio_of, batch.audio_present)}
-    return [
-        {m: memory._replace(key=memory.key[owner[m][0]], value=memory.value[owner[m][0]], mask=memory.mask[owner[m][0]],
-                            present=owner[m][1]) for m, memory in layer.items()}
-        for layer in memories
-    ]  # fmt: skip

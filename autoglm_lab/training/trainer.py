@@ -18,10 +18,10 @@ import torch
 from tqdm.auto import tqdm
 
 from autoglm_lab import atomic
-from autoglm_lab.measure.machine import cpu_flags
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
+from autoglm_lab.runtime.processor import cpu_flags
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.objective import Losses, step_losses
 from autoglm_lab.training.scenes import SceneSpec

@@ -64,8 +64,8 @@ def bars(title: str, series: Mapping[str, Mapping[str, float | None]], unit: str
 
     Raises ValueError when there is nothing to draw.
     """
-    made = {name: values for name, values in series.items() if _made(values.values())}
-    known = {name: dict(zip(values, _numbers(values.values()), strict=True)) for name, values in made.items()}
+    complete = {name: values for name, values in series.items() if _complete(values.values())}
+    known = {name: dict(zip(values, _numbers(values.values()), strict=True)) for name, values in complete.items()}
     if not known or not all(known.values()):
         raise ValueError("bars needs at least one series with at least one value")
     labels = list(dict.fromkeys(label for values in known.values() for label in values))
@@ -102,7 +102,7 @@ def lines(
 
     Without a `sentence` first and last values are told.
     """
-    known = {name: (_numbers(x), _numbers(y)) for name, (x, y) in series.items() if _made((*x, *y))}
+    known = {name: (_numbers(x), _numbers(y)) for name, (x, y) in series.items() if _complete((*x, *y))}
     if not known:
         raise ValueError("lines needs at least one series")
     figure = _plotly(title, x_name, height=360)
@@ -130,7 +130,7 @@ def _numbers(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _made(values: Iterable[float | None]) -> bool:
+def _complete(values: Iterable[float | None]) -> bool:
     """False for a guess that was not made."""
     return all(value is not None for value in values)
 

@@ -1,17 +1,16 @@
 """Rows decoded in groups of like length give what the whole rectangle gives, in fewer places."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.training import objective
-from autoglm_lab.training.build import few_scenes
-from autoglm_lab.training.length_groups import GROUP_TOKENS, copying_groups, length_groups
-from autoglm_lab.training.objective import copy_loss, spread_memories, step_losses
-from autoglm_lab.training.trainer import preset
+from autoglm_lab.training.length_groups import GROUP_TOKENS, copying_groups, length_groups, spread_memories
+from autoglm_lab.training.objective import copy_loss, step_losses
 
 
 @given(st.lists(st.integers(1, 120), max_size=60))
@@ -23,14 +22,9 @@ def test_groups_hold_each_row_once_and_never_cost_more_than_one_rectangle(length
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A few scenes with the clips of the bank, and an untrained small model whose gates differ."""
-    data = few_scenes(tmp_path_factory.mktemp("groups"), scenes=24)
-    config = preset("mini").model
-    config.vocab_size, config.hidden_size, config.head_dim = len(data.tokenizer), 64, 16
-    config.intermediate_size, config.audio_channels, config.image_channels = 64, 32, (8, 8, 16, 16)
-    torch.manual_seed(0)
-    model = PhoneGLMForConditionalGeneration(config).eval()
+def world(few):
+    """A few scenes, and an untrained small model whose gates differ."""
+    data, model = few[0], copy.deepcopy(few[1])
     for name, parameter in model.named_parameters():
         if "gate_proj" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -39,7 +33,8 @@ def world(tmp_path_factory):
 
 def in_one_rectangle(model, batch, memories, *, all_looks=False):
     """The plain way: each row as long as the longest, and a sound for each, heard or not."""
-    return model.decode(batch.inputs, spread_memories(memories, batch), batch.attention_mask, output_attentions=True)
+    mine = spread_memories(memories, batch, torch.arange(len(batch.ids)))
+    return model.decode(batch.inputs, mine, batch.attention_mask, output_attentions=True)
 
 
 @pytest.mark.parametrize("all_look", [False, True])

@@ -151,8 +151,8 @@ def test_a_budget_without_a_floor_stops_the_clock_and_with_one_does_not():
     jobs = [Job(0, 0.1, 20)]
     asked: list[float] = []
 
-    def watched(seen):
-        asked.append(budget(100)(seen))
+    def watched(phone):
+        asked.append(budget(100)(phone))
         return asked[-1]
 
     simulate(watched, jobs, leaky)

@@ -10,22 +10,14 @@ from torch import nn
 from autoglm_lab.compress.distillation import drop_layers
 from autoglm_lab.compress.recipe import Recipe, apply
 from autoglm_lab.compress.sparsity import magnitude_masks, prune, sparsity_of
-from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
-from autoglm_lab.training.build import few_scenes
 from autoglm_lab.training.objective import Lesson, distance_of_thoughts, step_losses
 from autoglm_lab.training.recovery import Recovery
-from autoglm_lab.training.trainer import preset
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A few scenes with the clips of the bank, and an untrained small model."""
-    data = few_scenes(tmp_path_factory.mktemp("recovery"), scenes=24)
-    config = preset("mini").model
-    config.vocab_size, config.hidden_size, config.head_dim = len(data.tokenizer), 64, 16
-    config.intermediate_size, config.audio_channels, config.image_channels = 64, 32, (8, 8, 16, 16)
-    torch.manual_seed(0)
-    return data, PhoneGLMForConditionalGeneration(config).eval()
+@pytest.fixture
+def world(few):
+    """A few scenes, and an untrained small model."""
+    return few
 
 
 def small(data, **changes):

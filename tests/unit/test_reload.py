@@ -97,6 +97,19 @@ def test_a_small_exchange_gives_up_on_a_use_without_end():
         assert mine.value.answer() == "a"
 
 
+def test_where_nothing_can_be_loaded_it_says_so_until_something_can():
+    model, files = made(mode="small"), {"b": "torn", "a": "torn", "c": "c"}
+    model._load = lambda source: Model(files[source])
+    with pytest.raises(OSError, match="torn"):
+        model.reload("b")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="neither the new source nor the old one"), model.lease():
+            pass
+    assert model.reload("c") == 2
+    with model.lease() as mine:
+        assert mine.value.answer() == "c" and Model.alive == 1
+
+
 @pytest.mark.parametrize("mode", ["available", "small"])
 def test_twenty_exchanges_under_eight_clients_lose_nothing(mode):
     model, answers, wrong, end = made("0", mode), [], [], threading.Event()
