@@ -28,26 +28,35 @@ def environment(name: str, needs: Sequence[str], folder: Path = FOLDER) -> Path:
     if not is_ready(name, needs, folder):
         with atomic.folder(place, "environment", cache=True, patience_s=PATIENCE_S) as part:
             venv.create(part, with_pip=True, symlinks=True)
-            site = next((part / "lib").glob("python*")) / "site-packages"
-            above = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-            site.joinpath("above.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in sorted(above)))
+            _stand_on_this_one(part)
             if needs:
                 command = [str(part / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *needs]
                 done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
                 if done.returncode:
                     raise ImportError(f"{name} cannot be installed: {' '.join(done.stderr.strip().splitlines()[-2:])[-400:]}")
             (part / "needs.json").write_text(json.dumps(list(needs)))
+    else:
+        _stand_on_this_one(place)  # it may have been made by a checkout that is gone
     return place / "bin" / "python"
 
 
+def _stand_on_this_one(place: Path) -> None:
+    """Let an environment find what is installed here, after what is installed there."""
+    above = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    lines = "".join(f"import site; site.addsitedir({path!r})\n" for path in sorted(above))
+    pointer = next((place / "lib").glob("python*")) / "site-packages" / "above.pth"
+    if not pointer.exists() or pointer.read_text() != lines:
+        atomic.write_text(pointer, lines)
+
+
 def is_ready(name: str, needs: Sequence[str], folder: Path = FOLDER) -> bool:
-    """Whether the environment is there, with these pins."""
+    """True if the environment is there, with these pins."""
     noted = folder / name / "needs.json"
     return noted.is_file() and json.loads(noted.read_text()) == list(needs)
 
 
 def call(python: Path, module: str, *arguments: object, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
-    """What a module of this package prints as its last line, one JSON object, run by another Python. RuntimeError when it fails."""
+    """Run a module of this package by another Python; its last line is one JSON object. RuntimeError when it fails."""
     root = Path(autoglm_lab.__file__).parents[1]
     settings = os.environ | {"PYTHONPATH": str(root)}
     command = [str(python), "-m", module, *map(str, arguments)]

@@ -187,6 +187,17 @@ def test_extras_are_what_the_environments_hold():
         assert sorted(extras[name]) == sorted(peer.needs + getattr(peer, "gpu_needs", ()))
 
 
+def test_an_environment_of_a_checkout_that_is_gone_stands_on_this_one(tmp_path):
+    python = environment("empty", [], tmp_path)
+    [pointer] = tmp_path.rglob("above.pth")
+    right = pointer.read_text()
+    pointer.write_text("import site; site.addsitedir('/gone/lib/python3/site-packages')\n")
+    assert is_ready("empty", [], tmp_path), "what is installed in it is whole"
+    assert environment("empty", [], tmp_path) == python and pointer.read_text() == right
+    found = subprocess.run([python, "-c", "import numpy; print(numpy.__version__)"], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == np.__version__
+
+
 def test_an_environment_sees_what_is_installed_here_and_is_made_anew_for_other_pins(tmp_path):
 
     python = environment("empty", [], tmp_path)
