@@ -1,16 +1,17 @@
-"""Clock governors on a simulated phone: operating points, jobs with deadlines, ten governors, and the best that is possible.
+"""A simulated processor: operating points with their power, jobs with deadlines, heat, and what a governor makes of them.
 
 A governor picks a speed (a share of the fastest clock) every 10 ms. The processor runs one job after the other; work is seconds at
-full speed. Energy is in the units of the table. The bound is the schedule of Yao, Demers and Shenker (1995), which knows all jobs
-in advance.
+full speed. Energy is in the units of the table. The governors are in `governors`, the best that is possible in `optimum`.
 """
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -71,14 +72,37 @@ def _lower_hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, floa
     return hull
 
 
-# One busy core of the fast cluster of a Snapdragon 835, with its share of the cluster: every second point of the energy model in
-# Android's kernel for that chip (arch/arm/boot/dts/qcom/msm8998.dtsi, nodes core-cost1 and cluster-cost1), in units of that model.
-# Idle is its deepest state, in which the cluster has no power; asleep but ready it takes 60 units.
-SNAPDRAGON_835 = PowerTable(
-    "Snapdragon 835, one fast core",
-    tuple(capacity / 1024 for capacity in (132, 220, 289, 357, 435, 502, 561, 630, 698, 767, 833, 903, 938, 1024)),
-    (80, 134, 168, 199, 236, 273, 330, 414, 509, 645, 787, 1009, 1154, 1341), idle=0, unit="units of the kernel's table",
-)  # fmt: skip
+# One busy core with its cluster's share, from the energy model in an Android kernel for that chip (the energy-aware branch of a
+# phone's maker, arch/arm/boot/dts/qcom/msm8998.dtsi, nodes core-cost0, core-cost1, cluster-cost0, cluster-cost1), in units of that
+# model; every second or third point, for a governor needs no more. Idle is the deepest state, in which a cluster has no power;
+# asleep but ready the fast one takes 60 units.
+UNITS = "units of the kernel's table"
+_SLOW = ((65, 28), (96, 43), (130, 54), (164, 59), (194, 74), (228, 92), (258, 106), (292, 126), (326, 146), (368, 182))
+_FAST = ((129, 80), (182, 117), (247, 148), (312, 185), (391, 219), (453, 257), (509, 294), (581, 370), (650, 455), (712, 569),
+         (776, 709), (834, 896), (914, 1189), (975, 1553), (1024, 1886))  # fmt: skip
+
+
+def _table(name: str, points: Iterable[tuple[int, int]]) -> PowerTable:
+    capacities, powers = zip(*points, strict=True)
+    return PowerTable(name, tuple(capacity / 1024 for capacity in capacities), tuple(map(float, powers)), 0.0, UNITS)
+
+
+SNAPDRAGON_835 = _table("Snapdragon 835, one fast core", _FAST)
+# A job that may move between the clusters has the points of both. From 391 on the slow core would take more than the fast one.
+SNAPDRAGON_835_BOTH = _table("Snapdragon 835, a slow or a fast core", (*_SLOW, *(point for point in _FAST if point[0] >= 391)))
+
+
+def read_table(path: Path) -> PowerTable:
+    """Read a power table from a JSON file: name, speeds, busy, idle, and unit if it is not W.
+
+    ValueError, with the file's name, for what is no JSON, other names, missing ones, and a table that cannot be.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        speeds, busy = (tuple(float(value) for value in values.pop(name)) for name in ("speeds", "busy"))
+        return PowerTable(speeds=speeds, busy=busy, **values)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path.name} is no power table ({error}); write name, speeds, busy, idle and unit as JSON") from None
 
 
 class Job(NamedTuple):
@@ -139,75 +163,6 @@ class Observation:
 
 
 Governor = Callable[[Observation], float]
-
-
-def performance(phone: Observation) -> float:
-    """Always the fastest."""
-    return 1.0
-
-
-def powersave(phone: Observation) -> float:
-    """Always the slowest."""
-    return phone.table.speeds[0]
-
-
-def ondemand(phone: Observation) -> float:
-    """As in Linux: the fastest above 80 % load, else in proportion to the load."""
-    return 1.0 if phone.load > 0.8 else phone.load
-
-
-def schedutil(phone: Observation) -> float:
-    """As in Linux: a quarter above what the load would need, where load counts work and not time."""
-    return 1.25 * phone.load * phone.table.speeds[phone.table.step(phone.last_speed)]
-
-
-def load_steps(high: float = 0.8, middle: float = 0.5) -> Governor:
-    """The articles' rule: fast above `high`, a middle step above `middle`, else slow."""
-
-    def govern(phone: Observation) -> float:
-        return 1.0 if phone.load > high else 0.6 if phone.load > middle else phone.table.speeds[0]
-
-    return govern
-
-
-def budget(watts: float, floor: float = 0.0) -> Governor:
-    """The articles' rule: a fifth slower above 90 % of a power budget, a tenth faster below 70 % of it, never below `floor`."""
-
-    def govern(phone: Observation) -> float:
-        factor = 0.8 if phone.power > 0.9 * watts else 1.1 if phone.power < 0.7 * watts else 1.0
-        return min(1.0, max(floor, phone.last_speed * factor))
-
-    return govern
-
-
-def fixed(speed: float) -> Governor:
-    """One operating point for ever."""
-    return lambda phone: speed
-
-
-def by_deadline(slack: float = 0.05, error: float = 0.0, seed: int = 0) -> Governor:
-    """The slowest speed that finishes every waiting job `slack` seconds before its deadline, if the estimates of work are right.
-
-    `error` is the standard deviation of an estimate, as a share of it; each job's estimate is off by the same share throughout.
-    """
-    wrong: dict[float, float] = {}
-    rng = np.random.default_rng(seed)
-
-    def govern(phone: Observation) -> float:
-        need, work = phone.table.critical_speed, 0.0
-        for left, due in phone.waiting:
-            if due not in wrong:
-                wrong[due] = max(0.1, 1 + error * float(rng.standard_normal()))
-            work += left * wrong[due]
-            need = max(need, work / max(due - slack - phone.now, 1e-9))
-        return min(1.0, need)
-
-    return govern
-
-
-def race_to_idle(phone: Observation) -> float:
-    """The fastest while there is work, the slowest else: as `performance`, for a processor that cannot sleep at full clock."""
-    return 1.0 if phone.waiting else phone.table.speeds[0]
 
 
 @dataclass
@@ -311,45 +266,3 @@ def simulate(governor: Governor, jobs: Iterable[Job], table: PowerTable, *, heat
         energy += power * TICK_S
         now += TICK_S
     return Run(energy, now, tuple(latencies), late, switches, tuple(trace))
-
-
-def yds(jobs: Iterable[Job]) -> list[tuple[float, float]]:
-    """The optimal schedule that knows every job beforehand: (seconds, speed) of each stretch, fastest first (Yao and others, 1995).
-
-    Again and again the interval with the most work for its length is found; it runs at just that speed, and is cut out of time.
-    """
-    left = [(job.arrival, job.arrival + job.deadline, job.work) for job in checked(jobs)]
-    stretches = []
-    while left:
-        arrivals, dues, works = (np.array(column) for column in zip(*left, strict=True))
-        order = np.argsort(dues, kind="stable")
-        best = (-1.0, 0.0, 0.0)
-        for begin in np.unique(arrivals):
-            within = order[arrivals[order] >= begin]
-            density = np.cumsum(works[within]) / (dues[within] - begin)
-            place = int(np.argmax(density))
-            if density[place] > best[0]:
-                best = (float(density[place]), float(begin), float(dues[within[place]]))
-        speed, begin, end = best
-        stretches.append((end - begin, speed))
-        rest = [(arrival, due, work) for arrival, due, work in left if arrival < begin - 1e-12 or due > end + 1e-12]
-        left = [(_cut(arrival, begin, end), _cut(due, begin, end), work) for arrival, due, work in rest]
-    return stretches
-
-
-def _cut(moment: float, begin: float, end: float) -> float:
-    """A moment after the interval has been taken out of time."""
-    return moment if moment <= begin else max(begin, moment - (end - begin))
-
-
-def least_energy(jobs: Iterable[Job], table: PowerTable, seconds: float) -> float:
-    """The energy of the optimal schedule on a table's operating points, over so many seconds of which the rest is idle.
-
-    ValueError when the jobs cannot all be done in time, however fast: then there is no such schedule.
-    """
-    stretches = yds(jobs)
-    if (fastest := max(speed for _, speed in stretches)) > 1 + 1e-9:
-        raise ValueError(f"no schedule does all jobs in time: some stretch would need {fastest:.2f} times the fastest clock")
-    busy = sum(length for length, _ in stretches)
-    lengths, speeds = (np.array(column) for column in zip(*stretches, strict=True))
-    return float((lengths * table.least_power(np.minimum(speeds, 1.0))).sum() + max(0.0, seconds - busy) * table.idle)

@@ -16,8 +16,9 @@ from autoglm_lab.export.graphs import flat_memories
 from autoglm_lab.export.parity import distance
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.modes import evaluating
-from autoglm_lab.runtime.onnx_engine import Step, quiet
+from autoglm_lab.runtime.onnx_engine import Step
 from autoglm_lab.runtime.rows import Rows
+from autoglm_lab.runtime.sessions import quiet
 
 FLOATS, INTEGERS = 1e-3, 0.25  # kernels that round their inputs to 8 bits give other sums than PyTorch
 FRAMES = (4, 33, 160)  # mel frames of a sound

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from autoglm_lab.memory import trim_heap
-from autoglm_lab.runtime.bundle import GRAPHS, TOKENIZER, Bundle
+from autoglm_lab.runtime.bundle import TOKENIZER, Bundle
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
 from autoglm_lab.runtime.grammar import Grammar, Pick, State
 from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, read_tokenizer, write_prompt
 from autoglm_lab.runtime.sampling import Sampling
+from autoglm_lab.runtime.sessions import Sessions, open_graph, quiet
 
 States = dict[str, NDArray[np.float32]]
 
@@ -38,43 +37,6 @@ class Asked:
     sampling: Sampling = GREEDY
     hearing: Future[States] | None = None  # what is heard, while the picture is still being looked at
     states: States | None = None
-
-
-def quiet(threads: int | None = None) -> Any:
-    """How the runtime computes beside others: warnings off, no threads that spin, no memory that is kept."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # threads that spin on between two calls, waiting for work, slow down everything else: numpy ten times
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.enable_cpu_mem_arena = False  # an arena grows in powers of two and gives nothing back; no answer got slower without
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    return options
-
-
-def open_graph(path: Path, options: Any) -> Any:
-    """Open one graph of a bundle in ONNX Runtime. ValueError when that refuses it."""
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's errors have no common class
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path.name} of {path.parent.name} cannot be run: {reason}; export the bundle anew") from None
-
-
-def check_graphs(sessions: Mapping[str, Any], bundle: Bundle) -> None:
-    """ValueError unless what the encoders give and the tokens are what the decoder takes, and it scores the token that ends."""
-    inputs, outputs = ({name: {v.name: v.shape for v in getattr(session, which)()} for name, session in sessions.items()}
-                       for which in ("get_inputs", "get_outputs"))  # fmt: skip
-    decoder, one_call = "answer" if "answer" in sessions else "step", "answer" in sessions
-    takes = {"first_input_ids", "first_total", "max_new_tokens"} if one_call else {"input_ids", "total", "places"}
-    wanting = [name for name in sorted({*takes, "present", *outputs["image"], *outputs["audio"]}) if name not in inputs[decoder]]
-    if wanting or len(inputs["image"]) != 1 or len(inputs["audio"]) != 1:
-        raise ValueError(
-            f"the graphs of {bundle.folder.name} do not fit together: {', '.join(wanting) or 'an encoder has several inputs'}"
-        )
-    scored = () if one_call else outputs["step"].get("scores", ())
-    if not one_call and not (scored and type(scored[-1]) is int and scored[-1] > bundle.end):
-        raise ValueError(f"step.onnx of {bundle.folder.name} has no score for token {bundle.end}, which ends answers")
 
 
 def open_tokenizer(bundle: Bundle) -> Tokenizer:
@@ -98,12 +60,14 @@ class OnnxEngine:
     runtime notes the time of every operator there (`measure.layers`).
 
     With `mapped` the weights stay in files that the system maps (`runtime.mapped`): beside the bundle, or in the folder that is
-    given. NotWrittenError when they cannot be written there.
+    given. NotWrittenError when they cannot be written there. With `lazy` what sees and what hears is opened when it is first
+    needed; a number drops each after so many seconds without use, looked at with every request. An encoder that does not fit
+    the bundle is then a ValueError of the first request that needs it.
     """
 
     def __init__(
         self, folder: Path | str, *, threads: int | None = None, grammar: bool = False, speculate: bool | None = None,
-        one_call: bool = False, profile: Path | None = None, mapped: bool | Path = False,
+        one_call: bool = False, profile: Path | None = None, mapped: bool | Path = False, lazy: bool | float = False,
     ) -> None:  # fmt: skip
         if grammar and one_call:
             raise ValueError("an answer in one call is picked by the graph; grammar picks token by token: give one of the two")
@@ -124,11 +88,8 @@ class OnnxEngine:
                 options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
             return open_graph(graph, options)
 
-        # the largest first: while a file is read its weights are there twice
-        names = ("answer" if one_call else "step", *(name for name in GRAPHS if name != "step"))
-        self.sessions = {name: opened(name) for name in names}
-        trim_heap()
-        check_graphs(self.sessions, self.bundle)
+        self.sessions = Sessions(self.bundle, opened, one_call=one_call, lazy=lazy is not False,
+                                 idle_s=None if isinstance(lazy, bool) else lazy)  # fmt: skip
         self.tokenizer = open_tokenizer(self.bundle)
         self._write_by(grammar, speculate)
         # what there is before anything was seen or heard: one empty place
@@ -161,7 +122,7 @@ class OnnxEngine:
     @property
     def _decoder(self) -> Any:
         """The session that writes."""
-        return self.sessions.get("step") or self.sessions["answer"]
+        return self.sessions.decoder
 
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
                think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
@@ -187,6 +148,7 @@ class OnnxEngine:
         self, task: str, image: Any, audio: Any, current_app: str, last: str, think: bool, max_new_tokens: int, sampling: Sampling
     ) -> Asked:
         watch = Stopwatch()
+        self.sessions.sweep()
         if sampling != GREEDY and (self.held or "answer" in self.sessions):
             raise ValueError("this engine picks the likeliest token that may come; sampling needs one without grammar and one_call")
         task = task.strip()
@@ -238,9 +200,9 @@ class OnnxEngine:
 
     def _encoded(self, name: str, values: NDArray[np.float32]) -> States:
         """The keys and values of what is seen or heard."""
-        session = self.sessions[name]
-        made = session.run(None, {session.get_inputs()[0].name: values})
-        return dict(zip((output.name for output in session.get_outputs()), made, strict=True))
+        with self.sessions.lease(name) as session:
+            made = session.run(None, {session.get_inputs()[0].name: values})
+            return dict(zip((output.name for output in session.get_outputs()), made, strict=True))
 
     def _heard(self, wave: NDArray[np.float32]) -> States:
         return self._encoded("audio", log_mel(wave)[None])

@@ -19,8 +19,9 @@ from tqdm.auto import tqdm
 
 from autoglm_lab.measure.bench import questions
 from autoglm_lab.measure.timing import Spread
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step, open_graph, quiet
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 from autoglm_lab.runtime.rows import Rows
+from autoglm_lab.runtime.sessions import open_graph, quiet
 from autoglm_lab.serve.remote import conversation
 
 # Ways to serve one bundle, as options of `autoglm-lab serve`. Without a number a machine's cores are shared out.

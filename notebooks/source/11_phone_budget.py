@@ -138,7 +138,7 @@ lab.check("11.dropped", dropped)
 # last use: an answer that takes a minute is not idle for a minute.
 
 # %%
-from autoglm_lab.runtime.onnx_engine import open_graph, quiet
+from autoglm_lab.runtime.sessions import open_graph, quiet
 from autoglm_lab.runtime.shelf import Shelf
 
 shelf = Shelf(room_bytes=60_000_000, idle_s=300)

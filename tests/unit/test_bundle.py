@@ -7,6 +7,7 @@ import shutil
 import time
 from contextlib import suppress
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -136,6 +137,16 @@ def test_graphs_that_do_not_fit_together_are_refused(copy):
     put(copy, "step.onnx", (copy / "audio.onnx").read_bytes())
     with pytest.raises(ValueError, match="do not fit together"):
         OnnxEngine(copy)
+
+
+def test_an_encoder_that_does_not_fit_is_refused_when_it_is_needed(copy):
+    put(copy, "image.onnx", (copy / "step.onnx").read_bytes())
+    engine = OnnxEngine(copy, lazy=True)
+    assert engine.answer("open Settings", max_new_tokens=2).answer.tokens
+    for _ in range(2):
+        with pytest.raises(ValueError, match="do not fit together"):
+            _ = engine.answer("open Settings", np.zeros((40, 20, 3), np.uint8), max_new_tokens=2).answer
+    assert engine.sessions.open == ("step",)
 
 
 def test_an_end_that_the_tokenizer_does_not_have_is_refused(copy):

@@ -16,7 +16,7 @@ from autoglm_lab.export.parity import distance
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.encoders import ImageEncoder, grid_positions
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
-from autoglm_lab.runtime.onnx_engine import quiet
+from autoglm_lab.runtime.sessions import quiet
 from autoglm_lab.training.trainer import preset
 
 BLOCKS = {name: getattr(preset("people").model, name) for name in ("image_blocks", "image_wide_blocks")}

@@ -4,13 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from autoglm_lab.marks import NotWrittenError
 from autoglm_lab.phone.simulator import SimulatedPhone
-from autoglm_lab.runtime import mapped
+from autoglm_lab.runtime import mapped, onnx_engine
 from autoglm_lab.runtime.bundle import GRAPHS
 from autoglm_lab.runtime.mapped import MADE_FOR, WEIGHTS
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
@@ -78,7 +79,7 @@ import numpy as np, onnx, onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from autoglm_lab.measure.memory_now import memory_now
 from autoglm_lab.runtime.mapped import mapped_graph
-from autoglm_lab.runtime.onnx_engine import open_graph, quiet
+from autoglm_lab.runtime.sessions import open_graph, quiet
 
 path, place = Path(sys.argv[1]), Path(sys.argv[2])
 if not path.exists():
@@ -99,3 +100,42 @@ print((memory_now().private - before.private) / 1e6, float(y.sum()))
     (plain, first), (files, second) = (map(float, each.split()) for each in told)
     assert first == pytest.approx(second, rel=1e-5)
     assert plain > 32 and files < 0.45 * plain, (plain, files)
+
+
+def test_an_encoder_is_opened_when_it_is_first_needed(bundle):
+    lazy, plain = OnnxEngine(bundle, lazy=True), OnnxEngine(bundle)
+    assert lazy.sessions.open == ("step",) and plain.sessions.open == ("step", "image", "audio")
+    assert lazy.answer("open Settings", max_new_tokens=4).answer.text == plain.answer("open Settings", max_new_tokens=4).answer.text
+    assert lazy.sessions.open == ("step",), "typed, and nothing to see"
+    assert lazy.answer("open Settings", SimulatedPhone(3).screenshot(), max_new_tokens=4).answer.tokens
+    assert lazy.sessions.open == ("step", "image"), "nothing was heard"
+    assert said(lazy) == said(plain)
+    assert lazy.sessions.open == ("step", "image", "audio")
+
+
+def test_an_encoder_that_lay_idle_is_dropped_and_comes_back(bundle):
+    engine, screen, now = OnnxEngine(bundle, lazy=60.0), SimulatedPhone(3).screenshot(), [0.0]
+    engine.sessions._shelf._clock = lambda: now[0]
+    first = engine.answer("open Settings", screen, max_new_tokens=4).answer.text
+    now[0] = 59.0
+    assert engine.answer("open Settings", max_new_tokens=4).answer.tokens
+    assert engine.sessions.open == ("step", "image")
+    now[0] = 61.0
+    assert engine.answer("open Settings", max_new_tokens=4).answer.tokens
+    assert engine.sessions.open == ("step",), "looked at with every request, whatever it needs"
+    assert engine.answer("open Settings", screen, max_new_tokens=4).answer.text == first
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_a_time_without_length_is_refused(bundle, seconds):
+    with pytest.raises(ValueError, match="idle_s"):
+        OnnxEngine(bundle, lazy=seconds)
+
+
+def test_many_ask_at_once_and_it_is_opened_once(bundle, monkeypatch):
+    opened, open_graph = [], onnx_engine.open_graph
+    monkeypatch.setattr(onnx_engine, "open_graph", lambda path, options: opened.append(path.stem) or open_graph(path, options))
+    engine, screen = OnnxEngine(bundle, lazy=True), SimulatedPhone(3).screenshot()
+    with ThreadPoolExecutor(4) as clients:
+        texts = list(clients.map(lambda _: engine.answer("open Settings", screen, max_new_tokens=4).answer.text, range(8)))
+    assert len(set(texts)) == 1 and sorted(opened) == ["image", "step"]

@@ -13,9 +13,10 @@ import onnxruntime
 import pytest
 from filelock import FileLock
 
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step, quiet
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sampling import Sampling
+from autoglm_lab.runtime.sessions import quiet
 from autoglm_lab.serve.batches import Batches
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import Done, FairQueue, Job
