@@ -106,6 +106,8 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--tasks", type=_whole, default=0,
                         help="measure it in ONNX Runtime on this many typed and spoken steps (default 0: not)")  # fmt: skip
     export.add_argument("--one-call", action="store_true", help="one more file: the whole answer in one call, for any host")
+    export.add_argument("--mapped", action="store_true", help="beside it, for this machine alone: OUT.mapped with the weights as "
+                        "they lie in memory, for engines that are opened with mapped")  # fmt: skip
     export.add_argument("--rows", action="store_true", help="one more file: a step of several answers at once, for `serve`")
     export.set_defaults(command=_export)
 
@@ -159,6 +161,14 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=_positive, help="answers seen, heard and read side by side (default: one for each core)")
     serve.add_argument("--threads", type=_positive, help="CPU threads of each (default: the cores shared out)")
     serve.add_argument("--no-drafts", action="store_true", help="write token by token; otherwise what usually comes is read ahead")
+    serve.add_argument("--mapped", action="store_true", help="leave the weights of a bundle in files that the system maps, and can "
+                       "take back; they are written beside it the first time")  # fmt: skip
+    serve.add_argument("--lazy", type=_seconds, metavar="S", help="open what sees and hears in a bundle when it is first needed, "
+                       "and drop it after so many seconds without use")  # fmt: skip
+    serve.add_argument("--watch", action="store_true", help="exchange the bundle when another one lies in its folder (SIGHUP does "
+                       "so, too); one that is broken leaves the old one")  # fmt: skip
+    serve.add_argument("--small-exchange", action="store_true", help="never two models in memory: requests wait until the old one "
+                       "has ended and the new one is loaded")  # fmt: skip
     serve.add_argument("--name", help="what the model is called (default autoglm-lab)")
     for field in fields(Limits):
         if field.name != "image_hosts":
@@ -498,6 +508,8 @@ def _train(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from autoglm_lab.serve.keys import read_keys, weaknesses
 
+    if options.bundle is None and (options.mapped or options.lazy or options.watch):
+        raise ValueError("--mapped, --lazy and --watch are for a bundle; give one with --bundle")
     keys = None if options.api_key_file is None else read_keys(options.api_key_file)
     for warning in [] if keys is None else weaknesses(options.api_key_file, keys):
         print(f"autoglm-lab: warning: {warning}", file=sys.stderr)
@@ -507,6 +519,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     check_address(options.host, keys)
     from autoglm_lab.hosts import AllowedHosts
+    from autoglm_lab.runtime.bundle import MANIFEST
     from autoglm_lab.serve.service import Service
 
     hosts, log = AllowedHosts(options.host, options.allow_host), _access_log(options.access_log)
@@ -516,10 +529,12 @@ def _serve(options: argparse.Namespace) -> int:
 
         served = options.bundle or load(options.model)
         return scheduler(served, limits, options.name or NAME, rows=options.rows, workers=options.workers, threads=options.threads,
-                         speculate=False if options.no_drafts else None)  # fmt: skip
+                         speculate=False if options.no_drafts else None, mapped=options.mapped,
+                         lazy=options.lazy or False)  # fmt: skip
 
     try:
-        serve(Service(made(), limits, keys, hosts, log), options.host, options.port, made)
+        service = Service(made, limits, keys, hosts, log, "small" if options.small_exchange else "available")
+        serve(service, options.host, options.port, made, options.bundle / MANIFEST if options.watch else None)
     except OSError as error:
         raise ValueError(str(error)) from None
     return 0
@@ -659,6 +674,7 @@ def _exported(options: argparse.Namespace) -> int:
     from autoglm_lab.compress.recipe import Recipe
     from autoglm_lab.export.bundle import bundle
     from autoglm_lab.measure.report import Report
+    from autoglm_lab.runtime.mapped import write_mapped
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
     from autoglm_lab.training.measured import measured_in_runtime, sample_requests
 
@@ -677,6 +693,8 @@ def _exported(options: argparse.Namespace) -> int:
             report = measured_in_runtime(report, exported, other, tasks=options.tasks)
         write_report(report, options.out)
         told["report"] = json.loads(report.to_json())
+    if options.mapped:
+        told["mapped"] = str(write_mapped(exported.bundle))
     if options.json:
         print(json.dumps(told))
         return 0

@@ -11,19 +11,50 @@ from autoglm_lab import atomic
 from autoglm_lab.runtime.bundle import Bundle
 
 PACKAGES = ("numpy", "onnxruntime", "pillow", "tokenizers")  # all that the device needs beside Python
-PARTS = ("__init__.py", "memory.py", "paths.py", "phone/__init__.py", "phone/actions.py", "runtime")  # of this package
+SERVING = ("fastapi", "prometheus-client", "pydantic", "soundfile", "uvicorn")  # and to serve
+PARTS = (
+    "__init__.py", "atomic.py", "hosts.py", "marks.py", "memory.py", "paths.py", "phone/__init__.py", "phone/actions.py",
+    "phone/catalog.py", "phone/packages.py", "phone/public_apps.py", "runtime", "serve",
+)  # of this package  # fmt: skip
 
-RUN = '''"""One answer: python run.py "open Settings" screenshot.png"""
+RUN = '''"""One answer: python run.py "open Settings" screenshot.png. A server on this device: python run.py --serve"""
 
-import sys
+import argparse
 from pathlib import Path
 
-from autoglm_lab.runtime.files import read_image
-from autoglm_lab.runtime.onnx_engine import OnnxEngine
+options = argparse.ArgumentParser(description=__doc__)
+options.add_argument("task", nargs="?", help="what the agent should do")
+options.add_argument("picture", nargs="?", help="a screenshot")
+options.add_argument("--serve", type=int, nargs="?", const=8000, metavar="PORT",
+                     help="answer over HTTP, to this device alone (port 8000)")
+options.add_argument("--api-key-file", type=Path, metavar="F", help="with --serve: the keys that apps have to send")
+options.add_argument("--mapped", action="store_true", help="leave the weights in files: less private memory, more of the disk")
+options.add_argument("--lazy", type=float, metavar="S", help="open what sees and hears when it is needed, drop it after S seconds")
+given = options.parse_args()
+bundle, opened = Path(__file__).resolve().parent / "bundle", {"mapped": given.mapped, "lazy": given.lazy or False}
 
-task, picture = sys.argv[1:]
-answer = OnnxEngine(Path(__file__).parent / "bundle").answer(task, read_image(picture)).answer
-print(answer.text, f"({answer.ms['total']:.0f} ms)")
+if given.serve is None:
+    from autoglm_lab.runtime.files import read_image
+    from autoglm_lab.runtime.onnx_engine import OnnxEngine
+
+    if given.picture is None:
+        options.error("say what the agent should do and give a screenshot, or --serve")
+    answer = OnnxEngine(bundle, **opened).answer(given.task, read_image(given.picture)).answer
+    print(answer.text, f"({answer.ms['total']:.0f} ms)")
+else:
+    try:
+        from autoglm_lab.serve import server
+    except ImportError as error:
+        options.error(f"{error}; pip install -r requirements-serve.txt")
+    from autoglm_lab.serve.keys import read_keys
+    from autoglm_lab.serve.limits import Limits
+    from autoglm_lab.serve.service import Service
+
+    def made():
+        return server.scheduler(bundle, Limits(), workers=1, **opened)
+
+    keys = read_keys(given.api_key_file) if given.api_key_file else None
+    server.serve(Service(made, Limits(), keys, exchange="small"), "127.0.0.1", given.serve, made, bundle / "manifest.json")
 '''
 GUIDE = """# The agent on a device
 
@@ -54,6 +85,43 @@ Copy this folder to the phone (`adb push FOLDER /sdcard/Download/agent`, or a ca
     .venv/bin/python run.py "open Settings" screenshot.png
 
 `termux-setup-storage` lets Termux read `/sdcard`. Python has to be 3.11 or newer and 64-bit.
+
+## A service on the phone
+
+    .venv/bin/pip install -r requirements-serve.txt
+    .venv/bin/python run.py --serve --lazy 300
+
+answers at `http://127.0.0.1:8000/v1`, as OpenAI's clients expect it, to this phone alone. What sees and what hears is loaded when
+it is first needed and dropped after five idle minutes; `--mapped` leaves the weights in files, which the system can take back.
+Copy another `bundle` over this one, its `manifest.json` last, and the next request is answered by it; a broken one is refused and
+the old one stays.
+
+**Every app on the phone can reach a port of 127.0.0.1.** Write a long random line into a file, `--api-key-file FILE`, and give the
+same line to the app that may ask:
+
+    curl http://127.0.0.1:8000/v1/chat/completions -H "Authorization: Bearer LINE" -H "Content-Type: application/json" \
+         -d '{"model": "autoglm-lab", "messages": [{"role": "user", "content": "open Settings"}]}'
+
+An Android app of your own asks the same way, and has to allow plain HTTP to 127.0.0.1 in its network security configuration.
+
+### After a restart of the phone
+
+Install the app **Termux:Boot** from where Termux came from, open it once, then, in Termux (not in Debian):
+
+    mkdir -p ~/.termux/boot
+    printf '#!/data/data/com.termux/files/usr/bin/sh\ntermux-wake-lock\nexec proot-distro login debian --termux-home -- \
+    sh -c "cd ~/agent && exec .venv/bin/python run.py --serve --lazy 300"\n' > ~/.termux/boot/agent
+    chmod +x ~/.termux/boot/agent
+
+`termux-wake-lock` keeps the processor from sleeping while the service is there, which costs battery; leave it out, and the first
+answer after a pause comes late.
+
+### So that Android does not end it
+
+- Settings, Apps, Termux, Battery: **Unrestricted** (on some phones "No restrictions", or a list of protected apps).
+- Android 12 and newer end processes of an app beyond 32: from a computer, once,
+  `adb shell settings put global settings_enable_monitor_phantom_procs false`.
+- Leave Termux's notification where it is: it is what keeps a service in the foreground alive.
 """
 
 
@@ -78,4 +146,5 @@ def device_folder(bundle: Path | str, out: Path) -> None:
                 shutil.copy(source, target)
         (part / "run.py").write_text(RUN, "utf-8")
         (part / "README.md").write_text(GUIDE, "utf-8")
-        (part / "requirements.txt").write_text("".join(f"{name}=={importlib.metadata.version(name)}\n" for name in PACKAGES))
+        for name, packages in (("requirements.txt", PACKAGES), ("requirements-serve.txt", (*PACKAGES, *SERVING))):
+            (part / name).write_text("".join(f"{package}=={importlib.metadata.version(package)}\n" for package in packages))

@@ -17,12 +17,19 @@ import onnxruntime
 
 from autoglm_lab import atomic
 from autoglm_lab.marks import NotWrittenError, verify
-from autoglm_lab.runtime.bundle import digest
+from autoglm_lab.runtime.bundle import Bundle, digest
 from autoglm_lab.runtime.processor import cpu_flags
+from autoglm_lab.runtime.sessions import quiet
 
 MADE_FOR, WEIGHTS = "made_for.json", "weights.bin"
 SMALL_BYTES = 1024  # what is smaller stays in the graph
 PATIENCE_S = 120.0  # for another process that writes the same
+
+
+def place_of(bundle: Path) -> Path:
+    """The folder beside a bundle in which its graphs lie in mapped form."""
+    folder = bundle.resolve()
+    return folder.with_name(f"{folder.name}.mapped")
 
 
 def mapped_graph(graph: Path, place: Path, options: Any) -> Path:
@@ -36,6 +43,15 @@ def mapped_graph(graph: Path, place: Path, options: Any) -> Path:
             if not _is_made_for(folder, here):
                 _write(graph, folder, here, options)
     return folder / graph.name
+
+
+def write_mapped(bundle: Bundle) -> Path:
+    """Write all graphs of a bundle in mapped form beside it, for this machine; the folder."""
+    place = place_of(bundle.folder)
+    for name in sorted(bundle.files):
+        if name.endswith(".onnx"):
+            mapped_graph(bundle.folder / name, place, quiet(1))
+    return place
 
 
 def made_for(graph: Path) -> dict[str, str]:

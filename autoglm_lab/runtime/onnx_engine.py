@@ -18,6 +18,7 @@ from autoglm_lab.runtime.bundle import TOKENIZER, Bundle
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
 from autoglm_lab.runtime.grammar import Grammar, Pick, State
+from autoglm_lab.runtime.mapped import mapped_graph, place_of
 from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, read_tokenizer, write_prompt
 from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.runtime.sessions import Sessions, open_graph, quiet
@@ -75,21 +76,11 @@ class OnnxEngine:
         # where there is a second core it hears while the first looks at the picture
         self._ears = ThreadPoolExecutor(1, "ears") if (threads or os.cpu_count() or 1) > 1 else None
 
-        def opened(name: str) -> Any:
-            cores = 1 if name == "audio" and self._ears is not None else threads
-            options, graph = quiet(cores), self.bundle.path(name)
-            if mapped:
-                from autoglm_lab.runtime.mapped import mapped_graph  # a device that maps nothing need not have it
-
-                beside = self.bundle.folder.resolve()
-                place = mapped if isinstance(mapped, Path) else beside.with_name(f"{beside.name}.mapped")
-                graph = mapped_graph(graph, place, quiet(cores))
-            if profile is not None:
-                options.enable_profiling, options.profile_file_prefix = True, str(profile / "profile")
-            return open_graph(graph, options)
-
-        self.sessions = Sessions(self.bundle, opened, one_call=one_call, lazy=lazy is not False,
-                                 idle_s=None if isinstance(lazy, bool) else lazy)  # fmt: skip
+        self._mapped, self._profile = mapped, profile
+        self.sessions = Sessions(
+            self.bundle, lambda name: self.opened(name, 1 if name == "audio" and self._ears is not None else threads),
+            one_call=one_call, lazy=lazy is not False, idle_s=None if isinstance(lazy, bool) else lazy,
+        )  # fmt: skip
         self.tokenizer = open_tokenizer(self.bundle)
         self._write_by(grammar, speculate)
         # what there is before anything was seen or heard: one empty place
@@ -98,6 +89,19 @@ class OnnxEngine:
             for value in self._decoder.get_inputs()
             if value.name.split("_")[0] in ("image", "audio")
         }
+
+    def opened(self, name: str, threads: int | None = None) -> Any:
+        """Open a graph of the bundle as this engine opens its own: read or mapped, with a profile or without.
+
+        ValueError when the runtime refuses it, FileNotFoundError for one that was not exported, NotWrittenError as `mapped`.
+        """
+        options, graph = quiet(threads), self.bundle.path(name)
+        if self._mapped:
+            place = self._mapped if isinstance(self._mapped, Path) else place_of(self.bundle.folder)
+            graph = mapped_graph(graph, place, quiet(threads))
+        if self._profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(self._profile / "profile")
+        return open_graph(graph, options)
 
     def _write_by(self, grammar: bool, speculate: bool | None) -> None:
         self.held, self.speculates = grammar, not self.bundle.shared_scale if speculate is None else speculate

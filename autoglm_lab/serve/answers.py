@@ -33,7 +33,7 @@ class Answer:
         self.jobs = [Job(asking, _Numbered(number, self._events), client, self._deadline, share=service.share(service.limits.queue))
                      for number, asking in enumerate(read_request(request, service.limits))]  # fmt: skip
         self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
-        self.model = service.scheduler.name
+        self.model = service.name
         self._thought = [False] * len(self.jobs)  # whether a thought stands before the action
 
     async def events(self) -> AsyncIterator[tuple[int, Event]]:

@@ -29,7 +29,7 @@ def application(service: Service) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.attach(asyncio.get_running_loop())
         yield
-        await asyncio.to_thread(service.scheduler.close)
+        await asyncio.to_thread(service.close)
         service.attach(None)
 
     app = FastAPI(
@@ -61,7 +61,7 @@ def application(service: Service) -> FastAPI:
 
     @app.get("/health")
     async def health() -> dict[str, str]:
-        """Whether it serves, and what."""
+        """Say that it serves, and what; 503 while it cannot."""
         return {"status": "ok", "model": service.scheduler.name}
 
     @app.get("/metrics", response_class=Response)
@@ -75,7 +75,7 @@ def application(service: Service) -> FastAPI:
         """The one model that is served."""
         return {
             "object": "list",
-            "data": [{"id": service.scheduler.name, "object": "model", "created": 0, "owned_by": "autoglm-lab"}],
+            "data": [{"id": service.name, "object": "model", "created": 0, "owned_by": "autoglm-lab"}],
         }
 
     @app.post("/v1/chat/completions", response_model=Completion, responses=REFUSALS, openapi_extra={"requestBody": BODY})
@@ -84,7 +84,7 @@ def application(service: Service) -> FastAPI:
         with Body(request, service) as body:
             asked = await body.read()
             answer = Answer(service, asked, request.state.client)
-            service.submit(answer.jobs)
+            await service.submit_soon(answer.jobs)
             if asked.stream:
                 return await streamed(answer, request)
             return await whole(answer, request)

@@ -7,12 +7,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sampling import Picker
-from autoglm_lab.runtime.sessions import open_graph, quiet
 from autoglm_lab.serve.jobs import TOO_LATE, Event, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads
 from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
@@ -45,21 +44,22 @@ class Batches:
 
     `workers` threads prepare answers, each on one core; then one thread writes up to `most` of them together, on `cores`. A step
     costs little more for many answers than for one, so while others are being read it waits for them, `patience_s` at most:
-    answers take longer to begin with, and many more are given. Drafts are read with the prompt, `speculate` as in `OnnxEngine`.
+    answers take longer to begin with, and many more are given. Drafts are read with the prompt. `opened` is how the
+    bundle is opened: `speculate`, `mapped` and `lazy`, as in `OnnxEngine`.
     FileNotFoundError for a bundle without that graph.
     """
 
     def __init__(
         self, folder: Path | str, *, most: int = 16, workers: int = 2, cores: int = 2, patience_s: float = PATIENCE_S,
-        queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None, speculate: bool | None = None,
+        queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None, **opened: Any,
     ) -> None:  # fmt: skip
         if workers < 1:
             raise ValueError(f"workers is {workers}; one at least has to read")
-        self.engine = OnnxEngine(folder, threads=1, speculate=speculate)
+        self.engine = OnnxEngine(folder, threads=1, **opened)
         self.name, self.metrics = name, metrics or Metrics()
         self.post: Post = put_directly
         self.pixels = PixelBudget(PIXELS_AT_ONCE)
-        session = open_graph(self.engine.bundle.path("rows"), quiet(cores))
+        session = self.engine.opened("rows", cores)
         self._rows, self._speller = Rows(session, most, self.engine.bundle.places), Speller(self.engine.tokenizer)
         self._queue, self._ready, self._changed = FairQueue(queue), deque[Read](), threading.Condition()
         self._written: list[Row] = []

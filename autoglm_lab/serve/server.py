@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import uvicorn
 from autoglm_lab.hosts import AllowedHosts
 from autoglm_lab.runtime.bundle import ROWS, is_bundle
 from autoglm_lab.runtime.engine import Engine
+from autoglm_lab.runtime.reload import Mode, Watch
 from autoglm_lab.serve.api import application
 from autoglm_lab.serve.batches import Batches
 from autoglm_lab.serve.connections import TimeoutProtocol
@@ -41,18 +42,19 @@ class Url(str):
 @contextmanager
 def running(
     served: Engine | Scheduler | Path | str, *, host: str = "127.0.0.1", port: int = 0, limits: Limits | None = None,
-    api_key: Mapping[str, str] | str | None = None, allow_hosts: Iterable[str] = (),
+    api_key: Mapping[str, str] | str | None = None, allow_hosts: Iterable[str] = (), exchange: Mode = "available",
 ) -> Iterator[Url]:  # fmt: skip
     """A server in a thread, for as long as the `with` block lasts; its address, ending in /v1.
 
     `served` is an engine (one answer at a time), a bundle (many at once, if it was exported with `rows`), or a scheduler. Port 0
-    takes any that is free. It is asked under that address, a loopback name, or one in `allow_hosts`.
+    takes any that is free. It is asked under that address, a loopback name, or one in `allow_hosts`. `exchange` as in `Service`.
     ValueError for an address that others reach without a key; OSError when the port is taken.
     """
     check_address(host, api_key)
     listening = listen(host, port)
     try:
-        service = Service(scheduler(served, limits or Limits()), limits, api_key, AllowedHosts(host, allow_hosts))
+        service = Service(partial(scheduler, served, limits or Limits()), limits, api_key, AllowedHosts(host, allow_hosts),
+                          exchange=exchange)  # fmt: skip
     except BaseException:
         listening.close()
         raise
@@ -68,18 +70,18 @@ def running(
         server.should_exit = True
         thread.join()
         listening.close()
-        del service.scheduler  # the web framework keeps the application in its caches; the weights must not stay with it
+        service.end()  # the web framework keeps the application in its caches; the weights must not stay with it
 
 
 def scheduler(
     served: Engine | Scheduler | Path | str, limits: Limits, name: str = NAME, *, rows: int = ROWS_AT_ONCE,
-    workers: int | None = None, threads: int | None = None, speculate: bool | None = None,
+    workers: int | None = None, threads: int | None = None, **opened: Any,
 ) -> Scheduler:  # fmt: skip
     """What computes the answers: `Batches` for a bundle with rows, `Turns` for every other engine.
 
     `rows` answers at most are written together; 1 writes each on its own. `workers` see, hear and read (or answer) side by side,
-    with the machine's cores shared out between them: `threads` overrules that. `speculate` as in `OnnxEngine`. FileNotFoundError
-    for a folder that is no bundle.
+    with the machine's cores shared out between them: `threads` overrules that. `opened` is how a bundle is opened: `speculate`,
+    `mapped` and `lazy`, as in `OnnxEngine`. FileNotFoundError for a folder that is no bundle.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if isinstance(served, Path | str):
@@ -89,38 +91,41 @@ def scheduler(
         workers = workers or cores
         if rows > 1 and (folder / ROWS).is_file():
             return Batches(folder, most=rows, workers=workers, cores=threads or cores, queue=limits.queue, name=name,
-                           speculate=speculate)  # fmt: skip
+                           **opened)  # fmt: skip
         from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
-        engine = OnnxEngine(folder, threads=threads or max(1, cores // workers), speculate=speculate)
+        engine = OnnxEngine(folder, threads=threads or max(1, cores // workers), **opened)
         return Turns(engine, workers=workers, queue=limits.queue, name=name)
     return served if isinstance(served, Scheduler) else Turns(served, workers=workers or 1, queue=limits.queue, name=name)
 
 
-def serve(service: Service, host: str, port: int, anew: Callable[[], Scheduler] | None = None) -> None:
+def serve(service: Service, host: str, port: int, anew: Callable[[], Scheduler] | None = None, watch: Path | None = None) -> None:
     """Serve until it is interrupted; SIGHUP exchanges what computes the answers for `anew()`, under load.
+
+    So does a new content of the file `watch`, looked at every second: the manifest of a bundle, which is written last.
 
     ValueError for an address that others reach without a key; OSError when the port is taken.
     """
     check_address(host, service.api_key)
     listening = listen(host, port)
 
-    def reopen(*_: Any) -> None:
-        def exchange() -> None:
-            assert anew is not None
-            try:
-                service.swap(anew())
-                print("the bundle was opened anew", flush=True)
-            except (ValueError, OSError) as error:
-                print(f"the bundle was not exchanged: {error}", flush=True)
+    def exchange(*_: Any) -> None:
+        assert anew is not None
+        try:
+            service.swap(anew)
+            print("the bundle was opened anew", flush=True)
+        except (ValueError, OSError) as error:
+            print(f"the bundle was not exchanged: {error}", flush=True)
 
+    def reopen(*_: Any) -> None:
         threading.Thread(target=exchange, name="exchange").start()
 
     if anew is not None and hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, reopen)
     url = f"http://{_shown(host)}:{listening.getsockname()[1]}/v1"
     print(f"serving {service.scheduler.name} at {url}   (Ctrl+C ends it)", flush=True)
-    _server(service).run(sockets=[listening])
+    with Watch(watch, exchange) if watch is not None and anew is not None else nullcontext():
+        _server(service).run(sockets=[listening])
 
 
 def check_address(host: str, api_key: object) -> None:

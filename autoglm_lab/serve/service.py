@@ -3,54 +3,117 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from autoglm_lab.hosts import AllowedHosts
+from autoglm_lab.runtime.reload import Mode, Reloadable
 from autoglm_lab.serve.access import AccessLog
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import Job, Scheduler, Told
 from autoglm_lab.serve.keys import Keys
 from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
+
+Makes = Callable[[], Scheduler]
+EXCHANGING = ApiError(503, "the model is being exchanged; come again in a second", code="exchanging")
+LOOK_S = 0.02  # between two looks whether the next scheduler is there
 
 
 class Service:
     """A scheduler that can be exchanged under load, and the limits that hold for all requests."""
 
     def __init__(
-        self, scheduler: Scheduler, limits: Limits | None = None, api_key: Mapping[str, str] | str | None = None,
-        hosts: AllowedHosts | None = None, log: AccessLog | None = None,
+        self, scheduler: Scheduler | Makes, limits: Limits | None = None, api_key: Mapping[str, str] | str | None = None,
+        hosts: AllowedHosts | None = None, log: AccessLog | None = None, exchange: Mode = "available",
     ) -> None:  # fmt: skip
-        """`api_key` is one that all clients send, or a key for each name of a client; `log` takes a line for each request."""
+        """`api_key` is one that all clients send, or a key for each name of a client; `log` takes a line for each request.
+
+        `exchange` is how another scheduler comes, see `Reloadable`. "small" loads the old one again if the new one fails, so it
+        takes a function that makes a scheduler: ValueError for a scheduler.
+        """
+        if exchange == "small" and not callable(scheduler):
+            raise ValueError("a small exchange may have to make the old scheduler again; give a function that makes it")
         self.hosts, self.keys, self.log = hosts or AllowedHosts(), Keys(api_key), log
-        self.scheduler, self.limits = scheduler, limits or Limits()
-        self.metrics = scheduler.metrics
-        self.pixels = scheduler.pixels = PixelBudget(self.limits.pixels_at_once)
+        self.limits = limits or Limits()
+        self.metrics = Metrics()
+        self.pixels = PixelBudget(self.limits.pixels_at_once)
         self._held = Counter[str]()  # bytes of requests that wait for their first word, by client
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._leaving: list[threading.Thread] = []
+        self._served = Reloadable(self._opened, scheduler, free=self._leave, mode=exchange)
 
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """From now on events go to mailboxes of this loop; None when it ends."""
         self._loop = loop
         self.scheduler.post = self._post
 
-    def swap(self, scheduler: Scheduler) -> None:
-        """Another engine from the next request on; what the old one has begun it still ends. No request fails."""
-        scheduler.metrics, scheduler.pixels, scheduler.post = self.metrics, self.pixels, self._post
-        old, self.scheduler = self.scheduler, scheduler
-        old.close()
+    @property
+    def scheduler(self) -> Scheduler:
+        """What computes the answers now. ApiError 503 while nothing does: a small exchange is under way."""
+        if (scheduler := self._current) is None:
+            raise EXCHANGING
+        return scheduler
+
+    @property
+    def _current(self) -> Scheduler | None:
+        return self._served.now.value
+
+    def swap(self, scheduler: Scheduler | Makes) -> None:
+        """Another scheduler, or what makes one, from the next request on; what the old one has begun it still ends.
+
+        No request fails. What the making raises comes out here, and the old one goes on.
+        """
+        self._served.reload(scheduler)
+        while self._leaving:
+            self._leaving.pop().join()
 
     def submit(self, jobs: list[Job]) -> None:
-        """Give jobs to the scheduler; if it was just exchanged, to the one that came."""
-        scheduler = self.scheduler
+        """Give jobs to the scheduler. ApiError as it has them, and 503 while there is none."""
         try:
-            scheduler.submit(jobs)
-        except ApiError as error:
-            if error.code != "closing" or scheduler is self.scheduler:
-                raise
-            self.scheduler.submit(jobs)
+            with self._served.lease(patience_s=0.0) as generation:
+                generation.value.submit(jobs)
+        except (TimeoutError, RuntimeError):
+            raise EXCHANGING from None
+
+    async def submit_soon(self, jobs: list[Job]) -> None:
+        """Give jobs to the scheduler; while it is being exchanged wait for the next one, until the first deadline of them."""
+        until = min(job.deadline for job in jobs)
+        while True:
+            try:
+                return self.submit(jobs)
+            except ApiError as error:
+                if error is not EXCHANGING or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(LOOK_S)
+
+    def close(self) -> None:
+        """Answer what was taken, then end all threads of the scheduler."""
+        if (scheduler := self._current) is not None:
+            scheduler.close()
+
+    def end(self) -> None:
+        """Forget the scheduler, with all its weights."""
+        self._served.now.value = self._served.now.source = None  # type: ignore[assignment]
+
+    def _opened(self, made: Scheduler | Makes) -> Scheduler:
+        scheduler = made() if callable(made) else made
+        scheduler.metrics, scheduler.pixels = self.metrics, self.pixels
+        self.name = scheduler.name
+        if self._loop is not None:
+            scheduler.post = self._post
+        return scheduler
+
+    def _leave(self, old: Scheduler) -> None:
+        """Let a scheduler end what it has begun: here if the next one waits for that, else in a thread of its own."""
+        if self._served.mode == "small":
+            return old.close()
+        self._leaving.append(threading.Thread(target=old.close, name="leaving"))
+        self._leaving[-1].start()
 
     @property
     def api_key(self) -> str | None:
@@ -77,7 +140,8 @@ class Service:
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
-        state = self.scheduler.state()
+        scheduler = self._current
+        state = {"waiting": 0, "writing": 0} if scheduler is None else scheduler.state()
         self.metrics.waiting.set(state["waiting"])
         self.metrics.writing.set(state["writing"])
 

@@ -297,7 +297,7 @@ print(choose(bundles, devices[1]).reasons["int8"], "on", devices[1].name)
 # beside the old, lets new requests go to it, and lets the old one go when its last answer is done.
 
 # %%
-from autoglm_lab.edge.reload import Reloadable
+from autoglm_lab.runtime.reload import Reloadable
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
 model = Reloadable(lambda folder: OnnxEngine(folder, threads=1), whole)

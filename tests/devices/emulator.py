@@ -5,6 +5,8 @@ It proves that the ARM64 builds compute what those here compute. It says nothing
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -41,8 +43,9 @@ class Emulator:
     @classmethod
     def made(cls, folder: pathlib.Path, requirements: pathlib.Path) -> Emulator:
         """In `folder`, made at the first call; what pip would install on the device lies in `packages`."""
-        emulator = cls(folder / "root", folder / "packages")
-        if not (folder / "done").exists():
+        emulator, pins = cls(folder / "root", folder / "packages"), with_dependencies(requirements.read_text().split())
+        done = folder / "done"
+        if not done.exists() or done.read_text().split() != pins:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             options = ("--quiet", "--variant=extract", "--architectures=arm64", "--mode=root", f"--include={DEBIAN}")
@@ -51,22 +54,47 @@ class Emulator:
             (emulator.root / "proc" / "cpuinfo").write_text(CPU)
             kinds = ["--python-version=311", "--abi=cp311", "--abi=abi3", "--abi=none", *(f"--platform={p}" for p in PLATFORMS)]
             download = (sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--no-deps", *kinds)
-            call(*download, "-d", folder / "wheels", "-r", requirements)
+            call(*download, "-d", folder / "wheels", *pins)
             for wheel in sorted((folder / "wheels").glob("*.whl")):
                 with zipfile.ZipFile(wheel) as archive:
                     archive.extractall(emulator.packages)
-            (folder / "done").touch()
+            done.write_text("\n".join(pins))
         return emulator
 
     def run(self, *arguments: object, cwd: pathlib.Path, timeout_s: float) -> str:
-        """What the ARM64 Python prints for these arguments; CalledProcessError with its messages when it fails."""
-        settings = {
+        """Run the ARM64 Python; what it prints. AssertionError with its messages when it fails."""
+        return call(*self._command(arguments), cwd=cwd, env=self._settings(cwd), timeout=timeout_s)
+
+    def start(self, *arguments: object, cwd: pathlib.Path) -> subprocess.Popen[str]:
+        """Start the ARM64 Python, which prints into `stdout`."""
+        return subprocess.Popen(self._command(arguments), cwd=cwd, env=self._settings(cwd), text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+
+    def _command(self, arguments: tuple[object, ...]) -> list[str]:
+        return ["qemu-aarch64-static", str(self.root / "usr" / "bin" / "python3.11"), *map(str, arguments)]
+
+    def _settings(self, cwd: pathlib.Path) -> dict[str, str]:
+        return {
             "QEMU_CPU": "cortex-a76", "QEMU_LD_PREFIX": str(self.root), "PYTHONHOME": str(self.root / "usr"),
             "PYTHONPATH": f"{cwd}{os.pathsep}{self.packages}", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
             "PATH": os.environ["PATH"],
         }  # fmt: skip
-        python = self.root / "usr" / "bin" / "python3.11"
-        return call("qemu-aarch64-static", python, *arguments, cwd=cwd, env=settings, timeout=timeout_s)
+
+
+# What these need beside what the device folder requires; whatever else they name is not imported there.
+NEEDED = {
+    "fastapi": ("starlette", "anyio", "idna", "sniffio", "typing-extensions", "annotated-doc"),
+    "pydantic": ("pydantic-core", "annotated-types", "typing-inspection", "typing-extensions"),
+    "soundfile": ("cffi", "pycparser"),
+    "uvicorn": ("click", "h11"),
+}
+
+
+def with_dependencies(pins: list[str]) -> list[str]:
+    """Pins, and those of what they need, in the versions that are installed here."""
+    needed = {name for pin in pins for name in NEEDED.get(pin.split("==")[0], ())}
+    installed = {name for name in needed if importlib.util.find_spec(name.replace("-", "_"))}
+    return [*pins, *(f"{name}=={importlib.metadata.version(name)}" for name in sorted(installed))]
 
 
 def call(*command: object, **options: object) -> str:

@@ -3,12 +3,15 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import onnx
 import onnxruntime
+import openai
 import pytest
 from onnx import TensorProto, helper
 
@@ -50,7 +53,7 @@ def arm64(device):
     """An ARM64 Python; where it cannot be had the tests are skipped, under CI they fail."""
     if missing():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(INSTALL)
-    return Emulator.made(ROOT / "build" / "arm64", device / "requirements.txt")
+    return Emulator.made(ROOT / "build" / "arm64", device / "requirements-serve.txt")
 
 
 def on_both(arm64, device, script, *inputs, out):
@@ -82,6 +85,29 @@ def test_the_run_script_answers_on_arm64(device, arm64, tmp_path):
     here = subprocess.run([sys.executable, "run.py", *map(str, asked)], cwd=device, capture_output=True, text=True, check=True)
     there = arm64.run("run.py", *asked, cwd=device, timeout_s=LIMIT_S)
     assert parse(there.rpartition(" (")[0]) == parse(here.stdout.rpartition(" (")[0])
+
+
+def test_the_run_script_serves_on_arm64(device, arm64):
+    """A client here, the server there: what it answers is what the bundle answers here."""
+    (device / "keys").write_text("a long random line\n")
+    server = arm64.start("run.py", "--serve", "0", "--lazy", "300", "--api-key-file", "keys", cwd=device)
+    late = threading.Timer(LIMIT_S, server.kill)
+    late.start()
+    try:
+        told = ""
+        while "http://" not in told and (line := server.stdout.readline()):
+            told += line
+        [url] = re.findall(r"http://\S+/v1", told) or pytest.fail(told)
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=url, api_key="wrong", max_retries=0).models.list()
+        client = openai.OpenAI(base_url=url, api_key="a long random line", max_retries=0, timeout=LIMIT_S)
+        asked = [{"role": "user", "content": "open Settings"}]
+        there = client.chat.completions.create(model="autoglm-lab", messages=asked).choices[0].message.content
+        assert parse(there) == OnnxEngine(device / "bundle").answer("open Settings").answer.action
+    finally:
+        late.cancel()
+        server.kill()
+        server.wait()
 
 
 def test_every_integer_product_is_the_same_to_the_last_bit(device, arm64, tmp_path):

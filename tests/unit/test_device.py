@@ -1,10 +1,12 @@
 """Pictures and sound as graphs, and the folder for a device."""
 
+import re
 import subprocess
 import sys
 
 import numpy as np
 import onnxruntime
+import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,11 +15,12 @@ from autoglm_lab.cli import main
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.export import features
 from autoglm_lab.export.bundle import bundle
-from autoglm_lab.export.device import PACKAGES, device_folder
+from autoglm_lab.export.device import PACKAGES, SERVING, device_folder
 from autoglm_lab.phone.actions import parse
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES
 from autoglm_lab.runtime.features import image_features, log_mel
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +79,48 @@ def test_the_folder_runs_alone(exported, tmp_path, capsys):
     assert main(["device", "--bundle", str(exported), "--out", str(out)]) == 0
     assert "run.py" in capsys.readouterr().out
     SimulatedPhone(7, lang="en").screenshot().save(tmp_path / "screen.png")
-    # of this package only what lies in the folder can be found, and no PyTorch
-    code = (
-        "import sys, runpy; sys.path[:] = [sys.argv.pop(1), *[p for p in sys.path if p and 'site-packages' in p or 'lib' in p]];"
-        "sys.modules['torch'] = None; runpy.run_path('run.py', run_name='__main__');"
-        "import autoglm_lab; print(autoglm_lab.__file__)"
-    )
+    code = f"{ALONE};import autoglm_lab; print(autoglm_lab.__file__)"
     command = [sys.executable, "-c", code, str(out), "open Settings", str(tmp_path / "screen.png")]
     done = subprocess.run(command, cwd=out, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     answer, place = done.stdout.splitlines()
     assert parse(answer.rpartition(" (")[0]).name == "Tap" and place.startswith(str(out))
-    wanted = (out / "requirements.txt").read_text().split()
-    assert [line.split("==")[0] for line in wanted] == list(PACKAGES)
+    for name, packages in (("requirements.txt", PACKAGES), ("requirements-serve.txt", (*PACKAGES, *SERVING))):
+        assert [line.split("==")[0] for line in (out / name).read_text().split()] == list(packages)
+
+
+ALONE = (  # of this package only what lies in the folder can be found, and no PyTorch
+    "import sys, runpy; sys.path[:] = [sys.argv.pop(1), *[p for p in sys.path if p and 'site-packages' in p or 'lib' in p]];"
+    "sys.modules['torch'] = None; runpy.run_path('run.py', run_name='__main__')"
+)
+
+
+def test_the_folder_serves_alone(tiny_bundle, tmp_path):
+    out = tmp_path / "device"
+    device_folder(tiny_bundle, out)
+    (out / "keys").write_text("a long random line\n")
+    command = [sys.executable, "-c", ALONE, str(out), "--serve", "0", "--lazy", "60", "--mapped", "--api-key-file", "keys"]
+    server = subprocess.Popen(command, cwd=out, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        [url] = re.findall(r"http://127\.0\.0\.1:\S+/v1", server.stdout.readline())
+        client = openai.OpenAI(base_url=url, api_key="a long random line", max_retries=0)
+        asked = [{"role": "user", "content": "open Settings"}]
+        said = client.chat.completions.create(model="autoglm-lab", messages=asked).choices[0].message.content
+        assert said == OnnxEngine(tiny_bundle).answer("open Settings").answer.text
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=url, api_key="guessed", max_retries=0).models.list()
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"), [((), "--serve"), (("open Settings",), "screenshot"), (("--serve", "x"), "invalid int")]
+)
+def test_the_run_script_says_what_it_wants(tiny_bundle, tmp_path, arguments, told):
+    device_folder(tiny_bundle, tmp_path / "device")
+    done = subprocess.run([sys.executable, "run.py", *arguments], cwd=tmp_path / "device", capture_output=True, text=True)
+    assert done.returncode == 2 and told in done.stderr
 
 
 def test_a_folder_is_never_written_over_its_bundle(exported, tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from autoglm_lab.edge.reload import Reloadable, Watch, needs_restart, read_settings
+from autoglm_lab.runtime.reload import Reloadable, Watch, needs_restart, read_settings
 
 
 class Model:

@@ -49,6 +49,11 @@ class Reloadable(Generic[T]):
         """The number of the one that answers now, from 1."""
         return self._now.number
 
+    @property
+    def now(self) -> Generation[T]:
+        """What answers now, without a lease: to look at. Its value is None while a small exchange is under way."""
+        return self._now
+
     @contextmanager
     def lease(self, patience_s: float = 30.0) -> Iterator[Generation[T]]:
         """Use what is loaded now; it stays whole and alive until the end, whatever is reloaded meanwhile.
