@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,8 +213,18 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle that is to run here")
     doctor.add_argument("--bits", type=float, help="instead of a bundle: a model of nine billion weights with so many bits each")
     doctor.add_argument("--adb", nargs="?", const="", metavar="SERIAL", help="instead: which bundle for a phone, by what it can")
+    doctor.add_argument("--power", action="store_true", help="instead: which counters of energy, clock and heat can be read")
     doctor.add_argument("--port", type=int, help="a port that has to be free")
     doctor.set_defaults(command=_doctor)
+
+    power = commands.add_parser("power", help="race governors of a simulated phone's clock against the best that is possible")
+    power.add_argument("--table", type=Path, metavar="FILE", help="operating points as JSON: name, speeds, busy, idle, unit "
+                       "(default: one fast core of a Snapdragon 835)")  # fmt: skip
+    power.add_argument("--rate", type=_rates, default=(0.4, 0.8), metavar="R,...", help="requests a second (default 0.4,0.8)")
+    power.add_argument("--deadline", type=_seconds, default=1.0, metavar="S", help="of each request (default 1)")
+    power.add_argument("--seeds", type=_positive, default=20, help="worlds in which all rules meet (default 20)")
+    power.add_argument("--model", default="whole", metavar="NAME", help="the report whose time an answer takes (default whole)")
+    power.set_defaults(command=_power)
 
     for command in (demo, ask, evaluate, compress, export, runtimes):
         kinds = "model folder" if command in (compress, export, runtimes) else "model folder or bundle"
@@ -226,7 +237,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--grammar", action="store_true", help="let a bundle write nothing that does not parse, with fewer passes"
         )
-    for command in (demo, ask, train, evaluate, compress, export, recipes, bench, load, runtimes, doctor):
+    for command in (demo, ask, train, evaluate, compress, export, recipes, bench, load, runtimes, doctor, power):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
 
@@ -272,6 +283,10 @@ def _weight(text: str) -> float:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(_positive(part) for part in text.split(","))
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    return tuple(_seconds(part) for part in text.split(","))
 
 
 def _seconds(text: str) -> float:
@@ -890,6 +905,8 @@ def _doctor(options: argparse.Namespace) -> int:
         raise ValueError("give --bundle or --bits, not both")
     if options.adb is not None:
         return _doctor_adb(options)
+    if options.power:
+        return _doctor_power(options)
     needs = None
     if options.bundle is not None:
         engine = OnnxEngine(options.bundle)
@@ -904,6 +921,46 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         print(repr(found), *arithmetic, sep="\n")
     return 1 if found.verdict == "fail" else 0
+
+
+def _doctor_power(options: argparse.Namespace) -> int:
+    from autoglm_lab.edge.probe import probe
+
+    counters = probe()
+    if options.json:
+        print(json.dumps([asdict(each) for each in counters], ensure_ascii=False))
+    else:
+        for each in counters:
+            value = "" if each.value is None else f"{each.value:.3g} {each.unit}"
+            print(f"{each.state:13} {each.what:24} {value:10} {each.path} {each.note}".rstrip())
+    return 0 if any(each.state == "measured" for each in counters) else 1
+
+
+def _power(options: argparse.Namespace) -> int:
+    from autoglm_lab.edge.measured import PHONE_FACTOR, variant
+    from autoglm_lab.edge.power import SNAPDRAGON_835, read_table
+    from autoglm_lab.edge.race import race, tasks, worlds
+    from autoglm_lab.progress import track
+
+    table = SNAPDRAGON_835 if options.table is None else read_table(options.table)
+    work = tasks(variant(options.model).answer_ms)
+    found = {}
+    for rate in options.rate:
+        bar = partial(track, what=f"{rate:g} requests a second", unit="rule")
+        found[rate] = race(table, worlds(rate, options.seeds, work, deadline=options.deadline), progress=bar)
+    if options.json:
+        rates = {f"{rate:g}": [asdict(standing) for standing in standings] for rate, standings in found.items()}
+        print(json.dumps({"table": table.name, "answer_s": work[0][0], "phone_factor": PHONE_FACTOR, "seeds": options.seeds,
+                          "rates": rates}))  # fmt: skip
+        return 0
+    print(f"simulated, {table.name}; an answer takes {work[0][0]:.2f} s at full speed (measured, times {PHONE_FACTOR:g}); "
+          f"{options.seeds} worlds")  # fmt: skip
+    for rate, standings in found.items():
+        print(f"{rate:g} requests a second{'':9}{'energy, of performance':>26}{'missed':>24}{'P95 s':>8}{'switches/s':>12}")
+        for each in standings:
+            p95, switches = ("" if value is None else f"{value:.2f}" for value in (each.p95_s, each.switches_per_s))
+            print(f"  {each.rule:26} {each.energy!s:>26}{each.missed!s:>24}{p95:>8}{switches:>12}")
+    return 0
 
 
 def _doctor_adb(options: argparse.Namespace) -> int:

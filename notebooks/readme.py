@@ -47,7 +47,7 @@ def check(root: pathlib.Path) -> list[str]:
     text = (root / "README.md").read_text(encoding="utf-8")
     problems = unmeasured(text)
     wanted = blocks(root)
-    for name, source in (("results", RESULTS), ("claims", CLAIMS), ("speed", CLAIMS), ("runtimes", RUNTIMES)):
+    for name, source in (("results", RESULTS), ("claims", CLAIMS), ("speed", CLAIMS), ("verdicts", CLAIMS), ("runtimes", RUNTIMES)):
         if get(text, name) != wanted[name]:
             problems.append(f"README.md: the {name} are not those of {source}; {HOW}")
     shown, measured = rows(get(text, "chapters")), rows(wanted["chapters"])
@@ -63,7 +63,7 @@ def check(root: pathlib.Path) -> list[str]:
 def blocks(root: pathlib.Path) -> dict[str, str]:
     """The generated blocks by name."""
     return {"chapters": chapters(root), "results": results(root), "claims": claims(root), "speed": speed(root),
-            "runtimes": runtimes(root)}  # fmt: skip
+            "verdicts": verdicts(root), "runtimes": runtimes(root)}  # fmt: skip
 
 
 def chapters(root: pathlib.Path) -> str:
@@ -126,7 +126,7 @@ def claims(root: pathlib.Path) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in entries:
-        if entry["figure"]:
+        if entry["figure"] or entry["verdict"]:
             continue
         first = f"| {entry['report']} | {entry['runtime'] or 'PyTorch'} |"
         if not entry["success"]:
@@ -151,7 +151,7 @@ def speed(root: pathlib.Path) -> str:
     entries = []
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:
-            entries = [entry for entry in csv.DictReader(file) if entry["figure"]]
+            entries = [entry for entry in csv.DictReader(file) if entry["figure"] and not entry["verdict"]]
     if not entries:
         return f"Speed is {NOT_YET}."
     lines = [
@@ -164,6 +164,24 @@ def speed(root: pathlib.Path) -> str:
         figure = entry["figure"].replace("_", " ")
         place = f"| {entry['report']} | {entry['runtime']} | {figure}"
         lines.append(f"{place} | {spread} | {entry['claimed']} | {entry['asked']} | {verdict} |")
+    return "\n".join(lines)
+
+
+def verdicts(root: pathlib.Path) -> str:
+    """What the articles claim of a phone's budget, and what became of it."""
+    path = root / CLAIMS
+    entries = []
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            entries = [entry for entry in csv.DictReader(file) if entry["verdict"]]
+    if not entries:
+        return f"Verdicts are {NOT_YET}."
+    lines = ["| | Claimed | Verdict | Because | Found | 95 % or range | |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for entry in entries:
+        found = f"{entry['figure']}: {entry['measured']}" if entry["figure"] else ""
+        interval = f"{entry['measured_low']} to {entry['measured_high']}, n = {entry['runs']}" if entry["figure"] else ""
+        told = f"{entry['claimed']} | {entry['verdict']} | {entry['reason']} | {found} | {interval} | {entry['runtime']}"
+        lines.append(f"| {entry['key']} | {told} |")
     return "\n".join(lines)
 
 
@@ -203,5 +221,5 @@ def numbers(cells: list[str]) -> list[float]:
 
 def unmeasured(text: str) -> list[str]:
     """A problem for each block that still lacks a figure."""
-    names = ("chapters", "results", "claims", "speed", "runtimes")
+    names = ("chapters", "results", "claims", "speed", "verdicts", "runtimes")
     return [f"README.md: the {name} lack figures; {HOW}" for name in names if NOT_YET in get(text, name)]

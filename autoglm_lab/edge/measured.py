@@ -15,7 +15,11 @@ CLOUD_FACTOR = 1.0  # the same agent behind a network
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run the agent, as measured: milliseconds of a whole answer and to its first token, share of right steps."""
+    """One way to run the agent, as measured: milliseconds of a whole answer and to its first token, share of right steps.
+
+    `of_whole` is the time of an answer as a share of the whole agent's, measured in turns on the same machine: reports of
+    different days compare by it.
+    """
 
     name: str
     answer_ms: float
@@ -23,6 +27,7 @@ class Variant:
     success: float
     n: int
     bytes: int
+    of_whole: float = 1.0
 
 
 def variant(name: str, folder: Path | None = None) -> Variant:
@@ -30,8 +35,8 @@ def variant(name: str, folder: Path | None = None) -> Variant:
     path = (folder or data_dir() / "reports" / "onnx") / f"{name}.json"
     try:
         report = json.loads(path.read_text("utf-8"))
-        answer, first, success = (float(report[key]) for key in ("answer_ms", "first_token_ms", "success"))
-        figures = Variant(name, answer, first, success, int(report["n"]), int(report["bytes"]))
+        answer, first, success, whole = (float(report[key]) for key in ("answer_ms", "first_token_ms", "success", "whole_ms"))
+        figures = Variant(name, answer, first, success, int(report["n"]), int(report["bytes"]), answer / whole)
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise ValueError(f"there is no report of {name!r} in {path.parent.name}; there are: {known}") from None

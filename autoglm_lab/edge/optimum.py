@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from autoglm_lab.edge.power import Job, PowerTable, checked
+from autoglm_lab.edge.power import TICK_S, Governor, Job, Observation, PowerTable, checked
+
+Intervals = list[tuple[float, float]]
+
+
+def schedule(jobs: Iterable[Job]) -> list[tuple[float, float, float]]:
+    """The optimal schedule, which knows every job beforehand: (begin, end, speed) in the order of time."""
+    return sorted((begin, end, speed) for speed, intervals in _rounds(jobs) for begin, end in intervals)
 
 
 def yds(jobs: Iterable[Job]) -> list[tuple[float, float]]:
-    """The optimal schedule that knows every job beforehand: (seconds, speed) of each stretch, fastest first (Yao and others, 1995).
+    """The stretches of the optimal schedule: (seconds, speed) of each, fastest first."""
+    return [(sum(end - begin for begin, end in intervals), speed) for speed, intervals in _rounds(jobs)]
 
-    Again and again the interval with the most work for its length is found; it runs at just that speed, and is cut out of time.
-    """
+
+def _rounds(jobs: Iterable[Job]) -> Iterator[tuple[float, Intervals]]:
+    """Again and again the interval with the most work for its length; it runs at just that speed, and is cut out of time."""
     left = [(job.arrival, job.arrival + job.deadline, job.work) for job in checked(jobs)]
-    stretches = []
+    free = [(0.0, max((due for _, due, _ in left), default=0.0))]  # what has not been cut out, in real time
     while left:
         arrivals, dues, works = (np.array(column) for column in zip(*left, strict=True))
         order = np.argsort(dues, kind="stable")
@@ -27,10 +37,32 @@ def yds(jobs: Iterable[Job]) -> list[tuple[float, float]]:
             if density[place] > best[0]:
                 best = (float(density[place]), float(begin), float(dues[within[place]]))
         speed, begin, end = best
-        stretches.append((end - begin, speed))
+        taken, free = _taken(free, begin, end)
+        yield speed, taken
         rest = [(arrival, due, work) for arrival, due, work in left if arrival < begin - 1e-12 or due > end + 1e-12]
         left = [(_cut(arrival, begin, end), _cut(due, begin, end), work) for arrival, due, work in rest]
-    return stretches
+
+
+def _taken(free: Intervals, begin: float, end: float) -> tuple[Intervals, Intervals]:
+    """What of the free intervals lies between two moments of the time that they make up together, and what is left of them."""
+    taken, rest, passed = [], [], 0.0
+    for start, stop in free:
+        first, last = (min(max(start + moment - passed, start), stop) for moment in (begin, end))
+        passed += stop - start
+        rest += [part for part in ((start, first), (last, stop)) if part[1] > part[0]]
+        taken += [(first, last)] if last > first else []
+    return taken, rest
+
+
+def as_planned(planned: Iterable[tuple[float, float, float]]) -> Governor:
+    """The governor that follows a schedule: the slowest operating point that keeps its speed."""
+    begins, ends, speeds = (list(column) for column in zip(*planned, strict=True))
+
+    def govern(phone: Observation) -> float:
+        at = bisect_right(begins, phone.now + TICK_S / 2) - 1
+        return float(speeds[at]) if at >= 0 and phone.now < ends[at] + TICK_S else phone.table.speeds[0]
+
+    return govern
 
 
 def _cut(moment: float, begin: float, end: float) -> float:

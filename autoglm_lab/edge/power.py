@@ -99,6 +99,8 @@ def read_table(path: Path) -> PowerTable:
     """
     try:
         values = json.loads(path.read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds a {type(values).__name__}")
         speeds, busy = (tuple(float(value) for value in values.pop(name)) for name in ("speeds", "busy"))
         return PowerTable(speeds=speeds, busy=busy, **values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -219,8 +221,16 @@ class Run:
         return float(np.percentile(self.latencies, 95))
 
 
-def simulate(governor: Governor, jobs: Iterable[Job], table: PowerTable, *, heat: Heat | None = None) -> Run:
-    """Play jobs through a processor under a governor, in steps of 10 ms, until all are done; late jobs are done as well."""
+Watch = Callable[[float, float, float, Sequence[Sequence[float]]], None]
+
+
+def simulate(
+    governor: Governor, jobs: Iterable[Job], table: PowerTable, *, heat: Heat | None = None, watch: Watch | None = None
+) -> Run:
+    """Play jobs through a processor under a governor, in steps of 10 ms, until all are done; late jobs are done as well.
+
+    `watch` is told after each step: the moment, the speed, the energy so far, and [arrival, work left, due] of what waits.
+    """
     coming = deque(checked(jobs))
     total, horizon = len(coming), max(job.arrival + job.deadline for job in coming) if coming else 0.0
     if not total:
@@ -265,4 +275,6 @@ def simulate(governor: Governor, jobs: Iterable[Job], table: PowerTable, *, heat
         loads, powers = max(0.0, loads + busy), max(0.0, powers + power)
         energy += power * TICK_S
         now += TICK_S
+        if watch is not None:
+            watch(now, speed, energy, waiting)
     return Run(energy, now, tuple(latencies), late, switches, tuple(trace))

@@ -14,12 +14,13 @@ from typing import Any
 
 from autoglm_lab import atomic
 from autoglm_lab.measure.report import Report, read_reports
+from autoglm_lab.measure.verdicts import EDGE
 from autoglm_lab.paths import data_dir
 
 COLUMNS = (
     "part", "report", "runtime", "claimed", "asked", "reached", "points_lost", "success", "low", "high", "n", "share_of_fp32_bytes",
     "macs_saved", "parameters_saved", "times_faster", "first_token_times_faster", "forward_times_faster", "figure", "measured",
-    "measured_low", "measured_high", "runs", "training", "command",
+    "measured_low", "measured_high", "runs", "training", "key", "verdict", "reason", "command",
 )  # fmt: skip
 
 
@@ -234,6 +235,8 @@ def table() -> str:
         command = found.get("command", "")
         writer.writerows(served.row(found.get("bundle", path.stem), found, SERVER, command)
                          for served in SERVED if served.figure in found.get("ratios", {}))  # fmt: skip
+    budget = {name: json.loads((folder / "edge" / f"{name}.json").read_text("utf-8")) for name in ("memory", "exchange", "power")}
+    writer.writerows(verdict.row(budget) for verdict in EDGE)
     return text.getvalue()
 
 

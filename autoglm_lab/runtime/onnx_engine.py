@@ -90,15 +90,21 @@ class OnnxEngine:
             if value.name.split("_")[0] in ("image", "audio")
         }
 
+    @property
+    def mapped_at(self) -> Path | None:
+        """The folder whose files hold the weights; None where they were read into memory."""
+        if not self._mapped:
+            return None
+        return self._mapped if isinstance(self._mapped, Path) else place_of(self.bundle.folder)
+
     def opened(self, name: str, threads: int | None = None) -> Any:
         """Open a graph of the bundle as this engine opens its own: read or mapped, with a profile or without.
 
         ValueError when the runtime refuses it, FileNotFoundError for one that was not exported, NotWrittenError as `mapped`.
         """
         options, graph = quiet(threads), self.bundle.path(name)
-        if self._mapped:
-            place = self._mapped if isinstance(self._mapped, Path) else place_of(self.bundle.folder)
-            graph = mapped_graph(graph, place, quiet(threads))
+        if self.mapped_at is not None:
+            graph = mapped_graph(graph, self.mapped_at, quiet(threads))
         if self._profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(self._profile / "profile")
         return open_graph(graph, options)

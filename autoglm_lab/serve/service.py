@@ -44,6 +44,7 @@ class Service:
         self.pixels = PixelBudget(self.limits.pixels_at_once)
         self._held = Counter[str]()  # bytes of requests that wait for their first word, by client
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.ended = False
         self._leaving: list[threading.Thread] = []
         self._served = Reloadable(self._opened, scheduler, free=self._leave, mode=exchange)
 
@@ -97,7 +98,8 @@ class Service:
             scheduler.close()
 
     def end(self) -> None:
-        """Forget the scheduler, with all its weights."""
+        """Forget the scheduler, with all its weights: nobody is served any more."""
+        self.ended = True
         self._served.now.value = self._served.now.source = None  # type: ignore[assignment]
 
     def _opened(self, made: Scheduler | Makes) -> Scheduler:

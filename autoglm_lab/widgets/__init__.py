@@ -1,5 +1,5 @@
 """Live pictures for the notebooks: the phone, attention, gates, a training run, weights pruned and rounded, recipes, times,
-a server under load.
+a server under load, governors of a clock, the pages of a mapped file.
 
 Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
 Importing this package loads no widget library; the first call does.
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from autoglm_lab.edge.power import Governor, Job, PowerTable
     from autoglm_lab.measure.report import Report
     from autoglm_lab.phone.simulator import Phone
+    from autoglm_lab.runtime.onnx_engine import OnnxEngine
     from autoglm_lab.serve.server import Url
     from autoglm_lab.web.server import BrowserPhone
     from autoglm_lab.widgets.attention_view import Names
     from autoglm_lab.widgets.attention_widget import AttentionWidget
     from autoglm_lab.widgets.browser_widget import BrowserWidget
     from autoglm_lab.widgets.gates_widget import GatesWidget
+    from autoglm_lab.widgets.governors_widget import GovernorsWidget
     from autoglm_lab.widgets.latency_widget import Begin, LatencyWidget, Look
+    from autoglm_lab.widgets.pages_widget import PagesWidget
     from autoglm_lab.widgets.pareto_widget import Chosen, ParetoWidget
     from autoglm_lab.widgets.parity_view import Layer
     from autoglm_lab.widgets.parity_widget import ParityWidget
@@ -43,7 +47,9 @@ __all__ = [
     "attention",
     "browser",
     "gates",
+    "governors",
     "latency",
+    "pages",
     "pareto",
     "parity",
     "phone",
@@ -192,6 +198,36 @@ def server(url: Url, clients: Sequence[int] = (1, 4, 16), answers: int = 64) -> 
     from autoglm_lab.widgets.server_widget import ServerWidget
 
     return ServerWidget(url, clients, answers)
+
+
+def governors(
+    jobs: Sequence[Job] | None = None, table: PowerTable | None = None, rules: Mapping[str, Callable[[], Governor]] | None = None
+) -> GovernorsWidget:
+    """A race of governors: a lane for each, requests as cars, deadlines as gates, a battery that empties, the optimum as a ghost.
+
+    By default sixteen requests, 0.8 a second, each with the work of an answer on a phone with a large model, on one fast core of
+    a Snapdragon 835. `set_awake` of the widget does from Python what its slider does. ValueError for jobs that cannot be, or none.
+    """
+    from autoglm_lab.edge.measured import variant
+    from autoglm_lab.edge.power import SNAPDRAGON_835
+    from autoglm_lab.edge.race import tasks, worlds
+    from autoglm_lab.widgets.governors_view import RULES
+    from autoglm_lab.widgets.governors_widget import GovernorsWidget
+
+    if jobs is None:
+        [jobs] = worlds(0.8, 1, tasks(variant("whole").answer_ms), count=16)
+    return GovernorsWidget(jobs, table or SNAPDRAGON_835, rules or RULES)
+
+
+def pages(engine: OnnxEngine, image: Image.Image | None = None, task: str = "open Settings") -> PagesWidget:
+    """The pages of an engine's mapped weights, a square for each 64 kB: absent, clean, or written, as the system has them now.
+
+    Press the memory, and see which pages go; ask, and see which come back. `press` and `ask` of the widget do the same from Python.
+    ValueError for an engine whose weights are not mapped, or on a system that does not tell (Linux does).
+    """
+    from autoglm_lab.widgets.pages_widget import PagesWidget
+
+    return PagesWidget(engine, image, task)
 
 
 def progress(what: str, seconds: int) -> AbstractContextManager[None]:

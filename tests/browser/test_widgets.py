@@ -102,6 +102,24 @@ widget
 """
 
 
+GOVERNORS = """
+from autoglm_lab import widgets
+
+widget = widgets.governors()
+widget
+"""
+
+
+PAGES = """
+from autoglm_lab import SimulatedPhone, widgets
+from autoglm_lab.export.kept import kept_bundle
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
+
+widget = widgets.pages(OnnxEngine(kept_bundle(), mapped=True, threads=1), SimulatedPhone(5).screenshot())
+widget
+"""
+
+
 QUANTIZATION = """
 import torch
 from autoglm_lab import widgets
@@ -459,6 +477,47 @@ def test_sparsity_follows_its_sliders(lab):
     expect(root.locator(".lab-chosen")).to_have_attribute("data-layer", "attention.query")
 
 
+def test_governors_race_and_the_rest_of_the_phone_flips_the_winner(lab):
+    lab = lab("governors", GOVERNORS)
+    root = lab.page.locator(".lab-governors")
+    moment, awake = root.get_by_label("Moment of the race"), root.get_by_label("What the rest of the phone takes")
+    lane = root.locator("[data-rule='by deadline']")
+    expect(lane).to_have_class(re.compile("lab-winner"))
+    expect(root.locator("[data-rule='powersave']")).to_contain_text("16 late")
+
+    lab.command("notebook:enter-command-mode", wait=True)
+    moment.focus()
+    lab.page.keyboard.press("Home")
+    expect(root.locator("[data-rule='powersave']")).to_contain_text("in time")
+    expect(lane).to_contain_text("0 %")
+    root.get_by_role("button", name="Race").click()
+    expect(root.locator(".lab-car").first).to_be_visible()
+    expect(root.locator("[data-rule='powersave']")).to_contain_text("16 late", timeout=40_000)
+    expect(lane).to_have_class(re.compile("lab-winner"))
+
+    before = root.locator("[data-rule='half the clock'] .lab-number").text_content()
+    awake.focus()
+    lab.page.keyboard.press("End")
+    expect(root.locator(".lab-said")).to_contain_text("With 3000 units more while it works")
+    expect(root.locator("[data-rule='half the clock'] .lab-number")).not_to_have_text(before)
+
+
+def test_pages_go_under_pressure_and_come_back(lab):
+    lab = lab("pages", PAGES)
+    root = lab.page.locator(".lab-pages")
+    writes, hears = (root.locator(f"[data-strip='{name}']") for name in ("what writes", "what hears"))
+    lab.command("notebook:enter-command-mode", wait=True)
+    root.get_by_role("button", name="Ask, with a screen").click()
+    expect(root.locator(".lab-said")).to_contain_text("Answered with a screen in")
+    expect(hears).to_contain_text(re.compile("^what hears: 0(\\.\\d)? of"))
+    root.get_by_role("button", name="Press the memory").click()
+    expect(writes).to_contain_text(re.compile("^what writes: 0(\\.\\d)? of"))
+    expect(root.locator("[data-strip='written by this process']")).to_contain_text("4.2 of 4.2 MB")
+    root.get_by_role("button", name="Ask, typed only").click()
+    expect(root.locator(".lab-said")).to_contain_text("Answered without a screen in")
+    lab.expect_python("print(widget.clean_mb > 5)", "True")
+
+
 def test_quantization_follows_its_choices(lab):
     lab = lab("quantization", QUANTIZATION)
     root = lab.page.locator(".lab-quantization")
@@ -591,6 +650,8 @@ def test_widgets_fit_narrow_windows_and_both_themes(lab):
         GATES,
         TRAINING,
         SPARSITY,
+        GOVERNORS,
+        PAGES,
         QUANTIZATION,
         PARETO,
         LATENCY + "widget.look_inside()\n",
@@ -608,6 +669,8 @@ def test_widgets_fit_narrow_windows_and_both_themes(lab):
                 "gates",
                 "training",
                 "sparsity",
+                "governors",
+                "pages",
                 "quantization",
                 "pareto",
                 "latency",

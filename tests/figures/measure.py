@@ -15,8 +15,13 @@ from pathlib import Path
 from autoglm_lab import atomic
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.recipe import Recipe
+from autoglm_lab.edge import governors
+from autoglm_lab.edge.measured import PHONE_FACTOR, variant
+from autoglm_lab.edge.power import SNAPDRAGON_835, SNAPDRAGON_835_BOTH
+from autoglm_lab.edge.race import RULES, modes, race, tasks, worlds
 from autoglm_lab.measure.machine import fast_maths
 from autoglm_lab.measure.report import Report
+from autoglm_lab.paths import data_dir
 from autoglm_lab.runtime.bundle import is_bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.serve.load import CLIENTS, GRID, WAYS, loads, shared_step, summary
@@ -26,6 +31,8 @@ from autoglm_lab.training.measured import RUNTIME, succeeded, timed, timed_in_ru
 
 TASKS, SEED = 500, 0
 GRID_CLIENTS = 16
+RATES = (0.4, 0.8)  # requests a second
+LOWEST_MHZ, FASTEST_MHZ = 800.0, 2457.6  # the articles' floor, and the fastest clock of that chip's fast cores
 
 
 def plain(into: Path) -> None:
@@ -65,6 +72,28 @@ def load(bundle: Path) -> None:
     print(json.dumps({**found, "cpu_flags": fast_maths(), "cores": os.cpu_count(), "grid": grid, "command": command}))
 
 
+def power(seeds: int = 20) -> None:
+    """Print how governors and smaller models stand on the simulated phone, as one JSON object.
+
+    Besides the rules of the race: `ondemand` that never goes below 800 MHz, as the articles set it, on one fast core.
+    """
+    whole, names = variant("whole"), ("whole", "int8_static", "phone", "small", "student")
+    skipped = variant("skip_last", data_dir() / "reports" / "edge")
+    work = tasks(whole.answer_ms)
+    never_below = LOWEST_MHZ / FASTEST_MHZ
+    rules = RULES | {"ondemand, 800 MHz at least": lambda: lambda phone: max(never_below, governors.ondemand(phone))}
+    tables = {"fast": SNAPDRAGON_835, "both": SNAPDRAGON_835_BOTH}
+    found = {
+        f"{rate:g}": {
+            name: [asdict(each) for each in race(table, worlds(rate, seeds, work), rules)] for name, table in tables.items()
+        }
+        for rate in RATES
+    }
+    smaller = [asdict(each) for each in modes(SNAPDRAGON_835, RATES[-1], seeds, [*map(variant, names), skipped])]
+    print(json.dumps({"tables": {name: table.name for name, table in tables.items()}, "answer_s": work[0][0],
+                      "phone_factor": PHONE_FACTOR, "seeds": seeds, "rates": found, "modes": smaller}))  # fmt: skip
+
+
 def save(path: Path, text: str) -> None:
     """Write a file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +104,8 @@ def main() -> None:
     """The commands in this module's first lines."""
     parser = argparse.ArgumentParser(prog="python -m tests.figures.measure")
     commands = parser.add_subparsers(required=True)
-    for do, places in ((plain, ("into",)), (rate, ("agent", "into")), (time, ("agent", "rated", "into")), (load, ("bundle",))):
+    for do, places in ((plain, ("into",)), (rate, ("agent", "into")), (time, ("agent", "rated", "into")), (load, ("bundle",)),
+                       (power, ())):  # fmt: skip
         command = commands.add_parser(do.__name__)
         for place in places:
             command.add_argument(place, type=Path)

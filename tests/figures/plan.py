@@ -33,6 +33,7 @@ class Agent:
     recipe: str = ""  # where it differs from the name
     report: str = "data/reports"  # of the agent in PyTorch; none where empty
     onnx: bool = False  # and one in ONNX Runtime
+    onnx_report: str = "data/reports/onnx"
 
     @property
     def recipe_file(self) -> str:
@@ -59,6 +60,7 @@ AGENTS = (
     Agent("int2", "--steps 400 --rate 0.0005 --thoughts 4"),
     Agent("small", "--steps 900 --rate 0.0005 --thoughts 4", report="", onnx=True),
     Agent("phone", "--steps 1000 --rate 0.001 --thoughts 4", report="", onnx=True),
+    Agent("skip_last", report="", onnx=True, onnx_report="data/reports/edge"),  # a layer left out without training: how it fails
 )
 # A bundle against others: rounds, and whom.
 RACES = {"whole": (5, "generate,compile,openvino,mnn,executorch,litert,ncnn,llamacpp"), "int8_static": (20, "generate,llamacpp")}
@@ -70,7 +72,8 @@ CHIPS = ("data/chips/newer_cores.json", "data/chips/older_cores.json")  # writte
 MINI = tuple(f"data/mini/{name}" for name in ("results.json", "training.csv", "training.json"))
 BY_AGENT = tuple(f"{agent.report}/{agent.name}.json" for agent in AGENTS if agent.report)
 SHIPPED = tuple(path for path in BY_AGENT if "/compared/" not in path)
-BY_BUNDLE = tuple(f"data/reports/onnx/{agent.name}.json" for agent in AGENTS if agent.onnx)
+BY_BUNDLE = tuple(f"data/reports/onnx/{agent.name}.json" for agent in AGENTS if agent.onnx and agent.onnx_report.endswith("onnx"))
+SKIPPED, MEMORY, EXCHANGE, POWER = (f"data/reports/edge/{name}.json" for name in ("skip_last", "memory", "exchange", "power"))
 LOADS = tuple(f"data/reports/serve/{name}.json" for name in SERVED)
 BROWSER = tuple(f"data/reports/page/{name}.json" for name in PAGES)
 CHAPTERS: dict[str, tuple[str, ...]] = {  # and the figures that each shows
@@ -87,7 +90,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {  # and the figures that each shows
     "08_export": (),
     "09_serving": (*LOADS, CONFORMANCE),
     "10_on_device": (*BROWSER, *BY_BUNDLE, RUNTIMES),
-    "11_phone_budget": (*BY_BUNDLE, *CHIPS),
+    "11_phone_budget": (*BY_BUNDLE, *CHIPS, SKIPPED, MEMORY, EXCHANGE, POWER),
 }  # fmt: skip
 
 
@@ -118,9 +121,10 @@ def bundle_job(name: str, flags: str = "") -> Job:
     return Job(f"bundle:{name}{flags.removeprefix('-')}", (command,), makes=folder, uses=(f"model:{name}",))
 
 
-def runtime_jobs(name: str) -> list[Job]:
+def runtime_jobs(agent: Agent) -> list[Job]:
     """Measure an agent in ONNX Runtime, its times in turns with the whole agent's."""
-    rate, report = f"{FOLDER}/onnx-rates/{name}.json", f"data/reports/onnx/{name}.json"
+    name = agent.name
+    rate, report = f"{FOLDER}/onnx-rates/{name}.json", f"{agent.onnx_report}/{name}.json"
     bundle, whole = (f"{FOLDER}/bundles/{which}" for which in (name, "whole"))
     bundles = tuple(dict.fromkeys((f"bundle:{name}", "bundle:whole")))
     return [
@@ -188,13 +192,27 @@ def other_jobs() -> list[Job]:
     ]  # fmt: skip
 
 
+def edge_jobs() -> list[Job]:
+    """A phone's budget: memory and exchange of the whole agent, its clock on the simulated phone."""
+    whole, other = (f"{FOLDER}/bundles/{name}" for name in ("whole", "skip_last"))
+    memory = Command(f"python -m autoglm_lab.measure.loading {whole}", MEMORY, 1)
+    exchange = Command(f"python -m autoglm_lab.measure.exchanging {whole} {other}", EXCHANGE, 1)
+    shown = ("whole", "int8_static", "phone", "small", "student")
+    return [
+        Job("edge:memory", (memory,), writes=(MEMORY,), uses=("bundle:whole",), timed=True),
+        Job("edge:exchange", (exchange,), writes=(EXCHANGE,), uses=("bundle:whole", "bundle:skip_last"), timed=True),
+        Job("edge:power", (Command("python -m tests.figures.measure power", POWER, 1),),
+            (*(f"data/reports/onnx/{name}.json" for name in shown), SKIPPED), (POWER,)),
+    ]  # fmt: skip
+
+
 def page_jobs() -> list[Job]:
     """The table of claims, chapters, their times, and the README: what shows the figures of others."""
     races = tuple(f"data/reports/race/{name}.json" for name in RACES)
     served = (*LOADS, "data/reports/serve/transformers_serve.json")
     readme = Command("python -m notebooks.build --readme")
     jobs = [Job("claims", (Command("python -m autoglm_lab.measure.claims"),),
-                (*BY_AGENT, *BY_BUNDLE, *races, *BROWSER, *served), (CLAIMS,))]  # fmt: skip
+                (*BY_AGENT, *BY_BUNDLE, *races, *BROWSER, *served, MEMORY, EXCHANGE, POWER), (CLAIMS,))]  # fmt: skip
     for chapter, shown in CHAPTERS.items():
         source, notebook = f"notebooks/source/{chapter}.py", f"notebooks/{chapter}.ipynb"
         build = Command(f"python -m notebooks.build {chapter}")
@@ -208,9 +226,9 @@ def page_jobs() -> list[Job]:
 def plan() -> Plan:
     """All jobs."""
     made = [job for agent in AGENTS for job in agent_jobs(agent)]
-    bundled = [job for agent in AGENTS if agent.onnx for job in (bundle_job(agent.name), *runtime_jobs(agent.name))]
+    bundled = [job for agent in AGENTS if agent.onnx for job in (bundle_job(agent.name), *runtime_jobs(agent))]
     flagged = [*(bundle_job(name, "--one-call") for name in RACES), *(bundle_job(name, "--rows") for name in SERVED)]
-    return Plan([*other_jobs(), *made, *bundled, *flagged, *speed_jobs(), *page_jobs()])
+    return Plan([*other_jobs(), *made, *bundled, *flagged, *speed_jobs(), *edge_jobs(), *page_jobs()])
 
 
 def committed(root: Path) -> set[str]:

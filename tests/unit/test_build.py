@@ -171,6 +171,8 @@ README = textwrap.dedent(
     <!-- claims:end -->
     <!-- speed:begin -->
     <!-- speed:end -->
+    <!-- verdicts:begin -->
+    <!-- verdicts:end -->
     <!-- runtimes:begin -->
     <!-- runtimes:end -->
     """
@@ -182,7 +184,7 @@ def test_readme_shows_what_was_measured(chapter, capsys):
     (root / "README.md").write_text(README)
     target, notebook = build.targets(chapter)[0], build.derive(chapter)[0]
     nbformat.write(notebook, target)
-    assert len(readme.update(root)) == 5
+    assert len(readme.update(root)) == 6
     (root / "build").mkdir()
     figures = {"notebooks": {"notebooks/00_adding.ipynb": {"seconds": 30, "peak_rss_mb": 400}}}
     (root / "build/notebooks.json").write_text(json.dumps(figures))
@@ -194,10 +196,11 @@ def test_readme_shows_what_was_measured(chapter, capsys):
     (root / "data/model/results.json").write_text(json.dumps(results))
     (root / "data/claims.csv").write_text(
         "report,runtime,asked,reached,success,low,high,share_of_fp32_bytes,macs_saved,times_faster,"
-        "claimed,figure,measured,measured_low,measured_high,runs\n"
-        "four,ONNX Runtime,at most 1 points lost,yes,0.975,0.963,0.983,0.144,0.000,1.61,,,,,,\n"
-        "cut,,MACs -40%,no,0.8,0.7,0.9,0.3,0.4,1.04,,,,,,\nnew,,,not measured,,,,,,,,,,,,\n"
-        "four,ONNX Runtime,at most 0.6,yes,,,,,,,start 0.9 s,cold_start_s,0.27,0.25,0.3,3\n"
+        "claimed,figure,measured,measured_low,measured_high,runs,key,verdict,reason\n"
+        "four,ONNX Runtime,at most 1 points lost,yes,0.975,0.963,0.983,0.144,0.000,1.61,,,,,,,,,\n"
+        "cut,,MACs -40%,no,0.8,0.7,0.9,0.3,0.4,1.04,,,,,,,,,\nnew,,,not measured,,,,,,,,,,,,,,,\n"
+        "four,ONNX Runtime,at most 0.6,yes,,,,,,,start 0.9 s,cold_start_s,0.27,0.25,0.3,3,,,\n"
+        "power,simulated,,,,,,,,,-27 %,saved,5.2,5.1,5.3,20,K34,does not hold,against which?\n"
     )
     (root / "data/reports/peers").mkdir(parents=True)
     told = {"runtime": "MNN", "version": "3.6", "verdict": "verified", "same_answers": 19, "requests": 20, "distance": 4e-4}
@@ -212,6 +215,7 @@ def test_readme_shows_what_was_measured(chapter, capsys):
     assert "| cut | PyTorch | 80.0% | 70.0% to 90.0% | 30% | -40% | 1.04x | MACs -40% | missed |" in text
     assert "| new | PyTorch | | | | | |  | not measured |" in text
     assert "| four | ONNX Runtime | cold start s | 0.27 | 0.25 to 0.3 | 3 | start 0.9 s | at most 0.6 | reached |" in text
+    assert "| K34 | -27 % | does not hold | against which? | saved: 5.2 | 5.1 to 5.3, n = 20 | simulated |" in text
     assert readme.check(root) == []
 
     figures["notebooks"]["notebooks/00_adding.ipynb"]["peak_rss_mb"] = 900

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from autoglm_lab.edge.governors import (
     schedutil,
 )
 from autoglm_lab.edge.measured import variant
-from autoglm_lab.edge.optimum import least_energy, yds
+from autoglm_lab.edge.optimum import as_planned, least_energy, schedule, yds
 from autoglm_lab.edge.power import SNAPDRAGON_835, TICK_S, Heat, Job, PowerTable, bursts, checked, simulate
 
 TABLE = SNAPDRAGON_835
@@ -120,6 +121,22 @@ def test_no_governor_that_misses_nothing_beats_the_optimum(jobs, name):
         assert run.energy >= least_energy(jobs, TABLE, run.seconds) * (1 - 1e-6)
 
 
+@settings(deadline=None, max_examples=40)
+@given(some_jobs)
+def test_the_schedule_in_time_does_the_work_of_its_stretches(jobs):
+    planned = schedule(jobs)
+    assert all(one[1] <= other[0] + 1e-9 for one, other in pairwise(planned)), "one thing at a time"
+    assert sum((end - begin) * speed for begin, end, speed in planned) == pytest.approx(sum(job.work for job in jobs))
+    assert planned[0][0] >= min(job.arrival for job in jobs) - 1e-9
+
+
+def test_who_follows_the_schedule_takes_what_it_takes():
+    jobs = bursts(0.8, 40, 3, WORK)
+    run = simulate(as_planned(schedule(jobs)), jobs, TABLE)
+    assert 1 <= run.energy / least_energy(jobs, TABLE, run.seconds) < 1.05, "whole operating points"
+    assert max(run.latencies) < 1 + 3 * TICK_S
+
+
 def test_jobs_that_nothing_could_do_in_time_have_no_optimum():
     with pytest.raises(ValueError, match=r"1\.50 times the fastest clock"):
         least_energy([Job(0, 1.5, 1)], TABLE, 2.0)
@@ -185,6 +202,6 @@ def test_figures_come_from_the_reports_or_not_at_all(tmp_path):
     (tmp_path / "half.json").write_text('{"answer_ms": 3}')
     with pytest.raises(ValueError, match=r"half\.json lacks a figure.*first_token_ms"):
         variant("half", tmp_path)
-    (tmp_path / "odd.json").write_text('{"answer_ms": 3, "first_token_ms": 4, "success": 1, "n": 1, "bytes": 1}')
+    (tmp_path / "odd.json").write_text('{"answer_ms": 3, "first_token_ms": 4, "success": 1, "n": 1, "bytes": 1, "whole_ms": 3}')
     with pytest.raises(ValueError, match="cannot be"):
         variant("odd", tmp_path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -579,6 +580,97 @@ def test_sparsity_refuses_what_is_no_matrix():
     ):
         with pytest.raises(ValueError, match=reason):
             widgets.sparsity(weights)
+
+
+# Governors
+
+
+@pytest.fixture(scope="module")
+def raced():
+    return widgets.governors()
+
+
+def lanes(widget):
+    return {lane["name"]: lane for lane in widget.shown["lanes"]}
+
+
+def test_the_race_ends_with_the_rule_that_knows_the_deadlines(raced):
+    found = lanes(raced)
+    assert raced.winner == raced.shown["winner"] == "by deadline"
+    assert found["performance"]["total"] == 1 and found["performance"]["late"] == []
+    assert found["by deadline"]["late"] == [] and len(found["powersave"]["late"]) == len(raced.shown["jobs"]) == 16
+    assert found["the optimum"]["ghost"] and found["the optimum"]["total"] <= found["by deadline"]["total"] * 1.03
+    for lane in found.values():
+        assert len(lane["energy"]) == len(lane["speeds"]) == len(lane["cars"])
+        assert lane["energy"] == sorted(lane["energy"]) and all(0 <= done <= 1 for cars in lane["cars"] for _, done in cars)
+    picture, words = bundle(raced)
+    assert words == raced.said and words.startswith("'by deadline' takes least of those in time") and picture.width > 300
+
+
+def test_what_else_is_awake_decides_between_crawling_and_racing(raced):
+    assert says(raced, kind="awake", power=3000) == ""
+    found = lanes(raced)
+    assert found["half the clock"]["total"] > 1 > found["by deadline"]["total"] * 0.99, "now it is better to be done soon"
+    assert raced.said.startswith("With 3000 units more while it works: ")
+    assert "0 or more" in says(raced, kind="awake", power=-1) and raced.awake == 3000
+    assert "asked for 'sing'" in says(raced, kind="sing")
+    assert says(raced, kind="awake", power=0) == ""
+
+
+def test_a_race_without_jobs_is_refused():
+    with pytest.raises(ValueError, match="no jobs"):
+        widgets.governors([])
+
+
+# Pages
+
+
+@pytest.fixture(scope="module")
+def paged(tiny_bundle, tmp_path_factory):
+    from autoglm_lab.runtime.onnx_engine import OnnxEngine
+
+    engine = OnnxEngine(tiny_bundle, mapped=tmp_path_factory.mktemp("mapped"), threads=1)
+    return widgets.pages(engine, SimulatedPhone(3).screenshot())
+
+
+@pytest.mark.skipif(not Path("/proc/self/pagemap").exists(), reason="only Linux tells of pages")
+def test_pages_come_when_they_are_needed_and_only_clean_ones_go(paged):
+    def strips():
+        return {strip["name"]: strip for strip in paged.shown["strips"]}
+
+    assert set(strips()) == {"what sees", "what hears", "what writes", "written by this process"}
+    written = strips()["written by this process"]
+    assert set(written["squares"]) == {"w"} and len(written["squares"]) == 64
+    assert says(paged, kind="ask", seen=True) == "" and "answered with a screen in" in paged.said.lower()
+    assert strips()["what writes"]["clean"] > 0 and paged.clean_mb > 0
+    assert says(paged, kind="press", share=1) == ""
+    assert strips()["what writes"]["clean"] == 0
+    if not psutil.swap_memory().total:
+        assert strips()["written by this process"]["written"] == written["written"], "they have nowhere to go"
+    assert says(paged, kind="ask", seen=False) == "" and strips()["what writes"]["clean"] > 0
+    picture, words = bundle(paged)
+    assert words == paged.said and picture.height > 60
+    assert "between 0 and 1" in says(paged, kind="press", share=2) and "asked for" in says(paged, kind="sing")
+
+
+def test_pages_need_a_mapped_engine_and_a_picture_to_see(tiny_bundle, tmp_path):
+    from autoglm_lab.runtime.onnx_engine import OnnxEngine
+
+    with pytest.raises(ValueError, match="not mapped"):
+        widgets.pages(OnnxEngine(tiny_bundle))
+    blind = widgets.pages(OnnxEngine(tiny_bundle, mapped=tmp_path / "m", threads=1))
+    assert "no picture" in says(blind, kind="ask", seen=True)
+
+
+def test_pages_of_another_system_are_not_made_up(monkeypatch):
+    from autoglm_lab.measure import pages
+
+    monkeypatch.setattr("builtins.open", lambda *args: (_ for _ in ()).throw(OSError("no pagemap")))
+    with pytest.raises(ValueError, match="does not tell"):
+        pages.Mapping("", 0, 4096).states()
+    for share in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            pages.Mapping("", 0, 4096).press(share)
 
 
 # Quantization

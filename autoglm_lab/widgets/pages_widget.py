@@ -1,0 +1,100 @@
+"""The pages of an engine's weights, live. What is shown is computed in `pages_view`, what is read in `measure.pages`."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import traitlets
+from PIL import Image
+
+from autoglm_lab.measure.pages import NOT_TOLD, Mapping, mappings
+from autoglm_lab.runtime.mapped import WEIGHTS
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
+from autoglm_lab.widgets import pages_view as view
+from autoglm_lab.widgets.base import LabWidget, source
+
+OWN_BYTES = 4 << 20  # that this process writes, to compare with
+PARTS = {"image": "what sees", "audio": "what hears", "step": "what writes"}
+
+
+class PagesWidget(LabWidget):
+    """See `autoglm_lab.widgets.pages`."""
+
+    _esm = source("pages.js")
+    _css = source("pages.css")
+
+    shown = traitlets.Dict().tag(sync=True)  # view.Pages.data
+    said = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, engine: OnnxEngine, image: Image.Image | None = None, task: str = "open Settings") -> None:
+        if not hasattr(mmap, "MAP_PRIVATE"):
+            raise ValueError(NOT_TOLD)
+        self._engine, self._image, self._task = engine, image, task
+        self._own = mmap.mmap(-1, OWN_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._own.write(b"\1" * OWN_BYTES)
+        begin = ctypes.addressof(ctypes.c_char.from_buffer(self._own))
+        self._written = Mapping("", begin, begin + OWN_BYTES)
+        if engine.mapped_at is None:
+            raise ValueError("this engine's weights are not mapped; open it with OnnxEngine(folder, mapped=True)")
+        self._now = self._look("as they were found")
+        super().__init__()
+        self._show()
+
+    @property
+    def clean_mb(self) -> float:
+        """Megabytes of mapped weights that are in memory."""
+        return float(sum(strip["clean"] for strip in self.shown["strips"]))
+
+    def ask(self, seen: bool = True) -> None:
+        """Let the engine answer, with a screen or without; pages that it needs come in. ValueError without a picture to see."""
+        if seen and self._image is None:
+            raise ValueError("there is no picture to see; give pages(engine, image)")
+        answer = self._engine.answer(self._task, self._image if seen else None).answer
+        self._now = self._look(f"answered {'with a screen' if seen else 'without a screen'} in {answer.ms['total']:.0f} ms")
+        self._show()
+
+    def press(self, share: float = 1.0) -> None:
+        """Let the system take away this share of the pages. ValueError outside 0 to 1."""
+        for part in (*(each for parts in self._parts().values() for each in parts), self._written):
+            part.press(share)
+        self._now = self._look(f"pressed {share:.0%} of the memory")
+        self._show()
+
+    def handle(self, content: dict[str, Any]) -> None:
+        """Do what one message of the page asks: {"kind": "ask", "seen"}, {"kind": "press", "share"} or {"kind": "look"}."""
+        match content.get("kind"):
+            case "ask":
+                self.ask(bool(content["seen"]))
+            case "press":
+                self.press(float(content["share"]))
+            case "look":
+                self._now = self._look("looked")
+                self._show()
+            case other:
+                raise ValueError(f"the page asked for {other!r}")
+
+    def picture(self) -> Image.Image:
+        """The strips as they are."""
+        return view.picture(self._now)
+
+    def sentence(self) -> str:
+        """What was done, and what is in memory."""
+        return self._now.sentence()
+
+    def _parts(self) -> dict[str, list[Mapping]]:
+        """The mapped parts of each graph, of this engine alone."""
+        found, place = mappings(WEIGHTS), Path(str(self._engine.mapped_at)).resolve()
+        return {name: [each for each in found if Path(each.path).parent == place / name] for name in PARTS}
+
+    def _look(self, done: str) -> view.Pages:
+        strips = [view.Strip(PARTS[name], np.concatenate([each.states() for each in parts]))
+                  for name, parts in self._parts().items() if parts]  # fmt: skip
+        return view.Pages((*strips, view.Strip("written by this process", self._written.states())), done)
+
+    def _show(self) -> None:
+        with self.hold_sync():
+            self.shown, self.said = self._now.data(), self.sentence()
