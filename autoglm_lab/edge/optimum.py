@@ -55,12 +55,20 @@ def _taken(free: Intervals, begin: float, end: float) -> tuple[Intervals, Interv
 
 
 def as_planned(planned: Iterable[tuple[float, float, float]]) -> Governor:
-    """The governor that follows a schedule: the slowest operating point that keeps its speed."""
+    """The governor that follows a schedule: between two operating points it takes turns, below the critical speed it idles."""
     begins, ends, speeds = (list(column) for column in zip(*planned, strict=True))
+    owed = 0.0  # work by which it is behind the schedule
 
     def govern(phone: Observation) -> float:
+        nonlocal owed
         at = bisect_right(begins, phone.now + TICK_S / 2) - 1
-        return float(speeds[at]) if at >= 0 and phone.now < ends[at] + TICK_S else phone.table.speeds[0]
+        if not phone.waiting or at < 0 or phone.now > ends[at] + TICK_S:
+            return phone.table.critical_speed
+        wish = max(speeds[at], phone.table.critical_speed)
+        above = phone.table.step(wish)
+        speed = phone.table.speeds[above if owed >= 0 else max(0, above - 1)]
+        owed += wish - speed
+        return speed
 
     return govern
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from PIL import Image
 
 from autoglm_lab.edge import governors
 from autoglm_lab.edge.optimum import as_planned, schedule
-from autoglm_lab.edge.power import Governor, Job, PowerTable, checked, simulate
+from autoglm_lab.edge.power import TICK_S, Governor, Job, PowerTable, checked, simulate
 from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
 EVERY_S = 0.1  # between two looks at a lane
@@ -71,7 +72,7 @@ class Race:
             for lane in self.lanes
         ]  # fmt: skip
         jobs = [[round(job.arrival, 2), round(job.arrival + job.deadline, 2)] for job in self.jobs]
-        return {"seconds": round(self.seconds, 2), "every": EVERY_S, "jobs": jobs, "lanes": lanes, "winner": self.winner}
+        return {"seconds": math.ceil(10 * self.seconds) / 10, "every": EVERY_S, "jobs": jobs, "lanes": lanes, "winner": self.winner}
 
     def sentence(self) -> str:
         """Who wins, and how each rule stands."""
@@ -94,7 +95,8 @@ def race(jobs: Iterable[Job], table: PowerTable, awake: float = 0.0, rules: Mapp
     if not known:
         raise ValueError("there are no jobs; nothing can be raced")
     on = raised(table, awake)
-    made = {name: rule() for name, rule in rules.items()} | {GHOST: as_planned(schedule(known))}
+    earlier = [job._replace(deadline=max(job.deadline - 2 * TICK_S, TICK_S)) for job in known]  # it is played in steps
+    made = {name: rule() for name, rule in rules.items()} | {GHOST: as_planned(schedule(earlier))}
     return Race(known, tuple(_lane(name, governor, known, on) for name, governor in made.items()), awake)
 
 

@@ -86,6 +86,27 @@ for name, folder in disk.items():
 assert ways["mapped"]["private_mb"] < 0.45 * ways["read"]["private_mb"]
 
 # %% [markdown]
+# ## Watch the pages
+#
+# One square is 64 kB of the weights. Ask, and see which squares come in: what hears stays out, and so do most rows of the embedding.
+# Press the memory, as another app does that needs room: clean squares go, written ones have nowhere to go. Ask again.
+
+# %%
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
+
+screen = lab.SimulatedPhone(seed=5).screenshot()
+pages = lab.widgets.pages(OnnxEngine(whole, mapped=True, threads=1), screen)
+pages.ask()
+in_memory = pages.clean_mb
+pages.press()
+print(f"{in_memory:.0f} MB of weights were in memory, {pages.clean_mb:.0f} MB under pressure")
+pages.ask()
+pages
+
+# %%
+assert in_memory > 10 * pages.shown["strips"][1]["clean"] + 10  # nothing was heard
+
+# %% [markdown]
 # ## What is not needed is not there
 #
 # A session that is only typed at never needs the part that hears. A **shelf** builds a module when it is first asked for, keeps it while
@@ -136,16 +157,12 @@ for name in ("image", "step", "audio", "image"):
 # An engine that is opened with `lazy` keeps what sees and what hears on such a shelf. It costs the first answer that needs them.
 
 # %%
-from autoglm_lab.runtime.onnx_engine import OnnxEngine
-
-screen = lab.SimulatedPhone(seed=5).screenshot()
 engine = OnnxEngine(whole, lazy=300, threads=1)
 print("opened:", *engine.sessions.open)
 for text, shown in (("go back", None), ("open Settings", screen), ("open Settings", screen)):
     answer = engine.answer(text, shown).answer
     print(f"{'seen' if shown else 'typed only':10} {answer.ms['total']:4.0f} ms, opened:", *engine.sessions.open)
 assert "audio" not in engine.sessions.open
-del engine, shelf
 
 # %% [markdown]
 # ## A battery
@@ -402,6 +419,24 @@ print(f"{len(answers)} answers from {generations} generations, {len(failures)} f
 assert not failures and generations > 3
 
 # %% [markdown]
+# Equal answers prove little: a mixture would look the same. *Measured before*, with two bundles whose answers differ, twenty exchanges
+# and eight clients (`python -m autoglm_lab.measure.exchanging BUNDLE OTHER`), in both modes that a `Reloadable` has: **available** loads
+# the new one beside the old, **small** frees the old one first, and requests wait.
+
+# %%
+import json
+
+recorded = json.loads((data_dir() / "reports" / "edge" / "exchange.json").read_text("utf-8"))
+for mode, told in recorded["modes"].items():
+    print(f"{mode:10} {told['answers']:5} answers, {told['lost']} lost, {told['mixed']} mixed; 99% within {told['calm_p99_ms']:.0f} ms calm, "
+          f"{told['p99_ms']:.0f} ms during exchanges; at most {told['peak_mb']:.0f} MB")  # fmt: skip
+assert all(told["lost"] == told["mixed"] == 0 for told in recorded["modes"].values())
+assert recorded["modes"]["small"]["peak_mb"] < recorded["modes"]["available"]["peak_mb"]
+
+# %% [markdown]
+# A server does the same with `autoglm-lab serve --bundle DIR --watch`, and `--small-exchange` where memory is short; so does the folder
+# that `autoglm-lab device` writes, on a phone, without PyTorch: `python run.py --serve`.
+#
 # ## Exercise 3: which one answers?
 #
 # `events` is a list of ("ask", name), ("done", name) and ("reload", number) in the order in which they happened; the first generation is 1. Give
@@ -428,6 +463,19 @@ def generations_of(events):
 
 # %%
 lab.check("11.generations", generations_of)
+
+# %% [markdown]
+# ## What became of the claims
+#
+# Every figure that the articles give for a phone's budget, and what can be said of it: `data/claims.csv`, from twenty worlds and five runs.
+
+# %%
+import csv
+
+with (data_dir() / "claims.csv").open(encoding="utf-8", newline="") as file:
+    claims = [row for row in csv.DictReader(file) if row["verdict"]]
+for row in claims:
+    print(f"{row['key']} {row['claimed']}\n    {row['verdict']}: {row['reason']}\n")
 
 # %% [markdown]
 # ## What was simulated, what was real
