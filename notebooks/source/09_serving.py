@@ -142,8 +142,8 @@ from time import perf_counter
 import onnxruntime
 
 from autoglm_lab.runtime.onnx_engine import Step
-from autoglm_lab.runtime.sessions import quiet
 from autoglm_lab.runtime.rows import Rows
+from autoglm_lab.runtime.sessions import quiet
 
 engine = lab.OnnxEngine(whole, threads=1)
 prepared = engine.prepare("open Settings", screen)

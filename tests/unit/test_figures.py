@@ -50,7 +50,10 @@ def test_every_input_is_there():
 
 def test_agents_are_trained_as_their_reports_say():
     for agent in AGENTS:
-        for path in (f"{agent.report}/{agent.name}.json" * bool(agent.report), f"data/reports/onnx/{agent.name}.json" * agent.onnx):
+        for path in (
+            f"{agent.report}/{agent.name}.json" * bool(agent.report),
+            f"{agent.onnx_report}/{agent.name}.json" * agent.onnx,
+        ):
             if path:
                 report = Report.from_json((ROOT / path).read_text("utf-8"))
                 told = f"--steps {report.steps} --rate {report.rate:g}" if report.steps else ""
@@ -78,7 +81,7 @@ def test_a_chapter_that_reads_figures_depends_on_them():
 
 SHOW_BUNDLES = {f"chapter:{name}" for name, shown in CHAPTERS.items() if any("/onnx/" in figure for figure in shown)}
 SHOW_ALL = {"claims", "readme", "chapter:04_distillation_and_low_rank", *SHOW_BUNDLES}
-PAGES = {"card", "claims", "readme"}
+PAGES = {"card", "claims", "readme", "edge:power"}  # which show or compute from figures of others
 UNTRAINED = {"mini", "pruning"}  # which no checkpoint changes
 
 
@@ -86,7 +89,7 @@ UNTRAINED = {"mini", "pruning"}  # which no checkpoint changes
     ("changed", "due", "later"),
     [
         ("data/recipes/int8.json", {"report:int8", "onnx:int8"}, SHOW_ALL),
-        ("data/recipes/phone.json", {"onnx:phone", "page:phone"}, {"claims", "readme"} | SHOW_BUNDLES),
+        ("data/recipes/phone.json", {"onnx:phone", "page:phone"}, {"claims", "edge:power", "readme"} | SHOW_BUNDLES),
         ("data/reports/page/phone.json", {"claims", "chapter:10_on_device"}, {"readme"}),
         ("notebooks/source/07_fast_decoding.py", {"chapter:07_fast_decoding", "time:07_fast_decoding"}, set()),
         ("data/model/model.safetensors", {job.name for job in PLAN.jobs.values() if job.writes} - PAGES - UNTRAINED, PAGES),
