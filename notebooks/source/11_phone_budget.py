@@ -74,7 +74,8 @@ bars("Memory of an engine", shown, "MB",
 # %%
 for how, found in ways.items():
     both = load_twice(whole, how)["shared_out_of_two_mb"]
-    print(f"{how:7} a token {found['step_ms']:.1f} ms   shared out: one process {found['shared_out_mb']:.0f} MB, two {both:.0f} MB each")
+    one = found["shared_out_mb"]
+    print(f"{how:7} a token {found['step_ms']:.1f} ms   shared out: one process {one:.0f} MB, two {both:.0f} MB each")
 
 # %% [markdown]
 # The price is paid on the disk: the mapped form holds the weights in both orders, the file's and the kernels'.

@@ -6,13 +6,13 @@ It proves that the ARM64 builds compute what those here compute. It says nothing
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 
 PROGRAMS = ("qemu-aarch64-static", "mmdebstrap")
@@ -83,7 +83,7 @@ class Emulator:
 
 # What these need beside what the device folder requires; whatever else they name is not imported there.
 NEEDED = {
-    "fastapi": ("starlette", "anyio", "idna", "sniffio", "typing-extensions", "annotated-doc"),
+    "fastapi": ("starlette", "anyio", "idna", "sniffio", "typing-extensions", "annotated-doc", "opentelemetry-api"),
     "pydantic": ("pydantic-core", "annotated-types", "typing-inspection", "typing-extensions"),
     "soundfile": ("cffi", "pycparser"),
     "uvicorn": ("click", "h11"),
@@ -93,8 +93,10 @@ NEEDED = {
 def with_dependencies(pins: list[str]) -> list[str]:
     """Pins, and those of what they need, in the versions that are installed here."""
     needed = {name for pin in pins for name in NEEDED.get(pin.split("==")[0], ())}
-    installed = {name for name in needed if importlib.util.find_spec(name.replace("-", "_"))}
-    return [*pins, *(f"{name}=={importlib.metadata.version(name)}" for name in sorted(installed))]
+    for name in sorted(needed):
+        with suppress(importlib.metadata.PackageNotFoundError):  # another version may need it no more
+            pins = [*pins, f"{name}=={importlib.metadata.version(name)}"]
+    return pins
 
 
 def call(*command: object, **options: object) -> str:
