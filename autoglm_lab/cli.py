@@ -107,8 +107,12 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--tasks", type=_whole, default=0,
                         help="measure it in ONNX Runtime on this many typed and spoken steps (default 0: not)")  # fmt: skip
     export.add_argument("--one-call", action="store_true", help="one more file: the whole answer in one call, for any host")
-    export.add_argument("--mapped", action="store_true", help="beside it, for this machine alone: OUT.mapped with the weights as "
-                        "they lie in memory, for engines that are opened with mapped")  # fmt: skip
+    export.add_argument(
+        "--mapped",
+        action="store_true",
+        help="beside it, for this machine alone: OUT.mapped with the weights as "
+        "they lie in memory, for engines that are opened with mapped",
+    )
     export.add_argument("--rows", action="store_true", help="one more file: a step of several answers at once, for `serve`")
     export.set_defaults(command=_export)
 
@@ -162,14 +166,28 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=_positive, help="answers seen, heard and read side by side (default: one for each core)")
     serve.add_argument("--threads", type=_positive, help="CPU threads of each (default: the cores shared out)")
     serve.add_argument("--no-drafts", action="store_true", help="write token by token; otherwise what usually comes is read ahead")
-    serve.add_argument("--mapped", action="store_true", help="leave the weights of a bundle in files that the system maps, and can "
-                       "take back; they are written beside it the first time")  # fmt: skip
-    serve.add_argument("--lazy", type=_seconds, metavar="S", help="open what sees and hears in a bundle when it is first needed, "
-                       "and drop it after so many seconds without use")  # fmt: skip
-    serve.add_argument("--watch", action="store_true", help="exchange the bundle when another one lies in its folder (SIGHUP does "
-                       "so, too); one that is broken leaves the old one")  # fmt: skip
-    serve.add_argument("--small-exchange", action="store_true", help="never two models in memory: requests wait until the old one "
-                       "has ended and the new one is loaded")  # fmt: skip
+    serve.add_argument(
+        "--mapped",
+        action="store_true",
+        help="leave the weights of a bundle in files that the system maps, and can "
+        "take back; they are written beside it the first time",
+    )
+    serve.add_argument(
+        "--lazy",
+        type=_seconds,
+        metavar="S",
+        help="open what sees and hears in a bundle when it is first needed, and drop it after so many seconds without use",
+    )
+    serve.add_argument(
+        "--watch",
+        action="store_true",
+        help="exchange the bundle when another one lies in its folder (SIGHUP does so, too); one that is broken leaves the old one",
+    )
+    serve.add_argument(
+        "--small-exchange",
+        action="store_true",
+        help="never two models in memory: requests wait until the old one has ended and the new one is loaded",
+    )
     serve.add_argument("--name", help="what the model is called (default autoglm-lab)")
     for field in fields(Limits):
         if field.name != "image_hosts":
@@ -218,8 +236,12 @@ def parser() -> argparse.ArgumentParser:
     doctor.set_defaults(command=_doctor)
 
     power = commands.add_parser("power", help="race governors of a simulated phone's clock against the best that is possible")
-    power.add_argument("--table", type=Path, metavar="FILE", help="operating points as JSON: name, speeds, busy, idle, unit "
-                       "(default: one fast core of a Snapdragon 835)")  # fmt: skip
+    power.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="operating points as JSON: name, speeds, busy, idle, unit (default: one fast core of a Snapdragon 835)",
+    )
     power.add_argument("--rate", type=_rates, default=(0.4, 0.8), metavar="R,...", help="requests a second (default 0.4,0.8)")
     power.add_argument("--deadline", type=_seconds, default=1.0, metavar="S", help="of each request (default 1)")
     power.add_argument("--seeds", type=_positive, default=20, help="worlds in which all rules meet (default 20)")
@@ -543,9 +565,17 @@ def _serve(options: argparse.Namespace) -> int:
         from autoglm_lab import load
 
         served = options.bundle or load(options.model)
-        return scheduler(served, limits, options.name or NAME, rows=options.rows, workers=options.workers, threads=options.threads,
-                         speculate=False if options.no_drafts else None, mapped=options.mapped,
-                         lazy=options.lazy or False)  # fmt: skip
+        return scheduler(
+            served,
+            limits,
+            options.name or NAME,
+            rows=options.rows,
+            workers=options.workers,
+            threads=options.threads,
+            speculate=False if options.no_drafts else None,
+            mapped=options.mapped,
+            lazy=options.lazy or False,
+        )
 
     try:
         service = Service(made, limits, keys, hosts, log, "small" if options.small_exchange else "available")
@@ -950,11 +980,16 @@ def _power(options: argparse.Namespace) -> int:
         found[rate] = race(table, worlds(rate, options.seeds, work, deadline=options.deadline), progress=bar)
     if options.json:
         rates = {f"{rate:g}": [asdict(standing) for standing in standings] for rate, standings in found.items()}
-        print(json.dumps({"table": table.name, "answer_s": work[0][0], "phone_factor": PHONE_FACTOR, "seeds": options.seeds,
-                          "rates": rates}))  # fmt: skip
+        print(
+            json.dumps(
+                {"table": table.name, "answer_s": work[0][0], "phone_factor": PHONE_FACTOR, "seeds": options.seeds, "rates": rates}
+            )
+        )
         return 0
-    print(f"simulated, {table.name}; an answer takes {work[0][0]:.2f} s at full speed (measured, times {PHONE_FACTOR:g}); "
-          f"{options.seeds} worlds")  # fmt: skip
+    print(
+        f"simulated, {table.name}; an answer takes {work[0][0]:.2f} s at full speed (measured, times {PHONE_FACTOR:g}); "
+        f"{options.seeds} worlds"
+    )
     for rate, standings in found.items():
         print(f"{rate:g} requests a second{'':9}{'energy, of performance':>26}{'missed':>24}{'P95 s':>8}{'switches/s':>12}")
         for each in standings:

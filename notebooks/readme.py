@@ -62,8 +62,14 @@ def check(root: pathlib.Path) -> list[str]:
 
 def blocks(root: pathlib.Path) -> dict[str, str]:
     """The generated blocks by name."""
-    return {"chapters": chapters(root), "results": results(root), "claims": claims(root), "speed": speed(root),
-            "verdicts": verdicts(root), "runtimes": runtimes(root)}  # fmt: skip
+    return {
+        "chapters": chapters(root),
+        "results": results(root),
+        "claims": claims(root),
+        "speed": speed(root),
+        "verdicts": verdicts(root),
+        "runtimes": runtimes(root),
+    }
 
 
 def chapters(root: pathlib.Path) -> str:

@@ -75,14 +75,19 @@ def tasks(answer_ms: float, factor: float = PHONE_FACTOR) -> list[list[float]]:
     return [[factor * answer_ms / 1000] * steps for steps in STEPS]
 
 
-def worlds(rate: float, seeds: int, work: Sequence[Sequence[float]], *, count: int = 90, deadline: float = 1.0,
-           people: int = 1) -> list[list[Job]]:  # fmt: skip
+def worlds(
+    rate: float, seeds: int, work: Sequence[Sequence[float]], *, count: int = 90, deadline: float = 1.0, people: int = 1
+) -> list[list[Job]]:
     """The requests of each seed: `count` jobs, `rate` a second. Errors as `bursts`."""
     return [bursts(rate, count, seed, work, deadline, people) for seed in range(seeds)]
 
 
-def race(table: PowerTable, jobs: Sequence[Sequence[Job]], rules: Mapping[str, Callable[[], Governor]] = RULES,
-         progress: Callable[[Iterable[str]], Iterable[str]] = iter) -> list[Standing]:  # fmt: skip
+def race(
+    table: PowerTable,
+    jobs: Sequence[Sequence[Job]],
+    rules: Mapping[str, Callable[[], Governor]] = RULES,
+    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> list[Standing]:
     """Every rule in every world, in the order of their energy; the optimum first, if there is a schedule in time for all worlds.
 
     KeyError when the baseline is not among the rules.
@@ -104,10 +109,13 @@ def race(table: PowerTable, jobs: Sequence[Sequence[Job]], rules: Mapping[str, C
 def _standing(name: str, runs: Sequence[Run], full: Sequence[Run]) -> Standing:
     per_job = float(np.mean([run.energy_per_job_in_time for run in runs]))
     return Standing(
-        name, Interval.of(run.energy / whole.energy for run, whole in zip(runs, full, strict=True)),
-        Interval.of(run.missed_share for run in runs), per_job if np.isfinite(per_job) else None,
-        float(np.mean([run.p95_s for run in runs])), float(np.mean([run.switches / run.seconds for run in runs])),
-    )  # fmt: skip
+        name,
+        Interval.of(run.energy / whole.energy for run, whole in zip(runs, full, strict=True)),
+        Interval.of(run.missed_share for run in runs),
+        per_job if np.isfinite(per_job) else None,
+        float(np.mean([run.p95_s for run in runs])),
+        float(np.mean([run.switches / run.seconds for run in runs])),
+    )
 
 
 @dataclass(frozen=True)
@@ -125,8 +133,9 @@ class Mode:
     per_right: float
 
 
-def modes(table: PowerTable, rate: float, seeds: int, variants: Sequence[Variant],
-          rule: Callable[[], Governor] = governors.by_deadline) -> list[Mode]:  # fmt: skip
+def modes(
+    table: PowerTable, rate: float, seeds: int, variants: Sequence[Variant], rule: Callable[[], Governor] = governors.by_deadline
+) -> list[Mode]:
     """Energy and right answers of each variant, as it was measured; the first one is the whole agent.
 
     ValueError for one without any right answer in time.

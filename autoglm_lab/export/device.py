@@ -13,9 +13,20 @@ from autoglm_lab.runtime.bundle import Bundle
 PACKAGES = ("numpy", "onnxruntime", "pillow", "tokenizers")  # all that the device needs beside Python
 SERVING = ("fastapi", "prometheus-client", "pydantic", "soundfile", "uvicorn")  # and to serve
 PARTS = (
-    "__init__.py", "atomic.py", "hosts.py", "marks.py", "memory.py", "paths.py", "phone/__init__.py", "phone/actions.py",
-    "phone/catalog.py", "phone/packages.py", "phone/public_apps.py", "runtime", "serve",
-)  # of this package  # fmt: skip
+    "__init__.py",
+    "atomic.py",
+    "hosts.py",
+    "marks.py",
+    "memory.py",
+    "paths.py",
+    "phone/__init__.py",
+    "phone/actions.py",
+    "phone/catalog.py",
+    "phone/packages.py",
+    "phone/public_apps.py",
+    "runtime",
+    "serve",
+)  # of this package
 
 RUN = '''"""One answer: python run.py "open Settings" screenshot.png. A server on this device: python run.py --serve"""
 

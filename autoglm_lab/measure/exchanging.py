@@ -77,12 +77,17 @@ def exchanges(bundles: tuple[Path, Path], mode: Mode, clients: int = CLIENTS, sw
         thread.join()
     calm, busy = ([1000 * took for began, took, _ in answers if (began < calm_until) == early] for early in (True, False))
     return {
-        "answers": len(answers), "lost": len(failures), "mixed": sum(not right for _, _, right in answers),
+        "answers": len(answers),
+        "lost": len(failures),
+        "mixed": sum(not right for _, _, right in answers),
         "generations": model.generation,
-        "calm_p50_ms": float(np.percentile(calm, 50)), "calm_p99_ms": float(np.percentile(calm, 99)),
-        "p50_ms": float(np.percentile(busy, 50)), "p99_ms": float(np.percentile(busy, 99)),
-        "alone_mb": alone.resident / 1e6, "peak_mb": peak / 1e6,
-    }  # fmt: skip
+        "calm_p50_ms": float(np.percentile(calm, 50)),
+        "calm_p99_ms": float(np.percentile(calm, 99)),
+        "p50_ms": float(np.percentile(busy, 50)),
+        "p99_ms": float(np.percentile(busy, 99)),
+        "alone_mb": alone.resident / 1e6,
+        "peak_mb": peak / 1e6,
+    }
 
 
 def main() -> None:

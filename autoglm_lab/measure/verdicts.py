@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 HOLDS, IN_PART, NOT, UNKNOWABLE, NONE = (
-    "holds", "holds in part", "does not hold", "cannot be judged", "is not a claim",
-)  # fmt: skip
+    "holds",
+    "holds in part",
+    "does not hold",
+    "cannot be judged",
+    "is not a claim",
+)
 VERDICTS = (HOLDS, IN_PART, NOT, UNKNOWABLE, NONE)
 Reports = Mapping[str, Any]  # `memory`, `exchange` and `power`, as their commands print them
 RATE = "0.8"  # requests a second
@@ -49,11 +53,20 @@ class Verdict:
         low, middle, high = ("", "", "") if judged.measured is None else (f"{value:.3g}" for value in _ordered(judged.measured))
         where = {"memory": "ONNX Runtime", "exchange": "ONNX Runtime", "power": "simulated"}.get(judged.report, "")
         return {
-            "key": self.key, "part": self.part, "report": judged.report, "runtime": where, "claimed": self.claimed,
-            "figure": judged.figure, "measured": middle, "measured_low": low, "measured_high": high,
-            "runs": f"{judged.runs or ''}", "verdict": judged.verdict, "reason": judged.reason,
+            "key": self.key,
+            "part": self.part,
+            "report": judged.report,
+            "runtime": where,
+            "claimed": self.claimed,
+            "figure": judged.figure,
+            "measured": middle,
+            "measured_low": low,
+            "measured_high": high,
+            "runs": f"{judged.runs or ''}",
+            "verdict": judged.verdict,
+            "reason": judged.reason,
             "command": COMMANDS.get(judged.report, ""),
-        }  # fmt: skip
+        }
 
 
 def _ordered(spread: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -192,19 +205,31 @@ def _said(verdict: str, reason: str) -> Callable[[Reports], Judged]:
 EDGE = (
     Verdict("K07", "C9", "flagship 180 ms, 420 MB; mid-range 310 ms, 450 MB", _same_memory),
     Verdict("K13", "E4", "chunks of 32 lower the peak", _chunks),
-    Verdict("K14", "E6", "camera starts in 380 ms (Qualcomm), 450 ms (MediaTek)",
-            _said(NONE, "of a camera, not of the model; phones and chips are not named")),
-    Verdict("K15", "E6", "H.264 encoder: supported, limited on some models",
-            _said(NONE, "not a number; decided by a driver and not by a maker: ask the device, as `doctor --adb` does")),
+    Verdict(
+        "K14",
+        "E6",
+        "camera starts in 380 ms (Qualcomm), 450 ms (MediaTek)",
+        _said(NONE, "of a camera, not of the model; phones and chips are not named"),
+    ),
+    Verdict(
+        "K15",
+        "E6",
+        "H.264 encoder: supported, limited on some models",
+        _said(NONE, "not a number; decided by a driver and not by a maker: ask the device, as `doctor --adb` does"),
+    ),
     Verdict("K16", "E5", "ondemand with at least 800 MHz saves", _floor),
     Verdict("K29", "E5", "power 100 % -> 72 % under INT8", _int8),
     Verdict("K32", "E5", "load above 80 % fast, above 50 % middle, else slow", _load_steps("load steps 80/50")),
-    Verdict("K33", "E5", "critical tasks answer within 10 ms",
-            _said(UNKNOWABLE, "of what task, from when? A governor that looks every 10 ms has not looked yet")),
+    Verdict(
+        "K33",
+        "E5",
+        "critical tasks answer within 10 ms",
+        _said(UNKNOWABLE, "of what task, from when? A governor that looks every 10 ms has not looked yet"),
+    ),
     Verdict("K34", "E5", "mean power -27 % by this rule", _load_steps("load steps 80/50", 27)),
     Verdict("K35", "E5", "clock alone: 15 % saved", _dvfs),
     Verdict("K36", "E5", "migration and clock: 27 % saved, 8 -> 6 ms", _migration),
     Verdict("K47", "E5", "load above 80 % fastest, below 30 % slow", _load_steps("load steps 80/30")),
     Verdict("K65", "E5", "above 90 % of a budget x 0.8, below 70 % x 1.1", _budget),
     Verdict("K66", "E4", "a memory pool", _pool),
-)  # fmt: skip
+)

@@ -78,9 +78,12 @@ class OnnxEngine:
 
         self._mapped, self._profile = mapped, profile
         self.sessions = Sessions(
-            self.bundle, lambda name: self.opened(name, 1 if name == "audio" and self._ears is not None else threads),
-            one_call=one_call, lazy=lazy is not False, idle_s=None if isinstance(lazy, bool) else lazy,
-        )  # fmt: skip
+            self.bundle,
+            lambda name: self.opened(name, 1 if name == "audio" and self._ears is not None else threads),
+            one_call=one_call,
+            lazy=lazy is not False,
+            idle_s=None if isinstance(lazy, bool) else lazy,
+        )
         self.tokenizer = open_tokenizer(self.bundle)
         self._write_by(grammar, speculate)
         # what there is before anything was seen or heard: one empty place

@@ -69,8 +69,15 @@ class Sessions(Mapping[str, Any]):
     `sweep` looks after. Looking an encoder up opens it; `lease` keeps it meanwhile. What opening it raises comes out of both.
     """
 
-    def __init__(self, bundle: Bundle, opened: Callable[[str], Any], *, one_call: bool = False, lazy: bool = False,
-                 idle_s: float | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        bundle: Bundle,
+        opened: Callable[[str], Any],
+        *,
+        one_call: bool = False,
+        lazy: bool = False,
+        idle_s: float | None = None,
+    ) -> None:
         def encoder(name: str) -> Any:
             session = opened(name)
             check_encoder(session, self.decoder, bundle)

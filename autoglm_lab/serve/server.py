@@ -53,8 +53,9 @@ def running(
     check_address(host, api_key)
     listening = listen(host, port)
     try:
-        service = Service(partial(scheduler, served, limits or Limits()), limits, api_key, AllowedHosts(host, allow_hosts),
-                          exchange=exchange)  # fmt: skip
+        service = Service(
+            partial(scheduler, served, limits or Limits()), limits, api_key, AllowedHosts(host, allow_hosts), exchange=exchange
+        )
     except BaseException:
         listening.close()
         raise
@@ -90,8 +91,7 @@ def scheduler(
             raise FileNotFoundError(f"{folder.name} is no bundle; write one with `autoglm-lab export --rows --out DIR`")
         workers = workers or cores
         if rows > 1 and (folder / ROWS).is_file():
-            return Batches(folder, most=rows, workers=workers, cores=threads or cores, queue=limits.queue, name=name,
-                           **opened)  # fmt: skip
+            return Batches(folder, most=rows, workers=workers, cores=threads or cores, queue=limits.queue, name=name, **opened)
         from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
         engine = OnnxEngine(folder, threads=threads or max(1, cores // workers), **opened)

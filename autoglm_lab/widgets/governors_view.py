@@ -66,11 +66,17 @@ class Race:
         """Jobs and lanes as plain JSON values; energy as shares of the baseline's."""
         full = self.lanes[0].total
         lanes = [
-            {"name": lane.name, "ghost": lane.name == GHOST, "late": list(lane.late), "total": round(lane.total / full, 4),
-             "speeds": [round(speed, 3) for speed in lane.speeds], "energy": [round(energy / full, 4) for energy in lane.energy],
-             "cars": [[[number, round(done, 3)] for number, done in cars] for cars in lane.cars]}
+            {
+                "name": lane.name,
+                "ghost": lane.name == GHOST,
+                "late": list(lane.late),
+                "total": round(lane.total / full, 4),
+                "speeds": [round(speed, 3) for speed in lane.speeds],
+                "energy": [round(energy / full, 4) for energy in lane.energy],
+                "cars": [[[number, round(done, 3)] for number, done in cars] for cars in lane.cars],
+            }
             for lane in self.lanes
-        ]  # fmt: skip
+        ]
         jobs = [[round(job.arrival, 2), round(job.arrival + job.deadline, 2)] for job in self.jobs]
         return {"seconds": math.ceil(10 * self.seconds) / 10, "every": EVERY_S, "jobs": jobs, "lanes": lanes, "winner": self.winner}
 

@@ -51,10 +51,15 @@ class Pages:
     def data(self) -> dict[str, Any]:
         """Strips as plain JSON values."""
         strips = [
-            {"name": each.name, "squares": each.squares, "clean": round(each.mb(CLEAN), 1),
-             "written": round(each.mb(WRITTEN), 1), "size": round(len(each.states) * PAGE / MB, 1)}
+            {
+                "name": each.name,
+                "squares": each.squares,
+                "clean": round(each.mb(CLEAN), 1),
+                "written": round(each.mb(WRITTEN), 1),
+                "size": round(len(each.states) * PAGE / MB, 1),
+            }
             for each in self.strips
-        ]  # fmt: skip
+        ]
         return {"strips": strips, "done": self.done}
 
     def sentence(self) -> str:

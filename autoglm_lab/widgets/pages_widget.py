@@ -91,8 +91,11 @@ class PagesWidget(LabWidget):
         return {name: [each for each in found if Path(each.path).parent == place / name] for name in PARTS}
 
     def _look(self, done: str) -> view.Pages:
-        strips = [view.Strip(PARTS[name], np.concatenate([each.states() for each in parts]))
-                  for name, parts in self._parts().items() if parts]  # fmt: skip
+        strips = [
+            view.Strip(PARTS[name], np.concatenate([each.states() for each in parts]))
+            for name, parts in self._parts().items()
+            if parts
+        ]
         return view.Pages((*strips, view.Strip("written by this process", self._written.states())), done)
 
     def _show(self) -> None:

@@ -64,8 +64,13 @@ load_once(whole, "mapped", tokens=1)  # writes the mapped form, once
 ways = {how: load_once(whole, how) for how in ("read", "mapped")}
 saved = 100 * (1 - ways["mapped"]["private_mb"] / ways["read"]["private_mb"])
 shown = {how: {"private": found["private_mb"], "of files": found["of_files_mb"]} for how, found in ways.items()}
-bars("Memory of an engine", shown, "MB",
-     f"Mapping saves {saved:.0f}% of the private memory; {guessed(my_guess, '{:.0f}%')}.", digits=0)  # fmt: skip
+bars(
+    "Memory of an engine",
+    shown,
+    "MB",
+    f"Mapping saves {saved:.0f}% of the private memory; {guessed(my_guess, '{:.0f}%')}.",
+    digits=0,
+)
 
 # %% [markdown]
 # A token takes as long as before. And two processes that map the same file have its pages in memory once; *shared out* counts such a
@@ -225,11 +230,18 @@ print(f"an answer takes {jobs[0][0].work:.2f} s at full speed (measured, times {
 # %%
 in_time = {name: share[name] for name in rules if missed[name] <= 0.01}
 winner = min(in_time, key=in_time.__getitem__)
-shown = {"energy, % of performance": {name: 100 * value for name, value in share.items()},
-         "missed deadlines, %": {name: 100 * value for name, value in missed.items()}}  # fmt: skip
-bars("Energy and missed deadlines", shown, "%",
-     f"Of the rules that miss at most 1%, {winner!r} takes least, {in_time[winner]:.0%}; the optimum {share['the optimum']:.0%}; "
-     f"{guessed(my_rule)}.", digits=0)  # fmt: skip
+shown = {
+    "energy, % of performance": {name: 100 * value for name, value in share.items()},
+    "missed deadlines, %": {name: 100 * value for name, value in missed.items()},
+}
+bars(
+    "Energy and missed deadlines",
+    shown,
+    "%",
+    f"Of the rules that miss at most 1%, {winner!r} takes least, {in_time[winner]:.0%}; the optimum {share['the optimum']:.0%}; "
+    f"{guessed(my_rule)}.",
+    digits=0,
+)
 
 # %% [markdown]
 # ## Watch them
@@ -281,9 +293,14 @@ from autoglm_lab.paths import data_dir
 smaller = [variant(name) for name in ("whole", "student", "int8_static", "phone", "small")]
 smaller.append(variant("skip_last", data_dir() / "reports" / "edge"))
 energy = {each.name: each for each in modes(table, rate=0.8, seeds=2, variants=smaller)}
-bars("Energy for each right answer", {"share of the whole agent's": {name: each.per_right for name, each in energy.items()}}, "",
-     f"Rounded weights save {1 - energy['int8_static'].per_right:.0%} on top of the best clock; a layer left out without training "
-     f"costs {energy['skip_last'].per_right:.0f} times as much: {energy['skip_last'].right:.0%} of its answers are right.", digits=2)  # fmt: skip
+bars(
+    "Energy for each right answer",
+    {"share of the whole agent's": {name: each.per_right for name, each in energy.items()}},
+    "",
+    f"Rounded weights save {1 - energy['int8_static'].per_right:.0%} on top of the best clock; a layer left out without training "
+    f"costs {energy['skip_last'].per_right:.0f} times as much: {energy['skip_last'].right:.0%} of its answers are right.",
+    digits=2,
+)
 
 # %%
 assert energy["small"].per_right < energy["phone"].per_right < energy["int8_static"].per_right < energy["whole"].per_right
@@ -429,8 +446,10 @@ import json
 
 recorded = json.loads((data_dir() / "reports" / "edge" / "exchange.json").read_text("utf-8"))
 for mode, told in recorded["modes"].items():
-    print(f"{mode:10} {told['answers']:5} answers, {told['lost']} lost, {told['mixed']} mixed; 99% within {told['calm_p99_ms']:.0f} ms calm, "
-          f"{told['p99_ms']:.0f} ms during exchanges; at most {told['peak_mb']:.0f} MB")  # fmt: skip
+    print(
+        f"{mode:10} {told['answers']:5} answers, {told['lost']} lost, {told['mixed']} mixed; 99% within {told['calm_p99_ms']:.0f} ms calm, "
+        f"{told['p99_ms']:.0f} ms during exchanges; at most {told['peak_mb']:.0f} MB"
+    )
 assert all(told["lost"] == told["mixed"] == 0 for told in recorded["modes"].values())
 assert recorded["modes"]["small"]["peak_mb"] < recorded["modes"]["available"]["peak_mb"]
 

@@ -67,8 +67,9 @@ class Emulator:
 
     def start(self, *arguments: object, cwd: pathlib.Path) -> subprocess.Popen[str]:
         """Start the ARM64 Python, which prints into `stdout`."""
-        return subprocess.Popen(self._command(arguments), cwd=cwd, env=self._settings(cwd), text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+        return subprocess.Popen(
+            self._command(arguments), cwd=cwd, env=self._settings(cwd), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
 
     def _command(self, arguments: tuple[object, ...]) -> list[str]:
         return ["qemu-aarch64-static", str(self.root / "usr" / "bin" / "python3.11"), *map(str, arguments)]

@@ -90,8 +90,18 @@ def power(seeds: int = 20) -> None:
         for rate in RATES
     }
     smaller = [asdict(each) for each in modes(SNAPDRAGON_835, RATES[-1], seeds, [*map(variant, names), skipped])]
-    print(json.dumps({"tables": {name: table.name for name, table in tables.items()}, "answer_s": work[0][0],
-                      "phone_factor": PHONE_FACTOR, "seeds": seeds, "rates": found, "modes": smaller}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "tables": {name: table.name for name, table in tables.items()},
+                "answer_s": work[0][0],
+                "phone_factor": PHONE_FACTOR,
+                "seeds": seeds,
+                "rates": found,
+                "modes": smaller,
+            }
+        )
+    )
 
 
 def save(path: Path, text: str) -> None:
@@ -104,8 +114,13 @@ def main() -> None:
     """The commands in this module's first lines."""
     parser = argparse.ArgumentParser(prog="python -m tests.figures.measure")
     commands = parser.add_subparsers(required=True)
-    for do, places in ((plain, ("into",)), (rate, ("agent", "into")), (time, ("agent", "rated", "into")), (load, ("bundle",)),
-                       (power, ())):  # fmt: skip
+    for do, places in (
+        (plain, ("into",)),
+        (rate, ("agent", "into")),
+        (time, ("agent", "rated", "into")),
+        (load, ("bundle",)),
+        (power, ()),
+    ):
         command = commands.add_parser(do.__name__)
         for place in places:
             command.add_argument(place, type=Path)

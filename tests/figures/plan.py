@@ -201,9 +201,13 @@ def edge_jobs() -> list[Job]:
     return [
         Job("edge:memory", (memory,), writes=(MEMORY,), uses=("bundle:whole",), timed=True),
         Job("edge:exchange", (exchange,), writes=(EXCHANGE,), uses=("bundle:whole", "bundle:skip_last"), timed=True),
-        Job("edge:power", (Command("python -m tests.figures.measure power", POWER, 1),),
-            (*(f"data/reports/onnx/{name}.json" for name in shown), SKIPPED), (POWER,)),
-    ]  # fmt: skip
+        Job(
+            "edge:power",
+            (Command("python -m tests.figures.measure power", POWER, 1),),
+            (*(f"data/reports/onnx/{name}.json" for name in shown), SKIPPED),
+            (POWER,),
+        ),
+    ]
 
 
 def page_jobs() -> list[Job]:
@@ -211,8 +215,14 @@ def page_jobs() -> list[Job]:
     races = tuple(f"data/reports/race/{name}.json" for name in RACES)
     served = (*LOADS, "data/reports/serve/transformers_serve.json")
     readme = Command("python -m notebooks.build --readme")
-    jobs = [Job("claims", (Command("python -m autoglm_lab.measure.claims"),),
-                (*BY_AGENT, *BY_BUNDLE, *races, *BROWSER, *served, MEMORY, EXCHANGE, POWER), (CLAIMS,))]  # fmt: skip
+    jobs = [
+        Job(
+            "claims",
+            (Command("python -m autoglm_lab.measure.claims"),),
+            (*BY_AGENT, *BY_BUNDLE, *races, *BROWSER, *served, MEMORY, EXCHANGE, POWER),
+            (CLAIMS,),
+        )
+    ]
     for chapter, shown in CHAPTERS.items():
         source, notebook = f"notebooks/source/{chapter}.py", f"notebooks/{chapter}.ipynb"
         build = Command(f"python -m notebooks.build {chapter}")

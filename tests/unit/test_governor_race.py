@@ -52,12 +52,17 @@ def test_a_smaller_model_saves_energy_and_one_that_is_wrong_pays_for_it():
         modes(SNAPDRAGON_835, 0.8, 1, [whole, Variant("never", 1.0, 1.0, 0.0, 10, 1)])
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ("{", "Expecting"), ("[]", "holds a list"), ('{"name": "x"}', "speeds"),
-    ('{"name": "x", "speeds": ["a"], "busy": [1]}', "could not convert"),
-    ('{"name": "x", "speeds": [0.2,0.4,0.6,0.8,1], "busy": [1,2,2,4,5], "idle": 0}', "power has to rise"),
-    ('{"name": "x", "speeds": [0.2,0.4,0.6,0.8,1], "busy": [1,2,3,4,5], "idle": 0, "volts": 3}', "volts"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Expecting"),
+        ("[]", "holds a list"),
+        ('{"name": "x"}', "speeds"),
+        ('{"name": "x", "speeds": ["a"], "busy": [1]}', "could not convert"),
+        ('{"name": "x", "speeds": [0.2,0.4,0.6,0.8,1], "busy": [1,2,2,4,5], "idle": 0}', "power has to rise"),
+        ('{"name": "x", "speeds": [0.2,0.4,0.6,0.8,1], "busy": [1,2,3,4,5], "idle": 0, "volts": 3}', "volts"),
+    ],
+)
 def test_a_table_of_ones_own_is_read_whole_or_refused(tmp_path, capsys, text, reason):
     path = tmp_path / "table.json"
     path.write_text(text)
@@ -99,13 +104,20 @@ def test_a_machine_without_counters_says_so(tmp_path):
 
 
 def test_counters_are_read_in_their_units(tmp_path):
-    files(tmp_path, **{
-        f"{POWERCAP}/energy_uj": "999000", f"{POWERCAP}/max_energy_range_uj": "1000000", f"{POWERCAP}/name": "package-0\n",
-        f"{BATTERY}/power_now": "4500000", f"{BATTERY}/status": "Discharging",
-        "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq": "1800000",
-        "sys/devices/system/cpu/cpufreq/policy0/scaling_governor": "schedutil",
-        "sys/class/thermal/thermal_zone0/temp": "41500", "sys/class/hwmon/hwmon0/power1_input": "soon",
-    })  # fmt: skip
+    files(
+        tmp_path,
+        **{
+            f"{POWERCAP}/energy_uj": "999000",
+            f"{POWERCAP}/max_energy_range_uj": "1000000",
+            f"{POWERCAP}/name": "package-0\n",
+            f"{BATTERY}/power_now": "4500000",
+            f"{BATTERY}/status": "Discharging",
+            "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq": "1800000",
+            "sys/devices/system/cpu/cpufreq/policy0/scaling_governor": "schedutil",
+            "sys/class/thermal/thermal_zone0/temp": "41500",
+            "sys/class/hwmon/hwmon0/power1_input": "soon",
+        },
+    )
     found = {each.what: each for each in probe(tmp_path, sleep=lambda _: files(tmp_path, **{f"{POWERCAP}/energy_uj": "99000"}))}
     processor = found["energy of the processor"]
     assert (processor.state, processor.value, processor.unit, processor.note) == ("measured", pytest.approx(1.0), "W", "package-0")

@@ -18,8 +18,17 @@ def bundle(tiny_bundle, tmp_path):
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_load_tells_all_its_figures(bundle, way):
     told = load_once(bundle, way, tokens=2)
-    assert set(told) == {"load_s", "first_answer_ms", "second_answer_ms", "step_ms", "peak_mb", "resident_mb", "shared_out_mb",
-                         "private_mb", "of_files_mb"}  # fmt: skip
+    assert set(told) == {
+        "load_s",
+        "first_answer_ms",
+        "second_answer_ms",
+        "step_ms",
+        "peak_mb",
+        "resident_mb",
+        "shared_out_mb",
+        "private_mb",
+        "of_files_mb",
+    }
     assert all(value > 0 for name, value in told.items() if name not in ("private_mb", "of_files_mb"))
     assert told["peak_mb"] >= told["resident_mb"] - 1
     assert bundle.with_name("bundle.mapped").exists() == WAYS[way][0].get("mapped", False)

@@ -77,11 +77,18 @@ def test_the_chance_to_send_in_time():
     assert (np.diff(chance, axis=1) >= -1e-12).all() and (np.diff(chance, axis=0) >= -1e-12).all(), "more time, a better network"
 
 
-@pytest.mark.parametrize(("change", "reason"), [
-    ({"chain": ((0.5, 0.4), (0.0, 1.0))}, "chain has to be"), ({"load_chain": ((1.0,),)}, "load_chain has to be 3 x 3"),
-    ({"chain": ((1.5, -0.5), (0.0, 1.0)), "mbit": (1.0, 2.0)}, "chain has to be 2 x 2"), ({"arrival": 0}, "arrival lies"),
-    ({"deadline": 0}, "deadline"), ({"kbit": -1}, "kbit"), ({"rewards": Rewards(in_time=float("nan"))}, "reward is no number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"chain": ((0.5, 0.4), (0.0, 1.0))}, "chain has to be"),
+        ({"load_chain": ((1.0,),)}, "load_chain has to be 3 x 3"),
+        ({"chain": ((1.5, -0.5), (0.0, 1.0)), "mbit": (1.0, 2.0)}, "chain has to be 2 x 2"),
+        ({"arrival": 0}, "arrival lies"),
+        ({"deadline": 0}, "deadline"),
+        ({"kbit": -1}, "kbit"),
+        ({"rewards": Rewards(in_time=float("nan"))}, "reward is no number"),
+    ],
+)
 def test_a_world_that_cannot_be_is_refused(change, reason):
     with pytest.raises(ValueError, match=reason):
         World(**change)
