@@ -974,12 +974,12 @@ def _power(options: argparse.Namespace) -> int:
 
     table = SNAPDRAGON_835 if options.table is None else read_table(options.table)
     work = tasks(variant(options.model).answer_ms)
-    found = {}
+    standings_by_rate = {}
     for rate in options.rate:
         bar = partial(track, what=f"{rate:g} requests a second", unit="rule")
-        found[rate] = race(table, worlds(rate, options.seeds, work, deadline=options.deadline), progress=bar)
+        standings_by_rate[rate] = race(table, worlds(rate, options.seeds, work, deadline=options.deadline), progress=bar)
     if options.json:
-        rates = {f"{rate:g}": [asdict(standing) for standing in standings] for rate, standings in found.items()}
+        rates = {f"{rate:g}": [asdict(standing) for standing in standings] for rate, standings in standings_by_rate.items()}
         print(
             json.dumps(
                 {"table": table.name, "answer_s": work[0][0], "phone_factor": PHONE_FACTOR, "seeds": options.seeds, "rates": rates}
@@ -990,11 +990,11 @@ def _power(options: argparse.Namespace) -> int:
         f"simulated, {table.name}; an answer takes {work[0][0]:.2f} s at full speed (measured, times {PHONE_FACTOR:g}); "
         f"{options.seeds} worlds"
     )
-    for rate, standings in found.items():
+    for rate, standings in standings_by_rate.items():
         print(f"{rate:g} requests a second{'':9}{'energy, of performance':>26}{'missed':>24}{'P95 s':>8}{'switches/s':>12}")
         for each in standings:
             p95, switches = ("" if value is None else f"{value:.2f}" for value in (each.p95_s, each.switches_per_s))
-            print(f"  {each.rule:26} {each.energy!s:>26}{each.missed!s:>24}{p95:>8}{switches:>12}")
+            print(f"  {each.rule:26} {each.energy!s:>26}{each.miss_rate!s:>24}{p95:>8}{switches:>12}")
     return 0
 
 

@@ -174,7 +174,7 @@ def speed(root: pathlib.Path) -> str:
 
 
 def verdicts(root: pathlib.Path) -> str:
-    """What the articles claim of a phone's budget, and what became of it."""
+    """Write the table of claims on a phone's budget with their verdicts."""
     path = root / CLAIMS
     entries = []
     if path.exists():
@@ -184,10 +184,10 @@ def verdicts(root: pathlib.Path) -> str:
         return f"Verdicts are {NOT_YET}."
     lines = ["| | Claimed | Verdict | Because | Found | 95 % or range | |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for entry in entries:
-        found = f"{entry['figure']}: {entry['measured']}" if entry["figure"] else ""
+        measured = f"{entry['figure']}: {entry['measured']}" if entry["figure"] else ""
         interval = f"{entry['measured_low']} to {entry['measured_high']}, n = {entry['runs']}" if entry["figure"] else ""
-        told = f"{entry['claimed']} | {entry['verdict']} | {entry['reason']} | {found} | {interval} | {entry['runtime']}"
-        lines.append(f"| {entry['key']} | {told} |")
+        cells = f"{entry['claimed']} | {entry['verdict']} | {entry['reason']} | {measured} | {interval} | {entry['runtime']}"
+        lines.append(f"| {entry['key']} | {cells} |")
     return "\n".join(lines)
 
 

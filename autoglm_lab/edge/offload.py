@@ -30,7 +30,7 @@ LOAD: Chain = ((0.95, 0.05, 0.0), (0.04, 0.92, 0.04), (0.0, 0.08, 0.92))  # of a
 
 
 class State(NamedTuple):
-    """What a policy may see. `age` is the slots that the waiting request has waited, from 1; 0 when none waits."""
+    """The part of the world that a policy sees. `age` is how many slots a request has waited, from 1; 0 when none waits."""
 
     load: int
     bandwidth: int
@@ -41,7 +41,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Rewards:
-    """What an end of a request is worth. The articles price neither a request that expires nor one that is turned away."""
+    """Price of each end of a request. The articles price neither a request that expires nor one that is turned away."""
 
     in_time: float = 10.0
     overload: float = -5.0  # more work than the processor's queue takes
@@ -136,16 +136,16 @@ class World:
         return {state: number for number, state in enumerate(self.states)}
 
     def actions(self, state: State) -> tuple[int, ...]:
-        """What can be done: nothing but to wait where no request does."""
+        """List the possible actions: only to wait where no request does."""
         return (LOCAL, EDGE, WAIT) if state.age else (WAIT,)
 
     def outcomes(self, state: State, action: int) -> list[Outcome]:
         """Everything that may happen in the next slot, with its probability. ValueError for an action that cannot be taken."""
         if action not in self.actions(state):
             raise ValueError(f"{ACTIONS[action]} cannot be done with {state}")
-        ends, local, radio, age = self._ends(state, action)
+        ends, local, radio, age = self.ends_of(state, action)
         local, radio = max(0, local - 1), max(0, radio - 1)
-        found = []
+        possible = []
         loads, levels = self.load_chain[state.load], self.slot_chain[state.bandwidth]
         for (chance, reward, what), (load, p_load), (level, p_level), came in product(
             ends, enumerate(loads), enumerate(levels), (False, True)
@@ -155,11 +155,11 @@ class World:
                 continue
             blocked = came and age > 0
             after = State(load, level, local, radio, age if age else int(came))
-            gained = reward + (self.rewards.blocked if blocked else 0.0)
-            found.append(Outcome(float(probability), gained, after, f"{what} blocked".strip() if blocked else what))
-        return found
+            total_reward = reward + (self.rewards.blocked if blocked else 0.0)
+            possible.append(Outcome(float(probability), total_reward, after, f"{what} blocked".strip() if blocked else what))
+        return possible
 
-    def _ends(self, state: State, action: int) -> tuple[list[tuple[float, float, str]], int, int, int]:
+    def ends_of(self, state: State, action: int) -> tuple[list[tuple[float, float, str]], int, int, int]:
         """How the waiting request may end, with what probability and reward; the backlogs and the age after the action."""
         price, waited = self.rewards, state.age - 1
         if action == LOCAL:
@@ -169,8 +169,8 @@ class World:
             in_time = waited + busy <= self.deadline
             return [(1.0, price.in_time, "in time") if in_time else (1.0, price.failed, "late")], busy, state.radio, 0
         if action == EDGE:
-            left = self.deadline - waited - state.radio
-            chance = float(self.sends_within[state.bandwidth, max(0, left)])
+            slots = self.deadline - waited - state.radio
+            chance = float(self.sends_within[state.bandwidth, max(0, slots)])
             ends = [(chance, price.in_time, "in time"), (1 - chance, price.failed, "late")]
             return ends, state.local, min(self.most_radio, state.radio + self.radio_slots[state.bandwidth]), 0
         if state.age == self.deadline:
@@ -255,14 +255,14 @@ def play(world: World, policy: Policy, slots: int, seed: int) -> tuple[float, in
         before = world.states[state]
         total += float(table.reward[state, action, k])
         state = int(table.after[state, action, k])
-        left = before.age == 0 or action != WAIT or before.age == world.deadline
-        came += int(left and world.states[state].age > 0)
+        is_free = before.age == 0 or action != WAIT or before.age == world.deadline
+        came += int(is_free and world.states[state].age > 0)
     return total, came
 
 
 def greedy(world: World, state: State) -> int:
     """The most expected reward now: here, behind the network, or later if both are worth less than nothing."""
-    expected = [sum(chance * reward for chance, reward, _ in world._ends(state, action)[0]) for action in (LOCAL, EDGE)]
+    expected = [sum(chance * reward for chance, reward, _ in world.ends_of(state, action)[0]) for action in (LOCAL, EDGE)]
     return int(np.argmax([*expected, 0.0 if state.age < world.deadline else world.rewards.expired]))
 
 

@@ -24,10 +24,10 @@ def yds(jobs: Iterable[Job]) -> list[tuple[float, float]]:
 
 def _rounds(jobs: Iterable[Job]) -> Iterator[tuple[float, Intervals]]:
     """Again and again the interval with the most work for its length; it runs at just that speed, and is cut out of time."""
-    left = [(job.arrival, job.arrival + job.deadline, job.work) for job in checked(jobs)]
-    free = [(0.0, max((due for _, due, _ in left), default=0.0))]  # what has not been cut out, in real time
-    while left:
-        arrivals, dues, works = (np.array(column) for column in zip(*left, strict=True))
+    pending = [(job.arrival, job.arrival + job.deadline, job.work) for job in checked(jobs)]
+    free = [(0.0, max((due for _, due, _ in pending), default=0.0))]  # what has not been cut out, in real time
+    while pending:
+        arrivals, dues, works = (np.array(column) for column in zip(*pending, strict=True))
         order = np.argsort(dues, kind="stable")
         best = (-1.0, 0.0, 0.0)
         for begin in np.unique(arrivals):
@@ -37,21 +37,21 @@ def _rounds(jobs: Iterable[Job]) -> Iterator[tuple[float, Intervals]]:
             if density[place] > best[0]:
                 best = (float(density[place]), float(begin), float(dues[within[place]]))
         speed, begin, end = best
-        taken, free = _taken(free, begin, end)
-        yield speed, taken
-        rest = [(arrival, due, work) for arrival, due, work in left if arrival < begin - 1e-12 or due > end + 1e-12]
-        left = [(_cut(arrival, begin, end), _cut(due, begin, end), work) for arrival, due, work in rest]
+        interval, free = _split(free, begin, end)
+        yield speed, interval
+        rest = [(arrival, due, work) for arrival, due, work in pending if arrival < begin - 1e-12 or due > end + 1e-12]
+        pending = [(_cut(arrival, begin, end), _cut(due, begin, end), work) for arrival, due, work in rest]
 
 
-def _taken(free: Intervals, begin: float, end: float) -> tuple[Intervals, Intervals]:
-    """What of the free intervals lies between two moments of the time that they make up together, and what is left of them."""
-    taken, rest, passed = [], [], 0.0
+def _split(free: Intervals, begin: float, end: float) -> tuple[Intervals, Intervals]:
+    """Split free intervals: what lies between two moments of the time that they make up together, and the rest."""
+    interval, rest, passed = [], [], 0.0
     for start, stop in free:
         first, last = (min(max(start + moment - passed, start), stop) for moment in (begin, end))
         passed += stop - start
         rest += [part for part in ((start, first), (last, stop)) if part[1] > part[0]]
-        taken += [(first, last)] if last > first else []
-    return taken, rest
+        interval += [(first, last)] if last > first else []
+    return interval, rest
 
 
 def as_planned(planned: Iterable[tuple[float, float, float]]) -> Governor:

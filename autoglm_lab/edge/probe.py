@@ -53,11 +53,11 @@ def probe(root: Path = Path("/"), sleep: Callable[[float], None] = time.sleep) -
 
     A counter of energy is read twice: one that stands still counts nothing, and is absent.
     """
-    found: list[Counter] = []
+    counters: list[Counter] = []
     for kind in KINDS:
         paths = sorted(root.glob(kind.pattern))
-        found += [_read(kind, path, sleep) for path in paths] or [Counter(kind.what, f"/{kind.pattern}", "absent")]
-    return found
+        counters += [_read(kind, path, sleep) for path in paths] or [Counter(kind.what, f"/{kind.pattern}", "absent")]
+    return counters
 
 
 def energy_between(before_uj: int, after_uj: int, wraps_at_uj: int) -> float:

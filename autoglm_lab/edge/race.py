@@ -45,10 +45,10 @@ class Interval:
     @classmethod
     def of(cls, values: Iterable[float]) -> Interval:
         """The interval of some values, the same each time."""
-        known = np.array(list(values), float)
-        means = np.random.default_rng(0).choice(known, (DRAWS, len(known))).mean(axis=1)
+        sample = np.array(list(values), float)
+        means = np.random.default_rng(0).choice(sample, (DRAWS, len(sample))).mean(axis=1)
         low, high = np.percentile(means, (2.5, 97.5))
-        return cls(float(known.mean()), float(low), float(high))
+        return cls(float(sample.mean()), float(low), float(high))
 
     def __str__(self) -> str:
         """As shares: 31.5 % (30.9 to 32.2)."""
@@ -64,7 +64,7 @@ class Standing:
 
     rule: str
     energy: Interval
-    missed: Interval
+    miss_rate: Interval
     per_job: float | None
     p95_s: float | None
     switches_per_s: float | None
@@ -94,7 +94,7 @@ def race(
     """
     runs = {name: [simulate(rules[name](), world, table) for world in jobs] for name in progress(list(rules))}
     full = runs[BASELINE]
-    standings = [_standing(name, found, full) for name, found in runs.items()]
+    standings = [_standing(name, played, full) for name, played in runs.items()]
     try:
         least = [least_energy(world, table, run.seconds) for world, run in zip(jobs, full, strict=True)]
     except ValueError:  # some world has more work than the fastest clock does in time
@@ -128,7 +128,7 @@ class Mode:
 
     name: str
     energy: Interval
-    missed: Interval
+    miss_rate: Interval
     right: float
     per_right: float
 
@@ -144,13 +144,13 @@ def modes(
     for each in variants:
         work = tasks(variants[0].answer_ms * each.of_whole)
         runs[each.name] = [simulate(rule(), world, table) for world in worlds(rate, seeds, work)]
-    missed = {name: Interval.of(run.missed_share for run in found) for name, found in runs.items()}
-    right = {each.name: each.success * (1 - missed[each.name].mean) for each in variants}
+    miss_rate = {name: Interval.of(run.missed_share for run in played) for name, played in runs.items()}
+    right = {each.name: each.success * (1 - miss_rate[each.name].mean) for each in variants}
     if hopeless := [name for name, share in right.items() if not share]:
         raise ValueError(f"{', '.join(hopeless)} gave no right answer in time; there is no energy for each of them")
     whole = variants[0].name
     energy = {
-        name: Interval.of(run.energy / other.energy for run, other in zip(found, runs[whole], strict=True))
-        for name, found in runs.items()
+        name: Interval.of(run.energy / other.energy for run, other in zip(played, runs[whole], strict=True))
+        for name, played in runs.items()
     }
-    return [Mode(name, energy[name], missed[name], right[name], energy[name].mean * right[whole] / right[name]) for name in runs]
+    return [Mode(name, energy[name], miss_rate[name], right[name], energy[name].mean * right[whole] / right[name]) for name in runs]

@@ -33,39 +33,40 @@ RUN = '''"""One answer: python run.py "open Settings" screenshot.png. A server o
 import argparse
 from pathlib import Path
 
-options = argparse.ArgumentParser(description=__doc__)
-options.add_argument("task", nargs="?", help="what the agent should do")
-options.add_argument("picture", nargs="?", help="a screenshot")
-options.add_argument("--serve", type=int, nargs="?", const=8000, metavar="PORT",
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("task", nargs="?", help="what the agent should do")
+parser.add_argument("picture", nargs="?", help="a screenshot")
+parser.add_argument("--serve", type=int, nargs="?", const=8000, metavar="PORT",
                      help="answer over HTTP, to this device alone (port 8000)")
-options.add_argument("--api-key-file", type=Path, metavar="F", help="with --serve: the keys that apps have to send")
-options.add_argument("--mapped", action="store_true", help="leave the weights in files: less private memory, more of the disk")
-options.add_argument("--lazy", type=float, metavar="S", help="open what sees and hears when it is needed, drop it after S seconds")
-given = options.parse_args()
-bundle, opened = Path(__file__).resolve().parent / "bundle", {"mapped": given.mapped, "lazy": given.lazy or False}
+parser.add_argument("--api-key-file", type=Path, metavar="F", help="with --serve: the keys that apps have to send")
+parser.add_argument("--mapped", action="store_true", help="leave the weights in files: less private memory, more of the disk")
+parser.add_argument("--lazy", type=float, metavar="S", help="open what sees and hears when it is needed, drop it after S seconds")
+options = parser.parse_args()
+bundle, engine_options = Path(__file__).resolve().parent / "bundle", {"mapped": options.mapped, "lazy": options.lazy or False}
 
-if given.serve is None:
+if options.serve is None:
     from autoglm_lab.runtime.files import read_image
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
-    if given.picture is None:
-        options.error("say what the agent should do and give a screenshot, or --serve")
-    answer = OnnxEngine(bundle, **opened).answer(given.task, read_image(given.picture)).answer
+    if options.picture is None:
+        parser.error("say what the agent should do and give a screenshot, or --serve")
+    answer = OnnxEngine(bundle, **engine_options).answer(options.task, read_image(options.picture)).answer
     print(answer.text, f"({answer.ms['total']:.0f} ms)")
 else:
     try:
         from autoglm_lab.serve import server
     except ImportError as error:
-        options.error(f"{error}; pip install -r requirements-serve.txt")
+        parser.error(f"{error}; pip install -r requirements-serve.txt")
     from autoglm_lab.serve.keys import read_keys
     from autoglm_lab.serve.limits import Limits
     from autoglm_lab.serve.service import Service
 
-    def made():
-        return server.scheduler(bundle, Limits(), workers=1, **opened)
+    def make_scheduler():
+        return server.scheduler(bundle, Limits(), workers=1, **engine_options)
 
-    keys = read_keys(given.api_key_file) if given.api_key_file else None
-    server.serve(Service(made, Limits(), keys, exchange="small"), "127.0.0.1", given.serve, made, bundle / "manifest.json")
+    keys = read_keys(options.api_key_file) if options.api_key_file else None
+    service = Service(make_scheduler, Limits(), keys, exchange="small")
+    server.serve(service, "127.0.0.1", options.serve, make_scheduler, bundle / "manifest.json")
 '''
 GUIDE = """# The agent on a device
 

@@ -1,4 +1,4 @@
-"""What an exchange of the model costs those who ask meanwhile: lost answers, mixed ones, the slowest, and memory.
+"""Measure an exchange of the model under load: lost answers, mixed ones, the slowest, and memory.
 
 Eight clients ask without a pause while two bundles whose answers differ are exchanged for each other again and again, in both
 modes of `Reloadable`, each in a process of its own. `python -m autoglm_lab.measure.exchanging BUNDLE OTHER` prints JSON.
@@ -91,7 +91,7 @@ def exchanges(bundles: tuple[Path, Path], mode: Mode, clients: int = CLIENTS, sw
 
 
 def main() -> None:
-    """Print what an exchange costs, in both modes."""
+    """Measure an exchange in both modes and print it."""
     parser = argparse.ArgumentParser(prog="python -m autoglm_lab.measure.exchanging", description=main.__doc__)
     parser.add_argument("bundles", type=Path, nargs=2, metavar="BUNDLE")
     parser.add_argument("--mode", choices=get_args(Mode), help="in this process, one mode alone")
@@ -99,11 +99,11 @@ def main() -> None:
     if options.mode is not None:
         print(json.dumps(exchanges(tuple(options.bundles), options.mode)))
         return
-    found = {}
+    report = {}
     for mode in get_args(Mode):
         command = [sys.executable, "-m", "autoglm_lab.measure.exchanging", *map(str, options.bundles), "--mode", mode]
-        found[mode] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
-    print(json.dumps({"modes": found, "clients": CLIENTS, "swaps": SWAPS, "cpu_flags": fast_maths()}))
+        report[mode] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    print(json.dumps({"modes": report, "clients": CLIENTS, "swaps": SWAPS, "cpu_flags": fast_maths()}))
 
 
 if __name__ == "__main__":

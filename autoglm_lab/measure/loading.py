@@ -1,4 +1,4 @@
-"""What the ways to load a bundle cost: seconds, private memory, pages of files, and what two processes share.
+"""Measure the ways to load a bundle: seconds, private memory, pages of files, and what two processes share.
 
 Each load is a process of its own, for a peak never falls and an allocator keeps what it once had. Run five times, in turns;
 medians and their range are given. `python -m autoglm_lab.measure.loading BUNDLE` prints them as JSON.
@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -44,42 +44,42 @@ from autoglm_lab.measure.memory_now import memory_now
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 
-folder, opened, sees, tokens = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3]), int(sys.argv[4])
+folder, options, sees, tokens = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3]), int(sys.argv[4])
 screen, before, began = SimulatedPhone(5).screenshot() if sees else None, memory_now(), time.perf_counter()
-engine = OnnxEngine(folder, threads=1, **opened)
-loaded = time.perf_counter() - began
+engine = OnnxEngine(folder, threads=1, **options)
+load_s = time.perf_counter() - began
 answers = []
 for text in ("open Settings", "turn on Wi-Fi"):
-    asked = time.perf_counter()
+    start = time.perf_counter()
     engine.answer(text, screen).answer
-    answers.append(1000 * (time.perf_counter() - asked))
+    answers.append(1000 * (time.perf_counter() - start))
 states, steps = engine.prepare("open Settings", screen).states, []
 step = Step(engine.sessions["step"], states, room=tokens + 1)
 for _ in range(tokens):
-    asked = time.perf_counter()
+    start = time.perf_counter()
     step.read([1])
-    steps.append(1000 * (time.perf_counter() - asked))
+    steps.append(1000 * (time.perf_counter() - start))
 while True:
     now = memory_now()
-    told = {"load_s": loaded, "first_answer_ms": answers[0], "second_answer_ms": answers[1], "step_ms": median(steps),
+    report = {"load_s": load_s, "first_answer_ms": answers[0], "second_answer_ms": answers[1], "step_ms": median(steps),
             "peak_mb": now.peak / 1e6, "resident_mb": now.resident / 1e6, "shared_out_mb": now.shared_out / 1e6,
             "private_mb": (now.private - before.private) / 1e6, "of_files_mb": (now.of_files - before.of_files) / 1e6}
-    print(json.dumps(told), flush=True)
+    print(json.dumps(report), flush=True)
     if not sys.stdin.readline():
         break
 """
 
 
-class Loaded:
+class LoadProcess:
     """A process in which a bundle is loaded in one of the `WAYS`; it goes away at the end of the `with` block."""
 
     def __init__(self, bundle: Path, way: str, tokens: int = TOKENS) -> None:
-        opened, sees = WAYS[way]
-        command = [sys.executable, "-c", LOAD, str(bundle), json.dumps(opened), json.dumps(sees), str(tokens)]
+        options, sees = WAYS[way]
+        command = [sys.executable, "-c", LOAD, str(bundle), json.dumps(options), json.dumps(sees), str(tokens)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self._asked = False
+        self._started = False
 
-    def __enter__(self) -> Loaded:
+    def __enter__(self) -> LoadProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -87,30 +87,30 @@ class Loaded:
         self._process.communicate()
 
     def memory(self) -> dict[str, float]:
-        """What it says of itself now; it may have to load first. RuntimeError with its messages when it failed."""
+        """Read what it says of itself now; it may have to load first. RuntimeError with its messages when it failed."""
         assert self._process.stdin is not None and self._process.stdout is not None and self._process.stderr is not None
-        if self._asked:
+        if self._started:
             self._process.stdin.write("\n")
             self._process.stdin.flush()
-        self._asked = True
+        self._started = True
         line = self._process.stdout.readline()
         if not line:
             reason = self._process.stderr.read().strip().splitlines()
             raise RuntimeError(f"a bundle could not be loaded: {reason[-1] if reason else 'the process ended'}")
-        told: dict[str, float] = json.loads(line)
-        return told
+        report: dict[str, float] = json.loads(line)
+        return report
 
 
 def load_once(bundle: Path, way: str, tokens: int = TOKENS) -> dict[str, float]:
     """Load a bundle in a process of its own; seconds, milliseconds and megabytes by name. KeyError for an unknown way."""
-    with Loaded(bundle, way, tokens) as process:
+    with LoadProcess(bundle, way, tokens) as process:
         return process.memory()
 
 
 def load_twice(bundle: Path, way: str) -> dict[str, float]:
     """The same in two processes at once, and what each then takes (PSS counts a page that both map as half)."""
     with ExitStack() as stack:
-        both = [stack.enter_context(Loaded(bundle, way)) for _ in range(2)]
+        both = [stack.enter_context(LoadProcess(bundle, way)) for _ in range(2)]
         for process in both:
             process.memory()
         return {"shared_out_of_two_mb": median(process.memory()["shared_out_mb"] for process in both)}
@@ -122,26 +122,21 @@ def loads(
     """Every way to load a bundle, `runs` times in turns. A mapped form that is not there yet is written before."""
     for way in WAYS:
         load_once(bundle, way, tokens=1)
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    runs_by_way: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in progress(range(runs)):
-        for way, told in found.items():
-            told.append(load_once(bundle, way) | (load_twice(bundle, way) if way in PAIRS else {}))
-    return {way: {name: Spread.of([each[name] for each in told]) for name in told[0]} for way, told in found.items()}
+        for way, report in runs_by_way.items():
+            report.append(load_once(bundle, way) | (load_twice(bundle, way) if way in PAIRS else {}))
+    return {way: {name: Spread.of([each[name] for each in report]) for name in report[0]} for way, report in runs_by_way.items()}
 
 
-def saved(found: Mapping[str, Mapping[str, Spread]], name: str, way: str, than: str = "read") -> float:
-    """The share that a way saves of a figure, by the medians."""
-    return 1 - found[way][name].median / found[than][name].median
-
-
-def pooled(bundle: Path, count: int = 2000, rounds: int = RUNS) -> dict[str, Spread]:
-    """What a pool of key/value caches saves against caches made anew: microseconds and page faults for each, in turns.
+def pool_times(bundle: Path, count: int = 2000, rounds: int = RUNS) -> dict[str, Spread]:
+    """Compare a pool of key/value caches with caches made anew: microseconds and page faults for each, in turns.
 
     As large as an answer of this bundle needs with 256 tokens, and written once, as an answer does.
     """
     shape = (256, OnnxEngine(bundle, threads=1).cache_bytes_per_token // 4)
     pool = Pool({256: 1}, lambda _: np.zeros(shape, np.float32))
-    told: dict[str, list[float]] = {name: [] for name in ("made_us", "made_faults", "pooled_us", "pooled_faults")}
+    report: dict[str, list[float]] = {name: [] for name in ("made_us", "made_faults", "pooled_us", "pooled_faults")}
     for _ in range(rounds):
         for name in ("made", "pooled"):
             faults, began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
@@ -151,9 +146,9 @@ def pooled(bundle: Path, count: int = 2000, rounds: int = RUNS) -> dict[str, Spr
                 else:
                     with pool.lease(256) as cache:
                         cache.fill(1.0)
-            told[f"{name}_us"].append(1e6 * (time.perf_counter() - began) / count)
-            told[f"{name}_faults"].append((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults) / count)
-    return {name: Spread.of(values) for name, values in told.items()}
+            report[f"{name}_us"].append(1e6 * (time.perf_counter() - began) / count)
+            report[f"{name}_faults"].append((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults) / count)
+    return {name: Spread.of(values) for name, values in report.items()}
 
 
 def main() -> None:
@@ -162,9 +157,9 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--runs", type=int, default=RUNS)
     options = parser.parse_args()
-    found = loads(options.bundle, options.runs)
-    ways = {way: {name: asdict(spread) for name, spread in told.items()} for way, told in found.items()}
-    pool = {name: asdict(spread) for name, spread in pooled(options.bundle).items()}
+    runs_by_way = loads(options.bundle, options.runs)
+    ways = {way: {name: asdict(spread) for name, spread in report.items()} for way, report in runs_by_way.items()}
+    pool = {name: asdict(spread) for name, spread in pool_times(options.bundle).items()}
     print(json.dumps({"ways": ways, "pool": pool, "runs": options.runs, "threads": 1, "cpu_flags": fast_maths()}))
 
 

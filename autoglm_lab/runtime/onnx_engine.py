@@ -79,7 +79,7 @@ class OnnxEngine:
         self._mapped, self._profile = mapped, profile
         self.sessions = Sessions(
             self.bundle,
-            lambda name: self.opened(name, 1 if name == "audio" and self._ears is not None else threads),
+            lambda name: self.open_session(name, 1 if name == "audio" and self._ears is not None else threads),
             one_call=one_call,
             lazy=lazy is not False,
             idle_s=None if isinstance(lazy, bool) else lazy,
@@ -94,20 +94,20 @@ class OnnxEngine:
         }
 
     @property
-    def mapped_at(self) -> Path | None:
+    def weights_folder(self) -> Path | None:
         """The folder whose files hold the weights; None where they were read into memory."""
         if not self._mapped:
             return None
         return self._mapped if isinstance(self._mapped, Path) else place_of(self.bundle.folder)
 
-    def opened(self, name: str, threads: int | None = None) -> Any:
+    def open_session(self, name: str, threads: int | None = None) -> Any:
         """Open a graph of the bundle as this engine opens its own: read or mapped, with a profile or without.
 
         ValueError when the runtime refuses it, FileNotFoundError for one that was not exported, NotWrittenError as `mapped`.
         """
         options, graph = quiet(threads), self.bundle.path(name)
-        if self.mapped_at is not None:
-            graph = mapped_graph(graph, self.mapped_at, quiet(threads))
+        if self.weights_folder is not None:
+            graph = mapped_graph(graph, self.weights_folder, quiet(threads))
         if self._profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(self._profile / "profile")
         return open_graph(graph, options)

@@ -51,7 +51,7 @@ class Reloadable(Generic[T]):
 
     @property
     def now(self) -> Generation[T]:
-        """What answers now, without a lease: to look at. Its value is None while a small exchange is under way."""
+        """The generation that answers now, without a lease: to look at. Its value is None while a small exchange is under way."""
         return self._now
 
     @contextmanager

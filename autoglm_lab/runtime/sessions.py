@@ -11,12 +11,12 @@ from typing import Any
 import onnxruntime
 
 from autoglm_lab.memory import trim_heap
-from autoglm_lab.runtime.bundle import Bundle
+from autoglm_lab.runtime.bundle import GRAPHS, Bundle
 from autoglm_lab.runtime.shelf import Shelf
 
-ENCODERS = ("image", "audio")
-TAKEN = ("input_ids", "total", "places", "present")  # by the step graph
-TAKEN_IN_ONE_CALL = ("first_input_ids", "first_total", "max_new_tokens", "present")
+ENCODERS = tuple(name for name in GRAPHS if name != "step")
+STEP_INPUTS = ("input_ids", "total", "places", "present")  # by the step graph
+ONE_CALL_INPUTS = ("first_input_ids", "first_total", "max_new_tokens", "present")
 
 
 def quiet(threads: int | None = None) -> Any:
@@ -42,10 +42,10 @@ def open_graph(path: Path, options: Any) -> Any:
 
 def check_decoder(decoder: Any, bundle: Bundle, *, one_call: bool) -> None:
     """ValueError unless a graph takes tokens and says what was given, and scores the token that ends an answer."""
-    wanted = TAKEN_IN_ONE_CALL if one_call else TAKEN
-    _check_taken(wanted, decoder, bundle)
-    scored = () if one_call else next((value.shape for value in decoder.get_outputs() if value.name == "scores"), ())
-    if not one_call and not (scored and type(scored[-1]) is int and scored[-1] > bundle.end):
+    expected = ONE_CALL_INPUTS if one_call else STEP_INPUTS
+    _check_inputs(expected, decoder, bundle)
+    logits_shape = () if one_call else next((value.shape for value in decoder.get_outputs() if value.name == "scores"), ())
+    if not one_call and not (logits_shape and type(logits_shape[-1]) is int and logits_shape[-1] > bundle.end):
         raise ValueError(f"step.onnx of {bundle.folder.name} has no score for token {bundle.end}, which ends answers")
 
 
@@ -53,13 +53,13 @@ def check_encoder(encoder: Any, decoder: Any, bundle: Bundle) -> None:
     """ValueError unless an encoder has one input, and the decoder takes all that it gives."""
     if len(encoder.get_inputs()) != 1:
         raise ValueError(f"the graphs of {bundle.folder.name} do not fit together: an encoder has several inputs")
-    _check_taken([value.name for value in encoder.get_outputs()], decoder, bundle)
+    _check_inputs([value.name for value in encoder.get_outputs()], decoder, bundle)
 
 
-def _check_taken(names: Iterable[str], decoder: Any, bundle: Bundle) -> None:
-    taken = {value.name for value in decoder.get_inputs()}
-    if wanting := sorted(set(names) - taken):
-        raise ValueError(f"the graphs of {bundle.folder.name} do not fit together: {', '.join(wanting)}")
+def _check_inputs(names: Iterable[str], decoder: Any, bundle: Bundle) -> None:
+    inputs = {value.name for value in decoder.get_inputs()}
+    if missing := sorted(set(names) - inputs):
+        raise ValueError(f"the graphs of {bundle.folder.name} do not fit together: {', '.join(missing)}")
 
 
 class Sessions(Mapping[str, Any]):
@@ -72,22 +72,22 @@ class Sessions(Mapping[str, Any]):
     def __init__(
         self,
         bundle: Bundle,
-        opened: Callable[[str], Any],
+        open_session: Callable[[str], Any],
         *,
         one_call: bool = False,
         lazy: bool = False,
         idle_s: float | None = None,
     ) -> None:
         def encoder(name: str) -> Any:
-            session = opened(name)
+            session = open_session(name)
             check_encoder(session, self.decoder, bundle)
             return session
 
         # the largest first: while a file is read its weights are there twice
         self._name = "answer" if one_call else "step"
-        self.decoder = opened(self._name)
+        self.decoder = open_session(self._name)
         check_decoder(self.decoder, bundle, one_call=one_call)
-        self._held = {} if lazy else {name: encoder(name) for name in ENCODERS}
+        self._eager = {} if lazy else {name: encoder(name) for name in ENCODERS}
         self._shelf = Shelf(idle_s=idle_s)
         for name in ENCODERS if lazy else ():
             self._shelf.offer(name, partial(encoder, name), bundle.path(name).stat().st_size)
@@ -96,7 +96,7 @@ class Sessions(Mapping[str, Any]):
     @contextmanager
     def lease(self, name: str) -> Iterator[Any]:
         """Use a graph; it stays open until the end. KeyError for a name that there is not."""
-        if name in self._held or name == self._name:
+        if name in self._eager or name == self._name:
             yield self[name]
             return
         with self._shelf.lease(name) as session:
@@ -110,14 +110,14 @@ class Sessions(Mapping[str, Any]):
     @property
     def open(self) -> tuple[str, ...]:
         """The names of the graphs that are open now."""
-        return (self._name, *self._held, *self._shelf.built)
+        return (self._name, *self._eager, *self._shelf.built)
 
     def __getitem__(self, name: str) -> Any:
         """Give a graph, opened first when it is not open."""
         if name == self._name:
             return self.decoder
-        if name in self._held:
-            return self._held[name]
+        if name in self._eager:
+            return self._eager[name]
         with self._shelf.lease(name) as session:
             return session
 

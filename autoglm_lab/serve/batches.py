@@ -44,22 +44,22 @@ class Batches:
 
     `workers` threads prepare answers, each on one core; then one thread writes up to `most` of them together, on `cores`. A step
     costs little more for many answers than for one, so while others are being read it waits for them, `patience_s` at most:
-    answers take longer to begin with, and many more are given. Drafts are read with the prompt. `opened` is how the
+    answers take longer to begin with, and many more are given. Drafts are read with the prompt. `engine_options` say how the
     bundle is opened: `speculate`, `mapped` and `lazy`, as in `OnnxEngine`.
     FileNotFoundError for a bundle without that graph.
     """
 
     def __init__(
         self, folder: Path | str, *, most: int = 16, workers: int = 2, cores: int = 2, patience_s: float = PATIENCE_S,
-        queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None, **opened: Any,
+        queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None, **engine_options: Any,
     ) -> None:  # fmt: skip
         if workers < 1:
             raise ValueError(f"workers is {workers}; one at least has to read")
-        self.engine = OnnxEngine(folder, threads=1, **opened)
+        self.engine = OnnxEngine(folder, threads=1, **engine_options)
         self.name, self.metrics = name, metrics or Metrics()
         self.post: Post = put_directly
         self.pixels = PixelBudget(PIXELS_AT_ONCE)
-        session = self.engine.opened("rows", cores)
+        session = self.engine.open_session("rows", cores)
         self._rows, self._speller = Rows(session, most, self.engine.bundle.places), Speller(self.engine.tokenizer)
         self._queue, self._ready, self._changed = FairQueue(queue), deque[Read](), threading.Condition()
         self._written: list[Row] = []

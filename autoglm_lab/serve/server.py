@@ -76,12 +76,12 @@ def running(
 
 def scheduler(
     served: Engine | Scheduler | Path | str, limits: Limits, name: str = NAME, *, rows: int = ROWS_AT_ONCE,
-    workers: int | None = None, threads: int | None = None, **opened: Any,
+    workers: int | None = None, threads: int | None = None, **engine_options: Any,
 ) -> Scheduler:  # fmt: skip
     """What computes the answers: `Batches` for a bundle with rows, `Turns` for every other engine.
 
     `rows` answers at most are written together; 1 writes each on its own. `workers` see, hear and read (or answer) side by side,
-    with the machine's cores shared out between them: `threads` overrules that. `opened` is how a bundle is opened: `speculate`,
+    with the machine's cores shared out between them: `threads` overrules that. `engine_options` of a bundle: `speculate`,
     `mapped` and `lazy`, as in `OnnxEngine`. FileNotFoundError for a folder that is no bundle.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -91,10 +91,12 @@ def scheduler(
             raise FileNotFoundError(f"{folder.name} is no bundle; write one with `autoglm-lab export --rows --out DIR`")
         workers = workers or cores
         if rows > 1 and (folder / ROWS).is_file():
-            return Batches(folder, most=rows, workers=workers, cores=threads or cores, queue=limits.queue, name=name, **opened)
+            return Batches(
+                folder, most=rows, workers=workers, cores=threads or cores, queue=limits.queue, name=name, **engine_options
+            )
         from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
-        engine = OnnxEngine(folder, threads=threads or max(1, cores // workers), **opened)
+        engine = OnnxEngine(folder, threads=threads or max(1, cores // workers), **engine_options)
         return Turns(engine, workers=workers, queue=limits.queue, name=name)
     return served if isinstance(served, Scheduler) else Turns(served, workers=workers or 1, queue=limits.queue, name=name)
 

@@ -44,9 +44,9 @@ class Service:
         self.pixels = PixelBudget(self.limits.pixels_at_once)
         self._held = Counter[str]()  # bytes of requests that wait for their first word, by client
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.ended = False
+        self.is_closed = False
         self._leaving: list[threading.Thread] = []
-        self._served = Reloadable(self._opened, scheduler, free=self._leave, mode=exchange)
+        self._reloadable = Reloadable(self._connect, scheduler, free=self._leave, mode=exchange)
 
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """From now on events go to mailboxes of this loop; None when it ends."""
@@ -55,28 +55,28 @@ class Service:
 
     @property
     def scheduler(self) -> Scheduler:
-        """What computes the answers now. ApiError 503 while nothing does: a small exchange is under way."""
+        """The scheduler that computes the answers now. ApiError 503 while nothing does: a small exchange is under way."""
         if (scheduler := self._current) is None:
             raise EXCHANGING
         return scheduler
 
     @property
     def _current(self) -> Scheduler | None:
-        return self._served.now.value
+        return self._reloadable.now.value
 
     def swap(self, scheduler: Scheduler | Makes) -> None:
         """Another scheduler, or what makes one, from the next request on; what the old one has begun it still ends.
 
         No request fails. What the making raises comes out here, and the old one goes on.
         """
-        self._served.reload(scheduler)
+        self._reloadable.reload(scheduler)
         while self._leaving:
             self._leaving.pop().join()
 
     def submit(self, jobs: list[Job]) -> None:
         """Give jobs to the scheduler. ApiError as it has them, and 503 while there is none."""
         try:
-            with self._served.lease(patience_s=0.0) as generation:
+            with self._reloadable.lease(patience_s=0.0) as generation:
                 generation.value.submit(jobs)
         except (TimeoutError, RuntimeError):
             raise EXCHANGING from None
@@ -99,11 +99,11 @@ class Service:
 
     def end(self) -> None:
         """Forget the scheduler, with all its weights: nobody is served any more."""
-        self.ended = True
-        self._served.now.value = self._served.now.source = None  # type: ignore[assignment]
+        self.is_closed = True
+        self._reloadable.now.value = self._reloadable.now.source = None  # type: ignore[assignment]
 
-    def _opened(self, made: Scheduler | Makes) -> Scheduler:
-        scheduler = made() if callable(made) else made
+    def _connect(self, source: Scheduler | Makes) -> Scheduler:
+        scheduler = source() if callable(source) else source
         scheduler.metrics, scheduler.pixels = self.metrics, self.pixels
         self.name = scheduler.name
         if self._loop is not None:
@@ -112,7 +112,7 @@ class Service:
 
     def _leave(self, old: Scheduler) -> None:
         """Let a scheduler end what it has begun: here if the next one waits for that, else in a thread of its own."""
-        if self._served.mode == "small":
+        if self._reloadable.mode == "small":
             return old.close()
         self._leaving.append(threading.Thread(target=old.close, name="leaving"))
         self._leaving[-1].start()

@@ -211,12 +211,11 @@ def governors(
     from autoglm_lab.edge.measured import variant
     from autoglm_lab.edge.power import SNAPDRAGON_835
     from autoglm_lab.edge.race import tasks, worlds
-    from autoglm_lab.widgets.governors_view import RULES
     from autoglm_lab.widgets.governors_widget import GovernorsWidget
 
     if jobs is None:
         *_, jobs = worlds(0.8, 2, tasks(variant("whole").answer_ms), count=16)
-    return GovernorsWidget(jobs, table or SNAPDRAGON_835, rules or RULES)
+    return GovernorsWidget(jobs, table or SNAPDRAGON_835, rules)
 
 
 def pages(engine: OnnxEngine, image: Image.Image | None = None, task: str = "open Settings") -> PagesWidget:

@@ -9,21 +9,13 @@ from typing import Any
 
 from PIL import Image
 
-from autoglm_lab.edge import governors
 from autoglm_lab.edge.optimum import as_planned, schedule
 from autoglm_lab.edge.power import TICK_S, Governor, Job, PowerTable, checked, simulate
+from autoglm_lab.edge.race import OPTIMUM, RULES
 from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
 EVERY_S = 0.1  # between two looks at a lane
-GHOST = "the optimum"
-RULES: dict[str, Callable[[], Governor]] = {
-    "performance": lambda: governors.performance,
-    "load steps": governors.load_steps,
-    "budget": lambda: governors.budget(500),
-    "half the clock": lambda: governors.fixed(0.49),
-    "by deadline": lambda: governors.by_deadline(0.0),
-    "powersave": lambda: governors.powersave,
-}
+LANES = ("performance", "load steps 80/50", "budget", "half the clock", "by deadline", "powersave")
 MOST_MISSED = 0.01  # of its jobs, for a rule that can win
 
 
@@ -68,7 +60,7 @@ class Race:
         lanes = [
             {
                 "name": lane.name,
-                "ghost": lane.name == GHOST,
+                "ghost": lane.name == OPTIMUM,
                 "late": list(lane.late),
                 "total": round(lane.total / full, 4),
                 "speeds": [round(speed, 3) for speed in lane.speeds],
@@ -81,29 +73,32 @@ class Race:
         return {"seconds": math.ceil(10 * self.seconds) / 10, "every": EVERY_S, "jobs": jobs, "lanes": lanes, "winner": self.winner}
 
     def sentence(self) -> str:
-        """Who wins, and how each rule stands."""
-        told = [f"{lane.name} {self.share(lane):.0%}, {len(lane.late)} late" for lane in self.lanes]
+        """Say who wins, and how each rule stands."""
+        standings = [f"{lane.name} {self.share(lane):.0%}, {len(lane.late)} late" for lane in self.lanes]
         extra = f" With {self.awake:g} units more while it works:" if self.awake else ""
         first = f"{self.winner!r} takes least of those in time" if self.winner else "no rule is in time"
-        return f"{extra} {first}. Energy against the fastest clock: {'; '.join(told)}.".strip()
+        return f"{extra} {first}. Energy against the fastest clock: {'; '.join(standings)}.".strip()
 
 
-def raised(table: PowerTable, awake: float) -> PowerTable:
+def with_awake_power(table: PowerTable, awake: float) -> PowerTable:
     """A table on which the rest of the phone takes `awake` more while the processor works. ValueError for a negative number."""
     if not 0 <= awake < 1e9:
         raise ValueError(f"awake is {awake}; it is a power in the unit of the table, 0 or more")
     return replace(table, busy=tuple(power + awake for power in table.busy))
 
 
-def race(jobs: Iterable[Job], table: PowerTable, awake: float = 0.0, rules: Mapping[str, Callable[[], Governor]] = RULES) -> Race:
+def race(
+    jobs: Iterable[Job], table: PowerTable, awake: float = 0.0, rules: Mapping[str, Callable[[], Governor]] | None = None
+) -> Race:
     """Let every rule drive the same jobs, and the optimum after them. ValueError for jobs or a power that cannot be."""
-    known = tuple(checked(jobs))
-    if not known:
+    ordered = tuple(checked(jobs))
+    if not ordered:
         raise ValueError("there are no jobs; nothing can be raced")
-    on = raised(table, awake)
-    earlier = [job._replace(deadline=max(job.deadline - 2 * TICK_S, TICK_S)) for job in known]  # it is played in steps
-    made = {name: rule() for name, rule in rules.items()} | {GHOST: as_planned(schedule(earlier))}
-    return Race(known, tuple(_lane(name, governor, known, on) for name, governor in made.items()), awake)
+    on = with_awake_power(table, awake)
+    earlier = [job._replace(deadline=max(job.deadline - 2 * TICK_S, TICK_S)) for job in ordered]  # it is played in steps
+    chosen = {name: RULES[name] for name in LANES} if rules is None else rules
+    riders = {name: rule() for name, rule in chosen.items()} | {OPTIMUM: as_planned(schedule(earlier))}
+    return Race(ordered, tuple(_lane(name, governor, ordered, on) for name, governor in riders.items()), awake)
 
 
 def _lane(name: str, governor: Governor, jobs: Sequence[Job], table: PowerTable) -> Lane:
@@ -125,15 +120,15 @@ def _lane(name: str, governor: Governor, jobs: Sequence[Job], table: PowerTable)
     return Lane(name, speeds, energy, cars, late, run.energy)
 
 
-def picture(shown: Race) -> Image.Image:
+def picture(race_now: Race) -> Image.Image:
     """A bar for the energy of each lane, and how many came late."""
-    drawing, axes = canvas("Energy against the fastest clock", "%", height=0.5 * len(shown.lanes) + 0.8)
-    names = [lane.name for lane in shown.lanes]
-    for place, lane in enumerate(shown.lanes):
-        share = 100 * shown.share(lane)
-        colour = COLOURS[1] if len(lane.late) > MOST_MISSED * len(shown.jobs) and lane.name != GHOST else COLOURS[0]
-        axes.barh(place, share, color=colour, alpha=0.5 if lane.name == GHOST else 1.0)
-        axes.text(share + 1, place, f"{share:.0f} %, {len(lane.late)} of {len(shown.jobs)} late", va="center", fontsize=9)
+    drawing, axes = canvas("Energy against the fastest clock", "%", height=0.5 * len(race_now.lanes) + 0.8)
+    names = [lane.name for lane in race_now.lanes]
+    for place, lane in enumerate(race_now.lanes):
+        share = 100 * race_now.share(lane)
+        colour = COLOURS[1] if len(lane.late) > MOST_MISSED * len(race_now.jobs) and lane.name != OPTIMUM else COLOURS[0]
+        axes.barh(place, share, color=colour, alpha=0.5 if lane.name == OPTIMUM else 1.0)
+        axes.text(share + 1, place, f"{share:.0f} %, {len(lane.late)} of {len(race_now.jobs)} late", va="center", fontsize=9)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlim(0, 130)
     axes.invert_yaxis()

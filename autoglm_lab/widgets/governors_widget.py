@@ -1,4 +1,4 @@
-"""Governors that race in a notebook. What is shown is computed in `governors_view`."""
+"""Governors that race in a notebook. `governors_view` computes the picture."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class GovernorsWidget(LabWidget):
     _esm = source("governors.js")
     _css = source("governors.css")
 
-    shown = traitlets.Dict().tag(sync=True)  # view.Race.data
+    race = traitlets.Dict().tag(sync=True)  # view.Race.data
     awake = traitlets.Float(0.0).tag(sync=True)
-    said = traitlets.Unicode("").tag(sync=True)
+    summary = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, jobs: Iterable[Job], table: PowerTable, rules: Mapping[str, Callable[[], Governor]] = view.RULES) -> None:
-        self._jobs, self._table, self._rules = tuple(jobs), table, dict(rules)
+    def __init__(self, jobs: Iterable[Job], table: PowerTable, rules: Mapping[str, Callable[[], Governor]] | None = None) -> None:
+        self._jobs, self._table, self._rules = tuple(jobs), table, rules
         self._race = view.race(self._jobs, table, 0.0, self._rules)
         super().__init__()
         self._show()
@@ -50,9 +50,9 @@ class GovernorsWidget(LabWidget):
         return view.picture(self._race)
 
     def sentence(self) -> str:
-        """Who wins, and how each rule stands."""
+        """Say who wins, and how each rule stands."""
         return self._race.sentence()
 
     def _show(self) -> None:
         with self.hold_sync():
-            self.shown, self.awake, self.said = self._race.data(), self._race.awake, self.sentence()
+            self.race, self.awake, self.summary = self._race.data(), self._race.awake, self.sentence()

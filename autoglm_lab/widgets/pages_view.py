@@ -63,16 +63,16 @@ class Pages:
         return {"strips": strips, "done": self.done}
 
     def sentence(self) -> str:
-        """What was done, and what is in memory now."""
+        """Say what was done, and what is in memory now."""
         return f"{self.done[:1].upper()}{self.done[1:]}. In memory: {'; '.join(each.sentence() for each in self.strips)}."
 
 
-def picture(shown: Pages, wide: int = 84, side: int = 7) -> Image.Image:
+def picture(pages: Pages, wide: int = 84, side: int = 7) -> Image.Image:
     """Strips of squares under their names."""
-    rows = [-(-len(each.squares) // wide) for each in shown.strips]
+    rows = [-(-len(each.squares) // wide) for each in pages.strips]
     image = Image.new("RGB", (wide * side + 32, 16 + sum(24 + row * side + 10 for row in rows)), "white")
     pen, y = ImageDraw.Draw(image), 12
-    for each, row in zip(shown.strips, rows, strict=True):
+    for each, row in zip(pages.strips, rows, strict=True):
         pen.text((16, y), each.sentence(), INK, font(13))
         y += 22
         for number, sign in enumerate(each.squares):

@@ -1,4 +1,4 @@
-"""The pages of an engine's weights, live. What is shown is computed in `pages_view`, what is read in `measure.pages`."""
+"""The pages of an engine's weights, live. `pages_view` computes the picture, `measure.pages` reads the system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from autoglm_lab.measure.pages import NOT_TOLD, Mapping, mappings
+from autoglm_lab.measure.pages import NOT_TOLD, Mapping, mappings, press
 from autoglm_lab.runtime.mapped import WEIGHTS
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.widgets import pages_view as view
@@ -27,8 +27,8 @@ class PagesWidget(LabWidget):
     _esm = source("pages.js")
     _css = source("pages.css")
 
-    shown = traitlets.Dict().tag(sync=True)  # view.Pages.data
-    said = traitlets.Unicode("").tag(sync=True)
+    strips = traitlets.Dict().tag(sync=True)  # view.Pages.data
+    summary = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, engine: OnnxEngine, image: Image.Image | None = None, task: str = "open Settings") -> None:
         if not hasattr(mmap, "MAP_PRIVATE"):
@@ -37,8 +37,8 @@ class PagesWidget(LabWidget):
         self._own = mmap.mmap(-1, OWN_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._own.write(b"\1" * OWN_BYTES)
         begin = ctypes.addressof(ctypes.c_char.from_buffer(self._own))
-        self._written = Mapping("", begin, begin + OWN_BYTES)
-        if engine.mapped_at is None:
+        self._own_pages = Mapping("", begin, begin + OWN_BYTES)
+        if engine.weights_folder is None:
             raise ValueError("this engine's weights are not mapped; open it with OnnxEngine(folder, mapped=True)")
         self._now = self._look("as they were found")
         super().__init__()
@@ -47,7 +47,7 @@ class PagesWidget(LabWidget):
     @property
     def clean_mb(self) -> float:
         """Megabytes of mapped weights that are in memory."""
-        return float(sum(strip["clean"] for strip in self.shown["strips"]))
+        return float(sum(strip["clean"] for strip in self.strips["strips"]))
 
     def ask(self, seen: bool = True) -> None:
         """Let the engine answer, with a screen or without; pages that it needs come in. ValueError without a picture to see."""
@@ -59,8 +59,7 @@ class PagesWidget(LabWidget):
 
     def press(self, share: float = 1.0) -> None:
         """Let the system take away this share of the pages. ValueError outside 0 to 1."""
-        for part in (*(each for parts in self._parts().values() for each in parts), self._written):
-            part.press(share)
+        press((*(each for parts in self._parts().values() for each in parts), self._own_pages), share)
         self._now = self._look(f"pressed {share:.0%} of the memory")
         self._show()
 
@@ -82,13 +81,13 @@ class PagesWidget(LabWidget):
         return view.picture(self._now)
 
     def sentence(self) -> str:
-        """What was done, and what is in memory."""
+        """Say what was done, and what is in memory."""
         return self._now.sentence()
 
     def _parts(self) -> dict[str, list[Mapping]]:
         """The mapped parts of each graph, of this engine alone."""
-        found, place = mappings(WEIGHTS), Path(str(self._engine.mapped_at)).resolve()
-        return {name: [each for each in found if Path(each.path).parent == place / name] for name in PARTS}
+        parts, place = mappings(WEIGHTS), Path(str(self._engine.weights_folder)).resolve()
+        return {name: [each for each in parts if Path(each.path).parent == place / name] for name in PARTS}
 
     def _look(self, done: str) -> view.Pages:
         strips = [
@@ -96,8 +95,8 @@ class PagesWidget(LabWidget):
             for name, parts in self._parts().items()
             if parts
         ]
-        return view.Pages((*strips, view.Strip("written by this process", self._written.states())), done)
+        return view.Pages((*strips, view.Strip("written by this process", self._own_pages.states())), done)
 
     def _show(self) -> None:
         with self.hold_sync():
-            self.shown, self.said = self._now.data(), self.sentence()
+            self.strips, self.summary = self._now.data(), self.sentence()

@@ -50,7 +50,7 @@ class ServerWidget(LabWidget):
 
     def load(self, clients: int | None = None) -> None:
         """Let so many clients ask at once (or each number of them in turn); the page sees how the server stands meanwhile."""
-        if self.url.service.ended:
+        if self.url.service.is_closed:
             raise ConnectionError("this server was closed; run the cell that starts it, and this one, again")
         for count in self.runs if clients is None else [self._known(clients).clients]:
             self._bodies = self._bodies or bodies(16)

@@ -62,13 +62,13 @@ from autoglm_lab.widgets.charts import bars, guessed
 
 load_once(whole, "mapped", tokens=1)  # writes the mapped form, once
 ways = {how: load_once(whole, how) for how in ("read", "mapped")}
-saved = 100 * (1 - ways["mapped"]["private_mb"] / ways["read"]["private_mb"])
-shown = {how: {"private": found["private_mb"], "of files": found["of_files_mb"]} for how, found in ways.items()}
+saving = 100 * (1 - ways["mapped"]["private_mb"] / ways["read"]["private_mb"])
+figures = {how: {"private": memory["private_mb"], "of files": memory["of_files_mb"]} for how, memory in ways.items()}
 bars(
     "Memory of an engine",
-    shown,
+    figures,
     "MB",
-    f"Mapping saves {saved:.0f}% of the private memory; {guessed(my_guess, '{:.0f}%')}.",
+    f"Mapping saves {saving:.0f}% of the private memory; {guessed(my_guess, '{:.0f}%')}.",
     digits=0,
 )
 
@@ -77,10 +77,10 @@ bars(
 # page as half for each.
 
 # %%
-for how, found in ways.items():
+for how, memory in ways.items():
     both = load_twice(whole, how)["shared_out_of_two_mb"]
-    one = found["shared_out_mb"]
-    print(f"{how:7} a token {found['step_ms']:.1f} ms   shared out: one process {one:.0f} MB, two {both:.0f} MB each")
+    one = memory["shared_out_mb"]
+    print(f"{how:7} a token {memory['step_ms']:.1f} ms   shared out: one process {one:.0f} MB, two {both:.0f} MB each")
 
 # %% [markdown]
 # The price is paid on the disk: the mapped form holds the weights in both orders, the file's and the kernels'.
@@ -110,7 +110,7 @@ pages.ask()
 pages
 
 # %%
-assert in_memory > 10 * pages.shown["strips"][1]["clean"] + 10  # nothing was heard
+assert in_memory > 10 * pages.strips["strips"][1]["clean"] + 10  # nothing was heard
 
 # %% [markdown]
 # ## What is not needed is not there
@@ -165,9 +165,9 @@ for name in ("image", "step", "audio", "image"):
 # %%
 engine = OnnxEngine(whole, lazy=300, threads=1)
 print("opened:", *engine.sessions.open)
-for text, shown in (("go back", None), ("open Settings", screen), ("open Settings", screen)):
-    answer = engine.answer(text, shown).answer
-    print(f"{'seen' if shown else 'typed only':10} {answer.ms['total']:4.0f} ms, opened:", *engine.sessions.open)
+for text, picture in (("go back", None), ("open Settings", screen), ("open Settings", screen)):
+    answer = engine.answer(text, picture).answer
+    print(f"{'seen' if picture else 'typed only':10} {answer.ms['total']:4.0f} ms, opened:", *engine.sessions.open)
 assert "audio" not in engine.sessions.open
 
 # %% [markdown]
@@ -193,7 +193,7 @@ lines(f"{table.name}: energy for the same work", {"energy": (table.speeds, per_w
 # Rules pick a speed every ten milliseconds, while requests with a deadline of one second come in bursts. The articles say that theirs
 # saves 27 %. Which saves most among those that miss at most one deadline in a hundred?
 #
-# *performance* (always the fastest), *ondemand* and *schedutil* (as in Linux), *load steps*, *budget* and *budget with a floor* (the
+# *performance* (always the fastest), *ondemand* and *schedutil* (as in Linux), *load steps 80/50*, *budget* and *budget with a floor* (the
 # articles'), *half the clock*, *by deadline* (the slowest that is in time), *powersave* (always the slowest).
 
 # %%
@@ -213,30 +213,36 @@ print(inspect.getsource(governors.by_deadline))
 
 # %%
 from autoglm_lab.edge.measured import PHONE_FACTOR, variant
-from autoglm_lab.edge.race import race, tasks, worlds
+from autoglm_lab.edge.race import RULES, race, tasks, worlds
 
-rules = {
-    "performance": lambda: governors.performance, "ondemand": lambda: governors.ondemand, "schedutil": lambda: governors.schedutil,
-    "load steps": governors.load_steps, "budget": lambda: governors.budget(500),
-    "budget with a floor": lambda: governors.budget(500, 0.6), "half the clock": lambda: governors.fixed(0.49),
-    "by deadline": lambda: governors.by_deadline(0.0), "powersave": lambda: governors.powersave,
-}  # fmt: skip
+names = (
+    "performance",
+    "ondemand",
+    "schedutil",
+    "load steps 80/50",
+    "budget",
+    "budget with a floor",
+    "half the clock",
+    "by deadline",
+    "powersave",
+)
+rules = {name: RULES[name] for name in names}
 jobs = worlds(rate=0.8, seeds=4, work=tasks(variant("whole").answer_ms))
-found = {each.rule: each for each in race(table, jobs, rules)}
-share = {name: each.energy.mean for name, each in found.items()}
-missed = {name: each.missed.mean for name, each in found.items()}
+standings = {each.rule: each for each in race(table, jobs, rules)}
+share = {name: each.energy.mean for name, each in standings.items()}
+miss_rate = {name: each.miss_rate.mean for name, each in standings.items()}
 print(f"an answer takes {jobs[0][0].work:.2f} s at full speed (measured, times {PHONE_FACTOR:g})")
 
 # %%
-in_time = {name: share[name] for name in rules if missed[name] <= 0.01}
+in_time = {name: share[name] for name in rules if miss_rate[name] <= 0.01}
 winner = min(in_time, key=in_time.__getitem__)
-shown = {
+figures = {
     "energy, % of performance": {name: 100 * value for name, value in share.items()},
-    "missed deadlines, %": {name: 100 * value for name, value in missed.items()},
+    "missed deadlines, %": {name: 100 * value for name, value in miss_rate.items()},
 }
 bars(
     "Energy and missed deadlines",
-    shown,
+    figures,
     "%",
     f"Of the rules that miss at most 1%, {winner!r} takes least, {in_time[winner]:.0%}; the optimum {share['the optimum']:.0%}; "
     f"{guessed(my_rule)}.",
@@ -258,7 +264,7 @@ lab.widgets.governors()
 # The optimum knows every request beforehand (Yao, Demers and Shenker, 1995): again and again it takes the interval with the most work for
 # its length and runs it at just the speed that is needed. Nobody can beat it, so it says what "saved" can mean at all here.
 #
-# - The articles' *load steps* save next to nothing: whenever there is work the load is soon 100 %, so they run at full speed.
+# - The articles' *load steps 80/50* save next to nothing: whenever there is work the load is soon 100 %, so they run at full speed.
 # - *schedutil* is meant for many small tasks; with one large one at a time it is always in a hurry, too.
 # - The *budget rule* misses deadlines: a budget is none. With a floor it is in time, by a clock that is always too fast.
 # - The slowest clock takes **more** energy than half of the fastest, and misses nearly everything.
@@ -270,12 +276,12 @@ lab.widgets.governors()
 unsure = {f"{off:.0%} off": (lambda off=off: governors.by_deadline(0.05, off)) for off in (0.1, 0.3, 0.5)}
 guesses = {each.rule: each for each in race(table, jobs, {"performance": rules["performance"]} | unsure)}
 for name in unsure:
-    print(f"estimates {name}: energy {guesses[name].energy.mean:.0%}, missed {guesses[name].missed.mean:.1%}")
+    print(f"estimates {name}: energy {guesses[name].energy.mean:.0%}, missed {guesses[name].miss_rate.mean:.1%}")
 assert winner == "by deadline" and share["the optimum"] <= in_time[winner] <= 1.05 * share["the optimum"]
-assert min(share["load steps"], share["schedutil"]) > 0.9 and missed["budget"] > 0.05
-assert missed["budget with a floor"] <= 0.01 and share["budget with a floor"] > share["half the clock"]
-assert share["powersave"] > share["half the clock"] and missed["powersave"] > 0.9 and missed["half the clock"] > 0.01
-assert guesses["50% off"].missed.mean > missed["by deadline"]
+assert min(share["load steps 80/50"], share["schedutil"]) > 0.9 and miss_rate["budget"] > 0.05
+assert miss_rate["budget with a floor"] <= 0.01 and share["budget with a floor"] > share["half the clock"]
+assert share["powersave"] > share["half the clock"] and miss_rate["powersave"] > 0.9 and miss_rate["half the clock"] > 0.01
+assert guesses["50% off"].miss_rate.mean > miss_rate["by deadline"]
 
 # %% [markdown]
 # The race on twenty worlds, with two rates and a second, slow core to move to, is in `data/reports/edge/power.json`;
@@ -444,14 +450,14 @@ assert not failures and generations > 3
 # %%
 import json
 
-recorded = json.loads((data_dir() / "reports" / "edge" / "exchange.json").read_text("utf-8"))
-for mode, told in recorded["modes"].items():
+exchange_report = json.loads((data_dir() / "reports" / "edge" / "exchange.json").read_text("utf-8"))
+for mode, row in exchange_report["modes"].items():
     print(
-        f"{mode:10} {told['answers']:5} answers, {told['lost']} lost, {told['mixed']} mixed; 99% within {told['calm_p99_ms']:.0f} ms calm, "
-        f"{told['p99_ms']:.0f} ms during exchanges; at most {told['peak_mb']:.0f} MB"
+        f"{mode:10} {row['answers']:5} answers, {row['lost']} lost, {row['mixed']} mixed; 99% within {row['calm_p99_ms']:.0f} ms calm, "
+        f"{row['p99_ms']:.0f} ms during exchanges; at most {row['peak_mb']:.0f} MB"
     )
-assert all(told["lost"] == told["mixed"] == 0 for told in recorded["modes"].values())
-assert recorded["modes"]["small"]["peak_mb"] < recorded["modes"]["available"]["peak_mb"]
+assert all(row["lost"] == row["mixed"] == 0 for row in exchange_report["modes"].values())
+assert exchange_report["modes"]["small"]["peak_mb"] < exchange_report["modes"]["available"]["peak_mb"]
 
 # %% [markdown]
 # A server does the same with `autoglm-lab serve --bundle DIR --watch`, and `--small-exchange` where memory is short; so does the folder

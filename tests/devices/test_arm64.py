@@ -94,15 +94,15 @@ def test_the_run_script_serves_on_arm64(device, arm64):
     late = threading.Timer(LIMIT_S, server.kill)
     late.start()
     try:
-        told = ""
-        while "http://" not in told and (line := server.stdout.readline()):
-            told += line
-        [url] = re.findall(r"http://\S+/v1", told) or pytest.fail(told)
+        output = ""
+        while "http://" not in output and (line := server.stdout.readline()):
+            output += line
+        [url] = re.findall(r"http://\S+/v1", output) or pytest.fail(output)
         with pytest.raises(openai.AuthenticationError):
             openai.OpenAI(base_url=url, api_key="wrong", max_retries=0).models.list()
         client = openai.OpenAI(base_url=url, api_key="a long random line", max_retries=0, timeout=LIMIT_S)
-        asked = [{"role": "user", "content": "open Settings"}]
-        there = client.chat.completions.create(model="autoglm-lab", messages=asked).choices[0].message.content
+        messages = [{"role": "user", "content": "open Settings"}]
+        there = client.chat.completions.create(model="autoglm-lab", messages=messages).choices[0].message.content
         assert parse(there) == OnnxEngine(device / "bundle").answer("open Settings").answer.action
     finally:
         late.cancel()

@@ -83,7 +83,7 @@ def power(seeds: int = 20) -> None:
     never_below = LOWEST_MHZ / FASTEST_MHZ
     rules = RULES | {"ondemand, 800 MHz at least": lambda: lambda phone: max(never_below, governors.ondemand(phone))}
     tables = {"fast": SNAPDRAGON_835, "both": SNAPDRAGON_835_BOTH}
-    found = {
+    races = {
         f"{rate:g}": {
             name: [asdict(each) for each in race(table, worlds(rate, seeds, work), rules)] for name, table in tables.items()
         }
@@ -97,7 +97,7 @@ def power(seeds: int = 20) -> None:
                 "answer_s": work[0][0],
                 "phone_factor": PHONE_FACTOR,
                 "seeds": seeds,
-                "rates": found,
+                "rates": races,
                 "modes": smaller,
             }
         )

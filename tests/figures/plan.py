@@ -197,14 +197,14 @@ def edge_jobs() -> list[Job]:
     whole, other = (f"{FOLDER}/bundles/{name}" for name in ("whole", "skip_last"))
     memory = Command(f"python -m autoglm_lab.measure.loading {whole}", MEMORY, 1)
     exchange = Command(f"python -m autoglm_lab.measure.exchanging {whole} {other}", EXCHANGE, 1)
-    shown = ("whole", "int8_static", "phone", "small", "student")
+    variants = ("whole", "int8_static", "phone", "small", "student")
     return [
         Job("edge:memory", (memory,), writes=(MEMORY,), uses=("bundle:whole",), timed=True),
         Job("edge:exchange", (exchange,), writes=(EXCHANGE,), uses=("bundle:whole", "bundle:skip_last"), timed=True),
         Job(
             "edge:power",
             (Command("python -m tests.figures.measure power", POWER, 1),),
-            (*(f"data/reports/onnx/{name}.json" for name in shown), SKIPPED),
+            (*(f"data/reports/onnx/{name}.json" for name in variants), SKIPPED),
             (POWER,),
         ),
     ]

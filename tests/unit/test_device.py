@@ -104,9 +104,9 @@ def test_the_folder_serves_alone(tiny_bundle, tmp_path):
     try:
         [url] = re.findall(r"http://127\.0\.0\.1:\S+/v1", server.stdout.readline())
         client = openai.OpenAI(base_url=url, api_key="a long random line", max_retries=0)
-        asked = [{"role": "user", "content": "open Settings"}]
-        said = client.chat.completions.create(model="autoglm-lab", messages=asked).choices[0].message.content
-        assert said == OnnxEngine(tiny_bundle).answer("open Settings").answer.text
+        messages = [{"role": "user", "content": "open Settings"}]
+        text = client.chat.completions.create(model="autoglm-lab", messages=messages).choices[0].message.content
+        assert text == OnnxEngine(tiny_bundle).answer("open Settings").answer.text
         with pytest.raises(openai.AuthenticationError):
             openai.OpenAI(base_url=url, api_key="guessed", max_retries=0).models.list()
     finally:

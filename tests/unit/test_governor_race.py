@@ -19,9 +19,9 @@ WORK = tasks(25.0)
 def test_the_optimum_is_first_and_all_meet_the_same_worlds():
     standings = race(SNAPDRAGON_835, worlds(0.8, 3, WORK, count=20), FEW)
     assert [each.rule for each in standings][:2] == ["the optimum", "by deadline"]
-    found = {each.rule: each for each in standings}
-    assert found["performance"].energy == Interval(1.0, 1.0, 1.0)
-    assert found["powersave"].missed.mean == 1 and found["powersave"].per_job is None
+    results = {each.rule: each for each in standings}
+    assert results["performance"].energy == Interval(1.0, 1.0, 1.0)
+    assert results["powersave"].miss_rate.mean == 1 and results["powersave"].per_job is None
     assert standings == race(SNAPDRAGON_835, worlds(0.8, 3, WORK, count=20), FEW)
 
 
@@ -46,8 +46,8 @@ def test_a_smaller_model_saves_energy_and_one_that_is_wrong_pays_for_it():
     whole, skipped = variant("whole"), variant("skip_last", data_dir() / "reports" / "edge")
     quick = Variant("quick", 1.0, 1.0, whole.success, 1000, 1, of_whole=0.5)
     wrong = Variant("wrong", 1.0, 1.0, skipped.success, 1000, 1, of_whole=0.5)
-    found = {each.name: each for each in modes(SNAPDRAGON_835, 0.8, 2, [whole, quick, wrong])}
-    assert found["whole"].per_right == pytest.approx(1) and found["quick"].per_right < 1 < found["wrong"].per_right
+    results = {each.name: each for each in modes(SNAPDRAGON_835, 0.8, 2, [whole, quick, wrong])}
+    assert results["whole"].per_right == pytest.approx(1) and results["quick"].per_right < 1 < results["wrong"].per_right
     with pytest.raises(ValueError, match="never gave no right answer in time"):
         modes(SNAPDRAGON_835, 0.8, 1, [whole, Variant("never", 1.0, 1.0, 0.0, 10, 1)])
 
@@ -77,8 +77,8 @@ def test_the_command_races_on_a_table_of_ones_own(tmp_path, capsys):
     path = tmp_path / "table.json"
     path.write_text(json.dumps({"name": "Mine", "speeds": [0.2, 0.4, 0.6, 0.8, 1], "busy": [1, 2, 4, 8, 16], "idle": 0.1}))
     assert main(["power", "--table", str(path), "--seeds", "1", "--rate", "0.5"]) == 0
-    told = capsys.readouterr().out
-    assert "Mine" in told and "the optimum" in told and "times 12" in told
+    output = capsys.readouterr().out
+    assert "Mine" in output and "the optimum" in output and "times 12" in output
     assert main(["power", "--table", str(path), "--seeds", "1", "--rate", "0.5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rates"]["0.5"][0]["rule"] == "the optimum"
     for wrong in (["--rate", "0"], ["--rate", "x"], ["--deadline", "-1"], ["--seeds", "0"]):
@@ -118,13 +118,13 @@ def test_counters_are_read_in_their_units(tmp_path):
             "sys/class/hwmon/hwmon0/power1_input": "soon",
         },
     )
-    found = {each.what: each for each in probe(tmp_path, sleep=lambda _: files(tmp_path, **{f"{POWERCAP}/energy_uj": "99000"}))}
-    processor = found["energy of the processor"]
+    results = {each.what: each for each in probe(tmp_path, sleep=lambda _: files(tmp_path, **{f"{POWERCAP}/energy_uj": "99000"}))}
+    processor = results["energy of the processor"]
     assert (processor.state, processor.value, processor.unit, processor.note) == ("measured", pytest.approx(1.0), "W", "package-0")
-    assert (found["power of the battery"].value, found["power of the battery"].note) == (4.5, "Discharging")
-    assert (found["clock"].value, found["clock"].unit, found["clock"].note) == (pytest.approx(1.8), "GHz", "schedutil")
-    assert found["temperature"].value == 41.5
-    assert found["power sensor"].state == "absent" and "unreadable" in found["power sensor"].note
+    assert (results["power of the battery"].value, results["power of the battery"].note) == (4.5, "Discharging")
+    assert (results["clock"].value, results["clock"].unit, results["clock"].note) == (pytest.approx(1.8), "GHz", "schedutil")
+    assert results["temperature"].value == 41.5
+    assert results["power sensor"].state == "absent" and "unreadable" in results["power sensor"].note
 
 
 def test_a_counter_that_stands_still_or_is_closed_is_no_zero(tmp_path, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_counter_wraps_around():
 
 def test_doctor_tells_of_the_counters(capsys):
     code = main(["doctor", "--power", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert code == (0 if any(each["state"] == "measured" for each in found) else 1)
+    results = json.loads(capsys.readouterr().out)
+    assert code == (0 if any(each["state"] == "measured" for each in results) else 1)
     main(["doctor", "--power"])
     assert "energy of the processor" in capsys.readouterr().out

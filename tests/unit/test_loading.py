@@ -1,4 +1,4 @@
-"""What loading and exchanging cost, measured on small bundles: every way answers, figures are whole, failures are told."""
+"""Loading and exchanging, measured on small bundles: every way answers, figures are whole, failures are told."""
 
 import shutil
 
@@ -6,7 +6,7 @@ import pytest
 
 from autoglm_lab.measure import loading
 from autoglm_lab.measure.exchanging import different, exchanges
-from autoglm_lab.measure.loading import WAYS, Loaded, load_once, load_twice
+from autoglm_lab.measure.loading import WAYS, LoadProcess, load_once, load_twice
 from tests.unit.tiny_agent import write_tiny_bundle
 
 
@@ -17,8 +17,8 @@ def bundle(tiny_bundle, tmp_path):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_load_tells_all_its_figures(bundle, way):
-    told = load_once(bundle, way, tokens=2)
-    assert set(told) == {
+    report = load_once(bundle, way, tokens=2)
+    assert set(report) == {
         "load_s",
         "first_answer_ms",
         "second_answer_ms",
@@ -29,8 +29,8 @@ def test_every_way_to_load_tells_all_its_figures(bundle, way):
         "private_mb",
         "of_files_mb",
     }
-    assert all(value > 0 for name, value in told.items() if name not in ("private_mb", "of_files_mb"))
-    assert told["peak_mb"] >= told["resident_mb"] - 1
+    assert all(value > 0 for name, value in report.items() if name not in ("private_mb", "of_files_mb"))
+    assert report["peak_mb"] >= report["resident_mb"] - 1
     assert bundle.with_name("bundle.mapped").exists() == WAYS[way][0].get("mapped", False)
 
 
@@ -40,21 +40,21 @@ def test_two_processes_are_asked_while_both_are_there(bundle):
 
 
 def test_a_process_that_fails_says_why(tmp_path):
-    with Loaded(tmp_path / "nothing", "read") as process, pytest.raises(RuntimeError, match="could not be loaded"):
+    with LoadProcess(tmp_path / "nothing", "read") as process, pytest.raises(RuntimeError, match="could not be loaded"):
         process.memory()
 
 
 def test_a_pool_gives_what_was_asked(bundle):
-    found = loading.pooled(bundle, count=20, rounds=2)
-    assert found["made_us"].median > 0 and found["pooled_us"].median > 0 and found["made_us"].runs == 2
+    report = loading.pool_times(bundle, count=20, rounds=2)
+    assert report["made_us"].median > 0 and report["pooled_us"].median > 0 and report["made_us"].runs == 2
 
 
 @pytest.mark.parametrize("mode", ["available", "small"])
 def test_an_exchange_under_load_loses_and_mixes_nothing(bundle, tmp_path, monkeypatch, mode):
     monkeypatch.setattr("autoglm_lab.measure.exchanging.CALM_S", 0.5)
     other = write_tiny_bundle(tmp_path / "other", seed=3)
-    found = exchanges((bundle, other), mode, clients=3, swaps=4)
-    assert found["lost"] == found["mixed"] == 0 and found["generations"] == 5 and found["answers"] > 3
+    report = exchanges((bundle, other), mode, clients=3, swaps=4)
+    assert report["lost"] == report["mixed"] == 0 and report["generations"] == 5 and report["answers"] > 3
 
 
 def test_bundles_that_answer_alike_are_refused(bundle, tmp_path):

@@ -133,9 +133,9 @@ def test_a_time_without_length_is_refused(bundle, seconds):
 
 
 def test_many_ask_at_once_and_it_is_opened_once(bundle, monkeypatch):
-    opened, open_graph = [], onnx_engine.open_graph
-    monkeypatch.setattr(onnx_engine, "open_graph", lambda path, options: opened.append(path.stem) or open_graph(path, options))
+    paths, open_graph = [], onnx_engine.open_graph
+    monkeypatch.setattr(onnx_engine, "open_graph", lambda path, options: paths.append(path.stem) or open_graph(path, options))
     engine, screen = OnnxEngine(bundle, lazy=True), SimulatedPhone(3).screenshot()
     with ThreadPoolExecutor(4) as clients:
         texts = list(clients.map(lambda _: engine.answer("open Settings", screen, max_new_tokens=4).answer.text, range(8)))
-    assert len(set(texts)) == 1 and sorted(opened) == ["image", "step"]
+    assert len(set(texts)) == 1 and sorted(paths) == ["image", "step"]

@@ -30,8 +30,10 @@ def world(request):
 def test_everything_that_may_happen_adds_up(world):
     for state in world.states[::7]:
         for action in world.actions(state):
-            found = world.outcomes(state, action)
-            assert sum(each.probability for each in found) == pytest.approx(1) and all(each.state in world.number for each in found)
+            possible = world.outcomes(state, action)
+            assert sum(each.probability for each in possible) == pytest.approx(1) and all(
+                each.state in world.number for each in possible
+            )
 
 
 def test_the_optimum_is_worth_what_it_says_and_nothing_beats_it(world):

@@ -124,10 +124,10 @@ def test_no_governor_that_misses_nothing_beats_the_optimum(jobs, name):
 @settings(deadline=None, max_examples=40)
 @given(some_jobs)
 def test_the_schedule_in_time_does_the_work_of_its_stretches(jobs):
-    planned = schedule(jobs)
-    assert all(one[1] <= other[0] + 1e-9 for one, other in pairwise(planned)), "one thing at a time"
-    assert sum((end - begin) * speed for begin, end, speed in planned) == pytest.approx(sum(job.work for job in jobs))
-    assert planned[0][0] >= min(job.arrival for job in jobs) - 1e-9
+    plan = schedule(jobs)
+    assert all(one[1] <= other[0] + 1e-9 for one, other in pairwise(plan)), "one thing at a time"
+    assert sum((end - begin) * speed for begin, end, speed in plan) == pytest.approx(sum(job.work for job in jobs))
+    assert plan[0][0] >= min(job.arrival for job in jobs) - 1e-9
 
 
 def test_who_follows_the_schedule_takes_what_it_takes():

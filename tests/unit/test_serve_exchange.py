@@ -26,13 +26,13 @@ from tests.unit.served import Fake
 from tests.unit.tiny_agent import write_tiny_bundle
 
 
-def asked(url):
+def complete(url):
     client = openai.OpenAI(base_url=url, api_key="x", max_retries=0)
     return client.chat.completions.create(model="any", messages=[{"role": "user", "content": "open Settings"}])
 
 
-def said(url):
-    return asked(url).choices[0].message.content
+def answer_text(url):
+    return complete(url).choices[0].message.content
 
 
 class Clients:
@@ -45,7 +45,7 @@ class Clients:
     def _ask(self, url):
         while not self._stop.is_set():
             try:
-                self.answers.append(said(url))
+                self.answers.append(answer_text(url))
             except Exception as error:
                 self.failures.append(error)
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_made_leaves_the_old_one(exchange):
     with running(Fake(["old"]), exchange=exchange) as url:
         with pytest.raises(ValueError, match="half a bundle"):
             url.service.swap(broken)
-        assert said(url) == "old"
+        assert answer_text(url) == "old"
 
 
 def test_a_small_exchange_needs_what_makes_the_old_one_again():
@@ -146,7 +146,7 @@ def test_the_command_serves_another_bundle_without_a_restart(tiny_bundle, other,
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
     try:
         url = re.search(r"http://\S+/v1", server.stdout.readline())[0]
-        texts = [said(url)]
+        texts = [answer_text(url)]
         for broken in (False, True):
             with atomic.folder(place, "bundle") as part:
                 shutil.copytree(other, part, dirs_exist_ok=True)
@@ -155,9 +155,9 @@ def test_the_command_serves_another_bundle_without_a_restart(tiny_bundle, other,
                     (part / "manifest.json").write_text(json.dumps({**manifest, "places": -1}))
             if way == "signal":
                 server.send_signal(signal.SIGHUP)
-            told = server.stdout.readline()
-            assert ("was not exchanged" if broken else "was opened anew") in told
-            texts.append(said(url))
+            line = server.stdout.readline()
+            assert ("was not exchanged" if broken else "was opened anew") in line
+            texts.append(answer_text(url))
         assert texts == [wanted[0], wanted[1], wanted[1]]
     finally:
         server.terminate()

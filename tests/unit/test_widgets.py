@@ -586,35 +586,35 @@ def test_sparsity_refuses_what_is_no_matrix():
 
 
 @pytest.fixture(scope="module")
-def raced():
+def governor_race():
     return widgets.governors()
 
 
 def lanes(widget):
-    return {lane["name"]: lane for lane in widget.shown["lanes"]}
+    return {lane["name"]: lane for lane in widget.race["lanes"]}
 
 
-def test_the_race_ends_with_the_rule_that_knows_the_deadlines(raced):
-    found = lanes(raced)
-    assert raced.winner == raced.shown["winner"] == "by deadline"
-    assert found["performance"]["total"] == 1 and found["performance"]["late"] == []
-    assert found["by deadline"]["late"] == [] and len(found["powersave"]["late"]) == len(raced.shown["jobs"]) == 16
-    assert found["the optimum"]["ghost"] and found["the optimum"]["total"] <= found["by deadline"]["total"] * 1.03
-    for lane in found.values():
+def test_the_race_ends_with_the_rule_that_knows_the_deadlines(governor_race):
+    by_rule = lanes(governor_race)
+    assert governor_race.winner == governor_race.race["winner"] == "by deadline"
+    assert by_rule["performance"]["total"] == 1 and by_rule["performance"]["late"] == []
+    assert by_rule["by deadline"]["late"] == [] and len(by_rule["powersave"]["late"]) == len(governor_race.race["jobs"]) == 16
+    assert by_rule["the optimum"]["ghost"] and by_rule["the optimum"]["total"] <= by_rule["by deadline"]["total"] * 1.03
+    for lane in by_rule.values():
         assert len(lane["energy"]) == len(lane["speeds"]) == len(lane["cars"])
         assert lane["energy"] == sorted(lane["energy"]) and all(0 <= done <= 1 for cars in lane["cars"] for _, done in cars)
-    picture, words = bundle(raced)
-    assert words == raced.said and words.startswith("'by deadline' takes least of those in time") and picture.width > 300
+    picture, words = bundle(governor_race)
+    assert words == governor_race.summary and words.startswith("'by deadline' takes least of those in time") and picture.width > 300
 
 
-def test_what_else_is_awake_decides_between_crawling_and_racing(raced):
-    assert says(raced, kind="awake", power=3000) == ""
-    found = lanes(raced)
-    assert found["half the clock"]["total"] > 1 > found["by deadline"]["total"] * 0.99, "now it is better to be done soon"
-    assert raced.said.startswith("With 3000 units more while it works: ")
-    assert "0 or more" in says(raced, kind="awake", power=-1) and raced.awake == 3000
-    assert "asked for 'sing'" in says(raced, kind="sing")
-    assert says(raced, kind="awake", power=0) == ""
+def test_what_else_is_awake_decides_between_crawling_and_racing(governor_race):
+    assert says(governor_race, kind="awake", power=3000) == ""
+    by_rule = lanes(governor_race)
+    assert by_rule["half the clock"]["total"] > 1 > by_rule["by deadline"]["total"] * 0.99, "now it is better to be done soon"
+    assert governor_race.summary.startswith("With 3000 units more while it works: ")
+    assert "0 or more" in says(governor_race, kind="awake", power=-1) and governor_race.awake == 3000
+    assert "asked for 'sing'" in says(governor_race, kind="sing")
+    assert says(governor_race, kind="awake", power=0) == ""
 
 
 def test_a_race_without_jobs_is_refused():
@@ -626,7 +626,7 @@ def test_a_race_without_jobs_is_refused():
 
 
 @pytest.fixture(scope="module")
-def paged(tiny_bundle, tmp_path_factory):
+def page_widget(tiny_bundle, tmp_path_factory):
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
     engine = OnnxEngine(tiny_bundle, mapped=tmp_path_factory.mktemp("mapped"), threads=1)
@@ -634,23 +634,23 @@ def paged(tiny_bundle, tmp_path_factory):
 
 
 @pytest.mark.skipif(not Path("/proc/self/pagemap").exists(), reason="only Linux tells of pages")
-def test_pages_come_when_they_are_needed_and_only_clean_ones_go(paged):
+def test_pages_come_when_they_are_needed_and_only_clean_ones_go(page_widget):
     def strips():
-        return {strip["name"]: strip for strip in paged.shown["strips"]}
+        return {strip["name"]: strip for strip in page_widget.strips["strips"]}
 
     assert set(strips()) == {"what sees", "what hears", "what writes", "written by this process"}
-    written = strips()["written by this process"]
-    assert set(written["squares"]) == {"w"} and len(written["squares"]) == 64
-    assert says(paged, kind="ask", seen=True) == "" and "answered with a screen in" in paged.said.lower()
-    assert strips()["what writes"]["clean"] > 0 and paged.clean_mb > 0
-    assert says(paged, kind="press", share=1) == ""
+    own = strips()["written by this process"]
+    assert set(own["squares"]) == {"w"} and len(own["squares"]) == 64
+    assert says(page_widget, kind="ask", seen=True) == "" and "answered with a screen in" in page_widget.summary.lower()
+    assert strips()["what writes"]["clean"] > 0 and page_widget.clean_mb > 0
+    assert says(page_widget, kind="press", share=1) == ""
     assert strips()["what writes"]["clean"] == 0
     if not psutil.swap_memory().total:
-        assert strips()["written by this process"]["written"] == written["written"], "they have nowhere to go"
-    assert says(paged, kind="ask", seen=False) == "" and strips()["what writes"]["clean"] > 0
-    picture, words = bundle(paged)
-    assert words == paged.said and picture.height > 60
-    assert "between 0 and 1" in says(paged, kind="press", share=2) and "asked for" in says(paged, kind="sing")
+        assert strips()["written by this process"]["written"] == own["written"], "they have nowhere to go"
+    assert says(page_widget, kind="ask", seen=False) == "" and strips()["what writes"]["clean"] > 0
+    picture, words = bundle(page_widget)
+    assert words == page_widget.summary and picture.height > 60
+    assert "between 0 and 1" in says(page_widget, kind="press", share=2) and "asked for" in says(page_widget, kind="sing")
 
 
 def test_pages_need_a_mapped_engine_and_a_picture_to_see(tiny_bundle, tmp_path):

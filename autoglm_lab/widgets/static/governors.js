@@ -92,7 +92,7 @@ function render({ model, el }) {
 
   // Everything at the moment of the slider.
   function place() {
-    const shown = model.get("shown");
+    const shown = model.get("race");
     const moment = +time.value;
     const look = clamp(Math.round(moment / shown.every), 0, shown.lanes[0].energy.length - 1);
     time.style.setProperty("--done", `${(100 * moment) / shown.seconds}%`);
@@ -121,7 +121,7 @@ function render({ model, el }) {
   }
 
   function start() {
-    const { seconds } = model.get("shown");
+    const { seconds } = model.get("race");
     if (+time.value >= seconds) time.value = 0;
     last = performance.now();
     play.querySelector("span").textContent = "Stop";
@@ -145,7 +145,7 @@ function render({ model, el }) {
   }
 
   function update() {
-    const shown = model.get("shown");
+    const shown = model.get("race");
     if (drawn !== shown) {
       const first = drawn === null;
       drawn = shown;
@@ -159,7 +159,7 @@ function render({ model, el }) {
       showAwake();
     }
     place();
-    said.textContent = model.get("said");
+    said.textContent = model.get("summary");
     message.textContent = model.get("message");
   }
   model.on("change", update);

@@ -84,7 +84,7 @@ function render({ model, el }) {
     );
     probe.remove();
     const ratio = window.devicePixelRatio || 1;
-    for (const told of model.get("shown").strips) {
+    for (const told of model.get("strips").strips) {
       const { title, canvas } = strip(told);
       title.textContent = `${told.name}: ${told.written || told.clean} of ${told.size} MB in memory`;
       const wide = Math.max(1, Math.floor(list.clientWidth / SIDE));
@@ -103,7 +103,7 @@ function render({ model, el }) {
   }
   function update() {
     draw();
-    said.textContent = model.get("said");
+    said.textContent = model.get("summary");
     message.textContent = model.get("message");
   }
   const resized = new ResizeObserver(draw);
