@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from autoglm_lab.paths import data_dir
+from autoglm_lab.phone.oracle import next_step
+from autoglm_lab.phone.simulator import SimulatedPhone
+from autoglm_lab.phone.tasks import sample
 
 # A simulation scales measured times by one of these, and every chart that does so prints the factor.
 PHONE_FACTOR = 12.0  # a model of nine billion weights on a phone's processor, against this agent on the machine of the reports
 CLOUD_FACTOR = 1.0  # the same agent behind a network
+MOST_STEPS = 20  # of a task
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,22 @@ class Variant:
     n: int
     bytes: int
     of_whole: float = 1.0
+
+
+@cache
+def steps_of_tasks(count: int = 200) -> tuple[int, ...]:
+    """How many answers each of some sampled tasks takes on simulated phones, the closing one included, as the oracle acts."""
+    return tuple(_steps(seed) for seed in range(count))
+
+
+def _steps(seed: int) -> int:
+    phone = SimulatedPhone(seed)
+    task, history = sample(phone.state, np.random.default_rng([seed, 11])), list[tuple[str, bool]]()
+    while (action := next_step(task, phone.state, history=history).action).name != "finish":
+        if len(history) == MOST_STEPS:
+            raise ValueError(f"the oracle does not end {task.text!r} within {MOST_STEPS} actions")
+        history.append((action.name, phone.perform(action)))
+    return len(history) + 1
 
 
 def variant(name: str, folder: Path | None = None) -> Variant:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoglm_lab.edge import governors
-from autoglm_lab.edge.measured import PHONE_FACTOR, Variant
+from autoglm_lab.edge.measured import PHONE_FACTOR, Variant, steps_of_tasks
 from autoglm_lab.edge.optimum import least_energy
 from autoglm_lab.edge.power import Governor, Job, PowerTable, Run, bursts, simulate
 
-STEPS = (2, 3, 3, 3, 2)  # of a task, as the oracle needs them
 BASELINE, OPTIMUM = "performance", "the optimum"
 DRAWS = 2000  # of the seeds, for an interval
 SHORT_OF = 500.0  # the articles' budget, in units of the table: a quarter of its full power
@@ -71,8 +70,8 @@ class Standing:
 
 
 def tasks(answer_ms: float, factor: float = PHONE_FACTOR) -> list[list[float]]:
-    """The work of the steps of some tasks: seconds at full speed of an answer, times a factor for a phone with a large model."""
-    return [[factor * answer_ms / 1000] * steps for steps in STEPS]
+    """The work of the steps of many tasks: seconds at full speed of an answer, times a factor for a phone with a large model."""
+    return [[factor * answer_ms / 1000] * steps for steps in steps_of_tasks()]
 
 
 def worlds(

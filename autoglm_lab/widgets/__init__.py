@@ -214,7 +214,7 @@ def governors(
     from autoglm_lab.widgets.governors_widget import GovernorsWidget
 
     if jobs is None:
-        *_, jobs = worlds(0.8, 2, tasks(variant("whole").answer_ms), count=16)
+        [jobs] = worlds(0.8, 1, tasks(variant("whole").answer_ms), count=16)
     return GovernorsWidget(jobs, table or SNAPDRAGON_835, rules)
 
 

@@ -20,7 +20,7 @@ from autoglm_lab.edge.governors import (
     race_to_idle,
     schedutil,
 )
-from autoglm_lab.edge.measured import variant
+from autoglm_lab.edge.measured import steps_of_tasks, variant
 from autoglm_lab.edge.optimum import as_planned, least_energy, schedule, yds
 from autoglm_lab.edge.power import SNAPDRAGON_835, TICK_S, Heat, Job, PowerTable, bursts, checked, simulate
 
@@ -192,6 +192,12 @@ def test_bursts_have_their_rate_and_come_again():
     jobs = bursts(0.8, 2000, 5, WORK)
     assert 2000 / jobs[-1].arrival == pytest.approx(0.8, rel=0.1)
     assert jobs == bursts(0.8, 2000, 5, WORK) != bursts(0.8, 2000, 6, WORK)
+
+
+def test_tasks_have_as_many_steps_as_the_oracle_needs():
+    steps = steps_of_tasks()
+    assert len(steps) == 200 and min(steps) == 1 and 2 < np.mean(steps) < 4 and len(set(steps)) > 3
+    assert steps == steps_of_tasks.__wrapped__(), "the same each time"
 
 
 def test_figures_come_from_the_reports_or_not_at_all(tmp_path):
