@@ -14,7 +14,7 @@ from autoglm_lab.edge.power import Governor, Job, PowerTable, Run, bursts, simul
 
 BASELINE, OPTIMUM = "performance", "the optimum"
 DRAWS = 2000  # of the seeds, for an interval
-SHORT_OF = 500.0  # the articles' budget, in units of the table: a quarter of its full power
+BUDGET_POWER = 500.0  # the articles' budget, in units of the table: a quarter of its full power
 # Every rule is made anew for each world: one that estimates work remembers what it has seen.
 RULES: dict[str, Callable[[], Governor]] = {
     "performance": lambda: governors.performance,
@@ -22,8 +22,8 @@ RULES: dict[str, Callable[[], Governor]] = {
     "schedutil": lambda: governors.schedutil,
     "load steps 80/50": governors.load_steps,
     "load steps 80/30": lambda: governors.load_steps(0.8, 0.3),
-    "budget": lambda: governors.budget(SHORT_OF),
-    "budget with a floor": lambda: governors.budget(SHORT_OF, 0.6),
+    "budget": lambda: governors.budget(BUDGET_POWER),
+    "budget with a floor": lambda: governors.budget(BUDGET_POWER, 0.6),
     "half the clock": lambda: governors.fixed(0.49),
     "race to idle": lambda: governors.race_to_idle,
     "by deadline": lambda: governors.by_deadline(0.0),

@@ -20,7 +20,7 @@ NOT_TOLD = "this system does not tell which pages are in memory; Linux does"
 
 
 @dataclass(frozen=True)
-class Mapping:
+class FileMapping:
     """A part of this process's memory that a file stands behind."""
 
     path: str
@@ -59,10 +59,10 @@ class Mapping:
             raise ValueError("this system does not take pages away when it is asked; Linux 5.4 and newer does")
 
 
-def press(parts: Iterable[Mapping], share: float = 1.0) -> None:
+def press(parts: Iterable[FileMapping], share: float = 1.0) -> None:
     """Press several parts. What was just written to their files goes to the disk first: until then no page of them is clean.
 
-    ValueError as `Mapping.press`.
+    ValueError as `FileMapping.press`.
     """
     ordered = list(parts)
     for path in sorted({part.path for part in ordered if part.path}):
@@ -72,12 +72,12 @@ def press(parts: Iterable[Mapping], share: float = 1.0) -> None:
         part.press(share)
 
 
-def mappings(name: str) -> list[Mapping]:
+def mappings(name: str) -> list[FileMapping]:
     """Parts of this process's memory behind which a file of this name stands, as they lie in their files. ValueError if unknown."""
     return sorted((each for each in _mapped() if Path(each.path).name == name), key=lambda each: (each.path, each.offset))
 
 
-def _mapped() -> Iterator[Mapping]:
+def _mapped() -> Iterator[FileMapping]:
     try:
         text = Path("/proc/self/maps").read_text()
     except OSError:
@@ -85,7 +85,7 @@ def _mapped() -> Iterator[Mapping]:
     for line in text.splitlines():
         if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) \S+ [1-9]\d* +(/.*)$", line):
             begin, end, offset = (int(number, 16) for number in found.groups()[:3])
-            yield Mapping(found[4], begin, end, offset)
+            yield FileMapping(found[4], begin, end, offset)
 
 
 def in_squares(states: NDArray[np.uint8], bytes_each: int = 64 * 1024) -> NDArray[np.float64]:

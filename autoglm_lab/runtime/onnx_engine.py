@@ -214,8 +214,8 @@ class OnnxEngine:
     def _encoded(self, name: str, values: NDArray[np.float32]) -> States:
         """The keys and values of what is seen or heard."""
         with self.sessions.lease(name) as session:
-            made = session.run(None, {session.get_inputs()[0].name: values})
-            return dict(zip((output.name for output in session.get_outputs()), made, strict=True))
+            outputs = session.run(None, {session.get_inputs()[0].name: values})
+            return dict(zip((output.name for output in session.get_outputs()), outputs, strict=True))
 
     def _heard(self, wave: NDArray[np.float32]) -> States:
         return self._encoded("audio", log_mel(wave)[None])

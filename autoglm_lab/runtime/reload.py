@@ -15,6 +15,10 @@ T = TypeVar("T")
 Mode = Literal["available", "small"]
 
 
+class NothingLoadedError(RuntimeError):
+    """Neither the new source of a small exchange nor the old one could be loaded."""
+
+
 @dataclass
 class Generation(Generic[T]):
     """One load of something, and how many use it. `retired` ones are let go when the last use ends."""
@@ -64,7 +68,7 @@ class Reloadable(Generic[T]):
             if not self._turn.wait_for(lambda: not self._closed, patience_s):
                 raise TimeoutError(f"the exchange is not done after {patience_s:g} s; ask again later")
             if self._empty:
-                raise RuntimeError("neither the new source nor the old one could be loaded; reload from a whole one")
+                raise NothingLoadedError("neither the new source nor the old one could be loaded; reload from a whole one")
             mine = self._now
             mine.leases += 1
         try:
@@ -81,7 +85,7 @@ class Reloadable(Generic[T]):
         """Load from a source and answer with it from now on; returns the number of its generation.
 
         What `load` raises comes out here, and the old one goes on answering; a small exchange loads the old source again for that.
-        Should that fail as well, nothing is left that answers: each lease is a RuntimeError until a reload succeeds.
+        Should that fail as well, nothing is left that answers: each lease is a NothingLoadedError until a reload succeeds.
         TimeoutError when the old one is used for longer than `patience_s` in a small exchange: nothing has changed then.
         """
         with self._one_reload:

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.jobs import TOO_LATE, Done, Event, Job
+from autoglm_lab.serve.jobs import Done, Event, Job, too_late
 from autoglm_lab.serve.reading import read_request
 from autoglm_lab.serve.schema import ChatRequest
 from autoglm_lab.serve.service import Service
@@ -44,7 +44,7 @@ class Answer:
                 async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
                     number, event = await self._events.get()
             except TimeoutError:
-                raise TOO_LATE from None
+                raise too_late() from None
             if isinstance(event, ApiError):
                 raise event
             if isinstance(event, Done):

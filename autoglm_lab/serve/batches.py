@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sampling import Picker
-from autoglm_lab.serve.jobs import TOO_LATE, Event, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads
+from autoglm_lab.serve.jobs import Event, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads, too_late
 from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
@@ -88,7 +88,7 @@ class Batches:
             with self._changed:
                 self._busy += 1
             try:
-                read = TOO_LATE if job.given_up else self._prepared(job)
+                read = too_late() if job.given_up else self._prepared(job)
             except Exception as error:  # a request must not end the thread that all others wait for
                 read = failure(error)
             if not isinstance(read, Read):
@@ -156,7 +156,7 @@ class Batches:
         for at in reversed(range(len(self._written))):
             job, _, tokens = self._written[at]
             late = job.given_up  # asked once: the clock goes on
-            events: list[Event] = [TOO_LATE] if late else []
+            events: list[Event] = [too_late()] if late else []
             for token in [] if late else tokens:
                 events += job.end("stop") if token == self.engine.bundle.end else job.spell(self._speller.bytes(token))
                 if job.speech.ended:

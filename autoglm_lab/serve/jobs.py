@@ -117,7 +117,9 @@ def breakdown(error: Exception) -> ApiError:
     return ApiError(500, f"the engine failed ({type(error).__name__})", code="engine_failed")
 
 
-TOO_LATE = ApiError(503, "the answer took longer than this server allows; come again later", code="deadline_exceeded")
+def too_late() -> ApiError:
+    """Make the error of an answer after its deadline: a new one each time, for a raised one keeps the frames it passed."""
+    return ApiError(503, "the answer took longer than this server allows; come again later", code="deadline_exceeded")
 
 
 class FairQueue:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from autoglm_lab.hosts import AllowedHosts
-from autoglm_lab.runtime.reload import Mode, Reloadable
+from autoglm_lab.runtime.reload import Mode, NothingLoadedError, Reloadable
 from autoglm_lab.serve.access import AccessLog
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import Job, Scheduler, Told
@@ -20,8 +20,8 @@ from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
 
 Makes = Callable[[], Scheduler]
-EXCHANGING = ApiError(503, "the model is being exchanged; come again in a second", code="exchanging")
 LOOK_S = 0.02  # between two looks whether the next scheduler is there
+EXCHANGING = "exchanging"  # code of the error while there is no scheduler
 
 
 class Service:
@@ -45,7 +45,7 @@ class Service:
         self._held = Counter[str]()  # bytes of requests that wait for their first word, by client
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_closed = False
-        self._leaving: list[threading.Thread] = []
+        self._swapping, self._leaving = threading.Lock(), list[threading.Thread]()
         self._reloadable = Reloadable(self._connect, scheduler, free=self._leave, mode=exchange)
 
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -57,7 +57,7 @@ class Service:
     def scheduler(self) -> Scheduler:
         """The scheduler that computes the answers now. ApiError 503 while nothing does: a small exchange is under way."""
         if (scheduler := self._current) is None:
-            raise EXCHANGING
+            raise _exchanging()
         return scheduler
 
     @property
@@ -69,17 +69,18 @@ class Service:
 
         No request fails. What the making raises comes out here, and the old one goes on.
         """
-        self._reloadable.reload(scheduler)
-        while self._leaving:
-            self._leaving.pop().join()
+        with self._swapping:
+            self._reloadable.reload(scheduler)
+            while self._leaving:
+                self._leaving.pop().join()
 
     def submit(self, jobs: list[Job]) -> None:
         """Give jobs to the scheduler. ApiError as it has them, and 503 while there is none."""
         try:
             with self._reloadable.lease(patience_s=0.0) as generation:
                 generation.value.submit(jobs)
-        except (TimeoutError, RuntimeError):
-            raise EXCHANGING from None
+        except (TimeoutError, NothingLoadedError):
+            raise _exchanging() from None
 
     async def submit_soon(self, jobs: list[Job]) -> None:
         """Give jobs to the scheduler; while it is being exchanged wait for the next one, until the first deadline of them."""
@@ -88,7 +89,7 @@ class Service:
             try:
                 return self.submit(jobs)
             except ApiError as error:
-                if error is not EXCHANGING or time.monotonic() > until:
+                if error.code != EXCHANGING or time.monotonic() > until:
                     raise
             await asyncio.sleep(LOOK_S)
 
@@ -151,6 +152,10 @@ class Service:
         with suppress(RuntimeError):  # the loop has ended, and nobody reads any more
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(_deliver, told)
+
+
+def _exchanging() -> ApiError:
+    return ApiError(503, "the model is being exchanged; come again in a second", code=EXCHANGING)
 
 
 def _deliver(told: Told) -> None:

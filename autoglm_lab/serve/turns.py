@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from autoglm_lab.runtime.engine import GREEDY, Engine, memory_length
-from autoglm_lab.serve.jobs import TOO_LATE, FairQueue, Job, Post, failure, put_directly, threads
+from autoglm_lab.serve.jobs import FairQueue, Job, Post, failure, put_directly, threads, too_late
 from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
@@ -44,7 +44,7 @@ class Turns:
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
             if job.given_up:
-                self.post([(job, TOO_LATE)])
+                self.post([(job, too_late())])
                 continue
             with self._counting:
                 self._writing += 1
@@ -63,7 +63,7 @@ class Turns:
         job.prompt_tokens = stream.prompt_tokens
         for text in stream:
             late = job.given_up  # asked once: the clock goes on
-            self.post([(job, event) for event in ([TOO_LATE] if late else job.hear(text))])
+            self.post([(job, event) for event in ([too_late()] if late else job.hear(text))])
             if late or job.speech.ended:
                 return
         self.post([(job, event) for event in job.end("stop")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,16 +104,20 @@ def race(
 
 def _lane(name: str, governor: Governor, jobs: Sequence[Job], table: PowerTable) -> Lane:
     until = max(job.arrival + job.deadline for job in jobs)
-    numbers = {job.arrival: number for number, job in enumerate(jobs)}
+    last = {job.arrival: number for number, job in enumerate(jobs)}  # of those that arrive together
     looks: list[tuple[float, float, tuple[tuple[int, float], ...]]] = []
     waited: dict[int, float] = {}  # job -> the last moment at which it was not done
 
     def watch(now: float, speed: float, energy: float, waiting: Sequence[Sequence[float]]) -> None:
-        for arrival, _, _ in waiting:
-            waited[numbers[arrival]] = now
+        behind = Counter[float]()  # of jobs that arrive together the first is done first
+        cars: list[tuple[int, float]] = []
+        for arrival, work_left, _ in reversed(waiting):
+            number = last[arrival] - behind[arrival]
+            behind[arrival] += 1
+            waited[number] = now
+            cars.insert(0, (number, 1 - work_left / jobs[number].work))
         if now <= until + EVERY_S and now >= EVERY_S * len(looks) - 1e-9:
-            cars = tuple((numbers[arrival], 1 - left / jobs[numbers[arrival]].work) for arrival, left, _ in waiting)
-            looks.append((speed, energy, cars))
+            looks.append((speed, energy, tuple(cars)))
 
     run = simulate(governor, jobs, table, watch=watch)
     late = tuple(n for n, job in enumerate(jobs) if waited.get(n, 0.0) >= job.arrival + job.deadline - 1e-9)

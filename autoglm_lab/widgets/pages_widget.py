@@ -11,7 +11,7 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from autoglm_lab.measure.pages import NOT_TOLD, Mapping, mappings, press
+from autoglm_lab.measure.pages import NOT_TOLD, FileMapping, mappings, press
 from autoglm_lab.runtime.mapped import WEIGHTS
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.widgets import pages_view as view
@@ -37,7 +37,7 @@ class PagesWidget(LabWidget):
         self._own = mmap.mmap(-1, OWN_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._own.write(b"\1" * OWN_BYTES)
         begin = ctypes.addressof(ctypes.c_char.from_buffer(self._own))
-        self._own_pages = Mapping("", begin, begin + OWN_BYTES)
+        self._own_pages = FileMapping("", begin, begin + OWN_BYTES)
         if engine.weights_folder is None:
             raise ValueError("this engine's weights are not mapped; open it with OnnxEngine(folder, mapped=True)")
         self._now = self._look("as they were found")
@@ -84,7 +84,7 @@ class PagesWidget(LabWidget):
         """Say what was done, and what is in memory."""
         return self._now.sentence()
 
-    def _parts(self) -> dict[str, list[Mapping]]:
+    def _parts(self) -> dict[str, list[FileMapping]]:
         """The mapped parts of each graph, of this engine alone."""
         parts, place = mappings(WEIGHTS), Path(str(self._engine.weights_folder)).resolve()
         return {name: [each for each in parts if Path(each.path).parent == place / name] for name in PARTS}

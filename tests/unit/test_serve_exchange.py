@@ -19,6 +19,8 @@ import pytest
 
 from autoglm_lab import atomic
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
+from autoglm_lab.serve.answers import Answer
+from autoglm_lab.serve.limits import Limits
 from autoglm_lab.serve.server import running
 from autoglm_lab.serve.service import Service
 from autoglm_lab.serve.turns import Turns
@@ -107,6 +109,16 @@ def test_requests_wait_for_a_small_exchange_and_are_told_when_it_takes_too_long(
             loaded.set()
             swap.join(10)
         assert clients.failures == [] and set(clients.answers) == {"new"}
+
+
+def test_an_error_keeps_nothing_of_the_requests_that_it_ended():
+    with running(Fake(["slow"], before_s=0.3), limits=Limits(deadline_s=0.05)) as url:
+        for _ in range(4):
+            with pytest.raises(openai.InternalServerError):
+                complete(url)
+        time.sleep(0.5)
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, Answer)]
 
 
 @pytest.mark.parametrize("exchange", ["available", "small"])

@@ -617,6 +617,16 @@ def test_what_else_is_awake_decides_between_crawling_and_racing(governor_race):
     assert says(governor_race, kind="awake", power=0) == ""
 
 
+def test_jobs_that_arrive_together_are_told_apart():
+    from autoglm_lab.edge.power import Job
+
+    widget = widgets.governors([Job(1.0, 0.3, 0.5), Job(1.0, 0.3, 2.0), Job(1.0, 0.3, 0.8)])
+    late = {lane["name"]: lane["late"] for lane in widget.race["lanes"]}
+    assert (late["performance"], late["half the clock"], late["powersave"]) == ([], [0, 1], [0, 1, 2])
+    seen = {number for lane in widget.race["lanes"] for cars in lane["cars"] for number, _ in cars}
+    assert seen == {0, 1, 2}
+
+
 def test_a_race_without_jobs_is_refused():
     with pytest.raises(ValueError, match="no jobs"):
         widgets.governors([])
@@ -667,10 +677,10 @@ def test_pages_of_another_system_are_not_made_up(monkeypatch):
 
     monkeypatch.setattr("builtins.open", lambda *args: (_ for _ in ()).throw(OSError("no pagemap")))
     with pytest.raises(ValueError, match="does not tell"):
-        pages.Mapping("", 0, 4096).states()
+        pages.FileMapping("", 0, 4096).states()
     for share in (-0.1, 1.1):
         with pytest.raises(ValueError, match="between 0 and 1"):
-            pages.Mapping("", 0, 4096).press(share)
+            pages.FileMapping("", 0, 4096).press(share)
 
 
 # Quantization
