@@ -1,7 +1,8 @@
 """Bandwidth over time as somebody measured it, and a Markov chain that is fitted to it.
 
-Two formats are read. One column: milliseconds at which one packet of 1,500 bytes may pass, as Mahimahi writes them (Netravali et al.
-2015). Two columns: seconds and the Mbit/s that held until then, as Pensieve reads them (Mao et al. 2017). Both begin anew at their end.
+Two formats are read. One column: milliseconds at which one packet of 1,500 bytes may pass, as Mahimahi writes them (Netravali et
+al. 2015). Two columns: seconds and the Mbit/s that held until then, as Pensieve reads them (Mao et al. 2017). Both begin anew at
+their end.
 """
 
 from __future__ import annotations
@@ -85,12 +86,14 @@ def _first_time(seconds: Float[np.ndarray, " N"], total_bytes: Float[np.ndarray,
 
 def read_trace(path: Path) -> Trace:
     """Read a trace in either format. ValueError that names the line for anything else."""
-    rows = [_numbers(line, number, path) for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1) if line.strip()]
+    lines = enumerate(path.read_text("utf-8", "replace").splitlines(), start=1)
+    rows = [_numbers(line, number, path) for number, line in lines if line.strip()]
     if not rows:
         raise ValueError(f"{path.name} is empty; a trace has one column (milliseconds) or two (seconds and Mbit/s)")
     widths = {len(row) for row in rows}
     if widths not in ({1}, {2}):
-        raise ValueError(f"{path.name} has rows of {' and '.join(map(str, sorted(widths)[:3]))} columns; a trace has one or two throughout")
+        counts = " and ".join(map(str, sorted(widths)[:3]))
+        raise ValueError(f"{path.name} has rows of {counts} columns; a trace has one or two throughout")
     values = np.array(rows)
     trace = _of_packets(path.name, values[:, 0]) if widths == {1} else _of_rates(path.name, values[:, 0], values[:, 1])
     if trace.period_s <= 0 or trace.total_bytes[-1] <= 0:
@@ -152,6 +155,20 @@ class Levels:
         return np.array(rates)
 
 
+# Uplinks as phones in cars saw them, in steps of a second: fitted (`fit`) to two of Mahimahi's traces (Netravali et al. 2015),
+# T-Mobile UMTS with edges at 0.1, 0.5 and 1 Mbit/s, Verizon LTE ("short") with edges at 1, 3 and 8 Mbit/s.
+UMTS = Levels(
+    edges=(0.1, 0.5, 1.0),
+    mbit=(0.02, 0.34, 0.74, 1.29),
+    chain=((0.64, 0.28, 0.06, 0.02), (0.13, 0.53, 0.29, 0.05), (0.01, 0.15, 0.60, 0.24), (0.0, 0.01, 0.12, 0.87)),
+)
+LTE = Levels(
+    edges=(1.0, 3.0, 8.0),
+    mbit=(0.54, 2.25, 5.19, 9.89),
+    chain=((0.5, 0.33, 0.17, 0.0), (0.15, 0.45, 0.30, 0.10), (0.0, 0.13, 0.76, 0.11), (0.0, 0.0, 0.27, 0.73)),
+)
+
+
 def fit(rates: Float[np.ndarray, " T"], edges: Sequence[float]) -> Levels:
     """Fit a chain to the rates of following seconds. ValueError for edges that do not rise, or a level that is never left."""
     if len(edges) == 0 or np.any(np.diff([0.0, *edges]) <= 0):
@@ -160,7 +177,7 @@ def fit(rates: Float[np.ndarray, " T"], edges: Sequence[float]) -> Levels:
     counts = np.zeros((count, count))
     np.add.at(counts, (level[:-1], level[1:]), 1)
     if missing := np.flatnonzero(counts.sum(axis=1) == 0).tolist():
-        raise ValueError(f"no second lies in level {missing[0]} of the edges {list(edges)}; choose edges between the rates that occur")
+        raise ValueError(f"no second lies in level {missing[0]} of the edges {list(edges)}; give edges between rates that occur")
     mbit = tuple(max(LEAST_MBIT, float(rates[level == number].mean())) for number in range(count))
     return Levels(tuple(edges), mbit, tuple(map(tuple, (counts / counts.sum(axis=1, keepdims=True)).tolist())))
 

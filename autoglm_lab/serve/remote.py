@@ -31,15 +31,16 @@ class RemoteEngine:
     """Answers come from `url`, which ends in /v1. `model` is the name that the server asks for; its first one by default.
 
     The messages are those of the public phone agent, so that a server with its model understands them as well. `system` tells a
-    large model what actions there are; the small one knows. An agent tells it of every turn and of what came of it. ValueError for
-    an address that is none.
+    large model what actions there are; the small one knows. An agent tells it of every turn and of what came of it. What failed is sent
+    again up to `retries` times. ValueError for an address that is none.
     """
 
     reads_history = True
     memory = MAX_MEMORY  # all are sent; the server takes as many as its model reads
 
     def __init__(
-        self, url: str, *, api_key: str = "EMPTY", model: str | None = None, system: str | None = None, timeout_s: float = 120
+        self, url: str, *, api_key: str = "EMPTY", model: str | None = None, system: str | None = None, timeout_s: float = 120,
+        retries: int = 2,
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"{url!r} is no address; give one such as http://127.0.0.1:8000/v1")
@@ -48,7 +49,7 @@ class RemoteEngine:
         except ImportError as error:
             raise ImportError("a server is asked through openai: pip install 'autoglm-lab[client]'") from error
         self.url, self.system = url, described_actions() if system is None else system
-        self._client, self._model = OpenAI(base_url=url, api_key=api_key, timeout=timeout_s), model
+        self._client, self._model = OpenAI(base_url=url, api_key=api_key, timeout=timeout_s, max_retries=retries), model
 
     @property
     def model(self) -> str:

@@ -1,13 +1,13 @@
 """Where is a request computed: here, behind the network, or later? One world, which a simulator samples and an optimum sums.
 
-Time goes in slots of 100 ms. A request that waits has an age, the processor and the radio have backlogs in slots, load and
-bandwidth change as Markov chains. `outcomes` is the only definition of what happens, so that no policy is judged in another world
-than the optimum was computed in.
+Time goes in slots. A request that waits has an age, the processor and the radio have backlogs in slots, load and bandwidth change
+as Markov chains. `outcomes` is the only definition of what happens, so that no policy is judged in another world than the optimum
+was computed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -16,16 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-SLOT_S = 0.1
+from autoglm_lab.edge.trace import UMTS, Levels
+
 LOCAL, EDGE, WAIT = 0, 1, 2
 ACTIONS = ("local", "edge", "wait")
 Chain = Sequence[Sequence[float]]
 
-# The uplink of a 3G network as a phone in a car saw it, in steps of a second (fitted, see `trace`), and the rates of its levels.
-UMTS_UP: Chain = ((0.64, 0.28, 0.06, 0.02), (0.13, 0.53, 0.30, 0.04), (0.01, 0.15, 0.60, 0.24), (0.0, 0.01, 0.12, 0.87))
-UMTS_MBIT = (0.05, 0.3, 0.75, 1.5)
-LTE_UP: Chain = ((0.50, 0.35, 0.10, 0.05), (0.05, 0.55, 0.30, 0.10), (0.01, 0.09, 0.60, 0.30), (0.0, 0.02, 0.13, 0.85))
-LTE_MBIT = (0.2, 1.0, 4.0, 12.0)
 LOAD: Chain = ((0.95, 0.05, 0.0), (0.04, 0.92, 0.04), (0.0, 0.08, 0.92))  # of a slot: what else the phone does
 
 
@@ -54,48 +50,52 @@ ARTICLES = Rewards(expired=0.0, blocked=0.0)
 
 
 class Outcome(NamedTuple):
-    """One thing that may happen: its probability and reward, the state after it, and what became of requests."""
+    """One thing that may happen: its probability and reward, the state after it, and the ends of requests in it."""
 
     probability: float
     reward: float
     state: State
-    what: str
+    ends: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class World:
     """A phone, its network and who asks it. ValueError for chains or numbers that cannot be.
 
-    `service` is the slots that an answer takes here under each load, `kbit` what is sent for one, `mbit` the rate of each level of
-    bandwidth, `chain` how these follow each other from second to second.
+    `service` is the slots that an answer takes here under each load, `kbit` is sent for one over `link`, whose levels follow each
+    other from second to second; `away` slots later the answer has come back.
     """
 
     arrival: float = 0.12  # of a request, in each slot
     deadline: int = 5
     service: tuple[int, ...] = (1, 2, 4)
     load_chain: Chain = LOAD
-    chain: Chain = UMTS_UP
-    mbit: tuple[float, ...] = UMTS_MBIT
+    link: Levels = UMTS
     kbit: float = 52.0
+    away: int = 0
+    slot_s: float = 0.1
     most_local: int = 6
     most_radio: int = 4
     rewards: Rewards = field(default_factory=Rewards)
 
     def __post_init__(self) -> None:
-        for name, chain, size in (("load_chain", self.load_chain, len(self.service)), ("chain", self.chain, len(self.mbit))):
+        mbit = self.link.mbit
+        for name, chain, size in (("load_chain", self.load_chain, len(self.service)), ("link.chain", self.link.chain, len(mbit))):
             rows = np.array(chain, float)
             if rows.shape != (size, size) or not (rows >= 0).all() or not np.allclose(rows.sum(axis=1), 1):
                 raise ValueError(f"{name} has to be {size} x {size} probabilities whose rows add up to 1")
-        if not (0 < self.arrival < 1 and self.deadline >= 1 and self.kbit > 0 and min(self.mbit) > 0 and min(self.service) > 0):
-            raise ValueError("arrival lies between 0 and 1; deadline, service, kbit and mbit are above 0")
+        if not (0 < self.arrival < 1 and 0 < self.slot_s <= 1):
+            raise ValueError(f"arrival is {self.arrival}, slot_s {self.slot_s}; both lie between 0 and 1")
+        if not (self.deadline >= 1 and self.kbit > 0 and min(mbit) > 0 and min(self.service) > 0 and self.away >= 0):
+            raise ValueError("deadline, service, kbit and the rates of the link are above 0; away is at least 0")
         if not np.isfinite([*vars(self.rewards).values()]).all():
             raise ValueError(f"a reward is no number: {self.rewards}")
 
     @cached_property
     def slot_chain(self) -> Float[np.ndarray, "L L"]:
-        """How the levels of bandwidth follow each other from slot to slot: a tenth of the changes of a second."""
-        rows = np.array(self.chain, float)
-        return np.asarray(np.eye(len(rows)) + (rows - np.eye(len(rows))) * SLOT_S)
+        """How the levels of bandwidth follow each other from slot to slot: a slot's share of the changes of a second."""
+        rows = np.array(self.link.chain, float)
+        return np.asarray(np.eye(len(rows)) + (rows - np.eye(len(rows))) * self.slot_s)
 
     @cached_property
     def sends_within(self) -> Float[np.ndarray, "L slots"]:
@@ -103,8 +103,8 @@ class World:
 
         Over all paths of the chain: what was sent is counted in hundredths of the request.
         """
-        levels, most = len(self.mbit), self.deadline
-        parts = np.minimum(100, np.floor(100 * np.array(self.mbit) * 1000 * SLOT_S / self.kbit).astype(int))
+        levels, most = len(self.link.mbit), self.deadline
+        parts = np.minimum(100, np.floor(100 * np.array(self.link.mbit) * 1000 * self.slot_s / self.kbit).astype(int))
         chance = np.zeros((levels, most + 1))
         for start in range(levels):
             sent = np.zeros((levels, 101))
@@ -121,13 +121,13 @@ class World:
     @cached_property
     def radio_slots(self) -> tuple[int, ...]:
         """The slots that sending takes at each level as long as the level stays, at most what the radio's backlog counts."""
-        needed = np.ceil(self.kbit / (np.array(self.mbit) * 1000 * SLOT_S)).astype(int)
+        needed = np.ceil(self.kbit / (np.array(self.link.mbit) * 1000 * self.slot_s)).astype(int)
         return tuple(int(min(slots, self.most_radio)) for slots in needed)
 
     @cached_property
     def states(self) -> list[State]:
         """Every state, in the order of their numbers."""
-        sizes = (len(self.service), len(self.mbit), self.most_local + 1, self.most_radio + 1, self.deadline + 1)
+        sizes = (len(self.service), len(self.link.mbit), self.most_local + 1, self.most_radio + 1, self.deadline + 1)
         return [State(*values) for values in product(*map(range, sizes))]
 
     @cached_property
@@ -147,16 +147,17 @@ class World:
         local, radio = max(0, local - 1), max(0, radio - 1)
         possible = []
         loads, levels = self.load_chain[state.load], self.slot_chain[state.bandwidth]
-        for (chance, reward, what), (load, p_load), (level, p_level), came in product(
+        for (chance, reward, end), (load, p_load), (level, p_level), came in product(
             ends, enumerate(loads), enumerate(levels), (False, True)
         ):
             probability = chance * p_load * p_level * (self.arrival if came else 1 - self.arrival)
             if not probability:
                 continue
-            blocked = came and age > 0
+            is_blocked = came and age > 0
             after = State(load, level, local, radio, age if age else int(came))
-            total_reward = reward + (self.rewards.blocked if blocked else 0.0)
-            possible.append(Outcome(float(probability), total_reward, after, f"{what} blocked".strip() if blocked else what))
+            total_reward = reward + (self.rewards.blocked if is_blocked else 0.0)
+            ends_now = tuple(filter(None, (end, "blocked" if is_blocked else "")))
+            possible.append(Outcome(float(probability), total_reward, after, ends_now))
         return possible
 
     def ends_of(self, state: State, action: int) -> tuple[list[tuple[float, float, str]], int, int, int]:
@@ -169,7 +170,7 @@ class World:
             in_time = waited + busy <= self.deadline
             return [(1.0, price.in_time, "in time") if in_time else (1.0, price.failed, "late")], busy, state.radio, 0
         if action == EDGE:
-            slots = self.deadline - waited - state.radio
+            slots = self.deadline - waited - state.radio - self.away
             chance = float(self.sends_within[state.bandwidth, max(0, slots)])
             ends = [(chance, price.in_time, "in time"), (1 - chance, price.failed, "late")]
             return ends, state.local, min(self.most_radio, state.radio + self.radio_slots[state.bandwidth]), 0
@@ -195,7 +196,7 @@ class Table:
     @classmethod
     def of(cls, world: World) -> Table:
         """Build the arrays from `outcomes`."""
-        most = 2 * len(world.service) * len(world.mbit) * 2
+        most = 2 * len(world.service) * len(world.link.mbit) * 2
         shape = (len(world.states), len(ACTIONS), most)
         probability, reward, after = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int64)
         possible = np.full(shape[:2], -np.inf)
@@ -207,65 +208,3 @@ class Table:
                     reward[s, action, k] = outcome.reward
                     after[s, action, k] = world.number[outcome.state]
         return cls(probability, reward, after, possible)
-
-
-Policy = Int[np.ndarray, " S"]  # an action for each state
-Rule = Callable[[World, State], int]
-
-
-def tabulated(world: World, rule: Rule) -> Policy:
-    """A rule as an action for each state; where no request waits it is not asked."""
-    return np.array([rule(world, state) if state.age else WAIT for state in world.states])
-
-
-def optimum(world: World, tolerance: float = 1e-7) -> tuple[Policy, float]:
-    """The best policy in the long run and its reward for each request, by relative value iteration over all outcomes."""
-    table, values = world.table, np.zeros(len(world.states))
-    for _ in range(100_000):
-        each = (table.probability * (table.reward + values[table.after])).sum(axis=-1) + table.possible
-        new = each.max(axis=1)
-        change = new - values
-        values = new - new[0]
-        if change.max() - change.min() < tolerance:
-            break
-    return each.argmax(axis=1), float(change.mean()) / world.arrival
-
-
-def worth(world: World, policy: Policy, tolerance: float = 1e-12) -> float:
-    """The reward of a policy for each request in the long run: exact, by the share of time that is spent in each state."""
-    table, rows = world.table, np.arange(len(world.states))
-    probability, after = table.probability[rows, policy], table.after[rows, policy]
-    reward = (probability * table.reward[rows, policy]).sum(axis=-1)
-    share = np.full(len(rows), 1 / len(rows))
-    for _ in range(100_000):
-        moved = np.bincount(after.ravel(), (share[:, None] * probability).ravel(), len(rows))
-        change, share = np.abs(moved - share).sum(), moved
-        if change < tolerance:
-            break
-    return float(share @ reward) / world.arrival
-
-
-def play(world: World, policy: Policy, slots: int, seed: int) -> tuple[float, int]:
-    """Sample a policy for so many slots; the reward of all, and how many requests came."""
-    rng, table = np.random.default_rng(seed), world.table
-    state, total, came = 0, 0.0, 0
-    for chance in rng.random(slots):
-        action = policy[state]
-        k = int(np.searchsorted(np.cumsum(table.probability[state, action]), chance))
-        before = world.states[state]
-        total += float(table.reward[state, action, k])
-        state = int(table.after[state, action, k])
-        is_free = before.age == 0 or action != WAIT or before.age == world.deadline
-        came += int(is_free and world.states[state].age > 0)
-    return total, came
-
-
-def greedy(world: World, state: State) -> int:
-    """The most expected reward now: here, behind the network, or later if both are worth less than nothing."""
-    expected = [sum(chance * reward for chance, reward, _ in world.ends_of(state, action)[0]) for action in (LOCAL, EDGE)]
-    return int(np.argmax([*expected, 0.0 if state.age < world.deadline else world.rewards.expired]))
-
-
-def always(action: int) -> Rule:
-    """The same, whatever the state."""
-    return lambda world, state: action
