@@ -28,6 +28,7 @@ CHAPTERS = {
     "09": "serving",
     "10": "device",
     "11": "budget",
+    "12": "offloading",
 }
 
 

@@ -21,6 +21,16 @@ def gate_of(q, a, w, b):
     return 1 / (1 + np.exp(-(np.hstack([q, a]) @ w + b)))[:, None]
 
 
+def of(events, request):
+    """The moments and answers of one request, in order."""
+    return sorted(((second, answer) for second, name, _, answer in events if name == request), key=lambda event: event[0])
+
+
+def surest(guesses):
+    """Names by falling probability."""
+    return [name for _, name in sorted(guesses, reverse=True)]
+
+
 def tap_text(x, y):
     return f'do(action="Tap", element=[{x},{y}])'
 
@@ -262,6 +272,27 @@ PLANTED = {
         (lambda e: (answered(e), [set(range(1, n + 1)) for n in newest(e)]), "leaves the memory"),
         (lambda e: (answered(e, "done"), EVERY["11.generations"].reference(e)[1]), "with which it began"),
         (answered, "a tuple of 2 values"),
+    ],
+    "12.best_action": [
+        (lambda o, v: max(o, key=lambda a: sum(p * r for p, r, _ in o[a])), "value of the state"),
+        (lambda o, v: max(o, key=lambda a: sum(p * v[s] for p, _, s in o[a])), "reward of this moment"),
+        (lambda o, v: max(o, key=lambda a: sum(r + v[s] for _, r, s in o[a])), "multiply by the probability"),
+        (lambda o, v: max(o, key=lambda a: max(r + v[s] for _, r, s in o[a])), "best outcome"),
+        (lambda o, v: max(o, key=lambda a: max(o[a])[1] + v[max(o[a])[2]]), "likeliest"),
+    ],
+    "12.accepted": [
+        (lambda a, e, d: {n: next((x for t, x in of(e, n)[::-1] if x and t <= a[n] + d), None) for n in a}, "last answer"),
+        (lambda a, e, d: {n: next((x for t, x in of(e, n) if x), None) for n in a}, "belongs to nobody"),
+        (lambda a, e, d: {n: next((x for t, x in of(e, n) if t <= a[n] + d), None) for n in a}, "no answer"),
+        (lambda a, e, d: {n: next((x for t, x in of(e, n) if x and t <= d), None) for n in a}, "counts from"),
+        (lambda a, e, d: {n: x for n in a for t, x in of(e, n)[::-1] if x and t <= a[n] + d}, "has an end"),
+    ],
+    "12.prepared": [
+        (lambda g, s, c: surest((p, n) for n, p, r in g if r and p > 0.8)[:2], "one ratio only"),
+        (lambda g, s, c: surest((p, n) for n, p, r in g if r and p > c / (c + s)), "at most two"),
+        (lambda g, s, c: surest((p, n) for n, p, r in g if p > c / (c + s))[:2], "only what reads"),
+        (lambda g, s, c: [n for n, p, r in g if r and p > c / (c + s)][:2], "surest come first"),
+        (lambda g, s, c: surest((p, n) for n, p, r in g if r and p > s / (c + s))[:2], "changed places"),
     ],
 }  # fmt: skip
 EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}
