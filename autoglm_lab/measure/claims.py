@@ -14,7 +14,8 @@ from typing import Any
 
 from autoglm_lab import atomic
 from autoglm_lab.measure.report import Report, read_reports
-from autoglm_lab.measure.verdicts import EDGE
+from autoglm_lab.measure.verdicts import EDGE, REPORTS
+from autoglm_lab.measure.verdicts_network import NETWORK
 from autoglm_lab.paths import data_dir
 
 COLUMNS = (
@@ -235,8 +236,8 @@ def table() -> str:
         command = found.get("command", "")
         writer.writerows(served.row(found.get("bundle", path.stem), found, SERVER, command)
                          for served in SERVED if served.figure in found.get("ratios", {}))  # fmt: skip
-    budget = {name: json.loads((folder / "edge" / f"{name}.json").read_text("utf-8")) for name in ("memory", "exchange", "power")}
-    writer.writerows(verdict.row(budget) for verdict in EDGE)
+    edge = {name: json.loads((folder / "edge" / f"{name}.json").read_text("utf-8")) for name in REPORTS}
+    writer.writerows(sorted((verdict.row(edge) for verdict in (*EDGE, *NETWORK)), key=lambda row: row["key"]))
     return text.getvalue()
 
 

@@ -17,12 +17,15 @@ HOLDS, IN_PART, NOT, UNKNOWABLE, NONE = (
     "is not a claim",
 )
 VERDICTS = (HOLDS, IN_PART, NOT, UNKNOWABLE, NONE)
-Reports = Mapping[str, Any]  # `memory`, `exchange` and `power`, as their commands print them
+Reports = Mapping[str, Any]  # by name (`REPORTS`), as their commands print them
+REPORTS = ("memory", "exchange", "power", "offload", "intent")
 RATE = "0.8"  # requests a second
 COMMANDS = {
     "memory": "python -m autoglm_lab.measure.loading bundle",
     "exchange": "python -m autoglm_lab.measure.exchanging bundle other",
     "power": "python -m tests.figures.measure power",
+    "offload": "python -m tests.figures.measure offload",
+    "intent": "python -m tests.figures.measure intent bundle",
 }
 
 
@@ -53,7 +56,7 @@ class Verdict:
         low, middle, high = (
             ("", "", "") if judgement.measured is None else (f"{value:.3g}" for value in _sorted_spread(judgement.measured))
         )
-        where = {"memory": "ONNX Runtime", "exchange": "ONNX Runtime", "power": "simulated"}.get(judgement.report, "")
+        where = "ONNX Runtime" if judgement.report in ("memory", "exchange") else "simulated" if judgement.report else ""
         return {
             "key": self.key,
             "part": self.part,

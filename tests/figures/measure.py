@@ -12,21 +12,31 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
 from autoglm_lab import atomic
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.edge import governors
+from autoglm_lab.edge.hybrid.cascade import Outcomes, judge, log_probabilities
+from autoglm_lab.edge.intent.costs import measure as measure_costs
+from autoglm_lab.edge.intent.report import report as intent_report
 from autoglm_lab.edge.measured import PHONE_FACTOR, variant
+from autoglm_lab.edge.offload.experiment import on_traces
+from autoglm_lab.edge.offload.experiment import report as offload_report
 from autoglm_lab.edge.power import SNAPDRAGON_835, SNAPDRAGON_835_BOTH
 from autoglm_lab.edge.race import RULES, modes, race, tasks, worlds
+from autoglm_lab.edge.trace import read_trace
 from autoglm_lab.measure.machine import fast_maths
 from autoglm_lab.measure.report import Report
 from autoglm_lab.paths import data_dir
+from autoglm_lab.phone.icons import families
 from autoglm_lab.runtime.bundle import is_bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.serve.load import CLIENTS, GRID, WAYS, loads, shared_step, summary
 from autoglm_lab.training.batch import BatchEngine
-from autoglm_lab.training.evaluation import OneByOne
+from autoglm_lab.training.evaluation import OneByOne, Request, World, right, typed_requests
+from autoglm_lab.training.intent_gru import fit
 from autoglm_lab.training.measured import RUNTIME, succeeded, timed, timed_in_runtime
 
 TASKS, SEED = 500, 0
@@ -104,6 +114,52 @@ def power(seeds: int = 20) -> None:
     )
 
 
+def offload() -> None:
+    """Print the offloading experiment as one JSON object."""
+    print(json.dumps(offload_report()))
+
+
+def traces(folder: Path) -> None:
+    """Print how plans fare on the traces of a folder, as one JSON object. ValueError for fewer than two."""
+    files = sorted(folder.glob("*.up"))
+    if len(files) < 2:
+        raise ValueError(f"{folder} has {len(files)} files *.up; bring two uplinks, as of ravinet/mahimahi")
+    print(json.dumps(on_traces({path.stem: read_trace(path) for path in files})))
+
+
+def intent(bundle: Path) -> None:
+    """Print the experiment on intent as one JSON object; what a preparation saves and costs is measured on a bundle."""
+    costs = measure_costs(OnnxEngine(bundle))
+    print(json.dumps(intent_report(fit, costs)))
+
+
+def cascade(small: Path, large: Path, count: int = 2000) -> None:
+    """Print how well signals choose the answers of a small bundle that go to a large one, as one JSON object.
+
+    The shifted requests tap icons of families that no training saw.
+    """
+    world, engines = World(SEED), [OnnxEngine(folder, speculate=False) for folder in (small, large)]
+    rows = _outcomes(typed_requests(world, count), *engines)
+    shifted = _outcomes(typed_requests(world, count // 2, stream=3, family=families(held_out=True)[0]), *engines)
+    print(json.dumps({"small": small.name, "large": large.name, **judge(rows, shifted)}))
+
+
+def _outcomes(requests: list[Request], small: OnnxEngine, large: OnnxEngine) -> Outcomes:
+    """Ask both engines every request."""
+    kinds, tokens, scores, mine, theirs = [], [], [], [], []
+    for request in requests:
+        given = {"current_app": request.app, "last": request.memory(small.memory)}
+        prepared = small.prepare(request.task.text, request.image, **given)
+        answer = small.write(prepared).answer
+        kinds.append(request.task.kind)
+        tokens.append(float(answer.tokens))
+        scores.append(log_probabilities(small, answer.text, prepared))
+        mine.append(right(request, answer))
+        theirs.append(right(request, large.answer(request.task.text, request.image, **given).answer))
+    least, mean = (np.array([f(each) for each in scores]) for f in (np.min, np.mean))
+    return Outcomes(np.array(kinds), np.array(tokens), least, mean, np.array(mine), np.array(theirs))
+
+
 def save(path: Path, text: str) -> None:
     """Write a file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +176,10 @@ def main() -> None:
         (time, ("agent", "rated", "into")),
         (load, ("bundle",)),
         (power, ()),
+        (offload, ()),
+        (traces, ("folder",)),
+        (intent, ("bundle",)),
+        (cascade, ("small", "large")),
     ):
         command = commands.add_parser(do.__name__)
         for place in places:

@@ -73,7 +73,8 @@ MINI = tuple(f"data/mini/{name}" for name in ("results.json", "training.csv", "t
 BY_AGENT = tuple(f"{agent.report}/{agent.name}.json" for agent in AGENTS if agent.report)
 SHIPPED = tuple(path for path in BY_AGENT if "/compared/" not in path)
 BY_BUNDLE = tuple(f"data/reports/onnx/{agent.name}.json" for agent in AGENTS if agent.onnx and agent.onnx_report.endswith("onnx"))
-SKIPPED, MEMORY, EXCHANGE, POWER = (f"data/reports/edge/{name}.json" for name in ("skip_last", "memory", "exchange", "power"))
+EDGE = ("skip_last", "memory", "exchange", "power", "offload", "traces", "intent")
+SKIPPED, MEMORY, EXCHANGE, POWER, OFFLOAD, TRACES, INTENT = (f"data/reports/edge/{name}.json" for name in EDGE)
 LOADS = tuple(f"data/reports/serve/{name}.json" for name in SERVED)
 BROWSER = tuple(f"data/reports/page/{name}.json" for name in PAGES)
 CHAPTERS: dict[str, tuple[str, ...]] = {  # and the figures that each shows
@@ -207,6 +208,26 @@ def edge_jobs() -> list[Job]:
             (*(f"data/reports/onnx/{name}.json" for name in variants), SKIPPED),
             (POWER,),
         ),
+        Job(
+            "edge:offload",
+            (Command("python -m tests.figures.measure offload", OFFLOAD, 1),),
+            ("data/reports/onnx/whole.json",),
+            (OFFLOAD,),
+        ),
+        # the traces themselves are others': build/traces wants two of them
+        Job(
+            "edge:traces",
+            (Command(f"python -m tests.figures.measure traces {FOLDER}/../traces", TRACES, 1),),
+            ("data/reports/onnx/whole.json",),
+            (TRACES,),
+        ),
+        Job(
+            "edge:intent",
+            (Command(f"python -m tests.figures.measure intent {whole}", INTENT, 1),),
+            writes=(INTENT,),
+            uses=("bundle:whole",),
+            timed=True,
+        ),
     ]
 
 
@@ -219,7 +240,7 @@ def page_jobs() -> list[Job]:
         Job(
             "claims",
             (Command("python -m autoglm_lab.measure.claims"),),
-            (*BY_AGENT, *BY_BUNDLE, *races, *BROWSER, *served, MEMORY, EXCHANGE, POWER),
+            (*BY_AGENT, *BY_BUNDLE, *races, *BROWSER, *served, MEMORY, EXCHANGE, POWER, OFFLOAD, INTENT),
             (CLAIMS,),
         )
     ]

@@ -1,0 +1,82 @@
+"""Verdicts on what the articles claim of offloading and of intent, computed from `data/reports/edge`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from autoglm_lab.measure.verdicts import HOLDS, IN_PART, NOT, UNKNOWABLE, Judgement, Reports, Verdict
+
+PREDICTOR = "Markov-3, mixed"
+
+
+def _spread(interval: Mapping[str, float], times: float = 1.0) -> tuple[float, float, float]:
+    return times * interval["mean"], times * interval["low"], times * interval["high"]
+
+
+def _offloading(reports: Reports) -> Judgement:
+    figures = reports["offload"]
+    worse = figures["worlds"]["worse"]
+    learners, fixed, waiting = worse["learners"], worse["fixed"], worse["free_waiting"]
+    theirs, whole = learners["DQN, the articles' three numbers"], learners["DQN"]
+    best_rule = max(fixed[name] for name in ("tuned threshold", "greedy", "least latency"))
+    reason = (
+        f"no result is given. On a bad network a DQN with their three numbers earns {theirs['mean']:.1f} a request, a rule "
+        f"of one line {best_rule:.1f}, a DQN with the whole state {whole['mean']:.1f}, the optimum {fixed['optimum']:.1f}. Their "
+        f"rewards let waiting cost nothing: the best policy for them serves {waiting['ends']['in time']:.0%} in time instead of "
+        f"{waiting['honest_ends']['in time']:.0%}"
+    )
+    verdict = HOLDS if theirs["low"] > best_rule else IN_PART if whole["low"] > best_rule else NOT
+    return Judgement(verdict, reason, "reward a request", _spread(theirs), figures["seeds"], "offload")
+
+
+def _gate(reports: Reports) -> Judgement:
+    figures = reports["intent"]
+    facts, rows = figures["verdicts"]["K50"], figures["value"][PREDICTOR]["new"]
+    losses = len(facts["ratios_where_it_loses"])
+    at_one = next(row for row in rows if row["ratio"] == 1)["all"]["calibrated - raw 0.8"]
+    reason = (
+        f"0.8 is the gate where a miss costs {facts['ratio_it_fits']:.0f} times what a hit saves; of guesses above "
+        f"it {facts['precision']['mean']:.0%} are right here, {facts['precision_first_steps']['mean']:.0%} at the first step of a "
+        f"task. The gate cost / (cost + saving) on calibrated guesses gains more at {losses} of {len(rows)} ratios"
+    )
+    verdict = NOT if losses == len(rows) else IN_PART if losses else HOLDS
+    return Judgement(verdict, reason, "ms a step that 0.8 loses, equal costs", _spread(at_one), figures["seeds"], "intent")
+
+
+def _no_prediction(reports: Reports) -> Judgement:
+    facts = reports["intent"]["verdicts"]["K51"]
+    reason = (
+        f"hits of what, if nothing is predicted? Taken with the last row it makes a hit {facts['hit_ms']:.0f} ms and a miss "
+        f"{facts['miss_ms']:.0f} ms; device, model and number of users are not named"
+    )
+    return Judgement(UNKNOWABLE, reason)
+
+
+def _rules(reports: Reports) -> Judgement:
+    facts = reports["intent"]["verdicts"]["K52"]
+    off = abs(facts["follows_ms"] / facts["claimed_ms"] - 1)
+    reason = f"the two other rows give {facts['follows_ms']:.0f} ms for 73% of hits, {off:.0%} off: they fit each other, no more"
+    return Judgement(IN_PART if off < 0.1 else NOT, reason)
+
+
+def _intent(reports: Reports) -> Judgement:
+    figures = reports["intent"]
+    facts = figures["verdicts"]["K53"]
+    needed, first = facts["misses_to_foresee"], facts["top1_first_steps"]
+    reason = (
+        f"{needed:.0%} of what was missed before has to be foreseen. Here {facts['top1']['mean']:.0%} of all steps are, of "
+        f"the first steps of tasks {first['mean']:.0%}, and {facts['top1_control_first_steps']['mean']:.0%} where tasks do not "
+        "depend on each other; wasted work is not reported"
+    )
+    verdict = HOLDS if first["low"] >= needed else NOT
+    return Judgement(verdict, reason, "first steps foreseen, %", _spread(first, 100), figures["seeds"], "intent")
+
+
+NETWORK = (
+    Verdict("K48", "F1", "DQN on load, bandwidth, queue; +10, -5, -8", _offloading),
+    Verdict("K50", "F3", "prepare above a confidence of 0.8", _gate),
+    Verdict("K51", "F3", "without prediction 320 ms, 61 % hits", _no_prediction),
+    Verdict("K52", "F3", "warmed by rules 210 ms, 73 % hits", _rules),
+    Verdict("K53", "F3", "driven by intent 98 ms, 89 % hits", _intent),
+)
+
