@@ -29,6 +29,7 @@ CHAPTERS = {
     "10": "device",
     "11": "budget",
     "12": "offloading",
+    "13": "owner",
 }
 
 

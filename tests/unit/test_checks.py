@@ -31,6 +31,17 @@ def surest(guesses):
     return [name for _, name in sorted(guesses, reverse=True)]
 
 
+def related(mine, yours):
+    """The relation of two version vectors, by another way."""
+    signs = {(mine.get(r, 0) > yours.get(r, 0)) - (mine.get(r, 0) < yours.get(r, 0)) for r in {*mine, *yours}} - {0}
+    return {(): "equal", (-1,): "before", (1,): "after"}.get(tuple(signs), "concurrent")
+
+
+def grouped(sizes, length):
+    """Names of equal length together, the shortest first."""
+    return [sorted(n for n, z in sizes.items() if length(z) == each) for each in sorted({length(z) for z in sizes.values()})]
+
+
 def tap_text(x, y):
     return f'do(action="Tap", element=[{x},{y}])'
 
@@ -293,6 +304,24 @@ PLANTED = {
         (lambda g, s, c: surest((p, n) for n, p, r in g if p > c / (c + s))[:2], "only what reads"),
         (lambda g, s, c: [n for n, p, r in g if r and p > c / (c + s)][:2], "surest come first"),
         (lambda g, s, c: surest((p, n) for n, p, r in g if r and p > s / (c + s))[:2], "changed places"),
+    ],
+    "13.order": [
+        (lambda a, b: ("equal", "after", "before")[int(np.sign(sum(a.values()) - sum(b.values())))], "more writes"),
+        (lambda a, b: related({r: a[r] for r in a if r in b}, {r: b[r] for r in b if r in a}), "is missing"),
+        (lambda a, b: "before" if related(a, b) == "equal" else related(a, b), "are equal"),
+        (lambda a, b: {"before": "after", "after": "before"}.get(related(a, b), related(a, b)), "changed places"),
+    ],
+    "13.merged": [
+        (lambda m, mv, y, yv: m | y, "was replaced or deleted there"),
+        (lambda m, mv, y, yv: dict(y), "has not seen stays"),
+        (lambda m, mv, y, yv: {d: v for d, v in m.items() if d in y}, "news to the other"),
+        (lambda m, mv, y, yv: {d: v for d, v in m.items() if d in y or d[1] > yv.get(d[0], 0)} | y, "is not new"),
+    ],
+    "13.exposed": [
+        (lambda z, s: grouped(z, lambda size: -(-size // s)), "a further one"),
+        (lambda z, s: grouped(z, lambda size: size), "only whole steps"),
+        (lambda z, s: grouped(z, lambda size: 0), "not the number of steps"),
+        (lambda z, s: grouped(z, lambda size: size // s)[::-1], "shortest come first"),
     ],
 }  # fmt: skip
 EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}
