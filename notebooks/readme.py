@@ -186,7 +186,7 @@ def verdicts(root: pathlib.Path) -> str:
     for entry in entries:
         measured = f"{entry['figure']}: {entry['measured']}" if entry["figure"] else ""
         interval = f"{entry['measured_low']} to {entry['measured_high']}, n = {entry['runs']}" if entry["figure"] else ""
-        cells = f"{entry['claimed']} | {entry['verdict']} | {entry['reason']} | {measured} | {interval} | {entry['runtime']}"
+        cells = f"{entry['claimed']} | {entry['verdict']} | {entry['reason']} | {measured} | {interval} | {entry['how']}"
         lines.append(f"| {entry['key']} | {cells} |")
     return "\n".join(lines)
 

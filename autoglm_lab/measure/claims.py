@@ -14,14 +14,15 @@ from typing import Any
 
 from autoglm_lab import atomic
 from autoglm_lab.measure.report import Report, read_reports
-from autoglm_lab.measure.verdicts import EDGE, REPORTS
+from autoglm_lab.measure.verdicts import EDGE
+from autoglm_lab.measure.verdicts_articles import ARTICLES, read_figures
 from autoglm_lab.measure.verdicts_network import NETWORK
 from autoglm_lab.paths import data_dir
 
 COLUMNS = (
     "part", "report", "runtime", "claimed", "asked", "reached", "points_lost", "success", "low", "high", "n", "share_of_fp32_bytes",
     "macs_saved", "parameters_saved", "times_faster", "first_token_times_faster", "forward_times_faster", "figure", "measured",
-    "measured_low", "measured_high", "runs", "training", "key", "verdict", "reason", "command",
+    "measured_low", "measured_high", "runs", "training", "key", "verdict", "how", "reason", "command",
 )  # fmt: skip
 
 
@@ -236,8 +237,8 @@ def table() -> str:
         command = found.get("command", "")
         writer.writerows(served.row(found.get("bundle", path.stem), found, SERVER, command)
                          for served in SERVED if served.figure in found.get("ratios", {}))  # fmt: skip
-    edge = {name: json.loads((folder / "edge" / f"{name}.json").read_text("utf-8")) for name in REPORTS}
-    writer.writerows(sorted((verdict.row(edge) for verdict in (*EDGE, *NETWORK)), key=lambda row: row["key"]))
+    figures = read_figures(folder)
+    writer.writerows(sorted((verdict.row(figures) for verdict in (*ARTICLES, *EDGE, *NETWORK)), key=lambda row: row["key"]))
     return text.getvalue()
 
 

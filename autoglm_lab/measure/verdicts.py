@@ -18,7 +18,7 @@ HOLDS, IN_PART, NOT, UNKNOWABLE, NONE = (
 )
 VERDICTS = (HOLDS, IN_PART, NOT, UNKNOWABLE, NONE)
 Reports = Mapping[str, Any]  # by name (`REPORTS`), as their commands print them
-REPORTS = ("memory", "exchange", "power", "offload", "intent")
+MEASURED = ("memory", "exchange")  # the other reports of the edge are simulations
 RATE = "0.8"  # requests a second
 COMMANDS = {
     "memory": "python -m autoglm_lab.measure.loading bundle",
@@ -26,6 +26,8 @@ COMMANDS = {
     "power": "python -m tests.figures.measure power",
     "offload": "python -m tests.figures.measure offload",
     "intent": "python -m tests.figures.measure intent bundle",
+    "sync": "python -m tests.figures.measure sync",
+    "privacy": "python -m tests.figures.measure privacy bundle",
 }
 
 
@@ -39,6 +41,8 @@ class Judgement:
     measured: tuple[float, float, float] | None = None
     runs: int = 0
     report: str = ""
+    how: str = ""  # measured, simulated or arithmetic; by the report where it is not said
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,11 @@ class Verdict:
         low, middle, high = (
             ("", "", "") if judgement.measured is None else (f"{value:.3g}" for value in _sorted_spread(judgement.measured))
         )
-        where = "ONNX Runtime" if judgement.report in ("memory", "exchange") else "simulated" if judgement.report else ""
+        by_report = "measured" if judgement.report in MEASURED else "simulated" if judgement.report else ""
         return {
             "key": self.key,
             "part": self.part,
             "report": judgement.report,
-            "runtime": where,
             "claimed": self.claimed,
             "figure": judgement.figure,
             "measured": middle,
@@ -70,7 +73,8 @@ class Verdict:
             "runs": f"{judgement.runs or ''}",
             "verdict": judgement.verdict,
             "reason": judgement.reason,
-            "command": COMMANDS.get(judgement.report, ""),
+            "how": judgement.how or by_report,
+            "command": judgement.command or COMMANDS.get(judgement.report, ""),
         }
 
 

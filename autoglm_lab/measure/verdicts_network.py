@@ -72,11 +72,40 @@ def _intent(reports: Reports) -> Judgement:
     return Judgement(verdict, reason, "first steps foreseen, %", _spread(first, 100), figures["seeds"], "intent")
 
 
+def _message(reports: Reports) -> Judgement:
+    figures, waits = reports["sync"], reports["traces"]["waits"]
+    claim, mean = figures["claim"], figures["traffic"]["mean_bytes"]
+    quiet = [row["p95_ms"]["mean"] for row in (*figures["network"], *waits) if not row["loss"] and row["bytes"] == claim["bytes"]]
+    reason = (
+        f"a sealed write takes {mean['mean']:.0f} bytes, {figures['traffic']['share_to_87']:.0%} of them at most {claim['bytes']}: "
+        f"that holds. The time is the network's, which is not named: 95% are there within {min(quiet):.0f} ms on one and "
+        f"{max(quiet):.0f} ms on another, whatever the bytes"
+    )
+    verdict = IN_PART if mean["high"] <= claim["bytes"] else NOT
+    return Judgement(verdict, reason, "bytes a write, sealed", _spread(mean), figures["traffic"]["n"], "sync")
+
+
+def _sealing(reports: Reports) -> Judgement:
+    figures = reports["privacy"]
+    sealing, nonces = figures["sealing"], figures["nonces"]
+    is_sealed = sealing["changes_refused"] == sealing["changes"] and sealing["swap_refused"]
+    bare = "it is" if sealing["swap_refused_without_associated_data"] else "an exchange is not"
+    reason = (
+        f"sealed with a label {sealing['changes_refused']} of {sealing['changes']} changed bits are refused, and an exchange of "
+        f"two records; without associated data, as it is shown, {bare} refused. A stored counter "
+        f"gives {nonces['used_again_after_restore']['stored counter']:.0%} of its nonces twice after a backup. And a server that "
+        "cannot read cannot answer: this is a backup, no inference"
+    )
+    return Judgement(IN_PART if is_sealed else NOT, reason, how="measured", report="privacy")
+
+
 NETWORK = (
     Verdict("K48", "F1", "DQN on load, bandwidth, queue; +10, -5, -8", _offloading),
+    Verdict("K49", "F4", "87 bytes a message, 95 % within 120 ms", _message),
     Verdict("K50", "F3", "prepare above a confidence of 0.8", _gate),
     Verdict("K51", "F3", "without prediction 320 ms, 61 % hits", _no_prediction),
     Verdict("K52", "F3", "warmed by rules 210 ms, 73 % hits", _rules),
     Verdict("K53", "F3", "driven by intent 98 ms, 89 % hits", _intent),
+    Verdict("K54", "F5", "AES-GCM before the upload; the server sees ciphertext", _sealing),
 )
 

@@ -97,7 +97,8 @@ class State:
         """The likeliest token among those that may come and still let the answer end with `left` tokens, this one included."""
         allowed = np.full(len(scores), -np.inf, np.float32)
         if self.free is not None and self.least < left:
-            allowed[self.free] = scores[self.free]
+            free = np.flatnonzero(self.free)  # a model may have more tokens than the tokenizer
+            allowed[free] = scores[free]
         tokens = self._tokens[self._needs < left]
         allowed[tokens] = scores[tokens]
         return int(allowed.argmax())

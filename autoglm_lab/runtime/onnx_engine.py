@@ -38,6 +38,7 @@ class Asked:
     sampling: Sampling = GREEDY
     hearing: Future[States] | None = None  # what is heard, while the picture is still being looked at
     states: States | None = None
+    prefix: tuple[Step, NDArray[np.float32]] | None = None  # a decoder that has read the prompt, and the scores after it; used once
 
 
 def open_tokenizer(bundle: Bundle) -> Tokenizer:
@@ -153,6 +154,20 @@ class OnnxEngine:
         asked.states = self._encode(asked)
         return asked
 
+    def prefill(self, asked: Asked) -> Asked:
+        """Read the prompt of what was prepared as well, so that `write` begins with the first token; the answer stays the same.
+
+        ValueError for an engine with `one_call`, whose graph reads and writes in one.
+        """
+        if "answer" in self.sessions:
+            raise ValueError("this engine answers in one call and cannot stop after the prompt; open the bundle without one_call")
+        if asked.states is None:
+            asked.states = self._encode(asked)
+        step = Step(self.sessions["step"], asked.states, room=len(asked.ids) + asked.max_new_tokens)
+        asked.prefix = step, step.scores(asked.ids)
+        asked.watch.lap("prefill")
+        return asked
+
     def write(self, asked: Asked) -> Stream:
         """The answer to what was prepared."""
         return spoken(self._tokens(asked), self.text, asked.watch, len(asked.ids))
@@ -230,13 +245,18 @@ class OnnxEngine:
             watch.lap("decode")
             yield from said
             return
-        step = Step(self.sessions["step"], states, room=len(ids) + max_new_tokens)
-        unread, pick, written = ids, asked.sampling.picker(), 0
+        if asked.prefix is None:
+            step, scores, unread = Step(self.sessions["step"], states, room=len(ids) + max_new_tokens), None, ids
+        else:
+            (step, scores), unread, asked.prefix = asked.prefix, [], None
+        pick, written = asked.sampling.picker(), 0
         while written < max_new_tokens:
             left = max_new_tokens - written
             if self.held and state is not None and state.forced is not None:
                 tokens = [state.forced]
                 unread = [*unread, *tokens]
+            elif scores is not None and not unread:
+                tokens = unread = [(state.chooser(left) if self.held and state is not None else pick)(scores)]
             else:
                 drafts = state.draft(left - 1) if self.speculates and state is not None else []
                 picks = state.chooser(left) if self.held and state is not None else pick

@@ -31,8 +31,8 @@ class RemoteEngine:
     """Answers come from `url`, which ends in /v1. `model` is the name that the server asks for; its first one by default.
 
     The messages are those of the public phone agent, so that a server with its model understands them as well. `system` tells a
-    large model what actions there are; the small one knows. An agent tells it of every turn and of what came of it. What failed is sent
-    again up to `retries` times. ValueError for an address that is none.
+    large model what actions there are; the small one knows. An agent tells it of every turn and of what came of it. What failed is
+    sent again up to `retries` times. ValueError for an address that is none.
     """
 
     reads_history = True

@@ -1,5 +1,6 @@
 """Live pictures for the notebooks: the phone, attention, gates, a training run, weights pruned and rounded, recipes, times,
-a server under load, governors of a clock, the pages of a mapped file.
+a server under load, governors of a clock, the pages of a mapped file, a ghost finger that foresees the next tap,
+an attacker's desk, two phones of one owner.
 
 Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
 Importing this package loads no widget library; the first call does.
@@ -18,18 +19,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from autoglm_lab.edge.intent.value import Price
+    from autoglm_lab.edge.offload.planning import Policy
+    from autoglm_lab.edge.offload.world import World
     from autoglm_lab.edge.power import Governor, Job, PowerTable
+    from autoglm_lab.edge.privacy.personas import Traces
+    from autoglm_lab.edge.privacy.release import Release
     from autoglm_lab.measure.report import Report
     from autoglm_lab.phone.simulator import Phone
+    from autoglm_lab.runtime.engine import Engine
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
     from autoglm_lab.serve.server import Url
     from autoglm_lab.web.server import BrowserPhone
+    from autoglm_lab.widgets.attacker_widget import AttackerWidget
     from autoglm_lab.widgets.attention_view import Names
     from autoglm_lab.widgets.attention_widget import AttentionWidget
     from autoglm_lab.widgets.browser_widget import BrowserWidget
+    from autoglm_lab.widgets.cable_widget import CableWidget
     from autoglm_lab.widgets.gates_widget import GatesWidget
+    from autoglm_lab.widgets.ghost_finger_view import Moment
+    from autoglm_lab.widgets.ghost_finger_widget import GhostFingerWidget
     from autoglm_lab.widgets.governors_widget import GovernorsWidget
     from autoglm_lab.widgets.latency_widget import Begin, LatencyWidget, Look
+    from autoglm_lab.widgets.offloader_widget import OffloaderWidget
     from autoglm_lab.widgets.pages_widget import PagesWidget
     from autoglm_lab.widgets.pareto_widget import Chosen, ParetoWidget
     from autoglm_lab.widgets.parity_view import Layer
@@ -41,14 +53,20 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.server_widget import ServerWidget
     from autoglm_lab.widgets.sparsity_widget import Measure, SparsityWidget
     from autoglm_lab.widgets.training_widget import TrainingWidget
+    from autoglm_lab.widgets.two_phones_view import Event
+    from autoglm_lab.widgets.two_phones_widget import TwoPhonesWidget
 
 __all__ = [
     "GateView",
+    "attacker",
     "attention",
     "browser",
+    "cable",
     "gates",
+    "ghost_finger",
     "governors",
     "latency",
+    "offloader",
     "pages",
     "pareto",
     "parity",
@@ -59,6 +77,7 @@ __all__ = [
     "server",
     "sparsity",
     "training",
+    "two_phones",
 ]
 
 
@@ -216,6 +235,83 @@ def governors(
     if jobs is None:
         [jobs] = worlds(0.8, 1, tasks(variant("whole").answer_ms), count=16)
     return GovernorsWidget(jobs, table or SNAPDRAGON_835, rules)
+
+
+def ghost_finger(moments: Sequence[Moment] | None = None, price: Price | None = None, gate: float = 0.8) -> GhostFingerWidget:
+    """The next tap as it is foreseen, as bright as it is probable; a purse of milliseconds; a gate and a cost to move.
+
+    By default steps of one invented person, guessed from its own past (`ghost_finger_view.moments`), where a hit saves the time to
+    the first token of the whole agent and a miss costs as much. `set_gate` and `set_cost` of the widget do from Python what its
+    sliders do. ValueError without moments, or for a gate outside 0 to 1.
+    """
+    from autoglm_lab.edge.intent.value import Price
+    from autoglm_lab.edge.measured import variant
+    from autoglm_lab.widgets.ghost_finger_view import moments as some_moments
+    from autoglm_lab.widgets.ghost_finger_widget import GhostFingerWidget
+
+    if price is None:
+        first_token_ms = variant("whole").first_token_ms
+        price = Price(first_token_ms, first_token_ms)
+    return GhostFingerWidget(some_moments() if moments is None else moments, price, gate)
+
+
+def attacker(people: Traces | None = None, release: Release | None = None) -> AttackerWidget:
+    """An attacker's desk: tick what an app publishes and under which names; a bar for each person shows how surely they are named.
+
+    By default forty invented people (`edge.privacy.personas`), whose exact places and apps are published under plain hashes. Beside
+    the bars stands the use that is left. `set` of the widget does from Python what its controls do. ImportError without
+    cryptography.
+    """
+    from autoglm_lab.edge.privacy.personas import traces
+    from autoglm_lab.edge.privacy.release import Release
+    from autoglm_lab.widgets.attacker_widget import AttackerWidget
+
+    return AttackerWidget(traces(0) if people is None else people, release or Release(identity="plain hash"))
+
+
+def two_phones(events: Sequence[Event] | None = None, skew_s: float = 60.0) -> TwoPhonesWidget:
+    """Two phones that write one note, and scissors for their line: what meets stands side by side until somebody chooses.
+
+    A bead for each write; `use_clocks` lets the higher time win instead, with the second phone's clock `skew_s` seconds behind, and
+    one vanishes. By default both have written while the line was cut. `write`, `cut`, `connect`, `choose` and `set_skew` do from
+    Python what the page does. ValueError for events that cannot be (`two_phones_view.play`).
+    """
+    from autoglm_lab.widgets.two_phones_view import STORY
+    from autoglm_lab.widgets.two_phones_widget import TwoPhonesWidget
+
+    return TwoPhonesWidget(STORY if events is None else events, skew_s)
+
+
+def offloader(world: World | None = None, seed: int = 0, policies: Mapping[str, Policy] | None = None) -> OffloaderWidget:
+    """Decide where each of forty requests is computed; then policies play the same forty, and each decision has its regret.
+
+    By default in the worse world of the offloading experiment. `seed` draws what no decision changes: when requests come, loads,
+    bandwidths, luck. Beside greedy, least latency and the optimum the `policies` of the caller play, such as one that a DQN
+    learned. A slider plans anew for another price of expiry. `decide`, `compare`, `again` and `set_price` of the widget do the
+    same from Python. ValueError for a policy that does not fit the world.
+    """
+    from autoglm_lab.edge.offload.networks import network_world
+    from autoglm_lab.widgets.offloader_widget import OffloaderWidget
+
+    return OffloaderWidget(network_world("worse") if world is None else world, seed, policies or {})
+
+
+def cable(
+    device: Engine, cloud: Engine, task: str = "open Settings", image: Image.Image | None = None, *, apart_s: float = 0.06
+) -> CableWidget:
+    """A cable between a phone and a server, to cut while an answer passes: who answers, what is thrown away, lost or done twice.
+
+    The `cloud` is served on this machine, its pieces `apart_s` seconds apart, as those of a large model far away; `device` answers
+    beside it. Each answer's action is performed on a simulated phone. One such widget is open at a time: the next closes the last
+    one, and so does `close`. `ask`, `cut`, `mend` and `set` of the widget do the same from Python. ValueError for a negative
+    `apart_s`, ImportError without openai.
+    """
+    from contextlib import closing
+
+    from autoglm_lab.session import open_once
+    from autoglm_lab.widgets.cable_widget import CableWidget
+
+    return open_once("widgets.cable", lambda: closing(CableWidget(device, cloud, task, image, apart_s)))
 
 
 def pages(engine: OnnxEngine, image: Image.Image | None = None, task: str = "open Settings") -> PagesWidget:

@@ -224,7 +224,7 @@ assert hidden["QMDP"]["low"] > max(each["high"] for name, each in hidden.items()
 # before*; the traces are not ours to ship, `read_trace` reads yours):
 
 # %%
-traces = json.loads((data_dir() / "reports" / "edge" / "traces.json").read_text("utf-8"))
+traces = json.loads((data_dir() / "reports" / "edge" / "traces.json").read_text("utf-8"))["plans"]
 for name, rows in traces.items():
     print(name)
     for policy, each in rows.items():

@@ -110,6 +110,55 @@ widget
 """
 
 
+GHOST_FINGER = """
+from autoglm_lab import widgets
+
+widget = widgets.ghost_finger()
+widget
+"""
+
+
+ATTACKER = """
+from autoglm_lab import widgets
+
+widget = widgets.attacker()
+widget
+"""
+
+
+TWO_PHONES = """
+from autoglm_lab import widgets
+
+widget = widgets.two_phones()
+widget
+"""
+
+
+OFFLOADER = """
+from autoglm_lab import widgets
+
+widget = widgets.offloader()
+widget
+"""
+
+
+CABLE = """
+from autoglm_lab import widgets
+from autoglm_lab.runtime.engine import Answer, Stream
+
+class Says:
+    def __init__(self, *pieces):
+        self.pieces = pieces
+
+    def answer(self, *_, **__):
+        return Stream(iter([*self.pieces, Answer.read("".join(self.pieces), len(self.pieces), {})]), 9)
+
+large = Says("do(", 'action="Launch"', ', app="', "Set", "tings", '"', ")")
+widget = widgets.cable(Says('do(action="Home")'), large, apart_s=0.3)
+widget
+"""
+
+
 PAGES = """
 from autoglm_lab import SimulatedPhone, widgets
 from autoglm_lab.export.kept import kept_bundle
@@ -502,6 +551,180 @@ def test_governors_race_and_the_rest_of_the_phone_flips_the_winner(lab):
     expect(root.locator("[data-rule='half the clock'] .lab-number")).not_to_have_text(before)
 
 
+def test_a_ghost_finger_fills_the_purse_and_the_cost_moves_the_best_gate(lab):
+    lab = lab("ghost_finger", GHOST_FINGER)
+    root = lab.page.locator(".lab-ghost_finger")
+    step, gate, cost = (root.get_by_label(re.compile(f"^{name}")) for name in ("Step", "Gate", "Cost of a miss"))
+    purse, said = root.locator("dd").last, root.locator(".lab-said")
+    expect(said).to_contain_text("Above a gate of 0.80")
+    before = purse.text_content()
+
+    lab.command("notebook:enter-command-mode", wait=True)
+    gate.focus()
+    lab.page.keyboard.press("Home")
+    expect(said).to_contain_text("Above a gate of 0.00")
+    expect(purse).not_to_have_text(before)
+    box = root.locator(".lab-curve-plot").bounding_box()
+    lab.page.mouse.click(box["x"] + 0.55 * box["width"], box["y"] + 0.5 * box["height"])
+    expect(said).to_contain_text(re.compile(r"Above a gate of 0\.5\d"))
+
+    best = root.locator(".lab-best").get_attribute("cx")
+    cost.focus()
+    lab.page.keyboard.press("End")
+    expect(said).to_contain_text("is 0.80;")
+    expect(root.locator(".lab-best")).not_to_have_attribute("cx", best)
+
+    step.focus()
+    lab.page.keyboard.press("Home")
+    expect(root.locator("dd").first).to_be_visible()
+    root.get_by_role("button", name="Play").click()
+    expect(root.locator(".lab-slider__title").first).to_contain_text("5 of 48")
+    root.get_by_role("button", name="Stop").click()
+
+
+def test_an_attacker_names_fewer_people_when_less_is_published(lab):
+    lab = lab("attacker", ATTACKER)
+    root = lab.page.locator(".lab-attacker")
+    named = root.locator(".lab-figures dd").first
+    shop = root.locator("[data-use='the nearest shop'] .lab-number")
+    expect(named).to_have_text("100.0 %")
+    expect(root.locator(".lab-person")).to_have_count(40)
+    root.get_by_label("new key each day").check()
+    expect(root.locator(".lab-said")).to_contain_text("names: new key each day")
+    root.get_by_label("publish apps").uncheck()
+    root.get_by_label("pad requests").check()
+    expect(root.locator(".lab-said")).to_contain_text("requests padded to 64 bytes")
+    lab.command("notebook:enter-command-mode", wait=True)
+    letters = root.get_by_label("Letters of the geohash")
+    letters.focus()
+    lab.page.keyboard.press("Home")
+    expect(shop).to_have_text(re.compile("^[0-5] %$"))
+    expect(named).to_have_text(re.compile(r"^[2-4]\.\d %$"))
+    wide, room = (root.locator(f"[data-use='the nearest shop'] {part}").bounding_box()["width"] for part in ("i", ".lab-use__bar"))
+    assert wide < 0.1 * room, "a bar is as long as its share"
+    lab.page.keyboard.press("End")
+    expect(shop).to_have_text(re.compile("^(99|100) %$"))
+    lab.expect_python("print(widget.release['precision'], 0.6 < widget.top_1 < 0.75)", "8 True")
+
+
+def test_two_phones_meet_and_clocks_make_one_note_vanish(lab):
+    lab = lab("two_phones", TWO_PHONES)
+    root = lab.page.locator(".lab-two_phones")
+    one, other = root.locator("[data-phone='0']"), root.locator("[data-phone='1']")
+    expect(one.locator(".lab-value")).to_have_text(["milk, eggs"])
+    expect(other.locator(".lab-value")).to_have_text(["milk, bread"])
+    root.get_by_role("button", name="Connect").click()
+    expect(root.locator(".lab-moving")).to_have_count(2)
+    expect(one.locator(".lab-value")).to_have_text(["milk, eggs", "milk, bread"])
+    expect(other.locator("[data-state='beside']")).to_have_count(2)
+    expect(root.locator(".lab-moving")).to_have_count(0)
+
+    clocks = root.get_by_label("Use clocks")
+    clocks.check()
+    expect(other.locator(".lab-value")).to_have_text(["milk, eggs"])
+    expect(other.locator("[data-state='gone']")).to_have_count(1)
+    lab.command("notebook:enter-command-mode", wait=True)
+    skew = root.get_by_label("Phone B's clock is behind", exact=True)
+    skew.focus()
+    lab.page.keyboard.press("Home")
+    expect(other.locator(".lab-value")).to_have_text(["milk, bread"])
+    expect(root.locator(".lab-said")).to_contain_text("Gone by clocks, though nobody chose that: 'milk, eggs'.")
+    clocks.uncheck()
+    expect(one.locator(".lab-value")).to_have_count(2)
+
+    keep = root.get_by_role("button", name="Keep milk, bread on Phone A")
+    keep.focus()
+    lab.page.keyboard.press("Enter")
+    expect(other.locator(".lab-value")).to_have_text(["milk, bread"])
+    expect(one.locator(".lab-conflict")).to_have_count(0)
+    root.get_by_role("button", name="Cut the line").click()
+    note = root.get_by_label("New note on Phone B")
+    note.fill("tea")
+    note.press("Enter")
+    expect(other.locator(".lab-value")).to_have_text(["tea"])
+    expect(one.locator(".lab-value")).to_have_text(["milk, bread"])
+    lab.expect_python("print(widget.values)", "[['milk, bread'], ['tea']]")
+
+
+def test_an_offloader_decides_by_keys_and_is_judged(lab):
+    lab = lab("offloader", OFFLOADER)
+    root = lab.page.locator(".lab-offloader")
+    board, said, players = root.get_by_role("group"), root.get_by_role("status"), root.locator("[data-player]")
+    expect(said).to_contain_text("The first request waits.")
+    expect(said).to_contain_text("Now request 1. other work: level")
+    lab.command("notebook:enter-command-mode", wait=True)
+    board.focus()
+    lab.page.keyboard.press("l")
+    expect(said).to_contain_text("Request 1, computed here")
+    root.get_by_role("button", name="Edge (E)").click()
+    expect(said).to_contain_text(", sent: ")
+    lab.page.keyboard.press("w")
+    expect(said).to_contain_text(", kept waiting: ")
+    assert len(lab.cells()) == 1, "a key went to the notebook"
+
+    expect(players).to_have_count(1)
+    root.get_by_role("button", name="Let them play").click()
+    expect(players).to_have_count(4)
+    expect(root.locator(".lab-plot .lab-curve")).to_have_count(4)
+    expect(root.locator(".lab-regret")).to_have_count(3)
+    expect(said).to_contain_text("Your 3 decisions gave up")
+    lab.screenshot("offloader-open")
+
+    expire = root.locator("[data-name='expired'] .lab-gauge__words")
+    before = expire.text_content()
+    price = root.get_by_label("Price of expiry")
+    price.focus()
+    lab.page.keyboard.press("Home")
+    expect(root.locator(".lab-planned")).to_contain_text("Where expiry costs 0, the best plan earns ")
+    assert float(before.split()[0]) < float(expire.text_content().split()[0]), "who pays nothing lets requests expire"
+    lab.expect_python("print(widget.plan['price'], len(widget.regrets), widget.game['open'])", "0.0 3 True")
+
+    root.get_by_role("button", name="Start over").click()
+    expect(players).to_have_count(1)
+    lab.expect_python("print(widget.game['ended'], widget.game['open'])", "0 False")
+
+
+def test_a_cable_is_cut_while_an_answer_passes(lab):
+    lab = lab("cable", CABLE)
+    root = lab.page.locator(".lab-cable")
+    said, send = root.get_by_role("status"), root.get_by_role("button", name="Ask")
+    requests, figures = root.locator(".lab-request"), root.locator(".lab-figures dd")
+    pieces = requests.first.locator("[data-lane='cloud'] .lab-piece")
+    expect(said).to_have_text("Nothing was asked yet.")
+    send.click()
+    pieces.nth(2).wait_for()
+    expect(said).to_have_text("Nothing was asked yet.", timeout=1)  # pieces are seen while they come
+    expect(said).to_contain_text("Request 1 (fail-over; none): the cloud answered after ")
+    expect(requests.first.locator(".lab-lane__text").first).to_have_text('do(action="Launch", app="Settings")')
+
+    lab.command("notebook:enter-command-mode", wait=True)
+    send.click()
+    expect(requests).to_have_count(2)
+    pieces.nth(1).wait_for()
+    lab.page.keyboard.press("x")
+    expect(said).to_contain_text("Request 2 (fail-over; none): the device answered after ")
+    expect(said).to_contain_text("pieces of the cloud were thrown away. The cable is cut.")
+    expect(requests.first.locator(".lab-snip")).to_have_count(2)  # one in each lane
+    expect(requests.first.locator("s")).to_contain_text("do(action=")
+    assert requests.first.locator(".lab-wasted").count() >= 2 and len(lab.cells()) == 1, "a key went to the notebook"
+    lab.screenshot("cable-cut", root)
+    root.get_by_role("button", name="Plug it in").click()
+    expect(root.get_by_role("button", name="Cut the cable")).to_be_visible()
+
+    root.get_by_label("cloud only").check()
+    root.get_by_label("cut at", exact=True).check()
+    moment = root.get_by_label("Cut at", exact=True)
+    moment.focus()
+    lab.page.keyboard.press("Home")
+    lab.expect_python("print(widget.settings)", "{'policy': 'cloud only', 'fault': 'cut at', 'cut_at_ms': 0}")
+    send.click()
+    expect(said).to_contain_text("Request 3 (cloud only; cut at 0 ms): no answer after ")
+    expect(figures).to_have_text(["3", "2", "1", "0", "0", "closed"])
+    lab.expect_python("print(widget.tally)", "Tally(asked=3, answered=2, errors=1, lost=0, done_twice=0)")
+    lab.python("widget.close(); import threading")
+    lab.expect_python("print('link' in [each.name for each in threading.enumerate()])", "False")
+
+
 def test_pages_go_under_pressure_and_come_back(lab):
     lab = lab("pages", PAGES)
     root = lab.page.locator(".lab-pages")
@@ -651,6 +874,11 @@ def test_widgets_fit_narrow_windows_and_both_themes(lab):
         TRAINING,
         SPARSITY,
         GOVERNORS,
+        GHOST_FINGER,
+        ATTACKER,
+        TWO_PHONES,
+        OFFLOADER,
+        CABLE,
         PAGES,
         QUANTIZATION,
         PARETO,
@@ -670,6 +898,11 @@ def test_widgets_fit_narrow_windows_and_both_themes(lab):
                 "training",
                 "sparsity",
                 "governors",
+                "ghost_finger",
+                "attacker",
+                "two_phones",
+                "offloader",
+                "cable",
                 "pages",
                 "quantization",
                 "pareto",

@@ -25,7 +25,10 @@ from autoglm_lab.edge.measured import PHONE_FACTOR, variant
 from autoglm_lab.edge.offload.experiment import on_traces
 from autoglm_lab.edge.offload.experiment import report as offload_report
 from autoglm_lab.edge.power import SNAPDRAGON_835, SNAPDRAGON_835_BOTH
+from autoglm_lab.edge.privacy.report import report as privacy_report
 from autoglm_lab.edge.race import RULES, modes, race, tasks, worlds
+from autoglm_lab.edge.sync.experiment import network
+from autoglm_lab.edge.sync.experiment import report as sync_report
 from autoglm_lab.edge.trace import read_trace
 from autoglm_lab.measure.machine import fast_maths
 from autoglm_lab.measure.report import Report
@@ -41,6 +44,7 @@ from autoglm_lab.training.measured import RUNTIME, succeeded, timed, timed_in_ru
 
 TASKS, SEED = 500, 0
 GRID_CLIENTS = 16
+AT_ONCE = 200  # requests whose pictures are in memory
 RATES = (0.4, 0.8)  # requests a second
 LOWEST_MHZ, FASTEST_MHZ = 800.0, 2457.6  # the articles' floor, and the fastest clock of that chip's fast cores
 
@@ -120,11 +124,23 @@ def offload() -> None:
 
 
 def traces(folder: Path) -> None:
-    """Print how plans fare on the traces of a folder, as one JSON object. ValueError for fewer than two."""
+    """Print how plans fare on a folder's traces and how long a message waits, as one JSON object. ValueError for fewer than two."""
     files = sorted(folder.glob("*.up"))
     if len(files) < 2:
         raise ValueError(f"{folder} has {len(files)} files *.up; bring two uplinks, as of ravinet/mahimahi")
-    print(json.dumps(on_traces({path.stem: read_trace(path) for path in files})))
+    links = {path.stem: replace(read_trace(path), name=path.stem) for path in files}
+    waits = [row for row in network(range(10), list(links.values())) if row["link"] in links]
+    print(json.dumps({"plans": on_traces(links), "waits": waits}))
+
+
+def sync() -> None:
+    """Print the figures of the sync protocol as one JSON object."""
+    print(json.dumps(sync_report()))
+
+
+def privacy(bundle: Path) -> None:
+    """Print what each attack finds, as one JSON object; what a bundle still does right when less is sent to it."""
+    print(json.dumps(privacy_report(engine=OnnxEngine(bundle))))
 
 
 def intent(bundle: Path) -> None:
@@ -139,9 +155,12 @@ def cascade(small: Path, large: Path, count: int = 2000) -> None:
     The shifted requests tap icons of families that no training saw.
     """
     world, engines = World(SEED), [OnnxEngine(folder, speculate=False) for folder in (small, large)]
-    rows = _outcomes(typed_requests(world, count), *engines)
-    shifted = _outcomes(typed_requests(world, count // 2, stream=3, family=families(held_out=True)[0]), *engines)
-    print(json.dumps({"small": small.name, "large": large.name, **judge(rows, shifted)}))
+    parts = range(0, count, AT_ONCE)
+    rows = [_outcomes(typed_requests(world, AT_ONCE, stream=1000 + part), *engines) for part in parts]
+    family = families(held_out=True)[0]
+    shifted = [_outcomes(typed_requests(world, AT_ONCE, stream=2000 + part, family=family), *engines) for part in parts[::2]]
+    figures = judge(Outcomes.join(rows), Outcomes.join(shifted))
+    print(json.dumps({"small_bundle": small.name, "large_bundle": large.name, **figures}))
 
 
 def _outcomes(requests: list[Request], small: OnnxEngine, large: OnnxEngine) -> Outcomes:
@@ -178,6 +197,8 @@ def main() -> None:
         (power, ()),
         (offload, ()),
         (traces, ("folder",)),
+        (sync, ()),
+        (privacy, ("bundle",)),
         (intent, ("bundle",)),
         (cascade, ("small", "large")),
     ):

@@ -73,8 +73,8 @@ MINI = tuple(f"data/mini/{name}" for name in ("results.json", "training.csv", "t
 BY_AGENT = tuple(f"{agent.report}/{agent.name}.json" for agent in AGENTS if agent.report)
 SHIPPED = tuple(path for path in BY_AGENT if "/compared/" not in path)
 BY_BUNDLE = tuple(f"data/reports/onnx/{agent.name}.json" for agent in AGENTS if agent.onnx and agent.onnx_report.endswith("onnx"))
-EDGE = ("skip_last", "memory", "exchange", "power", "offload", "traces", "intent")
-SKIPPED, MEMORY, EXCHANGE, POWER, OFFLOAD, TRACES, INTENT = (f"data/reports/edge/{name}.json" for name in EDGE)
+EDGE = ("skip_last", "memory", "exchange", "power", "offload", "traces", "intent", "sync", "privacy")
+SKIPPED, MEMORY, EXCHANGE, POWER, OFFLOAD, TRACES, INTENT, SYNC, PRIVACY = (f"data/reports/edge/{name}.json" for name in EDGE)
 LOADS = tuple(f"data/reports/serve/{name}.json" for name in SERVED)
 BROWSER = tuple(f"data/reports/page/{name}.json" for name in PAGES)
 CHAPTERS: dict[str, tuple[str, ...]] = {  # and the figures that each shows
@@ -221,6 +221,14 @@ def edge_jobs() -> list[Job]:
             ("data/reports/onnx/whole.json",),
             (TRACES,),
         ),
+        Job("edge:sync", (Command("python -m tests.figures.measure sync", SYNC, 1),), writes=(SYNC,)),
+        Job(
+            "edge:privacy",
+            (Command(f"python -m tests.figures.measure privacy {whole}", PRIVACY, 1),),
+            writes=(PRIVACY,),
+            uses=("bundle:whole",),
+            timed=True,
+        ),
         Job(
             "edge:intent",
             (Command(f"python -m tests.figures.measure intent {whole}", INTENT, 1),),
@@ -240,7 +248,7 @@ def page_jobs() -> list[Job]:
         Job(
             "claims",
             (Command("python -m autoglm_lab.measure.claims"),),
-            (*BY_AGENT, *BY_BUNDLE, *races, *BROWSER, *served, MEMORY, EXCHANGE, POWER, OFFLOAD, INTENT),
+            (*BY_AGENT, *BY_BUNDLE, *races, *BROWSER, *served, MEMORY, EXCHANGE, POWER, OFFLOAD, TRACES, INTENT, SYNC, PRIVACY),
             (CLAIMS,),
         )
     ]

@@ -35,6 +35,12 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self.kind)
 
+    @classmethod
+    def join(cls, parts: Iterable[Outcomes]) -> Outcomes:
+        """All requests of some parts, in order."""
+        some = list(parts)
+        return cls(*(np.concatenate([getattr(part, field.name) for part in some]) for field in fields(cls)))
+
     def where(self, chosen: np.ndarray) -> Outcomes:
         """Some of the requests."""
         return Outcomes(*(getattr(self, field.name)[chosen] for field in fields(self)))

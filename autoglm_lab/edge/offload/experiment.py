@@ -73,8 +73,8 @@ def interval(values: Iterable[float]) -> dict[str, float]:
     return asdict(Interval.of(values))
 
 
-def report(traces: Mapping[str, Trace] | None = None, seeds: int = SEEDS, progress: Progress = iter) -> dict[str, Any]:
-    """Run the whole experiment: about five minutes on one core with ten seeds."""
+def report(seeds: int = SEEDS, progress: Progress = iter) -> dict[str, Any]:
+    """Run the whole experiment: about ten minutes on one core with ten seeds."""
     figures: dict[str, Any] = {
         "seeds": seeds,
         "play_seeds": PLAY_SEEDS,
@@ -102,8 +102,6 @@ def report(traces: Mapping[str, Trace] | None = None, seeds: int = SEEDS, progre
             "deadlines": {f"{seconds:g}": by_deadline(name, seconds) for seconds in DEADLINES_S},
         }
     figures["drift"] = drift(seeds)
-    if traces:
-        figures["traces"] = on_traces(traces)
     return figures
 
 
