@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -151,16 +152,23 @@ def pool_times(bundle: Path, count: int = 2000, rounds: int = RUNS) -> dict[str,
     return {name: Spread.of(values) for name, values in report.items()}
 
 
+def report(
+    bundle: Path, runs: int = RUNS, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> dict[str, Any]:
+    """Measure every way to load a bundle, and a pool of caches, as plain JSON values; `data/reports/edge/memory.json` is one."""
+    runs_by_way = loads(bundle, runs, progress)
+    ways = {way: {name: asdict(spread) for name, spread in spreads.items()} for way, spreads in runs_by_way.items()}
+    pool = {name: asdict(spread) for name, spread in pool_times(bundle, rounds=runs).items()}
+    return {"ways": ways, "pool": pool, "runs": runs, "threads": 1, "cpu_flags": fast_maths()}
+
+
 def main() -> None:
     """Print what the ways to load a bundle cost, and what a pool of buffers saves."""
     parser = argparse.ArgumentParser(prog="python -m autoglm_lab.measure.loading", description=main.__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--runs", type=int, default=RUNS)
     options = parser.parse_args()
-    runs_by_way = loads(options.bundle, options.runs)
-    ways = {way: {name: asdict(spread) for name, spread in report.items()} for way, report in runs_by_way.items()}
-    pool = {name: asdict(spread) for name, spread in pool_times(options.bundle).items()}
-    print(json.dumps({"ways": ways, "pool": pool, "runs": options.runs, "threads": 1, "cpu_flags": fast_maths()}))
+    print(json.dumps(report(options.bundle, options.runs)))
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ class Game:
             self.waiting = None
         if self.chances.comes[self.slot]:
             number, self.arrivals = self.arrivals, self.arrivals + 1
-            if False:
+            if age:
                 blocked = number
                 self.ends[number] = End("blocked", self.world.rewards.blocked)
             else:

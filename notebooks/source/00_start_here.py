@@ -190,6 +190,9 @@ lab.check("00.shares", shares)
 # | [09 Serving](09_serving.ipynb) | serve the agent to many clients at once, break its server, and let agents work over HTTP |
 # | [10 On a device](10_on_device.ipynb) | put the agent on a device, prove that it is the same agent there, and run it in a browser without a network |
 # | [11 A phone's budget](11_phone_budget.ipynb) | keep an agent within a phone's memory, battery and chip, and exchange it while it works |
+# | [12 Device and cloud](12_device_and_cloud.ipynb) | decide for each request where it is computed, lose no answer when the network goes, and prepare what comes next |
+# | [13 Many devices of one owner](13_many_devices.ipynb) | keep several devices of one owner alike without a clock, and attack what leaves them before somebody else does |
+# | [14 Claimed and measured](14_claimed_and_measured.ipynb) | say of a claimed figure whether it holds, and why |
 #
 # ## To take away
 #

@@ -287,6 +287,47 @@ assert guesses["50% off"].miss_rate.mean > miss_rate["by deadline"]
 # The race on twenty worlds, with two rates and a second, slow core to move to, is in `data/reports/edge/power.json`;
 # `autoglm-lab power` repeats it, and takes a table of your own.
 #
+# ## Heat
+#
+# Energy becomes heat, and heat comes back as a limit: a phone that is too warm caps its clock until it has cooled by two degrees. Here the
+# phone is one resistor and one capacitor (*simulated*, with values chosen by hand). More requests than before, and a summer's day of 33
+# degrees:
+
+# %%
+from autoglm_lab.edge.power import Heat, simulate
+
+summer = worlds(rate=1.6, seeds=1, work=tasks(variant("whole").answer_ms), count=400)[0]
+warmth, late = {}, {}
+for name in ("performance", "by deadline, 50 ms early"):
+    for ambient in (20, 33):
+        heat, times, celsius = Heat(ambient=ambient), [], []
+
+        def watch(now, speed, energy, waiting, heat=heat, times=times, celsius=celsius):
+            if now >= len(times):  # once a second
+                times.append(now)
+                celsius.append(heat.celsius)
+
+        run = simulate(RULES[name](), summer, table, heat=heat, watch=watch)
+        warmth[f"{name}, {ambient} degrees"] = (times, celsius)
+        late[name, ambient] = run.missed_share
+
+# %%
+lines(
+    "A phone's skin",
+    warmth,
+    "seconds",
+    "degrees",
+    f"At 33 degrees the fastest clock is capped again and again: it misses {late['performance', 33]:.1%} of the deadlines, "
+    f"{late['performance', 20]:.1%} at 20 degrees. The slower rule stays below the limit and misses {late['by deadline, 50 ms early', 33]:.1%}.",
+)
+
+# %%
+assert late["performance", 33] > 3 * late["by deadline, 50 ms early", 33]
+assert late["performance", 20] <= 0.01 and late["by deadline, 50 ms early", 33] == late["by deadline, 50 ms early", 20]
+
+# %% [markdown]
+# In the heat the rule that asks *when is it due?* is not only cheaper, it is the one that is in time.
+#
 # ## A smaller model, or a slower clock?
 #
 # The same rule, with the agent of chapters 03 to 06. Times and success are measured; `skip_last` leaves out a layer and trains nothing,
@@ -509,7 +550,8 @@ for row in claims:
 # - **Measured here:** memory, loading, the exchange.
 # - **Simulated:** every joule. The operating points are published, the requests are drawn, the work is measured times a factor.
 # - **Written by hand:** the two chips.
-# - **Not here:** a radio, a screen, heat in a hand. A phone spends more on its screen than on this agent.
+# - **Chosen by hand:** how fast a phone warms, and where it caps its clock.
+# - **Not here:** a radio, a screen. A phone spends more on its screen than on this agent.
 #
 # ## To take away
 #

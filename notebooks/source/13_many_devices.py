@@ -174,11 +174,13 @@ assert formats["one chat line"]["sealed_bytes"] <= 80
 # is there, in the median and for nineteen of twenty: *simulated* on the chains of chapter 12, and on the recordings that they were fitted to:
 
 # %%
+from itertools import pairwise
+
 waits = json.loads((data_dir() / "reports" / "edge" / "traces.json").read_text("utf-8"))["waits"]
 for row in (*sync["network"], *waits):
     if not row["loss"]:
         print(f"{row['link']:22} {row['bytes']:5} bytes: {row['p50_ms']['mean']:4.0f} ms, 95% within {row['p95_ms']['mean']:4.0f} ms")
-for row, other in zip(waits, waits[1:], strict=False):
+for row, other in pairwise(waits):
     if row["bytes"] == 45 and other["bytes"] == 87:
         assert row["p95_ms"] == other["p95_ms"], "the bytes of one packet do not matter"
 
@@ -353,6 +355,14 @@ from autoglm_lab.phone.actions import parse
 screen = lab.SimulatedPhone(seed=8, lang="en")
 screen.perform(parse('do(action="Launch", app="WeChat")'))
 lab.widgets.picture(redact(screen.screenshot(), elements(screen.state)), "A screen whose names and messages are covered")
+
+# %% [markdown]
+# Does the agent still work when it is told less? *Measured before*, on the shipped agent:
+
+# %%
+for name, row in privacy["commands"].items():
+    if name != "n":
+        print(f"without {name:24} {row['mean']:4.0%} of the steps are right ({row['low']:.0%} to {row['high']:.0%})")
 
 # %% [markdown]
 # ## What became of the claims

@@ -17,22 +17,18 @@ import numpy as np
 from autoglm_lab import atomic
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.recipe import Recipe
-from autoglm_lab.edge import governors
 from autoglm_lab.edge.hybrid.cascade import Outcomes, judge, log_probabilities
 from autoglm_lab.edge.intent.costs import measure as measure_costs
 from autoglm_lab.edge.intent.report import report as intent_report
-from autoglm_lab.edge.measured import PHONE_FACTOR, variant
 from autoglm_lab.edge.offload.experiment import on_traces
 from autoglm_lab.edge.offload.experiment import report as offload_report
-from autoglm_lab.edge.power import SNAPDRAGON_835, SNAPDRAGON_835_BOTH
 from autoglm_lab.edge.privacy.report import report as privacy_report
-from autoglm_lab.edge.race import RULES, modes, race, tasks, worlds
+from autoglm_lab.edge.scoreboard.governor_report import report as power_report
 from autoglm_lab.edge.sync.experiment import network
 from autoglm_lab.edge.sync.experiment import report as sync_report
 from autoglm_lab.edge.trace import read_trace
 from autoglm_lab.measure.machine import fast_maths
 from autoglm_lab.measure.report import Report
-from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.icons import families
 from autoglm_lab.runtime.bundle import is_bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
@@ -45,8 +41,6 @@ from autoglm_lab.training.measured import RUNTIME, succeeded, timed, timed_in_ru
 TASKS, SEED = 500, 0
 GRID_CLIENTS = 16
 AT_ONCE = 200  # requests whose pictures are in memory
-RATES = (0.4, 0.8)  # requests a second
-LOWEST_MHZ, FASTEST_MHZ = 800.0, 2457.6  # the articles' floor, and the fastest clock of that chip's fast cores
 
 
 def plain(into: Path) -> None:
@@ -87,35 +81,8 @@ def load(bundle: Path) -> None:
 
 
 def power(seeds: int = 20) -> None:
-    """Print how governors and smaller models stand on the simulated phone, as one JSON object.
-
-    Besides the rules of the race: `ondemand` that never goes below 800 MHz, as the articles set it, on one fast core.
-    """
-    whole, names = variant("whole"), ("whole", "int8_static", "phone", "small", "student")
-    skipped = variant("skip_last", data_dir() / "reports" / "edge")
-    work = tasks(whole.answer_ms)
-    never_below = LOWEST_MHZ / FASTEST_MHZ
-    rules = RULES | {"ondemand, 800 MHz at least": lambda: lambda phone: max(never_below, governors.ondemand(phone))}
-    tables = {"fast": SNAPDRAGON_835, "both": SNAPDRAGON_835_BOTH}
-    races = {
-        f"{rate:g}": {
-            name: [asdict(each) for each in race(table, worlds(rate, seeds, work), rules)] for name, table in tables.items()
-        }
-        for rate in RATES
-    }
-    smaller = [asdict(each) for each in modes(SNAPDRAGON_835, RATES[-1], seeds, [*map(variant, names), skipped])]
-    print(
-        json.dumps(
-            {
-                "tables": {name: table.name for name, table in tables.items()},
-                "answer_s": work[0][0],
-                "phone_factor": PHONE_FACTOR,
-                "seeds": seeds,
-                "rates": races,
-                "modes": smaller,
-            }
-        )
-    )
+    """Print how governors and smaller models stand on the simulated phone, as one JSON object."""
+    print(json.dumps(power_report(seeds)))
 
 
 def offload() -> None:
@@ -207,6 +174,8 @@ def main() -> None:
             command.add_argument(place, type=Path)
         for option in {rate: ("--of",), time: ("--beside",)}.get(do, ()):
             command.add_argument(option, type=Path)
+        if do is cascade:
+            command.add_argument("--count", type=int, default=2000)
         command.set_defaults(do=do)
     options = vars(parser.parse_args())
     options.pop("do")(**options)

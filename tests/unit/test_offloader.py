@@ -105,14 +105,25 @@ def test_regret_is_the_expected_loss_and_holds_no_luck(policies):
     assert f"costs {max(regrets):.1f}" in local.sentence()
 
 
-def test_regrets_add_up_to_the_distance_from_the_optimum(policies):
+@pytest.mark.parametrize(("price", "rule"), [(8.0, greedy), (0.0, always(LOCAL))])
+def test_regrets_add_up_to_the_distance_from_the_optimum(price, rule):
     """Mean regret a request is the difference of the exact rewards (the performance difference lemma), over many requests."""
-    local, sums = tabulate(WORLD, greedy), []
+    world, sums = replace(WORLD, rewards=Rewards(expired=-price, blocked=-price)), []
+    policies, mine = view.players(world, {}), tabulate(world, rule)
+    assert price or any(policies["optimum"][n] == WAIT for n, state in enumerate(world.states) if state.age), "here it pays to wait"
     for seed in range(12):
-        game = play(WORLD, Chances.draw(WORLD, seed, 600), local)
+        game = play(world, Chances.draw(world, seed, 600), mine)
         sums.append(sum(view.Comparison(game, policies).regrets(game.decisions)) / 600)
-    exact = worth(WORLD, policies["optimum"]) - worth(WORLD, local)
+    exact = worth(world, policies["optimum"]) - worth(world, mine)
     assert abs(np.mean(sums) - exact) < 3 * np.std(sums, ddof=1) / np.sqrt(len(sums)) and exact > 0.2
+
+
+def test_a_game_begins_somewhere_in_the_long_run():
+    """Not in the worst network: the first levels of many games are spread as those of a chain that has run for long."""
+    firsts = np.array([Chances.draw(WORLD, seed, 1).bandwidth[0] for seed in range(600)])
+    long = np.linalg.matrix_power(WORLD.slot_chain, 100_000)[0]
+    shares = np.bincount(firsts, minlength=len(long)) / len(firsts)
+    assert (abs(shares - long) < 4 * np.sqrt(long * (1 - long) / len(firsts)) + 1e-9).all() and len(long) == 4
 
 
 def test_free_expiry_is_used_and_earns_less(policies):
