@@ -152,9 +152,7 @@ def pool_times(bundle: Path, count: int = 2000, rounds: int = RUNS) -> dict[str,
     return {name: Spread.of(values) for name, values in report.items()}
 
 
-def report(
-    bundle: Path, runs: int = RUNS, progress: Callable[[Iterable[int]], Iterable[int]] = iter
-) -> dict[str, Any]:
+def report(bundle: Path, runs: int = RUNS, progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> dict[str, Any]:
     """Measure every way to load a bundle, and a pool of caches, as plain JSON values; `data/reports/edge/memory.json` is one."""
     runs_by_way = loads(bundle, runs, progress)
     ways = {way: {name: asdict(spread) for name, spread in spreads.items()} for way, spreads in runs_by_way.items()}

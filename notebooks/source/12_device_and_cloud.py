@@ -305,6 +305,7 @@ with lab.widgets.progress("exporting, the first time", 30):
 device = OnnxEngine(whole, threads=1)
 
 
+# %%
 @contextmanager
 def hybrid(policy, timeout_s=1.0):
     """An engine of two over a link to a server of its own."""

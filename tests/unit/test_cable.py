@@ -109,9 +109,11 @@ def test_a_cut_by_hand_lasts_until_the_cable_is_mended(driver, actions):
     driver.cut()
     request = driver.wait()
     assert request.route == DEVICE and 2 <= request.discarded[CLOUD] < len(PIECES)
+    assert ask(driver).route == DEVICE, "still cut"
     assert ask(driver, fault="cut at", cut_at_ms=0).route == DEVICE and driver.link.is_cut, "who cut by hand mends by hand"
     driver.mend()
-    assert ask(driver).route == CLOUD and len(actions) == 3
+    driver.breaker.succeed()  # three have failed
+    assert ask(driver).route == CLOUD and len(actions) == 4
 
 
 def test_the_cloud_alone_gives_an_error_and_nothing_is_done(driver, actions):
@@ -139,6 +141,16 @@ def test_faults_of_a_network(driver, fault, reason):
     assert ask(driver).route == CLOUD, "and a connection that was kept does not hide the fault"
     request = ask(driver, fault=fault)
     assert request.route == DEVICE and reason in request.reasons[CLOUD] and driver.tally == view.Tally(2, 2, 0, 0, 0)
+
+
+def test_each_request_has_a_connection_of_its_own(driver):
+    """One that a client kept would go on under the fault it began with."""
+    with socket.create_connection(("127.0.0.1", driver.link.port), timeout=5) as kept:
+        kept.sendall(b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert kept.recv(100).startswith(b"HTTP/1.1 200"), "it stays open"
+        assert ask(driver, fault="429").route == DEVICE
+        while kept.recv(4096):
+            pass
 
 
 def test_a_slow_cable_takes_longer(driver):

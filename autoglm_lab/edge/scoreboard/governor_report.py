@@ -44,7 +44,8 @@ def report(
     chosen = {table: every if names is None else {name: every[name] for name in names[table]} for table in TABLES}
     races = {
         f"{rate:g}": {
-            name: [asdict(each) for each in race(TABLES[name], worlds(rate, seeds, work), chosen[name], progress)] for name in TABLES
+            name: [asdict(each) for each in race(TABLES[name], worlds(rate, seeds, work), chosen[name], progress)]
+            for name in TABLES
         }
         for rate in rates
     }

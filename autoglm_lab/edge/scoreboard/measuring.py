@@ -51,7 +51,9 @@ def default_folder() -> Path:
 
 def kept_bundles(folder: Path | None = None) -> dict[str, Path]:
     """The bundles in a folder (default: the kept ones) that carry the name of a shipped report and are whole; none is written."""
-    places = {path.stem: (folder or work_dir() / "bundles") / path.stem for path in (data_dir() / "reports" / "onnx").glob("*.json")}
+    places = {
+        path.stem: (folder or work_dir() / "bundles") / path.stem for path in (data_dir() / "reports" / "onnx").glob("*.json")
+    }
     return {name: place for name, place in sorted(places.items()) if is_bundle(place) and _opens(place)}
 
 
@@ -77,13 +79,11 @@ def plan(folder: Path, *, quick: bool = False, bundles: Bundles | None = None, p
     return Plan(todo, there, {part.title: reason for part, reason in reasons.items() if reason}, around)
 
 
-def measure(
-    folder: Path, run: Plan, progress: Bar = iter, steps: Callable[[Part], Progress] = lambda part: iter
-) -> dict[str, Any]:
+def measure(folder: Path, run: Plan, progress: Bar = iter, steps: Callable[[Part], Progress] = lambda part: iter) -> dict[str, Any]:
     """Measure the parts of a plan into the folder, and give all own figures that then lie there.
 
-    `progress` goes over the parts, `steps` gives what goes over the steps of one. A result is written as soon as it is there, so that a run that was stopped goes on where it was. NotWrittenError as `plan`,
-    ValueError as `read`.
+    `progress` goes over the parts, `steps` gives what goes over the steps of one. A result is written as soon as it is
+    there, so that a run that was stopped goes on where it was. NotWrittenError as `plan`, ValueError as `read`.
     """
     atomic.claim(folder, KIND)
     for part in progress(run.todo):

@@ -1,9 +1,9 @@
-"""The parts of the board that a reader's machine measures again in minutes; each gives figures in the shape of the shipped reports."""
+"""The parts of the board that a reader's machine measures again in minutes, each in the shape of the shipped reports."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ JUDGED = {
 
 @dataclass(frozen=True)
 class Part:
-    """One step: the seconds that it takes on two cores, the packages and the bundle that it needs, and the function that measures."""
+    """One step: its seconds on two cores, the packages and the bundle that it needs, and the function that measures."""
 
     name: str  # of its file
     title: str

@@ -45,8 +45,9 @@ class Figure:
 class Row:
     """One claim and how it is judged. `origin` says where the figures behind `verdict_here` come from.
 
-    "here": all of them were measured on this machine; "in part": some were; "shipped": none was; "no figure": a reason or arithmetic
-    decides. In the last two cases the verdict here is the shipped one.
+    "here": all of them were measured on this machine; "in part": some were; "shipped": none was; "no figure": a reason or
+    arithmetic decides. In the last two cases the verdict here is the shipped one. `figure_here` is None where that very figure is
+    still the shipped one.
     """
 
     key: str
@@ -104,10 +105,11 @@ def compared(rows: Iterable[Row]) -> str:
 
 def _row(verdict: Verdict, shipped: Figures, own: Figures) -> Row:
     before, here = verdict.row(shipped), verdict.row(replaced(shipped, own))
-    origin = _origin(verdict, shipped, own)
+    figure, figure_here = Figure.of(before), Figure.of(here)
     return Row(
         verdict.key, verdict.part, verdict.claimed, before["how"], before["command"], CLAIMED.get(verdict.key),
-        before["verdict"], before["reason"], Figure.of(before), origin, here["verdict"], here["reason"], Figure.of(here),
+        before["verdict"], before["reason"], figure, _origin(verdict, shipped, own), here["verdict"], here["reason"],
+        None if figure_here == figure else figure_here,
     )  # fmt: skip
 
 
