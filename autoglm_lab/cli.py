@@ -248,6 +248,16 @@ def parser() -> argparse.ArgumentParser:
     power.add_argument("--model", default="whole", metavar="NAME", help="the report whose time an answer takes (default whole)")
     power.set_defaults(command=_power)
 
+    scoreboard = commands.add_parser("scoreboard", help="measure claimed figures again on this machine, and judge them by it")
+    scoreboard.add_argument("--quick", action="store_true", help="only what takes less than a minute and needs no bundle")
+    scoreboard.add_argument(
+        "--out",
+        type=Path,
+        default=work_dir() / "scoreboard",
+        help="folder for the results; what lies there is not measured again (default %(default)s)",
+    )
+    scoreboard.set_defaults(command=_scoreboard)
+
     for command in (demo, ask, evaluate, compress, export, runtimes):
         kinds = "model folder" if command in (compress, export, runtimes) else "model folder or bundle"
         command.add_argument("--model", type=Path, help=f"{kinds} (default: the shipped model)")
@@ -259,7 +269,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--grammar", action="store_true", help="let a bundle write nothing that does not parse, with fewer passes"
         )
-    for command in (demo, ask, train, evaluate, compress, export, recipes, bench, load, runtimes, doctor, power):
+    for command in (demo, ask, train, evaluate, compress, export, recipes, bench, load, runtimes, doctor, power, scoreboard):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return top
 
@@ -995,6 +1005,28 @@ def _power(options: argparse.Namespace) -> int:
         for each in standings:
             p95, switches = ("" if value is None else f"{value:.2f}" for value in (each.p95_s, each.switches_per_s))
             print(f"  {each.rule:26} {each.energy!s:>26}{each.miss_rate!s:>24}{p95:>8}{switches:>12}")
+    return 0
+
+
+def _scoreboard(options: argparse.Namespace) -> int:
+    from autoglm_lab.edge.scoreboard.measuring import measure, plan
+    from autoglm_lab.edge.scoreboard.rows import board, comparison
+    from autoglm_lab.progress import track
+
+    run = plan(options.out, quick=options.quick)
+    print(run, file=sys.stderr, flush=True)
+    bar = partial(track, what="scoreboard", unit="part")
+    rows = board(measure(options.out, run, bar, lambda part: partial(track, what=part.title, unit="step")))
+    if options.json:
+        missing, folder = run.missing, str(options.out)
+        print(json.dumps({"folder": folder, "missing": missing, "comparison": comparison(rows), "rows": [r.data() for r in rows]}))
+        return 0
+    for row in rows:
+        here = "" if row.same is None else "the same" if row.same else row.verdict_here
+        print(f"{row.key}  {row.verdict:17} {here:17} {row.claimed}")
+        if row.is_measured_here and row.figure is not None:
+            print(f"{'':5}{row.figure.name}: shipped {row.figure}; here {row.figure_here or 'not measured'}")
+    print(comparison(rows))
     return 0
 
 

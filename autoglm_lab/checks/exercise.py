@@ -30,6 +30,7 @@ CHAPTERS = {
     "11": "budget",
     "12": "offloading",
     "13": "owner",
+    "14": "board",
 }
 
 

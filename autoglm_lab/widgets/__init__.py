@@ -1,6 +1,6 @@
 """Live pictures for the notebooks: the phone, attention, gates, a training run, weights pruned and rounded, recipes, times,
 a server under load, governors of a clock, the pages of a mapped file, a ghost finger that foresees the next tap,
-an attacker's desk, two phones of one owner.
+an attacker's desk, two phones of one owner, a board of claims, forty requests to offload, a cable to cut.
 
 Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
 Importing this package loads no widget library; the first call does.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autoglm_lab.edge.power import Governor, Job, PowerTable
     from autoglm_lab.edge.privacy.personas import Traces
     from autoglm_lab.edge.privacy.release import Release
+    from autoglm_lab.edge.scoreboard.rows import Row
     from autoglm_lab.measure.report import Report
     from autoglm_lab.phone.simulator import Phone
     from autoglm_lab.runtime.engine import Engine
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from autoglm_lab.widgets.phone_widget import PhoneWidget
     from autoglm_lab.widgets.pictures import Still
     from autoglm_lab.widgets.quantization_widget import Compute, QuantizationWidget
+    from autoglm_lab.widgets.scoreboard_widget import ScoreboardWidget
     from autoglm_lab.widgets.server_widget import ServerWidget
     from autoglm_lab.widgets.sparsity_widget import Measure, SparsityWidget
     from autoglm_lab.widgets.training_widget import TrainingWidget
@@ -74,6 +76,7 @@ __all__ = [
     "picture",
     "progress",
     "quantization",
+    "scoreboard",
     "server",
     "sparsity",
     "training",
@@ -312,6 +315,18 @@ def cable(
     from autoglm_lab.widgets.cable_widget import CableWidget
 
     return open_once("widgets.cable", lambda: closing(CableWidget(device, cloud, task, image, apart_s)))
+
+
+def scoreboard(rows: Sequence[Row] | None = None) -> ScoreboardWidget:
+    """The board of claims: sort it by a head, filter it by verdict, chapter or words, and open a row for its reason and command.
+
+    By default all claims with their shipped verdicts. `rows` of `edge.scoreboard.rows.board(own)` show what figures of this machine
+    give beside them. `set` of the widget does from Python what the page does. ValueError without rows.
+    """
+    from autoglm_lab.edge.scoreboard.rows import board
+    from autoglm_lab.widgets.scoreboard_widget import ScoreboardWidget
+
+    return ScoreboardWidget(board() if rows is None else rows)
 
 
 def pages(engine: OnnxEngine, image: Image.Image | None = None, task: str = "open Settings") -> PagesWidget:

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from autoglm_lab.edge.scoreboard.rows import Figure, Row, compared
+from autoglm_lab.edge.scoreboard.rows import Figure, Row, comparison
 from autoglm_lab.measure.verdicts import VERDICTS
 from autoglm_lab.widgets.charts import canvas, drawn
 
@@ -47,7 +47,7 @@ class Table:
     choice: Choice = Choice()
 
     @property
-    def shown(self) -> tuple[Row, ...]:
+    def visible_rows(self) -> tuple[Row, ...]:
         """The rows that pass all filters, sorted; where a column is equal, by key."""
         passed = sorted(filter(self._passes, self.rows), key=lambda row: row.key)
         return tuple(sorted(passed, key=SORTS[self.choice.sort], reverse=self.choice.falling))
@@ -56,17 +56,17 @@ class Table:
     def tally(self) -> dict[str, int]:
         """Number of rows of each verdict among those that pass the other filters."""
         others = replace(self, choice=replace(self.choice, verdict=""))
-        count = Counter(row.verdict for row in others.shown)
+        count = Counter(row.verdict for row in others.visible_rows)
         return {verdict: count[verdict] for verdict in VERDICTS}
 
     @property
     def open_row(self) -> Row | None:
         """The open row, if it is shown."""
-        return next((row for row in self.shown if row.key == self.choice.open), None)
+        return next((row for row in self.visible_rows if row.key == self.choice.open), None)
 
     def data(self) -> dict[str, Any]:
         """Keys in their order, and counts, as plain JSON values."""
-        return {"shown": [row.key for row in self.shown], "tally": list(self.tally.items()), "of": len(self.rows)}
+        return {"visible": [row.key for row in self.visible_rows], "tally": list(self.tally.items()), "of": len(self.rows)}
 
     def sentence(self) -> str:
         """Say how many claims are shown and how they are judged; of the open one, what it says."""
@@ -74,11 +74,11 @@ class Table:
         words = f"with the words {choice.words!r}" if choice.words.strip() else ""
         chapter = f"chapter {choice.chapter}" if choice.chapter else ""
         filters = ", ".join(filter(None, (choice.verdict, choice.how, chapter, words)))
-        count = Counter(row.verdict for row in self.shown)
+        count = Counter(row.verdict for row in self.visible_rows)
         verdicts = ", ".join(f"{verdict} {count[verdict]}" for verdict in VERDICTS if count[verdict]) or "none"
-        parts = [f"{len(self.shown)} of {len(self.rows)} claims are shown{f' ({filters})' if filters else ''}: {verdicts}."]
-        if any(row.measured_here for row in self.rows):
-            parts.append(f"{compared(self.rows)}.")
+        parts = [f"{len(self.visible_rows)} of {len(self.rows)} claims are shown{f' ({filters})' if filters else ''}: {verdicts}."]
+        if any(row.is_measured_here for row in self.rows):
+            parts.append(f"{comparison(self.rows)}.")
         if (row := self.open_row) is not None:
             parts.append(f"{row.key}, {row.claimed!r}: {row.verdict}; {row.reason}.")
         return " ".join(parts)
@@ -125,7 +125,7 @@ def options(rows: Iterable[Row]) -> dict[str, list[str]]:
         "verdict": list(VERDICTS),
         "how": [how for how in HOWS if how in map(how_of, each)],
         "chapter": sorted({chapter_of(row) for row in each}),
-        "sort": [name for name in SORTS if name != "here" or any(row.measured_here for row in each)],
+        "sort": [name for name in SORTS if name != "here" or any(row.is_measured_here for row in each)],
     }
 
 
@@ -148,7 +148,7 @@ def row_data(row: Row) -> dict[str, Any]:
     """A row as the page shows it: texts, and where the marks of its interval stand (0 to 1)."""
     return {
         "key": row.key, "chapter": chapter_of(row), "claimed": row.claimed, "verdict": row.verdict, "how": how_of(row),
-        "reason": row.reason, "command": row.command, "here": row.verdict_here if row.measured_here else "",
+        "reason": row.reason, "command": row.command, "here": row.verdict_here if row.is_measured_here else "",
         "origin": row.origin, "same": row.same, "reason_here": row.reason_here if row.reason_here != row.reason else "",
         "figure": figure_words(row), "marks": marks(row),
     }  # fmt: skip
@@ -190,10 +190,10 @@ def picture(table: Table) -> Image.Image:
     """A box with its key for each claim, in a line or two for each verdict; pale where the filters hide it."""
     lines = _lines(table.rows)
     drawing, axes = canvas("Claims by their verdict", "", height=0.36 * len(lines) + 0.5)
-    shown = {row.key for row in table.shown}
+    visible = {row.key for row in table.visible_rows}
     for place, (number, rows) in enumerate(lines):
         for column, row in enumerate(rows):
-            alpha = 1.0 if row.key in shown else 0.2
+            alpha = 1.0 if row.key in visible else 0.2
             axes.barh(place, 0.92, left=column, height=0.84, color=SHADES[number], alpha=alpha)
             axes.text(column + 0.46, place, row.key[1:], ha="center", va="center", fontsize=8, color="white")
             if row.same is False:

@@ -20,7 +20,7 @@ class ScoreboardWidget(LabWidget):
     _esm = source("scoreboard.js")
     _css = source("scoreboard.css")
 
-    rows = traitlets.List().tag(sync=True)  # view.row_data of each
+    rows: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)  # view.row_data of each
     options = traitlets.Dict().tag(sync=True)  # view.options
     choice = traitlets.Dict().tag(sync=True)  # view.Choice
     table = traitlets.Dict().tag(sync=True)  # view.Table.data
@@ -34,9 +34,9 @@ class ScoreboardWidget(LabWidget):
         self._show()
 
     @property
-    def shown(self) -> list[str]:
+    def visible(self) -> list[str]:
         """The keys of the claims that are shown, in their order."""
-        return [row.key for row in self._table.shown]
+        return [row.key for row in self._table.visible_rows]
 
     def set(self, **changes: Any) -> None:
         """Change the filters `verdict`, `how`, `chapter` and `words`, `sort` and `falling`, or the `open` row.

@@ -193,6 +193,15 @@ assert shares_of_ends(world, hacked)["in time"] < shares_of_ends(world, policies
 # %% [markdown]
 # The reward went up and the service went down. Nothing was learned wrongly: this **is** the best policy for these rewards.
 #
+# And the honest one? It is not as honest as it looks. It ends a fifth of the requests as *overload*, by giving them to a phone that is full:
+# that costs 5, and to be late costs 8. Price one way out, and the next cheapest is taken.
+
+# %%
+honest = shares_of_ends(world, policies["optimum"])
+print({end: f"{share:.1%}" for end, share in honest.items()})
+assert honest["overload"] > 0.15 > honest.get("late", 0) + honest.get("expired", 0)
+
+# %% [markdown]
 # ## You are the offloader
 #
 # Forty requests on the bad network: `L` here, `E` there, `W` later. Then the greedy rule, the DQN and the optimum play the same forty. Slide
@@ -384,7 +393,10 @@ assert waits["hedge"][-1] < waits["fail-over"][-1]
 # Ask, and press `X` at any millisecond of the answer.
 
 # %%
-lab.widgets.cable(device, device)
+cable = lab.widgets.cable(device, OnnxEngine(whole, threads=1))
+cable.set(fault="cut at", cut_at_ms=200)
+cable.ask()
+cable
 
 # %% [markdown]
 # ## Exercise 2: one end

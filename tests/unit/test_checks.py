@@ -42,6 +42,20 @@ def grouped(sizes, length):
     return [sorted(n for n, z in sizes.items() if length(z) == each) for each in sorted({length(z) for z in sizes.values()})]
 
 
+def by_sign(ahead, more_is_better):
+    return "holds" if (ahead >= 0) == more_is_better or ahead == 0 else "does not hold"
+
+
+def against(claimed, interval, more_is_better=True):
+    """A verdict on numbers of which more is better; with False the interval is turned round already."""
+    claimed = claimed if more_is_better else -claimed
+    return "holds" if interval[0] >= claimed else "holds in part" if interval[1] >= claimed else "does not hold"
+
+
+def facts_of(kind):
+    return ["model", "device", "input", "n", "spread", *["baseline"] * (kind in ("saved", "faster"))]
+
+
 def tap_text(x, y):
     return f'do(action="Tap", element=[{x},{y}])'
 
@@ -322,6 +336,27 @@ PLANTED = {
         (lambda z, s: grouped(z, lambda size: size), "only whole steps"),
         (lambda z, s: grouped(z, lambda size: 0), "not the number of steps"),
         (lambda z, s: grouped(z, lambda size: size // s)[::-1], "shortest come first"),
+    ],
+    "14.judge": [
+        (lambda c, i, m: "cannot be judged" if i is None else by_sign(sum(i) / 2 - c, m), "middle alone"),
+        (lambda c, i, m: against(c, i) if i else "cannot be judged", "turn the comparison"),
+        (lambda c, i, m: against(c, i if m else (-i[1], -i[0]), m) if i else "does not hold", "not refuted: it cannot"),
+        (lambda c, i, m: by_sign((i[1] if m else i[0]) - c, m) if i else "cannot be judged", "reached or not"),
+        (lambda c, i, m: by_sign((i[0] if m else i[1]) - c, m) if i else "cannot be judged", "is not refuted: it holds"),
+    ],
+    "14.missing": [
+        (lambda c, k: [f for f in facts_of(k) if f not in c], "None or empty"),
+        (lambda c, k: [f for f in facts_of("saved") if c.get(f) in (None, "") or (f == "n" and c[f] < 2)], "of its own"),
+        (lambda c, k: [f for f in facts_of("time") if c.get(f) in (None, "") or (f == "n" and c[f] < 2)], "against what"),
+        (lambda c, k: [f for f in facts_of(k) if c.get(f) in (None, "")], "with n = 1"),
+        (lambda c, k: [f for f in facts_of(k) if not c.get(f) or (f == "n" and c[f] < 2)], "of 0 is a spread"),
+    ],
+    "14.littles_law": [
+        (lambda s, r, n: (r / s, r / s <= 1.05 * (n or 1)), "multiply"),
+        (lambda s, r, n: (s * r, n is None or s * r <= 1.05 * n), "one after the other"),
+        (lambda s, r, n: (s * r, r <= 1.05 * (n or 1)), "not the rate"),
+        (lambda s, r, n: (s * r, s * r <= (n or 1)), "rounded"),
+        (lambda s, r, n: (s * r, abs(s * r - (n or 1)) <= 0.05 * (n or 1)), "may rest"),
     ],
 }  # fmt: skip
 EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}

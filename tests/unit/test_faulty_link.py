@@ -4,6 +4,8 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -88,6 +90,15 @@ def test_an_agent_performs_each_action_once(cloud):
             performed.append(engine.answer("open Settings").answer.action.name)
         time.sleep(0.5)  # what is late comes now, and is dropped
         assert performed == ["Launch", "finish", "finish", "Launch", "finish"] and len(trips) == 5
+
+
+def test_a_large_request_gets_its_status():
+    """A request of several packets is read to its end before the answer, or the client would see a reset."""
+    with Link(9) as link:
+        link.fault = Fault("busy")
+        with pytest.raises(HTTPError) as refused:
+            urlopen(f"http://127.0.0.1:{link.port}/v1", data=bytes(500_000), timeout=5)
+        assert refused.value.code == 429
 
 
 def test_a_link_closes_its_port():

@@ -14,6 +14,7 @@ Kind = Literal["none", "refuse", "cut", "slow", "portal", "busy", "broken", "sil
 KINDS: tuple[Kind, ...] = ("none", "refuse", "cut", "slow", "portal", "busy", "broken", "silent")
 PORTAL = "<html><body>Welcome! Please log in to use this network.</body></html>"
 PIECE = 4096
+QUIET_S = 0.05  # without a byte: the request has come
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Link:
                 self._drop(each)
 
     def _say(self, near: socket.socket, status: str) -> None:
-        near.recv(PIECE)
+        while near.recv(PIECE) and select.select([near], [], [], QUIET_S)[0]:
+            pass  # the whole request: who closes before that is a reset, and no answer
         kind, body = ("text/html", PORTAL) if status.startswith("200") else ("application/json", '{"error": {"message": "later"}}')
         near.sendall(
             f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()

@@ -8,24 +8,24 @@ from typing import Any
 Figures = Mapping[str, Any]  # as `measure.verdicts_articles.read_figures` gives them
 
 
-def replaced(shipped: Figures, own: Figures) -> dict[str, Any]:
+def merge(shipped: Figures, own: Figures) -> dict[str, Any]:
     """Put own figures in the place of shipped ones; what was not measured again stays. A list is replaced whole.
 
-    >>> replaced({"a": {"x": 1, "y": 2}}, {"a": {"x": 3}})
+    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"x": 3}})
     {'a': {'x': 3, 'y': 2}}
     """
-    both = {name: replaced(shipped[name], own[name]) for name in own if _nested(shipped.get(name), own[name])}
+    both = {name: merge(shipped[name], own[name]) for name in own if _nested(shipped.get(name), own[name])}
     return {**shipped, **own, **both}
 
 
-def without(shipped: Figures, own: Figures) -> dict[str, Any]:
+def subtract(shipped: Figures, own: Figures) -> dict[str, Any]:
     """Take away the shipped figures that were measured again, and reports of which nothing is left.
 
-    >>> without({"a": {"x": 1, "y": 2}, "b": 5}, {"a": {"x": 3}, "b": 6})
+    >>> subtract({"a": {"x": 1, "y": 2}, "b": 5}, {"a": {"x": 3}, "b": 6})
     {'a': {'y': 2}}
     """
     rest = {name: value for name, value in shipped.items() if name not in own}
-    parts = {name: without(value, own[name]) for name, value in shipped.items() if _nested(value, own.get(name))}
+    parts = {name: subtract(value, own[name]) for name, value in shipped.items() if _nested(value, own.get(name))}
     return rest | {name: part for name, part in parts.items() if part}
 
 

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from autoglm_lab import atomic
-from autoglm_lab.edge.scoreboard.figures import replaced
+from autoglm_lab.edge.scoreboard.figures import merge
 from autoglm_lab.edge.scoreboard.parts import FULL, QUICK, WHOLE, Bundles, Part, Progress
 from autoglm_lab.paths import data_dir, work_dir
 from autoglm_lab.runtime.bundle import Bundle, is_bundle
@@ -27,8 +27,8 @@ class Plan:
     """The parts of a run: those to measure, those whose results are there, and those that cannot be measured, with the reason."""
 
     todo: tuple[Part, ...]
-    there: tuple[Part, ...]
-    left_out: dict[str, str]  # title of the part -> reason
+    existing: tuple[Part, ...]
+    missing: dict[str, str]  # title of the part -> reason
     bundles: Bundles
 
     @property
@@ -37,16 +37,11 @@ class Plan:
         return math.ceil(sum(part.seconds for part in self.todo) / 60)
 
     def __str__(self) -> str:
-        measured = ", ".join(part.title for part in self.todo) or "nothing"
-        lines = [f"to measure, in about {self.minutes} min: {measured}"]
-        if self.there:
-            lines.append(f"there already: {', '.join(part.title for part in self.there)}")
-        return "\n".join([*lines, *(f"left out: {title}; {reason}" for title, reason in self.left_out.items())])
-
-
-def default_folder() -> Path:
-    """The folder for own figures if no other is named."""
-    return work_dir() / "scoreboard"
+        time = f"to measure, in about {self.minutes} min" if self.todo else "nothing to measure"
+        todo, existing = (
+            [f"{sign} {part.title}" for part in parts] for sign, parts in (("-", self.todo), ("- there:", self.existing))
+        )
+        return "\n".join([time, *todo, *existing, *(f"- left out: {title}; {why}" for title, why in self.missing.items())])
 
 
 def kept_bundles(folder: Path | None = None) -> dict[str, Path]:
@@ -73,10 +68,10 @@ def plan(folder: Path, *, quick: bool = False, bundles: Bundles | None = None, p
     atomic.check(folder, KIND)
     chosen = (QUICK if quick else FULL) if parts is None else parts
     around = {} if quick else kept_bundles() if bundles is None else bundles
-    there = tuple(part for part in chosen if _path(folder, part).exists() or (folder / _full_name(part)).exists())
-    reasons = {part: _missing(part, around) for part in chosen if part not in there}
+    existing = tuple(part for part in chosen if _path(folder, part).exists() or (folder / _full_name(part)).exists())
+    reasons = {part: _missing(part, around) for part in chosen if part not in existing}
     todo = tuple(part for part, reason in reasons.items() if not reason)
-    return Plan(todo, there, {part.title: reason for part, reason in reasons.items() if reason}, around)
+    return Plan(todo, existing, {part.title: reason for part, reason in reasons.items() if reason}, around)
 
 
 def measure(folder: Path, run: Plan, progress: Bar = iter, steps: Callable[[Part], Progress] = lambda part: iter) -> dict[str, Any]:
@@ -97,7 +92,7 @@ def measure(folder: Path, run: Plan, progress: Bar = iter, steps: Callable[[Part
 def read(folder: Path) -> dict[str, Any]:
     """Read all own figures of a folder; those of a full part replace the quick ones. ValueError for a file that is no result."""
     paths = [_path(folder, part) for part in (*QUICK, *FULL)]
-    figures: dict[str, Any] = reduce(replaced, (_figures(path) for path in paths if path.exists()), {})
+    figures: dict[str, Any] = reduce(merge, (_figures(path) for path in paths if path.exists()), {})
     return figures
 
 

@@ -13,7 +13,7 @@ WHOLE = "whole"  # the bundle that all others are compared with
 SEEDS, QUICK_SEEDS = 4, 2
 REQUESTS, ROUNDS = 12, 3
 # The rules that verdicts speak of.
-JUDGED = {
+RULES_BY_TABLE = {
     "fast": ("performance", "ondemand", "ondemand, 800 MHz at least", "load steps 80/50", "load steps 80/30", "budget",
              "budget with a floor", "by deadline"),
     "both": ("performance", "by deadline"),
@@ -70,7 +70,7 @@ def _power(bundles: Bundles, progress: Progress) -> dict[str, Any]:
 def _quick_power(bundles: Bundles, progress: Progress) -> dict[str, Any]:
     from autoglm_lab.edge.scoreboard.governor_report import report
 
-    return {"power": report(QUICK_SEEDS, (0.8,), JUDGED, (WHOLE, "int8_static"), progress)}
+    return {"power": report(QUICK_SEEDS, (0.8,), RULES_BY_TABLE, (WHOLE, "int8_static"), progress)}
 
 
 def _sync(bundles: Bundles, progress: Progress) -> dict[str, Any]:
@@ -134,15 +134,21 @@ def _answers(bundles: Bundles, progress: Progress) -> dict[str, Any]:
 SEALED, PACKED = ("cryptography",), ("cryptography", "cbor2")
 QUICK = (
     Part("quick_offload", "offloading plans of the bad network, exactly", 5, _plans),
-    Part("quick_power", "governors in two worlds (simulated)", 20, _quick_power),
-    Part("quick_sync", "bytes of messages, and schedules", 6, _quick_sync, PACKED),
-    Part("quick_privacy", "a sealer and its nonces", 3, _quick_privacy, SEALED),
+    Part("quick_power", "governors in two worlds (simulated)", 11, _quick_power),
+    Part("quick_sync", "bytes of messages, and schedules", 5, _quick_sync, PACKED),
+    Part("quick_privacy", "a sealer and its nonces", 2, _quick_privacy, SEALED),
 )
 FULL = (
-    Part("offload", "offloading plans of both networks, exactly", 20, _all_plans),
-    Part("power", f"all governors in {SEEDS} worlds (simulated)", 150, _power),
-    Part("sync", "bytes of messages, networks, clocks and schedules", 30, _sync, PACKED),
-    Part("privacy", "attacks on what is published", 60, _privacy, SEALED),
-    Part("memory", "memory of the whole agent, read and mapped", 90, _memory, needs_bundle=True),
-    Part("answers", "answers of the bundles that are there", 60, _answers, needs_bundle=True),
+    Part("offload", "offloading plans of both networks, exactly", 15, _all_plans),
+    Part("power", f"all governors in {SEEDS} worlds (simulated)", 140, _power),
+    Part("sync", "bytes of messages, networks, clocks and schedules", 12, _sync, PACKED),
+    Part("privacy", "attacks on what is published", 30, _privacy, SEALED),
+    Part(
+        "memory",
+        "memory of the whole agent, read and mapped (its mapped form is written beside the bundle)",
+        70,
+        _memory,
+        needs_bundle=True,
+    ),
+    Part("answers", "answers of the bundles that are there", 110, _answers, needs_bundle=True),
 )

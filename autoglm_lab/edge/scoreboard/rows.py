@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from autoglm_lab.edge.scoreboard.figures import Figures, replaced, without
+from autoglm_lab.edge.scoreboard.figures import Figures, merge, subtract
 from autoglm_lab.measure.verdicts import EDGE, VERDICTS, Verdict
 from autoglm_lab.measure.verdicts_articles import ARTICLES, read_figures
 from autoglm_lab.measure.verdicts_network import NETWORK
@@ -65,18 +65,18 @@ class Row:
     figure_here: Figure | None
 
     @property
-    def measured_here(self) -> bool:
+    def is_measured_here(self) -> bool:
         """True if at least one of its figures was measured on this machine."""
         return self.origin in ("here", "in part")
 
     @property
     def same(self) -> bool | None:
         """True if own figures give the shipped verdict; None where none was measured."""
-        return self.verdict == self.verdict_here if self.measured_here else None
+        return self.verdict == self.verdict_here if self.is_measured_here else None
 
     def data(self) -> dict[str, Any]:
         """The row as plain JSON values."""
-        return asdict(self) | {"same": self.same, "measured_here": self.measured_here}
+        return asdict(self) | {"same": self.same, "is_measured_here": self.is_measured_here}
 
 
 def board(own: Figures | None = None, shipped: Figures | None = None) -> list[Row]:
@@ -94,9 +94,9 @@ def counts(rows: Iterable[Row]) -> dict[str, int]:
     return {verdict: tally[verdict] for verdict in VERDICTS}
 
 
-def compared(rows: Iterable[Row]) -> str:
+def comparison(rows: Iterable[Row]) -> str:
     """Say how many claims were judged again, and which of them came out otherwise."""
-    again = [row for row in rows if row.measured_here]
+    again = [row for row in rows if row.is_measured_here]
     others = [f"{row.key} ({row.verdict} -> {row.verdict_here})" for row in again if not row.same]
     return f"{len(again)} claims judged again with figures of this machine; " + (
         f"another verdict: {', '.join(others)}" if others else "every verdict is the same"
@@ -104,7 +104,7 @@ def compared(rows: Iterable[Row]) -> str:
 
 
 def _row(verdict: Verdict, shipped: Figures, own: Figures) -> Row:
-    before, here = verdict.row(shipped), verdict.row(replaced(shipped, own))
+    before, here = verdict.row(shipped), verdict.row(merge(shipped, own))
     figure, figure_here = Figure.of(before), Figure.of(here)
     return Row(
         verdict.key, verdict.part, verdict.claimed, before["how"], before["command"], CLAIMED.get(verdict.key),
@@ -119,7 +119,7 @@ def _origin(verdict: Verdict, shipped: Figures, own: Figures) -> Origin:
         return "no figure"
     if _judges(verdict, own):
         return "here"
-    return "shipped" if _judges(verdict, without(shipped, own)) else "in part"
+    return "shipped" if _judges(verdict, subtract(shipped, own)) else "in part"
 
 
 def _judges(verdict: Verdict, figures: Figures) -> bool:

@@ -146,7 +146,7 @@ function render({ model, el }) {
   }
 
   function update() {
-    const [choice, { shown, tally }] = [model.get("choice"), model.get("table")];
+    const [choice, { visible, tally }] = [model.get("choice"), model.get("table")];
     const total = tally.reduce((sum, [, count]) => sum + count, 0);
     bar.replaceChildren(
       ...tally.map(([verdict, count], n) => {
@@ -172,9 +172,9 @@ function render({ model, el }) {
     const focus = el.getRootNode().activeElement?.closest?.("[data-key]");
     lines.forEach((line, key) => line.setAttribute("aria-expanded", key === choice.open));
     body.replaceChildren(
-      ...shown.flatMap((key) => (key === choice.open ? [lines.get(key), details(rows.get(key), columns.length)] : [lines.get(key)])),
+      ...visible.flatMap((key) => (key === choice.open ? [lines.get(key), details(rows.get(key), columns.length)] : [lines.get(key)])),
     );
-    const first = lines.get(shown.includes(focus?.dataset.key) ? focus.dataset.key : shown[0]);
+    const first = lines.get(visible.includes(focus?.dataset.key) ? focus.dataset.key : visible[0]);
     if (first) reach(first);
     if (focus && body.contains(focus)) focus.focus({ preventScroll: true });
     said.textContent = model.get("summary");
