@@ -36,11 +36,6 @@ def _turned(mine: Vector, yours: Vector) -> str:
     return {"before": "after", "after": "before"}.get(relation := order(mine, yours), relation)
 
 
-def _newest(mine: Vector, yours: Vector) -> str:
-    relation = order(mine, yours)
-    return relation if relation != "concurrent" else _by_sum(mine, yours)
-
-
 def merged(mine: Mapping[Dot, str], my_vector: Vector, yours: Mapping[Dot, str], your_vector: Vector) -> dict[Dot, str]:
     """The versions of a key after a merge: what the other one has replaced goes, what it has not seen stays, what is new comes."""
     kept = {dot: value for dot, value in mine.items() if dot in yours or dot[1] > your_vector.get(dot[0], 0)}
@@ -89,10 +84,6 @@ def _all_alike(sizes: Mapping[str, int], step: int) -> list[list[str]]:
     return [sorted(sizes)] if sizes else []
 
 
-def _added(sizes: Mapping[str, int], step: int) -> list[list[str]]:
-    return exposed({command: size + step for command, size in sizes.items()}, 1)
-
-
 def _falling(sizes: Mapping[str, int], step: int) -> list[list[str]]:
     return exposed(sizes, step)[::-1]
 
@@ -111,11 +102,10 @@ EXERCISES = (
     Exercise(
         "13.order", order,
         (
-            (_by_sum, "more writes are not later ones: compare each replica's counter."),
+            (_by_sum, "more writes are not later ones: compare counter by counter; if each knows one more, neither comes first."),
             (_known_only, "a replica that is missing has written nothing: its counter is 0."),
             (_never_equal, "two that know the same are equal."),
             (_turned, "before and after changed places: what knows less comes before."),
-            (_newest, "where each knows a write that the other does not, neither comes first: concurrent."),
         ),
         tuple(_inputs()),
         "who knows all that the other knows, and more, comes after it; no clock was asked.",
@@ -146,7 +136,6 @@ EXERCISES = (
             (_no_mark, "a message of just one step needs a further one: without a byte of padding nobody could undo it."),
             (_bare, "messages of one step more or less look alike; only whole steps count."),
             (_all_alike, "padding hides the length within a step, not the number of steps."),
-            (_added, "padding fills up to a whole step; as many bytes for all hide nothing."),
             (_falling, "the shortest come first."),
         ),
         (({"open": 40, "note": 64, "search": 90, "home": 5}, 64), ({"open": 40, "note": 16, "search": 90, "home": 15}, 16)),

@@ -49,14 +49,14 @@ def _no_prediction(reports: Reports) -> Judgement:
         f"hits of what, if nothing is predicted? Taken with the last row it makes a hit {facts['hit_ms']:.0f} ms and a miss "
         f"{facts['miss_ms']:.0f} ms; device, model and number of users are not named"
     )
-    return Judgement(UNKNOWABLE, reason)
+    return Judgement(UNKNOWABLE, reason, how="arithmetic")
 
 
 def _rules(reports: Reports) -> Judgement:
     facts = reports["intent"]["verdicts"]["K52"]
     off = abs(facts["follows_ms"] / facts["claimed_ms"] - 1)
     reason = f"the two other rows give {facts['follows_ms']:.0f} ms for 73% of hits, {off:.0%} off: they fit each other, no more"
-    return Judgement(IN_PART if off < 0.1 else NOT, reason)
+    return Judgement(IN_PART if off < 0.1 else NOT, reason, how="arithmetic")
 
 
 def _intent(reports: Reports) -> Judgement:
@@ -108,4 +108,3 @@ NETWORK = (
     Verdict("K53", "F3", "driven by intent 98 ms, 89 % hits", _intent),
     Verdict("K54", "F5", "AES-GCM before the upload; the server sees ciphertext", _sealing),
 )
-

@@ -21,7 +21,7 @@ CHAPTERS = {
 NO_CHAPTER = "none"
 REASON = "reason"  # of a row that neither a figure nor arithmetic decides
 HOWS = ("measured", "simulated", "arithmetic", REASON)
-SHADES = ("#1f9e89", "#3b82c4", "#c96f0a", "#9067c6", "#808890")  # of the verdicts; the page has the same
+SHADES = ("#1a8573", "#316da5", "#a95d08", "#7957a6", "#6c7379")  # of the verdicts; as the bar of the page has them
 PER_LINE = 20  # claims of one verdict in a line of the picture
 MARGIN = 0.08  # of an interval's picture
 

@@ -378,7 +378,7 @@ for policy in (FAIL_OVER, Policy("hedge", hedge_after_s=0.2)):
     with hybrid(policy) as (engine, link):
         for kind in ("none", "silent", "none", "silent"):
             link.fault = Fault(kind)
-            engine.answer("open Settings", screen).answer  # noqa: B018
+            print(kind, engine.answer("open Settings", screen).answer.action)
     waits[policy.name] = sorted(trip.seconds for trip in trips)
     print(f"{policy.name:10} {', '.join(f'{1000 * seconds:.0f} ms' for seconds in waits[policy.name])}")
 assert waits["hedge"][-1] < waits["fail-over"][-1]

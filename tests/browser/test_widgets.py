@@ -142,6 +142,22 @@ widget
 """
 
 
+SCOREBOARD = """
+import copy
+from autoglm_lab import widgets
+from autoglm_lab.edge.scoreboard.rows import board
+from autoglm_lab.measure.verdicts_articles import read_figures
+from autoglm_lab.paths import data_dir
+
+power = copy.deepcopy(read_figures(data_dir() / "reports")["power"])
+for standing in power["rates"]["0.8"]["fast"]:
+    if standing["rule"] == "load steps 80/50":
+        standing["energy"] = {"mean": 0.73, "low": 0.72, "high": 0.75}
+widget = widgets.scoreboard(board({"power": power}))
+widget
+"""
+
+
 CABLE = """
 from autoglm_lab import widgets
 from autoglm_lab.runtime.engine import Answer, Stream
@@ -684,6 +700,58 @@ def test_an_offloader_decides_by_keys_and_is_judged(lab):
     lab.expect_python("print(widget.game['ended'], widget.game['open'])", "0 False")
 
 
+def test_a_board_of_claims_is_filtered_sorted_and_opened_by_keys(lab):
+    lab = lab("scoreboard", SCOREBOARD)
+    root = lab.page.locator(".lab-scoreboard")
+    rows, said, details = root.locator("[data-key]"), root.get_by_role("status"), root.locator(".lab-details")
+    expect(rows).to_have_count(66)
+    expect(root.locator("[data-key='K34'] .lab-col-here")).to_have_text("holds")
+    lab.command("notebook:enter-command-mode", wait=True)
+    fall = root.get_by_role("button", name="does not hold")
+    fall.click()
+    expect(fall).to_have_attribute("aria-pressed", "true")
+    expect(said).to_contain_text("claims are shown (does not hold)")
+    root.get_by_label("Chapter").select_option("11")
+    expect(rows).to_have_count(3)
+    fall.click()
+    root.get_by_label("Words in a row").fill("saved governor")
+    expect(said).to_contain_text("with the words 'saved governor'")
+    expect(rows.first).to_be_visible()
+    root.get_by_label("Words in a row").fill("")
+    root.get_by_label("Chapter").select_option("")
+    expect(rows).to_have_count(66)
+
+    head = root.get_by_role("columnheader", name="Verdict")
+    head.get_by_role("button").focus()
+    lab.page.keyboard.press("Enter")
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    expect(rows.first.locator(".lab-col-verdict")).to_have_text("holds")
+    lab.page.keyboard.press("Enter")
+    expect(head).to_have_attribute("aria-sort", "descending")
+    expect(rows.first.locator(".lab-col-verdict")).to_have_text("is not a claim")
+    root.get_by_role("columnheader", name="Here").get_by_role("button").click()
+    expect(rows.first).to_have_attribute("data-key", "K34")
+
+    rows.nth(1).focus()
+    lab.page.keyboard.press("ArrowUp")
+    expect(rows.first).to_be_focused()
+    lab.page.keyboard.press("Enter")
+    expect(details).to_contain_text("saved against which governor?")
+    expect(details).to_contain_text("claimed 27")
+    expect(details.locator(".lab-interval")).to_have_count(2)
+    expect(rows.first).to_be_focused()
+    details.get_by_role("button", name="Copy").click()
+    lab.screenshot("scoreboard-open")
+    rows.first.focus()
+    lab.page.keyboard.press("Enter")
+    expect(details).to_have_count(0)
+    rows.nth(2).click()
+    expect(details).to_have_count(1)
+    assert len(lab.cells()) == 1, "a key went to the notebook"
+    code = "print(widget.choice['sort'], widget.choice['open'] == widget.visible[2], len(widget.visible))"
+    lab.expect_python(code, "here True 66")
+
+
 def test_a_cable_is_cut_while_an_answer_passes(lab):
     lab = lab("cable", CABLE)
     root = lab.page.locator(".lab-cable")
@@ -878,6 +946,7 @@ def test_widgets_fit_narrow_windows_and_both_themes(lab):
         ATTACKER,
         TWO_PHONES,
         OFFLOADER,
+        SCOREBOARD + "widget.set(open='K34')\n",
         CABLE,
         PAGES,
         QUANTIZATION,
@@ -902,6 +971,7 @@ def test_widgets_fit_narrow_windows_and_both_themes(lab):
                 "attacker",
                 "two_phones",
                 "offloader",
+                "scoreboard",
                 "cable",
                 "pages",
                 "quantization",

@@ -123,8 +123,9 @@ class HybridEngine:
     ) -> None:  # fmt: skip
         if route == CLOUD and not self._enter_cloud(events):
             return
-        more = {"history": history} if getattr(self.engines[route], "reads_history", False) else {}
-        future = self._pools[route].submit(lambda: self.engines[route].answer(*request, **options, **more).answer)
+        engine: Any = self.engines[route]
+        more = {"history": history} if getattr(engine, "reads_history", False) else {}
+        future = self._pools[route].submit(lambda: engine.answer(*request, **options, **more).answer)
         future.add_done_callback(lambda done: self._finish(route, done, events))
 
     def _enter_cloud(self, events: queue.SimpleQueue[tuple[Route, Answer | Exception]]) -> bool:

@@ -127,7 +127,7 @@ def hidden_bandwidth(world: World, best: Policy, seeds: int) -> dict[str, Any]:
     }
     scores = {name: interval(play_hidden(world, policy, PLAY_SEEDS)) for name, policy in policies.items()}
     networks = [hidden_policy(world, seed) for seed in range(seeds)]
-    return scores | {DQN: interval(np.mean(play_hidden(world, each, 4)) for each in networks)}
+    return scores | {DQN: interval(float(np.mean(play_hidden(world, each, 4))) for each in networks)}
 
 
 def hidden_policy(world: World, seed: int) -> Int[np.ndarray, "D L R U"]:

@@ -68,12 +68,12 @@ def rollout(world: World, policy: Policy) -> Int[np.ndarray, " S"]:
     each = action_values(world, evaluate(world, policy)[1])
     own = probabilities(policy).argmax(axis=1)
     rows = np.arange(len(own))
-    return np.where(each.max(axis=1) > each[rows, own] + 1e-9, each.argmax(axis=1), own)
+    return np.asarray(np.where(each.max(axis=1) > each[rows, own] + 1e-9, each.argmax(axis=1), own))
 
 
 def optimum(world: World, start: Policy) -> Int[np.ndarray, " S"]:
     """The best policy in the long run: rollout of rollout of `start`, until nothing changes (policy iteration)."""
-    best = probabilities(start).argmax(axis=1)
+    best: Int[np.ndarray, " S"] = probabilities(start).argmax(axis=1)
     while (better := rollout(world, best)).tolist() != best.tolist():
         best = better
     return best

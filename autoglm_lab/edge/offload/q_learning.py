@@ -49,7 +49,7 @@ def table_q(world: World, settings: Settings, seed: int) -> Int[np.ndarray, " S"
         for state, action, goal in zip(before, actions, target, strict=True):
             visits[state, action] += 1
             values[state, action] += (goal - values[state, action]) / visits[state, action] ** 0.7
-    return values.argmax(axis=1)
+    return np.asarray(values.argmax(axis=1))
 
 
 def _explore(
@@ -57,7 +57,7 @@ def _explore(
 ) -> Int[np.ndarray, " N"]:
     """The best possible action of each copy, or for a share of them any possible one."""
     at_random = rng.random(len(values))[:, None] < share
-    return np.where(possible, np.where(at_random, rng.random(values.shape), values), -np.inf).argmax(axis=1)
+    return np.asarray(np.where(possible, np.where(at_random, rng.random(values.shape), values), -np.inf).argmax(axis=1))
 
 
 class Network:

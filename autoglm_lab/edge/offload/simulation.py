@@ -46,7 +46,7 @@ def full_features(world: World) -> Float[np.ndarray, "S F"]:
 def article_features(world: World) -> Float[np.ndarray, "S 3"]:
     """The articles' three numbers: load, bandwidth and queue, each as a share of its most."""
     states = np.array(world.states)
-    return states[:, :3] / np.array([len(world.service) - 1, len(world.link.mbit) - 1, world.most_local])
+    return np.asarray(states[:, :3] / np.array([len(world.service) - 1, len(world.link.mbit) - 1, world.most_local]))
 
 
 class Sampler:
@@ -59,7 +59,7 @@ class Sampler:
 
     def possible(self) -> Bool[np.ndarray, "N A"]:
         """The actions that can be taken in each copy."""
-        return np.isfinite(self.world.table.possible[self.state])
+        return np.asarray(np.isfinite(self.world.table.possible[self.state]))
 
     def act(self, actions: Int[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
         """Sample the next slot of each copy; its reward. ValueError for an action that cannot be taken."""
