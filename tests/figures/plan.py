@@ -96,8 +96,8 @@ CHAPTERS: dict[str, tuple[str, ...]] = {  # and the figures that each shows
     "12_device_and_cloud": (OFFLOAD, TRACES, CASCADE, INTENT),
     "13_many_devices": (SYNC, TRACES, PRIVACY),
     "14_claimed_and_measured": (
-        *BY_AGENT, *BY_BUNDLE, *(f"data/reports/race/{name}.json" for name in RACES), MEMORY, EXCHANGE, POWER, OFFLOAD, TRACES, INTENT,
-        SYNC, PRIVACY,
+        *BY_AGENT, *BY_BUNDLE, *(f"data/reports/race/{name}.json" for name in RACES),
+        MEMORY, EXCHANGE, POWER, OFFLOAD, TRACES, INTENT, SYNC, PRIVACY,
     ),
 }  # fmt: skip
 

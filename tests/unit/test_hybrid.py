@@ -281,7 +281,7 @@ def test_history_goes_to_who_reads_it():
     cloud, device = Fake("cloud", error=OSError("cut")), Fake("device")
     cloud.reads_history = True
     with HybridEngine(device, cloud) as hybrid:
-        hybrid.answer("go on", last="Tap", history=("turn",)).answer
+        assert ask(hybrid, "go on", last="Tap", history=("turn",)) == "device"
     assert cloud.requests[0][3]["history"] == ("turn",) and "history" not in device.requests[0][3]
     assert device.requests[0][3]["last"] == "Tap"
 
