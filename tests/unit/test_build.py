@@ -196,11 +196,11 @@ def test_readme_shows_what_was_measured(chapter, capsys):
     (root / "data/model/results.json").write_text(json.dumps(results))
     (root / "data/claims.csv").write_text(
         "report,runtime,asked,reached,success,low,high,share_of_fp32_bytes,macs_saved,times_faster,"
-        "claimed,figure,measured,measured_low,measured_high,runs,key,verdict,reason\n"
-        "four,ONNX Runtime,at most 1 points lost,yes,0.975,0.963,0.983,0.144,0.000,1.61,,,,,,,,,\n"
-        "cut,,MACs -40%,no,0.8,0.7,0.9,0.3,0.4,1.04,,,,,,,,,\nnew,,,not measured,,,,,,,,,,,,,,,\n"
-        "four,ONNX Runtime,at most 0.6,yes,,,,,,,start 0.9 s,cold_start_s,0.27,0.25,0.3,3,,,\n"
-        "power,simulated,,,,,,,,,-27 %,saved,5.2,5.1,5.3,20,K34,does not hold,against which?\n"
+        "claimed,figure,measured,measured_low,measured_high,runs,key,verdict,reason,how\n"
+        "four,ONNX Runtime,at most 1 points lost,yes,0.975,0.963,0.983,0.144,0.000,1.61,,,,,,,,,,\n"
+        "cut,,MACs -40%,no,0.8,0.7,0.9,0.3,0.4,1.04,,,,,,,,,,\nnew,,,not measured,,,,,,,,,,,,,,,,\n"
+        "four,ONNX Runtime,at most 0.6,yes,,,,,,,start 0.9 s,cold_start_s,0.27,0.25,0.3,3,,,,\n"
+        "power,,,,,,,,,,-27 %,saved,5.2,5.1,5.3,20,K34,does not hold,against which?,simulated\n"
     )
     (root / "data/reports/peers").mkdir(parents=True)
     told = {"runtime": "MNN", "version": "3.6", "verdict": "verified", "same_answers": 19, "requests": 20, "distance": 4e-4}

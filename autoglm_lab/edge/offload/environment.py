@@ -47,4 +47,4 @@ class OffloadingEnv(gymnasium.Env[np.ndarray, np.int64]):
         return observation, reward, False, self.slot >= self.slots, info
 
     def _look(self) -> tuple[np.ndarray, dict[str, Any]]:
-        return self.features[self.phone.state[0]], {"possible": self.phone.possible()[0]}
+        return self.features[self.phone.state[0]].copy(), {"possible": self.phone.possible()[0]}
