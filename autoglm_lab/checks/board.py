@@ -141,7 +141,8 @@ def _claims() -> Iterable[tuple[dict[str, object], str]]:
 
 EXERCISES = (
     Exercise(
-        "14.judge", judge,
+        "14.judge",
+        judge,
         (
             (_by_middle, "the middle alone does not decide: a number inside the interval holds in part."),
             (_one_way, "for a time or a loss, less is better: turn the comparison round."),
@@ -151,15 +152,22 @@ EXERCISES = (
             (_exactly, "who measures better than was claimed has not refuted the claim."),
         ),
         (
-            (27.0, (5.3, 5.4), True), (27.0, (68.6, 69.0), True), (3.4, (3.1, 4.4), True), (87.0, (66.6, 67.1), False),
-            (120.0, (34.0, 478.0), False), (1.0, (1.5, 2.5), False), (3.4, (2.0, 3.6), True), (1.8, None, True),
+            (27.0, (5.3, 5.4), True),
+            (27.0, (68.6, 69.0), True),
+            (3.4, (3.1, 4.4), True),
+            (87.0, (66.6, 67.1), False),
+            (120.0, (34.0, 478.0), False),
+            (1.0, (1.5, 2.5), False),
+            (3.4, (2.0, 3.6), True),
+            (1.8, None, True),
             (10.0, (8.0, 13.0), False),
         ),
         "the interval judges, in the direction that the claim means, and what nobody measured stays open.",
         edges=((5.0, (5.0, 6.0), True), (5.0, (4.0, 5.0), False), (5.0, (4.0, 5.0), True)),
     ),
     Exercise(
-        "14.missing", missing,
+        "14.missing",
+        missing,
         (
             (_keys_only, "a fact that is None or empty was not given either; and of one run there is no spread."),
             (_always_baseline, "a time of its own needs no baseline; only what is saved or faster compares with something."),
@@ -173,7 +181,8 @@ EXERCISES = (
         edges=(({}, "faster"), ({}, "time")),
     ),
     Exercise(
-        "14.littles_law", littles_law,
+        "14.littles_law",
+        littles_law,
         (
             (_divided, "multiply: so many arrive each second, and each stays so many seconds."),
             (_milliseconds, "the time is in seconds already."),
@@ -186,4 +195,4 @@ EXERCISES = (
         "rate times time: whoever claims both has claimed how many wait.",
         edges=((1.0, 0.0, None), (0.1, 100.0, 10)),
     ),
-)  # fmt: skip
+)

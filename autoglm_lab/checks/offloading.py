@@ -38,7 +38,7 @@ def _hopeful(outcomes: Mapping[str, Sequence[Outcome]], values: Mapping[str, flo
     return max(best, key=lambda action: best[action])
 
 
-def accepted(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
+def first_answers(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
     """The answer that each request gets: the first that is one and is in time; None where there is none."""
     taken: dict[str, str | None] = dict.fromkeys(asked)
     for second, request, _, answer in sorted(events, key=lambda event: event[0]):
@@ -53,11 +53,11 @@ def _last(asked: Mapping[str, float], events: Sequence[Event], deadline: float) 
 
 
 def _late_too(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
-    return accepted(asked, events, 1e9)
+    return first_answers(asked, events, 1e9)
 
 
 def _from_zero(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
-    return {name: accepted({name: 0.0}, [e for e in events if e[1] == name], deadline)[name] for name in asked}
+    return {name: first_answers({name: 0.0}, [e for e in events if e[1] == name], deadline)[name] for name in asked}
 
 
 def _first_event(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
@@ -69,14 +69,14 @@ def _first_event(asked: Mapping[str, float], events: Sequence[Event], deadline: 
 
 
 def _cloud_only(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
-    return accepted(asked, [event for event in events if event[2] == "cloud"], deadline)
+    return first_answers(asked, [event for event in events if event[2] == "cloud"], deadline)
 
 
 def _no_none(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
-    return {name: answer for name, answer in accepted(asked, events, deadline).items() if answer is not None}
+    return {name: answer for name, answer in first_answers(asked, events, deadline).items() if answer is not None}
 
 
-def prepared(guesses: Sequence[Guess], saving: float, cost: float) -> list[str]:
+def to_prepare(guesses: Sequence[Guess], saving: float, cost: float) -> list[str]:
     """The screens to prepare: at most two, the surest first, each worth more than it costs, and none that does something."""
     gate = cost / (cost + saving)
     sure = [(probability, name) for name, probability, only_reads in guesses if only_reads and probability > gate]
@@ -84,20 +84,20 @@ def prepared(guesses: Sequence[Guess], saving: float, cost: float) -> list[str]:
 
 
 def _point_eight(guesses: Sequence[Guess], saving: float, cost: float) -> list[str]:
-    return prepared(guesses, 0.2, 0.8)
+    return to_prepare(guesses, 0.2, 0.8)
 
 
 def _turned(guesses: Sequence[Guess], saving: float, cost: float) -> list[str]:
-    return prepared(guesses, cost, saving)
+    return to_prepare(guesses, cost, saving)
 
 
 def _ratio(guesses: Sequence[Guess], saving: float, cost: float) -> list[str]:
     share = min(1.0, cost / saving)
-    return prepared(guesses, 1 - share, share)
+    return to_prepare(guesses, 1 - share, share)
 
 
 def _acts(guesses: Sequence[Guess], saving: float, cost: float) -> list[str]:
-    return prepared([(name, probability, True) for name, probability, _ in guesses], saving, cost)
+    return to_prepare([(name, probability, True) for name, probability, _ in guesses], saving, cost)
 
 
 def _all(guesses: Sequence[Guess], saving: float, cost: float) -> list[str]:
@@ -125,18 +125,28 @@ VALUES = {"idle": 0.0, "busy": -9.0, "asked": 2.0}
 CALM = {"idle": 0.0, "busy": -1.0, "asked": 0.0}
 ASKED = {"a": 0.0, "b": 1.0, "c": 2.0, "d": 4.0}
 EVENTS: list[Event] = [
-    (0.5, "a", "cloud", None), (0.9, "a", "device", "A1"), (1.4, "a", "cloud", "A2"),
-    (1.3, "b", "cloud", "B1"), (1.5, "b", "device", "B2"),
-    (3.9, "c", "device", None), (4.6, "c", "cloud", "C late"),
-    (4.3, "d", "cloud", "D1"), (4.2, "x", "cloud", "of nobody"),
-]  # fmt: skip
+    (0.5, "a", "cloud", None),
+    (0.9, "a", "device", "A1"),
+    (1.4, "a", "cloud", "A2"),
+    (1.3, "b", "cloud", "B1"),
+    (1.5, "b", "device", "B2"),
+    (3.9, "c", "device", None),
+    (4.6, "c", "cloud", "C late"),
+    (4.3, "d", "cloud", "D1"),
+    (4.2, "x", "cloud", "of nobody"),
+]
 GUESSES: list[Guess] = [
-    ("Wi-Fi", 0.35, True), ("send", 0.9, False), ("Home", 0.15, True), ("Clock", 0.45, True), ("Chat", 0.4, True),
-]  # fmt: skip
+    ("Wi-Fi", 0.35, True),
+    ("send", 0.9, False),
+    ("Home", 0.15, True),
+    ("Clock", 0.45, True),
+    ("Chat", 0.4, True),
+]
 
 EXERCISES = (
     Exercise(
-        "12.best_action", best_action,
+        "12.best_action",
+        best_action,
         (
             (_now, "that counts the reward of this moment alone: add the value of the state that comes after it."),
             (_later, "that forgets the reward of this moment: add it to the value of the next state."),
@@ -148,7 +158,8 @@ EXERCISES = (
         "the mean over all outcomes of what comes now and what it leads to.",
     ),
     Exercise(
-        "12.accepted", accepted,
+        "12.first_answers",
+        first_answers,
         (
             (_last, "that takes the last answer; the first one is performed already when the second comes."),
             (_late_too, "an answer after the deadline belongs to nobody: the agent has gone on."),
@@ -162,7 +173,8 @@ EXERCISES = (
         edges=((ASKED, [], 1.0),),
     ),
     Exercise(
-        "12.prepared", prepared,
+        "12.to_prepare",
+        to_prepare,
         (
             (_point_eight, "0.8 is right for one ratio only; the gate is cost / (cost + saving)."),
             (_turned, "cost and saving changed places: the dearer a miss, the higher the gate."),
@@ -175,4 +187,4 @@ EXERCISES = (
         "worth it on average, at most two, and nothing is done that nobody asked for.",
         edges=(([], 1.0, 1.0),),
     ),
-)  # fmt: skip
+)

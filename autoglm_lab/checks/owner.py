@@ -36,7 +36,7 @@ def _turned(mine: Vector, yours: Vector) -> str:
     return {"before": "after", "after": "before"}.get(relation := order(mine, yours), relation)
 
 
-def merged(mine: Mapping[Dot, str], my_vector: Vector, yours: Mapping[Dot, str], your_vector: Vector) -> dict[Dot, str]:
+def merge(mine: Mapping[Dot, str], my_vector: Vector, yours: Mapping[Dot, str], your_vector: Vector) -> dict[Dot, str]:
     """The versions of a key after a merge: what the other one has replaced goes, what it has not seen stays, what is new comes."""
     kept = {dot: value for dot, value in mine.items() if dot in yours or dot[1] > your_vector.get(dot[0], 0)}
     new = {dot: value for dot, value in yours.items() if dot[1] > my_vector.get(dot[0], 0)}
@@ -52,7 +52,7 @@ def _one_side(mine: Mapping[Dot, str], my_vector: Vector, yours: Mapping[Dot, st
 
 
 def _highest(mine: Mapping[Dot, str], my_vector: Vector, yours: Mapping[Dot, str], your_vector: Vector) -> dict[Dot, str]:
-    both = merged(mine, my_vector, yours, your_vector)
+    both = merge(mine, my_vector, yours, your_vector)
     return dict([max(both.items(), key=lambda item: item[0][::-1])]) if both else {}
 
 
@@ -61,10 +61,10 @@ def _in_both(mine: Mapping[Dot, str], my_vector: Vector, yours: Mapping[Dot, str
 
 
 def _comes_back(mine: Mapping[Dot, str], my_vector: Vector, yours: Mapping[Dot, str], your_vector: Vector) -> dict[Dot, str]:
-    return merged(mine, my_vector, yours, your_vector) | dict(yours)
+    return merge(mine, my_vector, yours, your_vector) | dict(yours)
 
 
-def exposed(sizes: Mapping[str, int], step: int) -> list[list[str]]:
+def look_alikes(sizes: Mapping[str, int], step: int) -> list[list[str]]:
     """The commands that look alike on the wire after padding to whole steps (one byte of padding at least), by rising length."""
     groups: dict[int, list[str]] = {}
     for command, size in sizes.items():
@@ -73,11 +73,11 @@ def exposed(sizes: Mapping[str, int], step: int) -> list[list[str]]:
 
 
 def _no_mark(sizes: Mapping[str, int], step: int) -> list[list[str]]:
-    return exposed({command: max(0, size - 1) for command, size in sizes.items()}, step)
+    return look_alikes({command: max(0, size - 1) for command, size in sizes.items()}, step)
 
 
 def _bare(sizes: Mapping[str, int], step: int) -> list[list[str]]:
-    return exposed(sizes, 1)
+    return look_alikes(sizes, 1)
 
 
 def _all_alike(sizes: Mapping[str, int], step: int) -> list[list[str]]:
@@ -85,7 +85,7 @@ def _all_alike(sizes: Mapping[str, int], step: int) -> list[list[str]]:
 
 
 def _falling(sizes: Mapping[str, int], step: int) -> list[list[str]]:
-    return exposed(sizes, step)[::-1]
+    return look_alikes(sizes, step)[::-1]
 
 
 def _inputs() -> Iterable[tuple[Vector, Vector]]:
@@ -100,7 +100,8 @@ def _inputs() -> Iterable[tuple[Vector, Vector]]:
 A1, A2, B1 = ("a", 1), ("a", 2), ("b", 1)
 EXERCISES = (
     Exercise(
-        "13.order", order,
+        "13.order",
+        order,
         (
             (_by_sum, "more writes are not later ones: compare counter by counter; if each knows one more, neither comes first."),
             (_known_only, "a replica that is missing has written nothing: its counter is 0."),
@@ -112,7 +113,8 @@ EXERCISES = (
         edges=(({}, {}), ({}, {"a": 1})),
     ),
     Exercise(
-        "13.merged", merged,
+        "13.merge",
+        merge,
         (
             (_union, "what the other one knows and no longer has was replaced or deleted there: it goes."),
             (_one_side, "what the other one has not seen stays."),
@@ -131,7 +133,8 @@ EXERCISES = (
         edges=(({}, {}, {}, {}), ({A1: "x"}, {"a": 1}, {A1: "x"}, {"a": 1})),
     ),
     Exercise(
-        "13.exposed", exposed,
+        "13.look_alikes",
+        look_alikes,
         (
             (_no_mark, "a message of just one step needs a further one: without a byte of padding nobody could undo it."),
             (_bare, "messages of one step more or less look alike; only whole steps count."),
@@ -142,4 +145,4 @@ EXERCISES = (
         "who reads the wire sees the number of steps, and nothing finer.",
         edges=(({}, 64), ({"open": 10}, 1)),
     ),
-)  # fmt: skip
+)

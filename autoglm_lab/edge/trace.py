@@ -183,7 +183,7 @@ def fit(rates: Float[np.ndarray, " T"], edges: Sequence[float]) -> Levels:
 
 
 def stay_lengths(levels: Int[np.ndarray, " T"], level: int) -> Int[np.ndarray, " R"]:
-    """How many steps each stay in a level lasts, from the first to the last."""
+    """Steps that each stay in a level lasts, from the first to the last."""
     inside = np.concatenate(([False], levels == level, [False]))
     changes = np.flatnonzero(inside[1:] != inside[:-1])
     return np.asarray(changes[1::2] - changes[::2])

@@ -67,7 +67,7 @@ class Settings:
 
 
 class Log:
-    """What happens during a request, noted by several threads."""
+    """Events of a request, noted by several threads."""
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._events: list[view.Event] = []
@@ -128,9 +128,15 @@ class Driver:
     """
 
     def __init__(
-        self, device: Engine, cloud: Engine, task: str, image: Any, apart_s: float, perform: Callable[[Action], object],
+        self,
+        device: Engine,
+        cloud: Engine,
+        task: str,
+        image: Any,
+        apart_s: float,
+        perform: Callable[[Action], object],
         on_change: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not 0 <= apart_s < 60:
             raise ValueError(f"apart_s is {apart_s}; it is a number of seconds of at least 0")
         self.settings, self.executor = Settings(), view.Executor(perform)
@@ -171,7 +177,7 @@ class Driver:
 
     @property
     def tally(self) -> view.Tally:
-        """How the requests ended."""
+        """Count the ends of the requests."""
         return self.executor.tally({self._open_id})
 
     def start(self) -> None:
@@ -262,4 +268,4 @@ class Driver:
         if self._now is not None:
             self._now = replace(self._now, route=trip.route, ms=1000 * trip.seconds, reasons=trip.reasons, error=error)
         self._on_change()
-        self._log.wait_for_ends({*trip.asked} - {*trip.reasons} - {trip.route})
+        self._log.wait_for_ends({*trip.routes} - {*trip.reasons} - {trip.route})

@@ -84,7 +84,7 @@ def _short(reason: str, most: int = 90) -> str:
 
 @dataclass(frozen=True)
 class Tally:
-    """How the requests ended: each of those `asked` in an answer or an error, or it is lost; its action done once, or twice."""
+    """Ends of the requests: each of those `asked` in an answer or an error, or it is lost; its action done once, or twice."""
 
     asked: int
     answered: int

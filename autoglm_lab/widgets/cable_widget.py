@@ -40,7 +40,7 @@ class CableWidget(LabWidget):
 
     @property
     def tally(self) -> view.Tally:
-        """How the requests ended."""
+        """Ends of the requests so far."""
         return self._opened().tally
 
     def ask(self) -> view.Request:

@@ -53,7 +53,7 @@ def _path(rng: np.random.Generator, chain: Float[np.ndarray, "L L"], slots: int)
 
 
 class End(NamedTuple):
-    """How a request ended ("in time", "late", "overload", "expired", "blocked"), and the reward."""
+    """End of a request ("in time", "late", "overload", "expired", "blocked"), and the reward."""
 
     name: str
     reward: float

@@ -14,10 +14,34 @@ from autoglm_lab.measure.verdicts import VERDICTS
 from autoglm_lab.widgets.charts import canvas, drawn
 
 CHAPTERS = {
-    "A2": "01", "A4": "07", "A5": "07", "B1": "03", "B2": "03", "B3": "03", "B5": "04", "B6": "04", "B7": "05", "B8": "05",
-    "B9": "06", "B10": "06", "C1": "08", "C6": "08", "C8": "08", "C9": "10", "D1": "09", "D4": "09", "D5": "09", "E1": "10",
-    "E4": "11", "E5": "11", "E6": "11", "F1": "12", "F3": "12", "F4": "13", "F5": "13",
-}  # fmt: skip
+    "A2": "01",
+    "A4": "07",
+    "A5": "07",
+    "B1": "03",
+    "B2": "03",
+    "B3": "03",
+    "B5": "04",
+    "B6": "04",
+    "B7": "05",
+    "B8": "05",
+    "B9": "06",
+    "B10": "06",
+    "C1": "08",
+    "C6": "08",
+    "C8": "08",
+    "C9": "10",
+    "D1": "09",
+    "D4": "09",
+    "D5": "09",
+    "E1": "10",
+    "E4": "11",
+    "E5": "11",
+    "E6": "11",
+    "F1": "12",
+    "F3": "12",
+    "F4": "13",
+    "F5": "13",
+}
 NO_CHAPTER = "none"
 REASON = "reason"  # of a row that neither a figure nor arithmetic decides
 HOWS = ("measured", "simulated", "arithmetic", REASON)
@@ -99,7 +123,7 @@ def chapter_of(row: Row) -> str:
 
 
 def how_of(row: Row) -> str:
-    """How a claim is judged: one of `HOWS`."""
+    """Kind of evidence for a claim: one of `HOWS`."""
     return row.how or REASON
 
 
@@ -147,11 +171,20 @@ def with_choice(table: Table, name: str, value: Any) -> Table:
 def row_data(row: Row) -> dict[str, Any]:
     """A row as the page shows it: texts, and where the marks of its interval stand (0 to 1)."""
     return {
-        "key": row.key, "chapter": chapter_of(row), "claimed": row.claimed, "verdict": row.verdict, "how": how_of(row),
-        "reason": row.reason, "command": row.command, "here": row.verdict_here if row.is_measured_here else "",
-        "origin": row.origin, "same": row.same, "reason_here": row.reason_here if row.reason_here != row.reason else "",
-        "figure": figure_words(row), "marks": marks(row),
-    }  # fmt: skip
+        "key": row.key,
+        "chapter": chapter_of(row),
+        "claimed": row.claimed,
+        "verdict": row.verdict,
+        "how": how_of(row),
+        "reason": row.reason,
+        "command": row.command,
+        "here": row.verdict_here if row.is_measured_here else "",
+        "origin": row.origin,
+        "same": row.same,
+        "reason_here": row.reason_here if row.reason_here != row.reason else "",
+        "figure": figure_words(row),
+        "marks": marks(row),
+    }
 
 
 def figure_words(row: Row) -> str:

@@ -91,10 +91,15 @@ class TwoPhones:
     def data(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
         phones = [
-            {"name": f"Phone {NAMES[n]}", "label": phone.label, "values": list(phone.values), "conflict": phone.is_conflict,
-             "thread": [[bead, state] for bead, state in phone.thread]}
+            {
+                "name": f"Phone {NAMES[n]}",
+                "label": phone.label,
+                "values": list(phone.values),
+                "conflict": phone.is_conflict,
+                "thread": [[bead, state] for bead, state in phone.thread],
+            }
             for n, phone in enumerate(self.phones)
-        ]  # fmt: skip
+        ]
         return {
             "beads": [vars(bead) for bead in self.beads],
             "phones": phones,

@@ -97,6 +97,7 @@ from autoglm_lab.edge.offload.experiment import fixed_policies
 from autoglm_lab.edge.offload.planning import worth
 
 policies = fixed_policies(world)
+assert len(world.states) == 768
 rewards = {name: worth(world, policy) for name, policy in policies.items()}
 for name, reward in sorted(rewards.items(), key=lambda item: item[1]):
     print(f"{name:30} {reward:6.2f} a request")
@@ -116,15 +117,15 @@ settings = Settings()
 practice = Visible(world, settings.copies, seed=0)
 with lab.widgets.progress("learning", 6):
     network = deep_q(practice, settings, seed=0)
-learned = network_policy(world, network, full_features(world))
-rewards["DQN, this one"] = worth(world, learned)
+dqn_policy = network_policy(world, network, full_features(world))
+rewards["DQN, this one"] = worth(world, dqn_policy)
 
 # %%
-shown = ("always local", "greedy", "least latency", "DQN, this one", "one rollout step over greedy", "optimum")
+names = ("always local", "greedy", "least latency", "DQN, this one", "one rollout step over greedy", "optimum")
 best = max(("always local", "greedy", "least latency", "DQN, this one"), key=rewards.__getitem__)
 bars(
     "Reward of a request on the bad network",
-    {"reward": {name: rewards[name] for name in shown}},
+    {"reward": {name: rewards[name] for name in names}},
     "",
     f"{best!r} earns most of the four, {rewards[best]:.2f}; the optimum {rewards['optimum']:.2f}; {guessed(my_guess)}.",
     digits=2,
@@ -164,6 +165,7 @@ assert worse["learners"]["DQN"]["low"] > max(worse["fixed"][name] for name in ("
 assert worse["fixed"]["one rollout step over greedy"] > worse["learners"]["DQN"]["high"]
 assert worse["learners"]["table of action values"]["low"] > worse["learners"]["DQN"]["high"]
 assert worse["learners"]["DQN, the articles' three numbers"]["high"] < worse["fixed"]["least latency"]
+assert 100_000 < settings.steps * settings.copies < 150_000
 assert worse["learners"]["DQN, discount 0"]["high"] < worse["learners"]["DQN"]["low"]
 
 # %% [markdown]
@@ -183,8 +185,9 @@ hacked = optimum(theirs, policies["greedy"])
 for name, policy in (("honest", policies["optimum"]), ("hacked", hacked)):
     ends = shares_of_ends(world, policy)
     never = ends.get("expired", 0) + ends.get("blocked", 0)
-    print(f"{name}: {worth(theirs, policy):.2f} by the articles' count, {worth(world, policy):.2f} if waiting has a price; "
-          f"in time {ends['in time']:.1%}, never tried {never:.1%}")  # fmt: skip
+    theirs_count, ours = worth(theirs, policy), worth(world, policy)
+    print(f"{name}: {theirs_count:.2f} by the articles' count, {ours:.2f} if waiting has a price;")
+    print(f"    in time {ends['in time']:.1%}, never tried {never:.1%}")
 
 # %%
 assert worth(theirs, hacked) > worth(theirs, policies["optimum"]) and worth(world, hacked) < worth(world, policies["optimum"])
@@ -199,7 +202,7 @@ assert shares_of_ends(world, hacked)["in time"] < shares_of_ends(world, policies
 # %%
 honest = shares_of_ends(world, policies["optimum"])
 print({end: f"{share:.1%}" for end, share in honest.items()})
-assert honest["overload"] > 0.15 > honest.get("late", 0) + honest.get("expired", 0)
+assert 0.25 > honest["overload"] > 0.15 > honest.get("late", 0) + honest.get("expired", 0)
 
 # %% [markdown]
 # ## You are the offloader
@@ -208,7 +211,7 @@ assert honest["overload"] > 0.15 > honest.get("late", 0) + honest.get("expired",
 # the price of a request that expires, and see the line of those who wait.
 
 # %%
-lab.widgets.offloader(world, policies={"DQN": learned})
+lab.widgets.offloader(world, policies={"DQN": dqn_policy})
 
 # %% [markdown]
 # ## What the phone cannot see
@@ -217,11 +220,11 @@ lab.widgets.offloader(world, policies={"DQN": learned})
 # bandwidth hidden: believing the level seen last, or weighing all levels by how probable they have become since (a **belief**).
 
 # %%
-hidden = worse["hidden"]
-for name, each in hidden.items():
+rows = worse["hidden"]
+for name, each in rows.items():
     print(f"{name:32} {each['mean']:5.2f}")
 print(f"{'all is seen: the optimum':32} {worse['fixed']['optimum']:5.2f}")
-assert hidden["QMDP"]["low"] > max(each["high"] for name, each in hidden.items() if name != "QMDP")
+assert rows["QMDP"]["low"] > max(each["high"] for name, each in rows.items() if name != "QMDP")
 
 # %% [markdown]
 # A plan that looks ahead and keeps a belief gets most of it back (QMDP); the greedy rules do not even with a belief, and the DQN, which has
@@ -406,7 +409,7 @@ cable
 
 
 # %% tags=["exercise"]
-def accepted(asked, events, deadline):
+def first_answers(asked, events, deadline):
     """A dict from request to answer."""
     # <solution>
     taken = dict.fromkeys(asked)
@@ -419,7 +422,7 @@ def accepted(asked, events, deadline):
 
 
 # %%
-lab.check("12.accepted", accepted)
+lab.check("12.first_answers", first_answers)
 
 # %% [markdown]
 # ## Ask again when in doubt
@@ -439,6 +442,7 @@ for name, signal in cascade["signals"].items():
 signals = cascade["signals"]
 assert signals["mean log-probability"]["auroc"]["low"] > signals["chance"]["auroc"]["high"]
 assert signals["length of the answer"]["auroc"]["high"] < signals["mean log-probability"]["auroc"]["low"]
+assert any(abs(signal["shares"]["0.35"][1] - 0.35) > 0.02 for signal in signals.values())
 assert signals["kind of task"]["auroc"]["mean"] > signals["mean log-probability"]["auroc"]["mean"]
 
 # %% [markdown]
@@ -515,6 +519,9 @@ own, gru = scores["Markov-3, own"]["new"], scores["GRU, all"]["new"]
 assert own["all"]["top1"]["low"] > gru["all"]["top1"]["high"]
 assert own["first"]["precision"]["high"] < own["all"]["precision"]["low"]
 assert all(blocks["new"]["first"]["top1"]["high"] < 0.5 for blocks in scores.values())
+firsts = [blocks["new"]["first"]["precision"] for blocks in scores.values()]
+above = [precision["mean"] for precision in firsts if precision]
+assert min(above) < 0.25 and max(above) > 0.9
 lengths = [scores[f"Markov-{order}, own"]["new"]["first"] for order in (1, 2, 3)]
 assert all(short["precision"]["mean"] > long["precision"]["mean"] for short, long in pairwise(lengths))
 
@@ -524,8 +531,9 @@ assert all(short["precision"]["mean"] > long["precision"]["mean"] for short, lon
 # %%
 for row in intent["value"]["Markov-3, own"]["new"]:
     each = row["all"]
-    print(f"a miss costs {row['ratio']:.2f} of what a hit saves, p* = {row['gate']:.2f}: gate 0.8 {each['raw 0.8']['mean']:5.1f} ms, p* "
-          f"{each['calibrated p*']['mean']:5.1f} ms, always {each['always']['mean']:6.1f} ms, who knows the future {each['event oracle']['mean']:.1f} ms")  # fmt: skip
+    print(f"a miss costs {row['ratio']:.2f} of what a hit saves, p* = {row['gate']:.2f}")
+    policies_shown = {"gate 0.8": "raw 0.8", "p*": "calibrated p*", "always": "always", "who knows the future": "event oracle"}
+    print("   ", ", ".join(f"{label} {each[key]['mean']:.1f} ms" for label, key in policies_shown.items()))
     assert each["calibrated - raw 0.8"]["low"] > 0
 
 # %% [markdown]
@@ -542,7 +550,7 @@ lab.widgets.ghost_finger()
 
 
 # %% tags=["exercise"]
-def prepared(guesses, saving, cost):
+def to_prepare(guesses, saving, cost):
     """Names of at most two screens."""
     # <solution>
     gate = cost / (cost + saving)
@@ -553,7 +561,7 @@ def prepared(guesses, saving, cost):
 
 
 # %%
-lab.check("12.prepared", prepared)
+lab.check("12.to_prepare", to_prepare)
 
 # %% [markdown]
 # On the real engine: a screen that was foreseen is looked at and its prompt read beforehand; the answer is the same, its first token comes at

@@ -91,7 +91,7 @@ print("both:", tablet.get("note").value, phone.vector.compare(tablet.vector).val
 
 
 # %% tags=["exercise"]
-def merged(mine, my_vector, yours, your_vector):
+def merge(mine, my_vector, yours, your_vector):
     """A dict from dot to value."""
     # <solution>
     kept = {dot: value for dot, value in mine.items() if dot in yours or dot[1] > your_vector.get(dot[0], 0)}
@@ -102,7 +102,7 @@ def merged(mine, my_vector, yours, your_vector):
 
 
 # %%
-lab.check("13.merged", merged)
+lab.check("13.merge", merge)
 
 # %% [markdown]
 # ## Cut the line
@@ -115,7 +115,7 @@ lab.widgets.two_phones()
 # %% [markdown]
 # ## Reconcile: what clocks lose
 #
-# *Simulated*, two phones that are without a line a third of the time, twenty timelines; last writer wins by the clock, against the same
+# *Simulated*, two phones that are without a line for two of seven minutes, twenty timelines; last writer wins by the clock, against the same
 # timelines with dots:
 
 # %%
@@ -138,6 +138,8 @@ bars(
 )
 
 # %%
+habits = sync["clocks"]["habits"]
+assert (habits["offline_s"], habits["online_s"]) == (120, 300) and len(sync["clocks"]["seeds"]) == 20 and worst["skew_s"] == 60
 assert sync["clocks"]["by_dots"]["lost"] == 0 < clocks[0]["lost"]["low"]
 assert clocks[0]["later_lost_of_concurrent"]["mean"] < clocks[1]["later_lost_of_concurrent"]["mean"] < worst["later_lost_of_concurrent"]["mean"]
 
@@ -149,8 +151,7 @@ assert clocks[0]["later_lost_of_concurrent"]["mean"] < clocks[1]["later_lost_of_
 # %%
 from autoglm_lab.edge.sync.schedules import tally
 
-lived = tally(range(40))
-print("now:   ", lived.data())
+print("now:   ", tally(range(40)).data())
 print("before:", sync["schedules"])
 
 # %% [markdown]
@@ -227,18 +228,19 @@ assert len(back) == len(people.numbers)
 # %%
 privacy = json.loads((data_dir() / "reports" / "edge" / "privacy.json").read_text("utf-8"))
 linking, people_count = privacy["linking"], privacy["people"]
+assert people_count == 40
 for name, row in linking.items():
-    print(f"{name:46} named {row['top_1']['mean']:4.0%} ({row['top_1']['low']:.0%} to {row['top_1']['high']:.0%})   "
-          f"nearest shop right {row['nearest_shop']['mean']:4.0%}")  # fmt: skip
+    top = row["top_1"]
+    print(f"{name:46} named {top['mean']:4.0%} ({top['low']:.0%} to {top['high']:.0%}), nearest shop right {row['nearest_shop']['mean']:4.0%}")
 print(f"by chance {privacy['chance']:.1%}")
 
 # %%
-named = people_count * linking["place, 5 letters"]["top_1"]["mean"]
+count = people_count * linking["place, 5 letters"]["top_1"]["mean"]
 bars(
     "People named from one session, of forty",
     {"named": {f"{letters} letters": people_count * linking[f"place, {letters} letters"]["top_1"]["mean"] for letters in (8, 7, 6, 5, 4, 3)}},
     "",
-    f"From cells of five kilometres {named:.0f} of {people_count} are named, by chance {people_count * privacy['chance']:.0f}; "
+    f"From cells of five kilometres {count:.0f} of {people_count} are named, by chance {people_count * privacy['chance']:.0f}; "
     f"{guessed(my_count)}. Fewer letters, fewer names, and a worse answer to 'where is the nearest shop?'.",
     digits=0,
 )
@@ -282,10 +284,11 @@ from autoglm_lab.edge.privacy.sealer import Label, Sealer
 sealer = Sealer({1: bytes(range(32))})
 envelope = sealer.seal(b"tell Mum that I am late", Label("chat", "57", 1))
 print(len(envelope), "bytes, opened:", sealer.open(envelope, Label("chat", "57", 1)))
-for what, sealed, label in (("one bit", envelope[:-1] + bytes([envelope[-1] ^ 1]), Label("chat", "57", 1)),
-                            ("another place", envelope, Label("chat", "58", 1))):  # fmt: skip
+flipped = envelope[:-1] + bytes([envelope[-1] ^ 1])
+trials = {"one bit": (flipped, Label("chat", "57", 1)), "another place": (envelope, Label("chat", "58", 1))}
+for what, (message, label) in trials.items():
     try:
-        sealer.open(sealed, label)
+        sealer.open(message, label)
     except ValueError as error:
         print(f"{what}:", error)
     else:
@@ -310,7 +313,7 @@ print("nonces used again after a backup:", privacy["nonces"]["used_again_after_r
 
 
 # %% tags=["exercise"]
-def exposed(sizes, step):
+def look_alikes(sizes, step):
     """Groups of commands that have one length on the wire."""
     # <solution>
     groups = {}
@@ -322,7 +325,7 @@ def exposed(sizes, step):
 
 
 # %%
-lab.check("13.exposed", exposed)
+lab.check("13.look_alikes", look_alikes)
 
 # %%
 lengths = privacy["lengths"]

@@ -253,8 +253,12 @@ def test_picture_and_sentence(widget):
 
 def test_what_cannot_be_is_refused(widget):
     before = widget.settings
-    for settings, reason in (({"fault": "fire"}, "no fault 'fire'"), ({"policy": "hope"}, "no policy 'hope'"),
-                             ({"cut_at_ms": -1}, "from 0 to 2000"), ({"speed": 1}, "no setting speed")):  # fmt: skip
+    for settings, reason in (
+        ({"fault": "fire"}, "no fault 'fire'"),
+        ({"policy": "hope"}, "no policy 'hope'"),
+        ({"cut_at_ms": -1}, "from 0 to 2000"),
+        ({"speed": 1}, "no setting speed"),
+    ):
         assert reason in says(widget, kind="set", **settings)
     assert "asked for 'sing'" in says(widget, kind="sing") and widget.settings == before
     with pytest.raises(ValueError, match="apart_s is -1"):

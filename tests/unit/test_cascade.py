@@ -9,13 +9,13 @@ from autoglm_lab.edge.hybrid.cascade import (
     SIGNALS,
     Outcomes,
     auroc,
+    break_ties,
     halves,
     judge,
     kind_errors,
     limit_for,
     log_probabilities,
     success,
-    untied,
 )
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
@@ -46,7 +46,7 @@ def test_what_is_in_doubt_is_asked_again():
     rows = made()
     nothing, everything = success(rows, rows.tokens, np.inf), success(rows, rows.tokens, -np.inf)
     assert nothing == (rows.small.mean(), 0) and everything == (rows.large.mean(), 1)
-    doubt = untied(rows.tokens)
+    doubt = break_ties(rows.tokens)
     assert success(rows, doubt, limit_for(doubt, 0.2))[1] == pytest.approx(0.2, abs=0.001)
 
 

@@ -305,14 +305,14 @@ PLANTED = {
         (lambda o, v: max(o, key=lambda a: max(r + v[s] for _, r, s in o[a])), "best outcome"),
         (lambda o, v: max(o, key=lambda a: max(o[a])[1] + v[max(o[a])[2]]), "likeliest"),
     ],
-    "12.accepted": [
+    "12.first_answers": [
         (lambda a, e, d: {n: next((x for t, x in of(e, n)[::-1] if x and t <= a[n] + d), None) for n in a}, "last answer"),
         (lambda a, e, d: {n: next((x for t, x in of(e, n) if x), None) for n in a}, "belongs to nobody"),
         (lambda a, e, d: {n: next((x for t, x in of(e, n) if t <= a[n] + d), None) for n in a}, "no answer"),
         (lambda a, e, d: {n: next((x for t, x in of(e, n) if x and t <= d), None) for n in a}, "counts from"),
         (lambda a, e, d: {n: x for n in a for t, x in of(e, n)[::-1] if x and t <= a[n] + d}, "has an end"),
     ],
-    "12.prepared": [
+    "12.to_prepare": [
         (lambda g, s, c: surest((p, n) for n, p, r in g if r and p > 0.8)[:2], "one ratio only"),
         (lambda g, s, c: surest((p, n) for n, p, r in g if r and p > c / (c + s)), "at most two"),
         (lambda g, s, c: surest((p, n) for n, p, r in g if p > c / (c + s))[:2], "only what reads"),
@@ -325,13 +325,13 @@ PLANTED = {
         (lambda a, b: "before" if related(a, b) == "equal" else related(a, b), "are equal"),
         (lambda a, b: {"before": "after", "after": "before"}.get(related(a, b), related(a, b)), "changed places"),
     ],
-    "13.merged": [
+    "13.merge": [
         (lambda m, mv, y, yv: m | y, "was replaced or deleted there"),
         (lambda m, mv, y, yv: dict(y), "has not seen stays"),
         (lambda m, mv, y, yv: {d: v for d, v in m.items() if d in y}, "news to the other"),
         (lambda m, mv, y, yv: {d: v for d, v in m.items() if d in y or d[1] > yv.get(d[0], 0)} | y, "is not new"),
     ],
-    "13.exposed": [
+    "13.look_alikes": [
         (lambda z, s: grouped(z, lambda size: -(-size // s)), "a further one"),
         (lambda z, s: grouped(z, lambda size: size), "only whole steps"),
         (lambda z, s: grouped(z, lambda size: 0), "not the number of steps"),

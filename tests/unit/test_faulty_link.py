@@ -78,7 +78,7 @@ def test_hedging_waits_for_nobody(cloud):
         link.fault = Fault("silent")
         began = time.monotonic()
         assert engine.answer("open Settings").answer.action.name == "finish"
-        assert time.monotonic() - began < 0.9 and trips[0].asked == (CLOUD, DEVICE), "before the time-out of the cloud"
+        assert time.monotonic() - began < 0.9 and trips[0].routes == (CLOUD, DEVICE), "before the time-out of the cloud"
 
 
 def test_an_agent_performs_each_action_once(cloud):

@@ -28,9 +28,11 @@ def says(widget, **content):
 
 
 FOUR = (
-    moment("tap:wechat", "tap:wechat", 0.9), moment("tap:wechat", "home", 0.6), moment("tap:send", "tap:send", 0.99),
+    moment("tap:wechat", "tap:wechat", 0.9),
+    moment("tap:wechat", "home", 0.6),
+    moment("tap:send", "tap:send", 0.99),
     moment("home", "home", 0.4, first=True),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")

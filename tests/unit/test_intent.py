@@ -25,9 +25,11 @@ from autoglm_lab.phone.tasks import WEIGHTS, kept, sample
 K = len(KINDS)
 SMALL = StudyConfig(n_train=3, n_calibration=2, n_test=2, tasks=32)
 PREDICTORS = {
-    "frequency": partial(Frequency, 5), "recency": partial(Recency, 5), "markov 0": partial(Markov, 5, 0),
+    "frequency": partial(Frequency, 5),
+    "recency": partial(Recency, 5),
+    "markov 0": partial(Markov, 5, 0),
     "markov 3": partial(Markov, 5, 3),
-}  # fmt: skip
+}
 some_events = st.lists(st.integers(0, 4), min_size=1, max_size=30).map(np.array)
 some_scores = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.4, 0.5, 0.8, 1.0]), st.booleans()), min_size=1, max_size=40)
 
@@ -233,10 +235,15 @@ def test_a_gate_belongs_to_the_numbers_of_one_predictor():
     assert calibration_error(reliability(own(bold), right)) < 0.01 < calibration_error(reliability(others(bold), right))
 
 
-@pytest.mark.parametrize(("confidence", "right", "reason"), [
-    ([], [], "one of each"), ([0.5], [True, False], "one of each"), ([1.2], [True], "outside 0 to 1"),
-    ([float("nan")], [True], "outside 0 to 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("confidence", "right", "reason"),
+    [
+        ([], [], "one of each"),
+        ([0.5], [True, False], "one of each"),
+        ([1.2], [True], "outside 0 to 1"),
+        ([float("nan")], [True], "outside 0 to 1"),
+    ],
+)
 def test_confidences_that_are_none_are_refused(confidence, right, reason):
     for judge in (Isotonic.fit, reliability):
         with pytest.raises(ValueError, match=reason):
@@ -250,9 +257,14 @@ def forecasts(guess, real, confidence, user=None, first=None):
     count = len(real)
     zeros = np.zeros(count)
     return Forecasts(
-        np.array(user or [0] * count), zeros, np.array(first or [False] * count), np.array(guess), np.array(confidence),
-        np.array(real), np.array(guess) == np.array(real),
-    )  # fmt: skip
+        np.array(user or [0] * count),
+        zeros,
+        np.array(first or [False] * count),
+        np.array(guess),
+        np.array(confidence),
+        np.array(real),
+        np.array(guess) == np.array(real),
+    )
 
 
 def test_hits_coverage_and_precision_of_a_known_case():

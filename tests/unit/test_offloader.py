@@ -48,10 +48,12 @@ def test_every_slot_of_a_game_is_one_that_may_happen_in_the_world():
         before, earned = game.state, game.total
         end, blocked = game._step(action)
         after = [
-            each for each in WORLD.outcomes(before, action if before.age else WAIT)
-            if each.state == game.state and each.reward == pytest.approx(game.total - earned)
+            each
+            for each in WORLD.outcomes(before, action if before.age else WAIT)
+            if each.state == game.state
+            and each.reward == pytest.approx(game.total - earned)
             and set(each.ends) == {*([end.name] if end else []), *(["blocked"] if blocked is not None else [])}
-        ]  # fmt: skip
+        ]
         assert after and before.age, "a decision is asked for only where a request waits"
         game._pass_time()
 
@@ -152,8 +154,10 @@ def test_a_game_by_messages_of_the_page(widget):
     assert says(widget, kind="decide", action="edge") == ""
     assert re.search(r"Request \d+, sent: (in time|too late), [+-]\d+", widget.said)
     assert says(widget, kind="compare") == "" and [line["name"] for line in widget.game["lines"]][1:] == [
-        "greedy", "least latency", "optimum",
-    ]  # fmt: skip
+        "greedy",
+        "least latency",
+        "optimum",
+    ]
     assert all(len(line["totals"]) == 40 for line in widget.game["lines"][1:]) and len(widget.game["regrets"]) == 2
     while not widget.game["over"]:
         widget.decide("wait")

@@ -166,9 +166,11 @@ def test_what_was_prepared_is_dropped_when_anything_differs(engine, requests, ch
     picture = real.picture.copy()
     picture[100:140, 100:140] = 255 - picture[100:140, 100:140]
     guess = {
-        "a pixel": replace(real, picture=picture), "a word": replace(real, task=f"{real.task}!"),
-        "the app": replace(real, current_app="Chrome"), "the memory": replace(real, last=f"{real.last}="),
-    }[change]  # fmt: skip
+        "a pixel": replace(real, picture=picture),
+        "a word": replace(real, task=f"{real.task}!"),
+        "the app": replace(real, current_app="Chrome"),
+        "the memory": replace(real, last=f"{real.last}="),
+    }[change]
     with Precomputer(engine) as precomputer:
         precomputer.expect([guess])
         precomputer.wait()

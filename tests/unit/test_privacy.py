@@ -271,8 +271,11 @@ def test_a_release_that_cannot_be_is_refused(change):
 def test_identities_link_and_join_as_their_names_say():
     flags = {name: (Release(identity=name).links_sessions, Release(identity=name).joins_purposes) for name in IDENTITIES}
     assert flags == {
-        "plain hash": (True, True), "one key": (True, True), "key per purpose": (True, False), "new key each day": (False, False),
-    }  # fmt: skip
+        "plain hash": (True, True),
+        "one key": (True, True),
+        "key per purpose": (True, False),
+        "new key each day": (False, False),
+    }
 
 
 # Use

@@ -23,35 +23,65 @@ GCM_TEXT = (
 VECTORS = {
     "SP 800-38D case 1": (GCM, "00" * 16, "00" * 12, "", "", "58e2fccefa7e3061367f1d57a4e7455a"),
     "SP 800-38D case 2": (
-        GCM, "00" * 16, "00" * 12, "00" * 16, "", "0388dace60b6a392f328c2b971b2fe78ab6e47d42cec13bdf53a67b21257bddf",
+        GCM,
+        "00" * 16,
+        "00" * 12,
+        "00" * 16,
+        "",
+        "0388dace60b6a392f328c2b971b2fe78ab6e47d42cec13bdf53a67b21257bddf",
     ),
     "SP 800-38D case 4": (
-        GCM, "feffe9928665731c6d6a8f9467308308", "cafebabefacedbaddecaf888", GCM_TEXT, "feedfacedeadbeeffeedfacedeadbeefabaddad2",
+        GCM,
+        "feffe9928665731c6d6a8f9467308308",
+        "cafebabefacedbaddecaf888",
+        GCM_TEXT,
+        "feedfacedeadbeeffeedfacedeadbeefabaddad2",
         "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091"
         "5bc94fbc3221a5db94fae95ae7121a47",
     ),
     "SP 800-38D case 14": (
-        GCM, "00" * 32, "00" * 12, "00" * 16, "", "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919",
+        GCM,
+        "00" * 32,
+        "00" * 12,
+        "00" * 16,
+        "",
+        "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919",
     ),
     "SP 800-38D case 16": (
-        GCM, "feffe9928665731c6d6a8f9467308308" * 2, "cafebabefacedbaddecaf888", GCM_TEXT,
+        GCM,
+        "feffe9928665731c6d6a8f9467308308" * 2,
+        "cafebabefacedbaddecaf888",
+        GCM_TEXT,
         "feedfacedeadbeeffeedfacedeadbeefabaddad2",
         "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662"
         "76fc6ece0f4e1768cddf8853bb2d551b",
     ),
     "Wycheproof aes_gcm 1": (
-        GCM, "5b9604fe14eadba931b0ccf34843dab9", "028318abc1824029138141a2", "001d0c231287c1182784554ca3a21908", "",
+        GCM,
+        "5b9604fe14eadba931b0ccf34843dab9",
+        "028318abc1824029138141a2",
+        "001d0c231287c1182784554ca3a21908",
+        "",
         "26073cc1d851beff176384dc9896d5ff0a3ea7a5487cb5f7d70fb6c58d038554",
     ),
     "Wycheproof aes_gcm 2": (
-        GCM, "5b9604fe14eadba931b0ccf34843dab9", "921d2507fa8007b7bd067d34", "001d0c231287c1182784554ca3a21908",
-        "00112233445566778899aabbccddeeff", "49d8b9783e911913d87094d1f63cc7651e348ba07cca2cf04c618cb4d43a5b92",
+        GCM,
+        "5b9604fe14eadba931b0ccf34843dab9",
+        "921d2507fa8007b7bd067d34",
+        "001d0c231287c1182784554ca3a21908",
+        "00112233445566778899aabbccddeeff",
+        "49d8b9783e911913d87094d1f63cc7651e348ba07cca2cf04c618cb4d43a5b92",
     ),
     "RFC 8452, C.1, empty": (GCM_SIV, "01" + "00" * 15, "03" + "00" * 11, "", "", "dc20e2d83f25705bb49e439eca56de25"),
     "RFC 8452, C.1, 8 bytes": (
-        GCM_SIV, "01" + "00" * 15, "03" + "00" * 11, "0100000000000000", "", "b5d839330ac7b786578782fff6013b815b287c22493a364c",
+        GCM_SIV,
+        "01" + "00" * 15,
+        "03" + "00" * 11,
+        "0100000000000000",
+        "",
+        "b5d839330ac7b786578782fff6013b815b287c22493a364c",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", VECTORS)

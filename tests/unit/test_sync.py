@@ -488,30 +488,33 @@ def test_a_changed_byte_is_a_clear_error_or_another_message(place, change):
         assert unpack(bytes(data)) != big_changes()
 
 
-@pytest.mark.parametrize(("data", "reason"), [
-    (b"", "0 bytes are no message"),
-    (bytes([0x20, 0]), "version 2, this program reads version 1"),
-    (bytes([0x17, 0, 0]), "kind 7 is not known"),
-    (bytes([0x11, 0, 0x80]), "a length of 1 bytes is announced, 0 are left"),
-    (bytes([0x11, 0, 0x80, 0x00]), "shorter form"),
-    (bytes([0x11, 0]) + b"\xff" * 12, "more than nine bytes"),
-    (bytes([0x11, 0, 200, 1, 0, 1]), "a length of 1 bytes is announced"),
-    (bytes([0x11, 0, 1, 0, 0]), "counter 0 is none"),
-    (bytes([0x11, 0, 0, 9]), "1 bytes follow the end"),
-    (bytes([0x12, 0, 1, 0, 5, 0b10, 1]), "more digits than there are replicas"),
-    (bytes([0x12, 0, 1, 0, 5, 0b1, 6]), "start before everything"),
-    (bytes([0x12, 0, 1, 0, 5, 0b1, 0]), "rises by nothing"),
-    (bytes([0x13, 0, 1, 0, 5, 0, 1, 9]) + b"ab", "a length of 9 bytes is announced, 2 are left"),
-    (bytes([0x13, 0, 1, 0, 5, 0, 200, 1]), "a length of 1 bytes is announced, 0 are left"),
-    (bytes([0x13, 0, 1, 0, 5, 0, 1, 1, 0xFF, 2, 0]), "no UTF-8"),
-    (bytes([0x13, 0, 1, 0, 5, 0, 1, 0]), "1 to 255 are possible"),
-    (bytes([0x13, 0, 1, 0, 5, 0, 1, 1]) + b"a" + bytes([2, 6]), "lies 2 places beyond"),
-    (bytes([0x13, 0, 1, 0, 5, 0, 1, 1]) + b"a" + bytes([0, 0, 1]), "leaves out the value of"),
-    (bytes([0x13, 0, 1, 0, 5, 0, 1, 1]) + b"a" + bytes([3, 0, 2, 0]), "two with one dot"),
-    (bytes([0x13, 0, 1, 0, 5, 0, 2]) + 2 * (b"\1a" + bytes([2, 0])), "each key comes once, in order"),
-    (bytes([0x13, 0, 1, 0, 5, 1, 0, 6, 0]), "go backwards"),
-    (bytes(MOST_BYTES + 1), "16,777,217 bytes are no message"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "0 bytes are no message"),
+        (bytes([0x20, 0]), "version 2, this program reads version 1"),
+        (bytes([0x17, 0, 0]), "kind 7 is not known"),
+        (bytes([0x11, 0, 0x80]), "a length of 1 bytes is announced, 0 are left"),
+        (bytes([0x11, 0, 0x80, 0x00]), "shorter form"),
+        (bytes([0x11, 0]) + b"\xff" * 12, "more than nine bytes"),
+        (bytes([0x11, 0, 200, 1, 0, 1]), "a length of 1 bytes is announced"),
+        (bytes([0x11, 0, 1, 0, 0]), "counter 0 is none"),
+        (bytes([0x11, 0, 0, 9]), "1 bytes follow the end"),
+        (bytes([0x12, 0, 1, 0, 5, 0b10, 1]), "more digits than there are replicas"),
+        (bytes([0x12, 0, 1, 0, 5, 0b1, 6]), "start before everything"),
+        (bytes([0x12, 0, 1, 0, 5, 0b1, 0]), "rises by nothing"),
+        (bytes([0x13, 0, 1, 0, 5, 0, 1, 9]) + b"ab", "a length of 9 bytes is announced, 2 are left"),
+        (bytes([0x13, 0, 1, 0, 5, 0, 200, 1]), "a length of 1 bytes is announced, 0 are left"),
+        (bytes([0x13, 0, 1, 0, 5, 0, 1, 1, 0xFF, 2, 0]), "no UTF-8"),
+        (bytes([0x13, 0, 1, 0, 5, 0, 1, 0]), "1 to 255 are possible"),
+        (bytes([0x13, 0, 1, 0, 5, 0, 1, 1]) + b"a" + bytes([2, 6]), "lies 2 places beyond"),
+        (bytes([0x13, 0, 1, 0, 5, 0, 1, 1]) + b"a" + bytes([0, 0, 1]), "leaves out the value of"),
+        (bytes([0x13, 0, 1, 0, 5, 0, 1, 1]) + b"a" + bytes([3, 0, 2, 0]), "two with one dot"),
+        (bytes([0x13, 0, 1, 0, 5, 0, 2]) + 2 * (b"\1a" + bytes([2, 0])), "each key comes once, in order"),
+        (bytes([0x13, 0, 1, 0, 5, 1, 0, 6, 0]), "go backwards"),
+        (bytes(MOST_BYTES + 1), "16,777,217 bytes are no message"),
+    ],
+)
 def test_a_message_that_lies_is_refused(data, reason):
     with pytest.raises(ValueError, match=reason):
         unpack(data)

@@ -149,10 +149,18 @@ def goes_on_under_the_old_number(store):
     return {"needs_new_id": property(lambda self: False, lambda self, value: None)}
 
 
-@pytest.mark.parametrize("defect", [
-    takes_what_has_a_gap, takes_the_newest_dot, brings_old_versions_back, keeps_what_was_replaced,
-    drops_tombstones_without_a_note, replaces_what_was_not_read, goes_on_under_the_old_number,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "defect",
+    [
+        takes_what_has_a_gap,
+        takes_the_newest_dot,
+        brings_old_versions_back,
+        keeps_what_was_replaced,
+        drops_tombstones_without_a_note,
+        replaces_what_was_not_read,
+        goes_on_under_the_old_number,
+    ],
+)
 def test_a_store_with_a_defect_does_not_pass(defect, monkeypatch):
     for name, method in defect(Store).items():
         monkeypatch.setattr(Store, name, method, raising=False)

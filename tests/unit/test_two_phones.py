@@ -104,15 +104,18 @@ def test_by_clocks_connected_phones_show_one_value(history, skew_s):
     assert play([*history, Line(True)], skew_s) == now
 
 
-@pytest.mark.parametrize(("some", "skew_s", "reason"), [
-    ((Edit(2, "x"),), None, "phone 2 is none"),
-    ((Edit(0, "  "),), None, "1 to 40 letters, not 0"),
-    ((Edit(0, "x" * 41),), None, "not 41"),
-    ((Choice(0, 0),), None, "bead 0 is none"),
-    ((), -1.0, "between 0 and 300"),
-    ((), float("nan"), "between 0 and 300"),
-    ((Line(True),) * (MOST_EVENTS + 1), None, "begin again"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("some", "skew_s", "reason"),
+    [
+        ((Edit(2, "x"),), None, "phone 2 is none"),
+        ((Edit(0, "  "),), None, "1 to 40 letters, not 0"),
+        ((Edit(0, "x" * 41),), None, "not 41"),
+        ((Choice(0, 0),), None, "bead 0 is none"),
+        ((), -1.0, "between 0 and 300"),
+        ((), float("nan"), "between 0 and 300"),
+        ((Line(True),) * (MOST_EVENTS + 1), None, "begin again"),
+    ],
+)
 def test_events_that_cannot_be_are_refused(some, skew_s, reason):
     with pytest.raises(ValueError, match=reason):
         play(some, skew_s)

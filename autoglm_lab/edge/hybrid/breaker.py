@@ -55,8 +55,3 @@ class Breaker:
             self.failures += 1
             if self._trial or self.failures >= self.most_failures:
                 self.opened_at, self._trial = self.clock(), False
-
-    def withdraw(self) -> None:
-        """Give a permission back unused, or one whose outcome nobody waited for."""
-        with self._lock:
-            self._trial = False

@@ -1,4 +1,4 @@
-"""Which answers of a small model are asked again of a large one: by how sure it was, by length, by kind of task, or by chance.
+"""Choose the answers of a small model that a large one is asked again: by confidence, by length, by kind of task, or by chance.
 
 A signal is judged by how well it tells wrong answers from right ones, and by the success of both models together when some share of
 the requests goes to the large one.
@@ -93,7 +93,7 @@ def success(rows: Outcomes, doubt: Float[np.ndarray, " N"], limit: float) -> tup
     return float(np.where(again, rows.large, rows.small).mean()), float(again.mean())
 
 
-def untied(doubt: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+def break_ties(doubt: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
     """Break ties by chance, so that any share can be asked again even if a signal has few values."""
     return doubt + 1e-9 * np.random.default_rng(1).random(len(doubt))
 
@@ -126,8 +126,8 @@ def judge(rows: Outcomes, shifted: Outcomes) -> dict[str, Any]:
 
 
 def _judged(signal: Signal, fitting: Outcomes, judging: Outcomes, shifted: Outcomes) -> dict[str, Any]:
-    fitted, doubt, moved = (untied(signal(fitting, rows)) for rows in (fitting, judging, shifted))
-    limits = {share: limit_for(fitted, share) for share in SHARES}
+    base, doubt, moved = (break_ties(signal(fitting, rows)) for rows in (fitting, judging, shifted))
+    limits = {share: limit_for(base, share) for share in SHARES}
     return {
         "auroc": vars(_bootstrap(doubt, ~judging.small)),
         "shares": {f"{share:g}": success(judging, doubt, limit) for share, limit in limits.items()},

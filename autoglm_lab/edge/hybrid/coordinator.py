@@ -1,4 +1,4 @@
-"""Which of two engines answers a request, decided event by event.
+"""Decide which of two engines answers a request, event by event.
 
 No thread, no clock, no network: events come in with their times, commands go out. So every order of events can be tried, and the
 promise can be checked: exactly one end for each request, an answer or an error, not after its deadline.

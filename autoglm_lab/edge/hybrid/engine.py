@@ -30,10 +30,10 @@ class NoAnswerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Trip:
-    """How one request went: the engine whose answer was taken (None for none), those that were asked, and the seconds."""
+    """Course of one request: the engine whose answer was taken (None for none), all that were started, and the seconds."""
 
     route: Route | None
-    asked: tuple[Route, ...]
+    routes: tuple[Route, ...]
     seconds: float
     reasons: dict[Route, str] = field(default_factory=dict)
 
@@ -77,9 +77,19 @@ class HybridEngine:
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY,
-               history: Sequence[Turn] = ()) -> Stream:  # fmt: skip
+    def answer(
+        self,
+        task: str = "",
+        image: Any = None,
+        audio: Any = None,
+        *,
+        current_app: str = "System Home",
+        last: str = "",
+        think: bool = False,
+        max_new_tokens: int = 96,
+        sampling: Sampling = GREEDY,
+        history: Sequence[Turn] = (),
+    ) -> Stream:
         """See `runtime.engine.Engine.answer`. ValueError for an empty request; NoAnswerError when no engine answered in time."""
         if not task.strip() and audio is None:
             raise ValueError("the request is empty; give a text or a sound")
@@ -96,14 +106,14 @@ class HybridEngine:
         began = self.clock()
         stays = self.private and any(part is not None for part in request[1:])
         coordinator = Coordinator[Answer](self.policy, began, frozenset((DEVICE,)) if stays else frozenset((DEVICE, CLOUD)))
-        commands, asked = coordinator.begin(), list[Route]()
+        commands, routes = coordinator.begin(), list[Route]()
         while True:
             for command in commands:
                 if isinstance(command, Start):
-                    asked.append(command.route)
+                    routes.append(command.route)
                     self._start(command.route, request, options, history, events)
                 else:
-                    return self._end(command, coordinator, tuple(asked), began)
+                    return self._end(command, coordinator, tuple(routes), began)
             commands = self._next(coordinator, events)
 
     def _next(self, coordinator: Coordinator[Answer], events: queue.SimpleQueue[tuple[Route, Answer | Exception]]) -> list[Any]:
@@ -118,9 +128,13 @@ class HybridEngine:
         return list(coordinator.reply(route, self.clock(), result, self.confidence(result) if route == DEVICE else 1.0))
 
     def _start(
-        self, route: Route, request: tuple[Any, ...], options: dict[str, Any], history: Sequence[Turn],
+        self,
+        route: Route,
+        request: tuple[Any, ...],
+        options: dict[str, Any],
+        history: Sequence[Turn],
         events: queue.SimpleQueue[tuple[Route, Answer | Exception]],
-    ) -> None:  # fmt: skip
+    ) -> None:
         if route == CLOUD and not self._enter_cloud(events):
             return
         engine: Any = self.engines[route]
@@ -153,9 +167,9 @@ class HybridEngine:
             self.breaker.fail() if isinstance(result, Exception) else self.breaker.succeed()
         events.put((route, result))
 
-    def _end(self, command: Any, coordinator: Coordinator[Answer], asked: tuple[Route, ...], began: float) -> Answer:
+    def _end(self, command: Any, coordinator: Coordinator[Answer], routes: tuple[Route, ...], began: float) -> Answer:
         route = command.route if isinstance(command, Deliver) else None
-        self.on_trip(Trip(route, asked, self.clock() - began, dict(coordinator.reasons)))
+        self.on_trip(Trip(route, routes, self.clock() - began, dict(coordinator.reasons)))
         if isinstance(command, Fail):
             raise NoAnswerError(command.reason)
         return command.answer  # type: ignore[no-any-return]

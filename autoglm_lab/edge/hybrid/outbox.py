@@ -12,7 +12,7 @@ TABLE = "outbox"
 Send = Callable[[str, bytes], bytes]  # id and request to the reply; raises OSError while there is no network
 
 
-class Store(Protocol):
+class RecordStore(Protocol):
     """A place that keeps records when the program ends (`edge.vault.Vault` is one)."""
 
     def put(self, table: str, id: str, data: bytes) -> object:
@@ -43,7 +43,7 @@ class Outbox:
     Sending is at least once: a crash after the reply and before it is noted sends again. `Receiver` makes it exactly once.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: RecordStore) -> None:
         self.store = store
         self._sending = threading.Lock()
 
@@ -84,7 +84,7 @@ class Receiver:
     into one transaction with the reply.
     """
 
-    def __init__(self, perform: Callable[[bytes], bytes], store: Store, table: str = "replies") -> None:
+    def __init__(self, perform: Callable[[bytes], bytes], store: RecordStore, table: str = "replies") -> None:
         self.perform, self.store, self.table = perform, store, table
         self._performing = threading.Lock()
 
@@ -98,7 +98,7 @@ class Receiver:
             return reply
 
 
-def _read(store: Store, table: str, record_id: str) -> bytes | None:
+def _read(store: RecordStore, table: str, record_id: str) -> bytes | None:
     try:
         return store.get(table, record_id)
     except KeyError:

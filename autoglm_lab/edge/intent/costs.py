@@ -1,4 +1,4 @@
-"""What a preparation saves and what it costs on a real engine, in milliseconds to the first token, measured in turns."""
+"""Measures the saving and the cost of a preparation on a real engine, in milliseconds to the first token, measured in turns."""
 
 from __future__ import annotations
 

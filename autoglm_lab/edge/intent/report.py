@@ -142,7 +142,7 @@ def sensitivity(seeds: Iterable[int], config: StudyConfig, concentration: float)
 
 
 def article() -> dict[str, float]:
-    """What the articles' three rows say of each other: two of them give the time of a hit and of a miss, and these the third."""
+    """Derive from two of the articles' rows the time of a hit and of a miss, and from these the third row."""
     (before, _), (rules, claimed), (after, _) = ARTICLE.values()
     hit, miss = hit_and_miss_ms([ARTICLE["none"], ARTICLE["intent"]])
     return {

@@ -89,13 +89,13 @@ def report(seeds: int = SEEDS, progress: Progress = iter) -> dict[str, Any]:
     for name in progress(list(NETWORKS)):
         world = network_world(name)
         policies = fixed_policies(world)
-        learned = {each: [make(world, seed) for seed in range(seeds)] for each, make in LEARNERS.items()}
+        runs = {each: [make(world, seed) for seed in range(seeds)] for each, make in LEARNERS.items()}
         figures["worlds"][name] = {
             "service": world.service,
             "away": world.away,
             "fixed": {each: worth(world, policy) for each, policy in policies.items()},
-            "learners": {each: interval(worth(world, policy) for policy in runs) for each, runs in learned.items()},
-            "gap": shares_of_gap(world, policies, learned[DQN]),
+            "learners": {learner: interval(worth(world, policy) for policy in each) for learner, each in runs.items()},
+            "gap": shares_of_gap(world, policies, runs[DQN]),
             "ends": {each: shares_of_ends(world, policies[each]) for each in (GREEDY, LATENCY, OPTIMUM)},
             "hidden": hidden_bandwidth(world, policies[OPTIMUM], seeds),
             "free_waiting": free_waiting(world, policies[OPTIMUM]),
@@ -106,7 +106,7 @@ def report(seeds: int = SEEDS, progress: Progress = iter) -> dict[str, Any]:
 
 
 def shares_of_gap(world: World, policies: Mapping[str, Policy], learned: Iterable[Policy]) -> dict[str, Any]:
-    """How much of the way from greedy to the optimum a DQN, least latency and one rollout step go: 1 is the optimum."""
+    """Share of the way from greedy to the optimum that a DQN, least latency and one rollout step go: 1 is the optimum."""
     low, high = worth(world, policies[GREEDY]), worth(world, policies[OPTIMUM])
 
     def share(policy: Policy) -> float:

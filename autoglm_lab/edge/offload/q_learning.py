@@ -17,7 +17,7 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a learner practises. Exploration falls in a line from 1 to `last_exploration` over the first half of the steps."""
+    """Settings of a learner. Exploration falls in a line from 1 to `last_exploration` over the first half of the steps."""
 
     steps: int = 8000  # of all copies
     copies: int = 16
@@ -132,14 +132,14 @@ def deep_q(environment: Environment, settings: Settings, seed: int, progress: Pr
 
     The online network picks the best next action, the target network says what it is worth.
     """
-    rng, seen = np.random.default_rng([seed, 2]), environment.observe()
-    online, target = (Network((seen.shape[1], settings.hidden, settings.hidden, len(ACTIONS)), rng) for _ in range(2))
-    replay = Replay(settings.memory, seen.shape[1])
+    rng, now = np.random.default_rng([seed, 2]), environment.observe()
+    online, target = (Network((now.shape[1], settings.hidden, settings.hidden, len(ACTIONS)), rng) for _ in range(2))
+    replay = Replay(settings.memory, now.shape[1])
     target.copy_from(online)
     for step in progress(range(settings.steps)):
-        actions = _explore(rng, online(seen), environment.possible(), settings.exploration(step))
-        reward, before, seen = environment.act(actions), seen, environment.observe()
-        replay.add(before=before, action=actions, reward=reward, after=seen, possible=environment.possible())
+        actions = _explore(rng, online(now), environment.possible(), settings.exploration(step))
+        reward, before, now = environment.act(actions), now, environment.observe()
+        replay.add(before=before, action=actions, reward=reward, after=now, possible=environment.possible())
         if step % settings.target_every == 0:
             target.copy_from(online)
         _learn(online, target, replay, replay.draw(rng, settings.batch), settings, 1 - 0.9 * step / settings.steps)

@@ -93,7 +93,7 @@ class World:
 
     @cached_property
     def slot_chain(self) -> Float[np.ndarray, "L L"]:
-        """How the levels of bandwidth follow each other from slot to slot: a slot's share of the changes of a second."""
+        """Transitions of the bandwidth from slot to slot: a slot's share of the changes of a second."""
         rows = np.array(self.link.chain, float)
         return np.asarray(np.eye(len(rows)) + (rows - np.eye(len(rows))) * self.slot_s)
 
@@ -161,7 +161,7 @@ class World:
         return possible
 
     def ends_of(self, state: State, action: int) -> tuple[list[tuple[float, float, str]], int, int, int]:
-        """How the waiting request may end, with what probability and reward; the backlogs and the age after the action."""
+        """Ends of the waiting request with their probability and reward; the backlogs and the age after the action."""
         price, waited = self.rewards, state.age - 1
         if action == LOCAL:
             busy = state.local + self.service[state.load]

@@ -37,9 +37,11 @@ class Minimise:
 
 
 # What an agent asks an engine with (`runtime.engine.Engine.answer`): the record of a request, and how it is to be answered.
-AGENT = Minimise({
-    "answer": ("task", "image", "audio", "current_app", "last", "history"),
-    "decoding": ("think", "max_new_tokens", "sampling"),
-})  # fmt: skip
+AGENT = Minimise(
+    {
+        "answer": ("task", "image", "audio", "current_app", "last", "history"),
+        "decoding": ("think", "max_new_tokens", "sampling"),
+    }
+)
 # What is published of a person's sessions (`release`).
 SESSIONS = Minimise({"nearby": ("user", "place"), "next app": ("user", "apps")})

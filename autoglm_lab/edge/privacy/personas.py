@@ -64,9 +64,9 @@ def traces(seed: int, people: int = PEOPLE, sessions: int = SESSIONS, skew: floa
         raise ValueError(f"people is {people}, sessions {sessions}, skew {skew}; 2 to 10,000, 1 or more, and above 0")
     rng = np.random.default_rng([seed, 31])
     homes, offices, shops = (rng.uniform(-SIDE_M / 2, SIDE_M / 2, (count, 2)) for count in (people, OFFICES, SHOPS))
-    own = np.stack([
-        homes, offices[rng.integers(OFFICES, size=people)], *shops[rng.integers(SHOPS, size=(HAUNTS, people))]
-    ], axis=1)  # [P, places, 2]  # fmt: skip
+    own = np.stack(
+        [homes, offices[rng.integers(OFFICES, size=people)], *shops[rng.integers(SHOPS, size=(HAUNTS, people))]], axis=1
+    )  # [P, places, 2]
     share = [AT_HOME, AT_WORK, *[(1 - AT_HOME - AT_WORK) / HAUNTS] * HAUNTS]
     where = rng.choice(own.shape[1], (people, sessions), p=share)
     positions = own[np.arange(people)[:, None], where] + rng.normal(0, GPS_M, (people, sessions, 2))

@@ -14,10 +14,18 @@ SEEDS, QUICK_SEEDS = 4, 2
 REQUESTS, ROUNDS = 12, 3
 # The rules that verdicts speak of.
 RULES_BY_TABLE = {
-    "fast": ("performance", "ondemand", "ondemand, 800 MHz at least", "load steps 80/50", "load steps 80/30", "budget",
-             "budget with a floor", "by deadline"),
+    "fast": (
+        "performance",
+        "ondemand",
+        "ondemand, 800 MHz at least",
+        "load steps 80/50",
+        "load steps 80/30",
+        "budget",
+        "budget with a floor",
+        "by deadline",
+    ),
     "both": ("performance", "by deadline"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

@@ -107,10 +107,20 @@ def _row(verdict: Verdict, shipped: Figures, own: Figures) -> Row:
     before, here = verdict.row(shipped), verdict.row(merge(shipped, own))
     figure, figure_here = Figure.of(before), Figure.of(here)
     return Row(
-        verdict.key, verdict.part, verdict.claimed, before["how"], before["command"], CLAIMED.get(verdict.key),
-        before["verdict"], before["reason"], figure, _origin(verdict, shipped, own), here["verdict"], here["reason"],
+        verdict.key,
+        verdict.part,
+        verdict.claimed,
+        before["how"],
+        before["command"],
+        CLAIMED.get(verdict.key),
+        before["verdict"],
+        before["reason"],
+        figure,
+        _origin(verdict, shipped, own),
+        here["verdict"],
+        here["reason"],
         None if figure_here == figure else figure_here,
-    )  # fmt: skip
+    )
 
 
 def _origin(verdict: Verdict, shipped: Figures, own: Figures) -> Origin:

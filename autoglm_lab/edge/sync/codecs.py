@@ -80,9 +80,13 @@ def rename_replicas(value: Any, names: Mapping[int, str]) -> Any:
     if isinstance(value, dict):
         vectors = ("vector", "base", "end", "floor")
         return {
-            key: {names[r]: n for r, n in inner.items()} if key in vectors else names[inner] if key in ("sender", "replica")
-            else rename_replicas(inner, names) for key, inner in value.items()
-        }  # fmt: skip
+            key: {names[r]: n for r, n in inner.items()}
+            if key in vectors
+            else names[inner]
+            if key in ("sender", "replica")
+            else rename_replicas(inner, names)
+            for key, inner in value.items()
+        }
     return [rename_replicas(inner, names) for inner in value] if isinstance(value, list) else value
 
 
@@ -105,10 +109,15 @@ _MESSAGES: dict[str, list[tuple[str, str, bool]]] = {  # name, type, repeated
     "Version": [("replica", "uint32", False), ("counter", "uint64", False), ("value", "bytes", False)],
     "Entry": [("key", "string", False), ("versions", "Version", True), ("base_dots", "Version", True)],
     "Message": [
-        ("type", "uint32", False), ("sender", "uint32", False), ("vector", "Vector", False), ("digest", "fixed64", False),
-        ("base", "Vector", False), ("floor", "Vector", False), ("entries", "Entry", True),
+        ("type", "uint32", False),
+        ("sender", "uint32", False),
+        ("vector", "Vector", False),
+        ("digest", "fixed64", False),
+        ("base", "Vector", False),
+        ("floor", "Vector", False),
+        ("entries", "Entry", True),
     ],
-}  # fmt: skip
+}
 
 
 @cache

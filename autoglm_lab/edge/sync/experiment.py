@@ -104,19 +104,24 @@ def clocks(seeds: Sequence[int], count: int = 400) -> dict[str, Any]:
     habits, rows = Habits(), []
     for skew_s in SKEWS_S:
         counts = [count_by_clock(habits, skew_s, count, seed) for seed in seeds]
-        rows.append({
-            "skew_s": skew_s,
-            "lost": asdict(Interval.of(each.n_lost / each.n_writes for each in counts)),
-            "later_lost_of_concurrent": asdict(Interval.of(each.n_later_lost / max(1, each.n_pairs) for each in counts)),
-            "reverted_of_ordered": asdict(Interval.of(each.n_reverted / max(1, each.n_ordered) for each in counts)),
-            "pairs": sum(each.n_pairs for each in counts),
-        })  # fmt: skip
+        rows.append(
+            {
+                "skew_s": skew_s,
+                "lost": asdict(Interval.of(each.n_lost / each.n_writes for each in counts)),
+                "later_lost_of_concurrent": asdict(Interval.of(each.n_later_lost / max(1, each.n_pairs) for each in counts)),
+                "reverted_of_ordered": asdict(Interval.of(each.n_reverted / max(1, each.n_ordered) for each in counts)),
+                "pairs": sum(each.n_pairs for each in counts),
+            }
+        )
     dots = [count_by_dots(habits, count, seed) for seed in seeds]
     conflict_share = asdict(Interval.of(each.n_conflicts / each.n_writes for each in dots))
     return {
-        "habits": asdict(habits), "n": count * len(seeds), "seeds": list(seeds), "by_clock": rows,
+        "habits": asdict(habits),
+        "n": count * len(seeds),
+        "seeds": list(seeds),
+        "by_clock": rows,
         "by_dots": {"lost": sum(each.n_lost for each in dots), "conflicts": conflict_share},
-    }  # fmt: skip
+    }
 
 
 def network(seeds: Sequence[int], traces: Sequence[Trace] = ()) -> list[dict[str, Any]]:
