@@ -39,7 +39,13 @@ class RemoteEngine:
     memory = MAX_MEMORY  # all are sent; the server takes as many as its model reads
 
     def __init__(
-        self, url: str, *, api_key: str = "EMPTY", model: str | None = None, system: str | None = None, timeout_s: float = 120,
+        self,
+        url: str,
+        *,
+        api_key: str = "EMPTY",
+        model: str | None = None,
+        system: str | None = None,
+        timeout_s: float = 120,
         retries: int = 2,
     ) -> None:
         if not url.startswith(("http://", "https://")):

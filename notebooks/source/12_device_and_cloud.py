@@ -27,7 +27,9 @@ from autoglm_lab.edge.offload.networks import network_world
 
 world = network_world("worse")
 print(f"an answer on the phone takes {world.service} slots of {world.slot_s:g} s under the three loads,")
-print(f"a request of {world.kbit:.0f} kbit {world.radio_slots} slots at {world.link.mbit} Mbit/s, and {world.away} more to come back;")
+print(
+    f"a request of {world.kbit:.0f} kbit {world.radio_slots} slots at {world.link.mbit} Mbit/s, and {world.away} more to come back;"
+)
 print(f"after {world.deadline * world.slot_s:.1f} s nobody needs it any more. {len(world.states)} states in all.")
 
 # %% [markdown]
@@ -241,7 +243,9 @@ for name, rows in traces.items():
     print(name)
     for policy, each in rows.items():
         real = each["on the trace"]
-        print(f"    {policy:36} promised {each['by the chain']:.2f}, earned {real['mean']:.2f} ({real['low']:.2f} to {real['high']:.2f})")
+        print(
+            f"    {policy:36} promised {each['by the chain']:.2f}, earned {real['mean']:.2f} ({real['low']:.2f} to {real['high']:.2f})"
+        )
 
 # %%
 for name, rows in traces.items():
@@ -436,7 +440,9 @@ cascade = json.loads((data_dir() / "reports" / "edge" / "cascade.json").read_tex
 print(f"the device alone {cascade['small']:.0%} right, the cloud alone {cascade['large']:.0%} ({cascade['n']} requests)")
 for name, signal in cascade["signals"].items():
     each, (right, share) = signal["auroc"], signal["shares"]["0.35"]
-    print(f"{name:26} AUROC {each['mean']:.2f} ({each['low']:.2f} to {each['high']:.2f})   {share:4.0%} asked again: {right:.0%} right")
+    print(
+        f"{name:26} AUROC {each['mean']:.2f} ({each['low']:.2f} to {each['high']:.2f})   {share:4.0%} asked again: {right:.0%} right"
+    )
 
 # %%
 signals = cascade["signals"]

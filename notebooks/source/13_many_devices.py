@@ -141,7 +141,11 @@ bars(
 habits = sync["clocks"]["habits"]
 assert (habits["offline_s"], habits["online_s"]) == (120, 300) and len(sync["clocks"]["seeds"]) == 20 and worst["skew_s"] == 60
 assert sync["clocks"]["by_dots"]["lost"] == 0 < clocks[0]["lost"]["low"]
-assert clocks[0]["later_lost_of_concurrent"]["mean"] < clocks[1]["later_lost_of_concurrent"]["mean"] < worst["later_lost_of_concurrent"]["mean"]
+assert (
+    clocks[0]["later_lost_of_concurrent"]["mean"]
+    < clocks[1]["later_lost_of_concurrent"]["mean"]
+    < worst["later_lost_of_concurrent"]["mean"]
+)
 
 # %% [markdown]
 # And the protocol itself? *Simulated*, schedules drawn by chance over two to four devices: messages lost, doubled, in any order, devices that
@@ -167,7 +171,9 @@ formats = sync["formats"]
 print(f"{'':28} {'JSON':>6} {'CBOR':>6} {'packed':>7} {'sealed':>7}")
 for name, row in formats.items():
     if "sealed_bytes" in row:
-        print(f"{name:28} {row['JSON']['bytes']:6} {row['CBOR, names']['bytes']:6} {row['packed by hand']['bytes']:7} {row['sealed_bytes']:7}")
+        print(
+            f"{name:28} {row['JSON']['bytes']:6} {row['CBOR, names']['bytes']:6} {row['packed by hand']['bytes']:7} {row['sealed_bytes']:7}"
+        )
 assert formats["one chat line"]["sealed_bytes"] <= 80
 
 # %% [markdown]
@@ -180,7 +186,9 @@ from itertools import pairwise
 waits = json.loads((data_dir() / "reports" / "edge" / "traces.json").read_text("utf-8"))["waits"]
 for row in (*sync["network"], *waits):
     if not row["loss"]:
-        print(f"{row['link']:22} {row['bytes']:5} bytes: {row['p50_ms']['mean']:4.0f} ms, 95% within {row['p95_ms']['mean']:4.0f} ms")
+        print(
+            f"{row['link']:22} {row['bytes']:5} bytes: {row['p50_ms']['mean']:4.0f} ms, 95% within {row['p95_ms']['mean']:4.0f} ms"
+        )
 for row, other in pairwise(waits):
     if row["bytes"] == 45 and other["bytes"] == 87:
         assert row["p95_ms"] == other["p95_ms"], "the bytes of one packet do not matter"
@@ -231,14 +239,21 @@ linking, people_count = privacy["linking"], privacy["people"]
 assert people_count == 40
 for name, row in linking.items():
     top = row["top_1"]
-    print(f"{name:46} named {top['mean']:4.0%} ({top['low']:.0%} to {top['high']:.0%}), nearest shop right {row['nearest_shop']['mean']:4.0%}")
+    print(
+        f"{name:46} named {top['mean']:4.0%} ({top['low']:.0%} to {top['high']:.0%}), nearest shop right {row['nearest_shop']['mean']:4.0%}"
+    )
 print(f"by chance {privacy['chance']:.1%}")
 
 # %%
 count = people_count * linking["place, 5 letters"]["top_1"]["mean"]
 bars(
     "People named from one session, of forty",
-    {"named": {f"{letters} letters": people_count * linking[f"place, {letters} letters"]["top_1"]["mean"] for letters in (8, 7, 6, 5, 4, 3)}},
+    {
+        "named": {
+            f"{letters} letters": people_count * linking[f"place, {letters} letters"]["top_1"]["mean"]
+            for letters in (8, 7, 6, 5, 4, 3)
+        }
+    },
     "",
     f"From cells of five kilometres {count:.0f} of {people_count} are named, by chance {people_count * privacy['chance']:.0f}; "
     f"{guessed(my_count)}. Fewer letters, fewer names, and a worse answer to 'where is the nearest shop?'.",
@@ -331,7 +346,9 @@ lab.check("13.look_alikes", look_alikes)
 lengths = privacy["lengths"]
 for name, row in lengths.items():
     if "bytes" in row:
-        print(f"{name:14} kind of command guessed {row['kind']['mean']:4.0%}, app {row['app']['mean']:4.0%}, {row['bytes']['mean']:.0f} bytes")
+        print(
+            f"{name:14} kind of command guessed {row['kind']['mean']:4.0%}, app {row['app']['mean']:4.0%}, {row['bytes']['mean']:.0f} bytes"
+        )
 print(f"{'by chance':14} kind {lengths['chance']['kind']:.0%}, app {lengths['chance']['app']:.0%}")
 assert lengths["padded to 64"]["kind"]["high"] < lengths["bare"]["kind"]["low"]
 
