@@ -481,6 +481,8 @@ def _take_over(message: str) -> bool:
 
 def _print_step(step: Any) -> None:
     """One line for what was thought and done; one more for what was overlooked in it, or went wrong and did not end the run."""
+    if step.goal and not step.index:
+        print(f"understood: {step.goal}")
     thought = step.thinking + "  " if step.thinking else ""
     took = f"  [{step.ms['total']:.0f} ms]" if "total" in step.ms else ""
     print(f"{step.index + 1}. {thought}{_action_text(step.action) or step.error}{took}", flush=True)
@@ -493,7 +495,7 @@ def _print_step(step: Any) -> None:
 def _step_report(step: Any) -> dict[str, Any]:
     action = _action_text(step.action) or step.answer_text
     report = {"thinking": step.thinking, "action": action, "ms": _rounded(step.ms), "changed": step.changed}
-    return report | {"error": step.error, "irregularities": step.irregularities}
+    return report | {"error": step.error, "irregularities": step.irregularities, "goal": step.goal}
 
 
 def _film(steps: list[Any], folder: Path) -> Path | None:

@@ -35,7 +35,8 @@ class Step:
     """One turn of the loop.
 
     `error` says why nothing was done, or why the agent stopped; `end` why the run ended with this step, and is empty where it goes
-    on. `screenshot` is None when the phone gave none. `irregularities` are what was overlooked to read the answer.
+    on. `screenshot` is None when the phone gave none. `irregularities` are what was overlooked to read the answer. `goal`
+    is what the command was understood as, by an engine that works by goals.
     """
 
     index: int
@@ -47,6 +48,7 @@ class Step:
     changed: bool = False  # whether the phone changed
     error: str | None = None
     irregularities: tuple[str, ...] = ()
+    goal: str = ""
     end: str = ""
 
 
@@ -128,6 +130,7 @@ class _Run:
             answer.ms,
             error=answer.error,
             irregularities=answer.irregularities,
+            goal=answer.goal,
         )
         if step.action is None:
             return self._fail(step, app, f"{NOT_DONE}{step.error}")

@@ -60,6 +60,7 @@ def bundle(
             "recipe": json.loads((recipe or Recipe()).to_json()),
             "places": engine.model.config.max_position_embeddings,
             "memory": engine.memory,
+            "understands": engine.understands,
             "shared_scale": count_nodes(graphs["step"])["DynamicQuantizeLinear"] > 0,
             "apart": {name: float(f"{share:.2g}") for name, share in apart.items()},
             "end": engine.processor.tokenizer.eos_token_id,

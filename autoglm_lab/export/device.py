@@ -22,8 +22,10 @@ PARTS = (
     "phone/__init__.py",
     "phone/actions.py",
     "phone/catalog.py",
+    "phone/goals.py",
     "phone/packages.py",
     "phone/public_apps.py",
+    "phone/refusal.py",
     "runtime",
     "serve",
 )  # of this package

@@ -44,6 +44,7 @@ class PhoneGLMConfig(GlmConfig):
     audio_blocks: int = 4  # dilated residual blocks at 25 frames a second
     first_number_id: int = 8  # token id of "0"; 0..999 follow in order
     number_tokens: int = 1000
+    understands: bool = False  # commands are read once, and every step works by their goal (`runtime.understanding`)
     memory: int = 1  # past actions that the prompt names (`runtime.prompt.write_memory`)
 
     def validate_memory(self) -> None:

@@ -17,6 +17,7 @@ from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.paths import data_dir
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.sampling import Sampling
+from autoglm_lab.runtime.understanding import MAX_GOAL, Commands, Pick, Typing
 
 # of a model folder, besides reports and cards
 SETTINGS = ("config.json", "structure.json", "recipe.json", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
@@ -41,6 +42,7 @@ class TorchEngine:
     def __init__(self, model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor) -> None:
         self.model, self.processor = model, processor
         self.model.train(False)
+        self._commands = Commands()
 
     @classmethod
     def load(cls, folder: Path | str | None = None) -> TorchEngine:
@@ -60,6 +62,11 @@ class TorchEngine:
         """Number of past actions that the model was trained to read."""
         return int(self.model.config.memory)
 
+    @property
+    def understands(self) -> bool:
+        """True if the model reads a command once and works by its goal."""
+        return bool(self.model.config.understands)
+
     def example(self) -> dict[str, Any]:
         """One request that uses every part of the model, as tensors: a screen, a sound and a few words."""
         inputs = self.processor(text="open Settings", images=np.zeros((224, 224, 3), np.uint8), audio=np.zeros(8000, np.float32))
@@ -68,15 +75,28 @@ class TorchEngine:
     def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
                think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
         """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens."""
-        watch = Stopwatch()
+        watch, goal = Stopwatch(), ""
+        pick: Pick = sampling.picker()
+        if self.understands and (task.strip() or audio is not None):
+            understood = self._commands.understand(task, audio, lambda: self._read_command(task, audio))
+            watch.lap("understand")
+            if understood.refusal:
+                return understood.declined(watch, think=think)
+            task, audio, goal = understood.goal, None, understood.goal
+            pick = Typing(goal, self.processor.tokenizer.encode).chooser(pick)
         inputs = self.processor(text=task, images=image, audio=audio, current_app=current_app, last=last, think=think)
         watch.lap("features")
-        tokens = self._tokens(dict(inputs), max_new_tokens, sampling, watch)
-        return spoken(tokens, self.processor.tokenizer.decode, watch, inputs["input_ids"].shape[1])
+        tokens = self._tokens(dict(inputs), max_new_tokens, pick, watch)
+        return spoken(tokens, self.processor.tokenizer.decode, watch, inputs["input_ids"].shape[1], goal)
+
+    def _read_command(self, task: str, audio: Any) -> str:
+        """The model's text for a command that is to be understood."""
+        inputs = self.processor(text=task, audio=None if task.strip() else audio, command=True)
+        tokens = self._tokens(dict(inputs), MAX_GOAL, GREEDY.picker(), Stopwatch())
+        return str(self.processor.tokenizer.decode(list(tokens)))
 
     @torch.inference_mode()
-    def _tokens(self, inputs: dict[str, Any], max_new_tokens: int, sampling: Sampling, watch: Stopwatch) -> Iterator[int]:
-        pick = sampling.picker()
+    def _tokens(self, inputs: dict[str, Any], max_new_tokens: int, pick: Pick, watch: Stopwatch) -> Iterator[int]:
         memories = self._memories(inputs, watch)
         step, past = inputs["input_ids"], None
         for number in range(max_new_tokens):

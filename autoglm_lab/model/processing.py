@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
+from autoglm_lab.phone.goals import plain
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
-from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, write_prompt
+from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, write_command, write_prompt
 
 
 class PhoneGLMProcessor(ProcessorMixin):
@@ -45,9 +46,12 @@ class PhoneGLMProcessor(ProcessorMixin):
         current_app: str | Sequence[str] = "System Home",
         last: str | Sequence[str] = "",
         think: bool = False,
+        command: bool = False,
         **_: Any,
     ) -> BatchFeature:
         """Tensors of one request, or of a batch when `text` is a list (then every other argument may be a list too).
+
+        With `command` they are requests to understand a command (`prompt.write_command`); pictures are not looked at.
 
         Gives input_ids and attention_mask [B, T] (padded on the left), and where given pixel_values [B, 3, 224, 224],
         input_features [B, M, 80] with feature_attention_mask [B, M]; image_present and audio_present [B] say which requests of
@@ -61,6 +65,9 @@ class PhoneGLMProcessor(ProcessorMixin):
         for words, picture, sound, app, before in zip(batch, pictures, sounds, apps, lasts, strict=True):
             if not words.strip() and sound is None:
                 raise ValueError("the request is empty; give a text or a sound")
+            if command:
+                prompts.append(write_command(plain(words.strip()), audio=sound is not None))
+                continue
             prompts.append(
                 write_prompt(words.strip(), app, before, image=picture is not None, audio=sound is not None, think=think)
             )
@@ -68,7 +75,8 @@ class PhoneGLMProcessor(ProcessorMixin):
         if encoded["input_ids"].shape[1] > MAX_TOKENS:
             raise TooLongError(encoded["input_ids"].shape[1])
         features = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
-        return BatchFeature(features | _image_tensors(pictures) | _audio_tensors(sounds, sampling_rate))
+        seen = {} if command else _image_tensors(pictures)
+        return BatchFeature(features | seen | _audio_tensors(sounds, sampling_rate))
 
 
 def _each(value: Any, count: int, many: bool) -> list[Any]:

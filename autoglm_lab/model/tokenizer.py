@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from autoglm_lab.phone.actions import SIGNATURES
 from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, FREE_WORDS, LANGS, MESSAGES, QUERIES, SETTINGS, App
+from autoglm_lab.phone.goals import GOALS, THEN, plain
 from autoglm_lab.phone.oracle import report
 from autoglm_lab.phone.phrasing import PHRASINGS, say_time
 from autoglm_lab.phone.refusal import ABLE, CANNOT, NAMED_SUBJECTS, UNCLEAR, UNKNOWN_SCREEN, refuse
@@ -87,16 +88,18 @@ def people_pieces() -> Iterator[str]:
     for _ in range(OWN_WEIGHT):
         yield from pieces()
         yield from _closings()
-        yield from (*PEOPLE_THOUGHTS, *(f" {name}" for name in SIGNATURES))
+        yield from (*PEOPLE_THOUGHTS, "Goal", *(f" {name}" for name in SIGNATURES), *THEN.values())
+        for forms in GOALS.values():
+            yield from (part for lang in LANGS for part in _around(r"\{\w+\}", forms[lang]))
     for lang in LANGS:
         book = phrasebook(lang)
         texts = [template.sentence for template in book.templates if not template.held_out]
         texts += [form for slot in book.names.values() for form in slot.values()] + [*book.rules.values()]
         texts += [sentence for subject in subjects() if not subject.held_out for sentence in subject.sentences[lang]]
         for text in texts:
-            for part in re.split(r"[{<][^}>]*[}>]|[()\[\]|]", text):
+            for part in re.split(r"[{<][^}>]*[}>]|[()\[\]|]", plain(text)):
                 if lang == "en":
-                    yield from (form for word in part.split() for form in (word, f" {word}", f" {word.capitalize()}"))
+                    yield from (form for word in part.split() for form in (word, f" {word}"))
                 else:
                     yield part
 

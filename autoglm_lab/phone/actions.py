@@ -30,6 +30,7 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Home": ((), ()),
     "Take_over": (("message",), ()),
     "finish": (("message",), ()),
+    "Goal": (("text",), ()),  # what the agent understood; nothing that a phone does
 }
 POINTS = ("element", "start", "end")
 _STRING = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.catalog import Lang, app, named
-from autoglm_lab.phone.refusal import CANNOT, NAMED_SUBJECTS, NOT_UNDERSTOOD, UNCLEAR, UNKNOWN_SCREEN, refuse
+from autoglm_lab.phone.refusal import CANNOT, NAMED_SUBJECTS, NOT_UNDERSTOOD, STRANGE_APP, UNCLEAR, UNKNOWN_SCREEN, refuse
 from autoglm_lab.phone.screens import ROWS_VISIBLE, find
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import CANNOT_SEE, MISSING_ALARM, NO_ALARMS, NOTHING_OPEN, QUESTIONS, REPEAT, Task, answer
@@ -266,7 +266,7 @@ def report(task: Task) -> str:
         "delete_alarms": ("闹钟都已删除。", "All alarms are deleted."),
         "two": ("两件事都办好了。", "Both are done."),
         "absent_app": ("这部手机上没有{name}。", "{name} is not on this phone."),
-        "strange_app": ("我不能打开{name}，不认识它。", "I cannot open {name}, I do not know it."),
+        "strange_app": (STRANGE_APP["zh"], STRANGE_APP["en"]),
         "absent_contact": ("联系人里没有{name}。", "{name} is not among the contacts."),
     }[task.kind]
     return (zh if lang == "zh" else en).format(**names)

@@ -13,6 +13,7 @@ ABLE: dict[Lang, str] = {
 CANNOT: dict[Lang, str] = {"zh": "这个我做不到", "en": "I cannot do that"}
 UNCLEAR: dict[Lang, str] = {"zh": "我没听懂", "en": "I did not understand that"}
 UNKNOWN_SCREEN: dict[Lang, str] = {"zh": "我不认识这个界面", "en": "I do not know this screen"}
+STRANGE_APP: dict[Lang, str] = {"zh": "我不能打开{name}，不认识它。", "en": "I cannot open {name}, I do not know it."}
 # Subjects whose clause is said as it stands; of all others the agent says that it cannot do that, for a wrong reason is worse.
 NAMED_SUBJECTS = frozenset(
     (

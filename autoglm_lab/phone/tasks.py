@@ -85,7 +85,7 @@ class Task:
             case "beyond":
                 return is_refusal(message, self.lang)
             case "absent_app" | "absent_contact" | "strange_app":
-                return self.missing in message and any(no in message for no in ("不", "没", "not"))
+                return self.missing.casefold() in message.casefold() and any(no in message for no in ("不", "没", "not"))
             case "delete_alarm":
                 return (message == MISSING_ALARM[self.lang]) is (self.slot("time") not in start.alarms)
         return True

@@ -40,6 +40,7 @@ class Bundle:
     shared_scale: bool  # whether tokens that are read at once are rounded alike, so that one changes what the others give
     files: frozenset[str]  # that the manifest lists and that were compared with it
     memory: int = 1  # past actions that the model was trained to read
+    understands: bool = False  # whether commands are read once, and every step works by their goal (`runtime.understanding`)
 
     def path(self, name: str) -> Path:
         """Find a graph: "image", "audio", "step", "answer" or "rows".
@@ -70,7 +71,7 @@ class Bundle:
                 raise ValueError(f"{name} of {place.name} keeps weights in another file; a bundle has all of them in its graphs")
         size = sum(size for size, _ in manifest["files"].values()) + (place / MANIFEST).stat().st_size
         return cls(place, manifest["end"], manifest["places"], manifest["recipe"], size, manifest["shared_scale"],
-                   frozenset(manifest["files"]), manifest["memory"])  # fmt: skip
+                   frozenset(manifest["files"]), manifest["memory"], manifest["understands"])  # fmt: skip
 
 
 def is_bundle(folder: Path | str) -> bool:
@@ -124,6 +125,9 @@ def _strict(path: Path) -> dict[str, Any]:
     manifest["memory"] = _whole({"memory": 1} | facts, "memory")  # bundles of models that read one action do not name it
     if not 1 <= manifest["memory"] <= MAX_MEMORY:
         raise ValueError(f"memory is {manifest['memory']}, not 1 to {MAX_MEMORY}")
+    manifest["understands"] = facts.get("understands", False)
+    if type(manifest["understands"]) is not bool:
+        raise ValueError("understands is no bool")
     if len(facts["files"]) > FILES:
         raise ValueError(f"more than {FILES} files")
     manifest["files"] = {_name(name): (_whole(file, "bytes"), _hash(file)) for name, file in facts["files"].items()}

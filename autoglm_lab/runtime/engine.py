@@ -31,15 +31,16 @@ class Answer:
     ms: dict[str, float] = field(default_factory=dict)
     prompt_tokens: int = 0
     irregularities: tuple[str, ...] = ()  # what a tolerant reader overlooked in the text of another model
+    goal: str = ""  # what the command was understood as, by an engine that works by goals
 
     @classmethod
-    def read(cls, text: str, tokens: int, ms: dict[str, float], passes: int = 0, prompt_tokens: int = 0) -> Answer:
+    def read(cls, text: str, tokens: int, ms: dict[str, float], passes: int = 0, prompt_tokens: int = 0, goal: str = "") -> Answer:
         """Parse a model's text; a text without a valid action gives an answer with an error, never a success."""
         try:
             thinking, action = parse_answer(text)
         except ValueError as problem:
-            return cls(text, "", None, str(problem), tokens, passes, ms, prompt_tokens)
-        return cls(text, thinking, action, None, tokens, passes, ms, prompt_tokens)
+            return cls(text, "", None, str(problem), tokens, passes, ms, prompt_tokens, goal=goal)
+        return cls(text, thinking, action, None, tokens, passes, ms, prompt_tokens, goal=goal)
 
 
 class Stream:
@@ -66,13 +67,15 @@ class Stream:
         return self._answer
 
 
-def spoken(tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int = 0) -> Stream:
+def spoken(
+    tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int = 0, goal: str = ""
+) -> Stream:
     """A `Stream` of tokens as they come, and the answer that they make."""
-    return Stream(_spoken(tokens, decode, watch, prompt_tokens), prompt_tokens)
+    return Stream(_spoken(tokens, decode, watch, prompt_tokens, goal), prompt_tokens)
 
 
 def _spoken(
-    tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int
+    tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int, goal: str
 ) -> Iterator[str | Answer]:
     said: list[int] = []
     shown = ""
@@ -82,7 +85,8 @@ def _spoken(
         whole = not text.endswith("\ufffd")  # never hand out half a character
         yield text[len(shown) :] if whole else ""
         shown = text if whole else shown
-    yield Answer.read(decode(said), len(said), watch.total(), watch.laps["prefill"] + watch.laps["decode"], prompt_tokens)
+    passes = watch.laps["prefill"] + watch.laps["decode"]
+    yield Answer.read(decode(said), len(said), watch.total(), passes, prompt_tokens, goal)
 
 
 class Turn(NamedTuple):

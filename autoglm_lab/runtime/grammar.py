@@ -23,6 +23,7 @@ from autoglm_lab.runtime.prompt import END, END_THINK, FRAGMENTS, SPECIAL_TOKENS
 
 # what stands for a number, and for any text
 NUMBER, TEXT = "#", "*"
+UNDERSTOOD = ("finish", "Goal")  # what a command that is to be understood is answered with
 USUAL = 'do(action="Tap'  # the action that tasks consist of more than of any other
 POINT, QUOTED = f"[{NUMBER},{NUMBER}]", f'"{TEXT}"'
 # bytes below 32 as the byte-level alphabet writes them; a string may not hold them, nor a quote, nor begin an escape
@@ -117,19 +118,23 @@ class Grammar:
             self._text[number] = number not in special and not NO_TEXT.search(token)
             self._thought[number] = number not in special and "(" not in token  # what looks like an action would be read as one
         self._numbers = [vocabulary[str(number)] for number in range(1000)]
-        self.action, end = State(), State(last=True)
+        self.action, self.understanding, end = State(), State(), State(last=True)
         for name, (needed, _) in SIGNATURES.items():
             parts = [f"{part}={POINT if part in POINTS else QUOTED}" for part in needed]
             written = ", ".join(parts if name == "finish" else [f'action="{name}"', *parts])
-            self._add(f"finish({written})" if name == "finish" else f"do({written})", end)
+            for root in ([self.action] if name != "Goal" else []) + ([self.understanding] if name in UNDERSTOOD else []):
+                self._add(root, f"finish({written})" if name == "finish" else f"do({written})", end)
         self.thinking = State({vocabulary[END_THINK]: self.action}, free=self._thought)
         _count(self.thinking)
+        _count(self.understanding)
         state = self.action
         for number in tokenizer.encode(USUAL, add_special_tokens=False).ids:
             state.usual, state = number, state.edges[number]
 
-    def start(self, *, think: bool) -> State:
-        """Where an answer begins."""
+    def start(self, *, think: bool, command: bool = False) -> State:
+        """Where an answer begins: with a thought or without, or, to a command that is to be understood, with what it means."""
+        if command:
+            return self.understanding
         return self.thinking if think else self.action
 
     def drafts(self, most: int) -> dict[str, Any]:
@@ -150,9 +155,8 @@ class Grammar:
             rows.append({"draft": state.draft(most), "edges": edges, "number": after, "text": state.free is not None})
         return {"numbers": self._numbers, "states": rows}
 
-    def _add(self, pattern: str, end: State) -> None:
-        """One way through the grammar; it shares its beginning with those that are there."""
-        state = self.action
+    def _add(self, state: State, pattern: str, end: State) -> None:
+        """One way through the grammar from a state; it shares its beginning with those that are there."""
         for piece in re.split(f"([{NUMBER}{TEXT}])", pattern + END):
             if piece == NUMBER:
                 following = state.edges.get(self._numbers[0]) or State()

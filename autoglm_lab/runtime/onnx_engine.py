@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from autoglm_lab.phone.goals import plain
 from autoglm_lab.runtime.bundle import TOKENIZER, Bundle
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
 from autoglm_lab.runtime.grammar import Grammar, Pick, State
 from autoglm_lab.runtime.mapped import mapped_graph, place_of
-from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, read_tokenizer, write_prompt
+from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, read_tokenizer, write_command, write_prompt
 from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.runtime.sessions import Sessions, open_graph, quiet
+from autoglm_lab.runtime.understanding import MAX_GOAL, Commands, Typing, Understood
 
 States = dict[str, NDArray[np.float32]]
 
@@ -38,7 +40,15 @@ class Asked:
     sampling: Sampling = GREEDY
     hearing: Future[States] | None = None  # what is heard, while the picture is still being looked at
     states: States | None = None
+    think: bool = False
+    understood: Understood | None = None  # what the command means, by an engine that understands it first
+    typing: Typing | None = None  # what may be typed
     prefix: tuple[Step, NDArray[np.float32]] | None = None  # a decoder that has read the prompt, and the scores after it; used once
+
+    @property
+    def declined(self) -> bool:
+        """True if the command was understood as one that the agent declines: there is nothing to see or write."""
+        return self.understood is not None and bool(self.understood.refusal)
 
 
 def open_tokenizer(bundle: Bundle) -> Tokenizer:
@@ -86,6 +96,7 @@ class OnnxEngine:
             idle_s=None if isinstance(lazy, bool) else lazy,
         )
         self.tokenizer = open_tokenizer(self.bundle)
+        self._commands = Commands()
         self._write_by(grammar, speculate)
         # what there is before anything was seen or heard: one empty place
         self.nothing: States = {
@@ -134,6 +145,11 @@ class OnnxEngine:
         return self.bundle.memory
 
     @property
+    def understands(self) -> bool:
+        """True if the model reads a command once and works by its goal."""
+        return self.bundle.understands
+
+    @property
     def _decoder(self) -> Any:
         """The session that writes."""
         return self.sessions.decoder
@@ -151,7 +167,8 @@ class OnnxEngine:
                 think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Asked:  # fmt: skip
         """The first half of `answer`: what is seen and heard is encoded, nothing is written yet (`write`). Same errors."""
         asked = self._asked(task, image, audio, current_app, last, think, max_new_tokens, sampling)
-        asked.states = self._encode(asked)
+        if not asked.declined:
+            asked.states = self._encode(asked)
         return asked
 
     def prefill(self, asked: Asked) -> Asked:
@@ -161,6 +178,8 @@ class OnnxEngine:
         """
         if "answer" in self.sessions:
             raise ValueError("this engine answers in one call and cannot stop after the prompt; open the bundle without one_call")
+        if asked.declined:
+            return asked
         if asked.states is None:
             asked.states = self._encode(asked)
         step = Step(self.sessions["step"], asked.states, room=len(asked.ids) + asked.max_new_tokens)
@@ -170,7 +189,32 @@ class OnnxEngine:
 
     def write(self, asked: Asked) -> Stream:
         """The answer to what was prepared."""
-        return spoken(self._tokens(asked), self.text, asked.watch, len(asked.ids))
+        if asked.understood is None:
+            return spoken(self._tokens(asked), self.text, asked.watch, len(asked.ids))
+        if asked.declined:
+            return asked.understood.declined(asked.watch, think=asked.think)
+        return spoken(self._tokens(asked), self.text, asked.watch, len(asked.ids), asked.understood.goal)
+
+    def _understand(self, task: str, audio: Any, watch: Stopwatch) -> Understood:
+        understood = self._commands.understand(task, audio, lambda: self._read_command(task, audio))
+        watch.lap("understand")
+        return understood
+
+    def _read_command(self, task: str, audio: Any) -> str:
+        """The model's text for a command that is to be understood."""
+        ids = self._ids(write_command(plain(task), audio=not task), MAX_GOAL)
+        features = {} if task else {"audio": log_mel(mono_16k(audio, 16_000))[None]}
+        state = None if self.grammar is None else self.grammar.start(think=False, command=True)
+        return self.text(list(self._tokens(Asked(ids, features, MAX_GOAL, state, Stopwatch()))))
+
+    def _ids(self, prompt: str, max_new_tokens: int) -> list[int]:
+        """The tokens of a prompt. ValueError when they or the answer do not fit."""
+        ids: list[int] = self.tokenizer.encode(prompt, add_special_tokens=False).ids
+        if len(ids) > MAX_TOKENS:
+            raise TooLongError(len(ids))
+        if len(ids) + max_new_tokens > self.bundle.places:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; after this request at most {self.bundle.places - len(ids)} fit")
+        return ids
 
     def _asked(
         self, task: str, image: Any, audio: Any, current_app: str, last: str, think: bool, max_new_tokens: int, sampling: Sampling
@@ -182,12 +226,15 @@ class OnnxEngine:
         task = task.strip()
         if not task and audio is None:
             raise ValueError("the request is empty; give a text or a sound")
+        understood = typing = None
+        if self.understands:
+            understood = self._understand(task, audio, watch)
+            if understood.refusal:
+                return Asked([], {}, max_new_tokens, None, watch, think=think, understood=understood)
+            task, audio = understood.goal, None
+            typing = Typing(task, lambda text: self.tokenizer.encode(text, add_special_tokens=False).ids)
         prompt = write_prompt(task, current_app, last, image=image is not None, audio=audio is not None, think=think)
-        ids = self.tokenizer.encode(prompt, add_special_tokens=False).ids
-        if len(ids) > MAX_TOKENS:
-            raise TooLongError(len(ids))
-        if len(ids) + max_new_tokens > self.bundle.places:
-            raise ValueError(f"max_new_tokens is {max_new_tokens}; after this request at most {self.bundle.places - len(ids)} fit")
+        ids = self._ids(prompt, max_new_tokens)
         state = None if self.grammar is None else self.grammar.start(think=think)
         if self.held and state is not None and max_new_tokens < state.least:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; the shortest answer has {state.least} tokens")
@@ -200,7 +247,7 @@ class OnnxEngine:
         if image is not None:
             features["image"] = image_features(image)[None]
         watch.lap("features")
-        return Asked(ids, features, max_new_tokens, state, watch, sampling, hearing)
+        return Asked(ids, features, max_new_tokens, state, watch, sampling, hearing, understood=understood, typing=typing)
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -241,34 +288,41 @@ class OnnxEngine:
             watch.lap("waiting")
         states = self._encode(asked) if asked.states is None else asked.states
         if "answer" in self.sessions:
-            said = self._in_one_call(ids, states, max_new_tokens)
+            whole = self._in_one_call(ids, states, max_new_tokens)
             watch.lap("decode")
-            yield from said
+            yield from whole
             return
         if asked.prefix is None:
             step, scores, unread = Step(self.sessions["step"], states, room=len(ids) + max_new_tokens), None, ids
         else:
             (step, scores), unread, asked.prefix = asked.prefix, [], None
-        pick, written = asked.sampling.picker(), 0
-        while written < max_new_tokens:
-            left = max_new_tokens - written
+        pick, said = asked.sampling.picker(), list[int]()
+        while len(said) < max_new_tokens:
+            left = max_new_tokens - len(said)
+            picks = state.chooser(left) if self.held and state is not None else pick
+            picks = picks if asked.typing is None else asked.typing.chooser(picks, said)
             if self.held and state is not None and state.forced is not None:
                 tokens = [state.forced]
                 unread = [*unread, *tokens]
             elif scores is not None and not unread:
-                tokens = unread = [(state.chooser(left) if self.held and state is not None else pick)(scores)]
+                tokens = unread = [picks(scores)]
             else:
-                drafts = state.draft(left - 1) if self.speculates and state is not None else []
-                picks = state.chooser(left) if self.held and state is not None else pick
-                tokens = step.write(unread, drafts, picks)
-                watch.lap("decode" if written else "prefill")
+                tokens = step.write(unread, self._drafts(asked, state, said, left - 1), picks)
+                watch.lap("decode" if said else "prefill")
                 unread = tokens[-1:]
             for token in tokens:
                 if token == self.bundle.end:
                     return
                 state = None if state is None else state.leads(token)
-                written += 1
+                said.append(token)
                 yield token
+
+    def _drafts(self, asked: Asked, state: State | None, said: list[int], most: int) -> list[int]:
+        """What probably follows: what the goal says is to be typed, or what the grammar expects."""
+        if not self.speculates or state is None:
+            return []
+        to_type = [] if asked.typing is None else asked.typing.draft(said, most)
+        return to_type or state.draft(most)
 
     def _in_one_call(self, ids: list[int], states: States, max_new_tokens: int) -> list[int]:
         """The tokens of an answer, without the one that ends it."""

@@ -28,6 +28,11 @@ def write_prompt(
     return f"{USER}{marks}{task}{screen}{ASSISTANT}{THINK}{'' if think else END_THINK}"
 
 
+def write_command(command: str, *, audio: bool = False) -> str:
+    """The text of a request to understand a command, in letters as `phone.goals.plain` gives them, or a spoken one."""
+    return f"{USER}{AUDIO * audio}{command}{ASSISTANT}{THINK}{END_THINK}"
+
+
 MAX_MEMORY = 16  # actions, of any model
 
 

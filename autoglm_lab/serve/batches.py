@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step
 from autoglm_lab.runtime.rows import Rows
-from autoglm_lab.runtime.sampling import Picker
+from autoglm_lab.runtime.understanding import Pick
 from autoglm_lab.serve.jobs import Event, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads, too_late
 from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
@@ -27,7 +27,7 @@ class Read(NamedTuple):
     job: Job
     states: States
     step: Step
-    pick: Picker
+    pick: Pick
     tokens: list[int]
 
 
@@ -35,7 +35,7 @@ class Row(NamedTuple):
     """An answer that is being written: what was read of it lies in the batch."""
 
     job: Job
-    pick: Picker
+    pick: Pick
     tokens: list[int]  # picked and not told yet; the batch has not read the last
 
 
@@ -88,11 +88,11 @@ class Batches:
             with self._changed:
                 self._busy += 1
             try:
-                read = too_late() if job.given_up else self._prepared(job)
+                read = [too_late()] if job.given_up else self._prepared(job)
             except Exception as error:  # a request must not end the thread that all others wait for
-                read = failure(error)
+                read = [failure(error)]
             if not isinstance(read, Read):
-                self.post([(job, read)])
+                self.post([(job, event) for event in read])
             with self._changed:
                 self._busy -= 1
                 self._changed.wait_for(lambda: len(self._ready) < self._rows.most)  # what is read takes memory
@@ -103,14 +103,19 @@ class Batches:
             self._reading -= 1
             self._changed.notify_all()
 
-    def _prepared(self, job: Job) -> Read:
+    def _prepared(self, job: Job) -> Read | list[Event]:
+        """What is to be written, or all that is told where the command alone is answered: the agent declines."""
         with self.pixels.lease() as take:
             asked = self.engine.prepare(**job.asking.opened(take, self.engine.memory))
-        assert asked.states is not None
+        if asked.states is None:
+            events = [event for piece in self.engine.write(asked) for event in job.hear(piece)]
+            return events if job.speech.ended else events + job.end("stop")
         job.prompt_tokens = len(asked.ids)
         drafts = [] if asked.state is None else asked.state.draft(asked.max_new_tokens - 1)
         step = Step(self.engine.sessions["step"], asked.states, room=len(asked.ids) + len(drafts))
-        pick = job.asking.sampling.picker()
+        pick: Pick = job.asking.sampling.picker()
+        if asked.typing is not None:
+            pick = asked.typing.chooser(pick)
         return Read(job, asked.states, step, pick, step.write(asked.ids, drafts, pick))
 
     def _write(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from torch.nn.functional import cross_entropy
 
 from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
-from autoglm_lab.phone.actions import format_action
+from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.progress import track
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.runtime.features import gaussian_blur
 from autoglm_lab.runtime.prompt import write_answer
+from autoglm_lab.runtime.understanding import MAX_GOAL, Commands, Typing, Understood, command_key
 from autoglm_lab.training.evaluation import Request, World, spoken_requests, typed_requests
 
 BLURS = {"clean": 0.0, "blur_2": 2.0, "blur_4": 4.0, "blur_8": 8.0}  # pixels of the 224-pixel input
@@ -45,6 +47,7 @@ class BatchEngine:
     def __init__(self, model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor, think: bool = False) -> None:
         self.model, self.processor, self.think = model, processor, think
         self.model.train(False)
+        self._commands = Commands()
 
     @property
     def memory(self) -> int:
@@ -65,16 +68,39 @@ class BatchEngine:
     @torch.inference_mode()
     def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
         """One greedy answer for each request."""
-        texts = self.texts(self.inputs(requests))
-        return [Answer.read(text, 0, {}) for text in texts]
+        if not self.model.config.understands:
+            return [Answer.read(text, 0, {}) for text in self.texts(self.inputs(requests))]
+        understood = self.understand(requests)
+        answers = [Answer.read(format_action(Action("finish", message=each.refusal)), 0, {}) for each in understood]
+        able = [number for number, each in enumerate(understood) if each.goal]
+        if able:
+            goals = [understood[number].goal for number in able]
+            asked = [_by_goal(requests[number], goal) for number, goal in zip(able, goals, strict=True)]
+            for number, goal, text in zip(able, goals, self.texts(self.inputs(asked), goals=goals), strict=True):
+                answers[number] = Answer.read(text, 0, {}, goal=goal)
+        return answers
+
+    def understand(self, requests: Sequence[Request]) -> list[Understood]:
+        """What the commands of requests are understood as; each that is new is read once."""
+        commands = [("" if r.audio is not None else r.task.text, r.audio) for r in requests]
+        new = {command_key(*command): command for command in commands if not self._commands.knows(*command)}
+        if new:
+            texts = self.texts(self.processor(text=[text for text, _ in new.values()], audio=[sound for _, sound in new.values()],
+                                              command=True), MAX_GOAL)  # fmt: skip
+            for (text, sound), said in zip(new.values(), texts, strict=True):
+                self._commands.keep(text, sound, said)
+        return [self._commands.get(*command) for command in commands]
 
     @torch.inference_mode()
-    def texts(self, inputs: Any, max_new_tokens: int = 64) -> list[str]:
-        """The model's texts for a batch of tensors."""
+    def texts(self, inputs: Any, max_new_tokens: int = 64, goals: Sequence[str] = ()) -> list[str]:
+        """The model's texts for a batch of tensors; what is typed is held to the `goals`, if there are any."""
         tokenizer = self.processor.tokenizer
+        held = [Typing(goal, tokenizer.encode) for goal in goals]
+        asked, every = inputs["input_ids"].shape[1], list(range(self.model.config.vocab_size))
+        allowed = (lambda row, ids: held[row].allowed(ids[asked:].tolist()) or every) if held else None
         model: Any = self.model  # the library's typing of generate excludes models that are not its own
         ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
-                                  eos_token_id=tokenizer.eos_token_id)  # fmt: skip
+                                  eos_token_id=tokenizer.eos_token_id, prefix_allowed_tokens_fn=allowed)  # fmt: skip
         said = ids[:, inputs["input_ids"].shape[1] :].tolist()
         ends = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in said]
         return [tokenizer.decode(row[:end]) for row, end in zip(said, ends, strict=True)]
@@ -132,6 +158,11 @@ class BatchEngine:
         full, said = self.rightly_answered(requests)
         logits = model(**full, logits_to_keep=said.shape[1] + 1).logits[:, :-1][said]
         return cross_entropy(logits.float(), full["input_ids"][:, -said.shape[1] :][said], reduction="none")
+
+
+def _by_goal(request: Request, goal: str) -> Request:
+    """The same request, typed as its goal."""
+    return replace(request, task=replace(request.task, text=goal), audio=None)
 
 
 def gate_response(engine: BatchEngine, seed: int = 0, count: int = 128) -> dict[str, dict[str, float]]:

@@ -20,16 +20,17 @@ from autoglm_lab.model.tokenizer import people_pieces, train_tokenizer
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.catalog import APPS
 from autoglm_lab.phone.free_text import free_text
-from autoglm_lab.training.copying import chance_phrase
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.scenes import MINI_KINDS, SceneSpec, make_scenes
 from autoglm_lab.training.speech_data import FIXED_PHRASINGS, SpeechSpec, synthesise_training_set
 from autoglm_lab.training.trainer import Training, check_run, has_fast_bf16, main_process, preset, read_log, start
+from autoglm_lab.training.wish_set import load_wishes, make_wishes
 
 PATIENCE_S = 7200.0  # for another process that makes the same data
 SCENE_BYTES = 320_000  # a picture, its facts and its share of the clips
 MODEL_BYTES = 600_000_000  # checkpoints with the state of the optimizer, and the model
 PEOPLE_VOCABULARY = 5000  # tokens
+WISHES = 160_000  # typed commands to be understood
 FEW_FIRST = 10_000_000  # phone seed of the first scene of a small world: others than those of the long training
 
 
@@ -42,8 +43,11 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
         if not (speech / "clips.npz").exists():
             clips = SpeechSpec() if spec.people else replace(FIXED_PHRASINGS, kinds=frozenset(MINI_KINDS) if spec.mini else None)
             synthesise_training_set(speech, clips, processes=processes)
-        tokenizer = train_tokenizer(people_pieces(), PEOPLE_VOCABULARY) if spec.people else train_tokenizer()
-        return Scenes(folder / "scenes", speech, tokenizer, free_text if spec.people else chance_phrase)
+        if not spec.people:
+            return Scenes(folder / "scenes", speech, train_tokenizer())
+        make_wishes(folder / "wishes.json", WISHES, processes)
+        tokenizer = train_tokenizer(people_pieces(), PEOPLE_VOCABULARY)
+        return Scenes(folder / "scenes", speech, tokenizer, free_text, load_wishes(folder / "wishes.json"))
 
 
 def few_scenes(folder: Path, scenes: int = 96, processes: int = 0) -> Scenes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +21,14 @@ from autoglm_lab.phone.clock import clock_forms
 from autoglm_lab.phone.phrasing import say_time
 from autoglm_lab.phone.simulator import HOME_SCREEN
 from autoglm_lab.phone.speech import add_noise
-from autoglm_lab.phone.spoken import MINUTE_STEP, parse_wish_key
+from autoglm_lab.phone.spoken import MINUTE_STEP, SPOKEN_KINDS, parse_wish_key
 from autoglm_lab.phone.tasks import REPEAT
 from autoglm_lab.runtime.features import log_mel
-from autoglm_lab.runtime.prompt import write_answer, write_prompt
+from autoglm_lab.runtime.prompt import write_answer, write_command, write_prompt
 from autoglm_lab.training.copying import Copying, Phrases, chance_phrase, copying_rows, with_chance_phrase
 from autoglm_lab.training.scenes import load_scenes
 from autoglm_lab.training.speech_data import write_header
+from autoglm_lab.training.wish_set import OTHER_WORDS_SHARE, Wish, answer_to_speech
 
 UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE, CHANCE_PHRASE_SHARE = 0.06, 0.03, 0.3, 0.5
 LONGEST_FRAMES = 360
@@ -124,9 +126,12 @@ class Batch:
 class Scenes:
     """Pictures and samples made by `scenes.make_scenes`, and clips with their log-mel frames."""
 
-    def __init__(self, scenes: Path, speech: Path, tokenizer: PreTrainedTokenizerFast, phrases: Phrases = chance_phrase) -> None:
+    def __init__(
+        self, scenes: Path, speech: Path, tokenizer: PreTrainedTokenizerFast, phrases: Phrases = chance_phrase,
+        wishes: Sequence[Wish] = (),
+    ) -> None:  # fmt: skip
         self.pictures, facts = load_scenes(scenes)
-        self.tokenizer, self.phrases = tokenizer, phrases
+        self.tokenizer, self.phrases, self.wishes = tokenizer, phrases, wishes
         self.concepts = Concepts(tokenizer)
         self.mels, self.starts, self.lengths, by_wish = mel_bank(speech)
         self.noise = clip_noise(speech, len(self.lengths))
@@ -138,6 +143,7 @@ class Scenes:
         total = np.array([weights.sum() for weights in self.difficulties])
         self.shares = total / total.sum()
         self.repeat = format_action(Action("finish", message=REPEAT))
+        self._spoken_keys = _keys_by_kind(self.by_wish)
         vocabulary = tokenizer.get_vocab()
         self.coordinate_openers = {vocabulary[t] for t in ('", element=[', '", start=[', "], end=[", ",")}
         self.numbers = range(vocabulary["0"], vocabulary["999"] + 1)
@@ -148,10 +154,13 @@ class Scenes:
             raise ValueError("the scenes were drawn by an earlier version of this package; remove their folder to draw them anew")
         return "utterance" not in sample or sample["utterance"] in self.by_wish
 
-    def batch(self, seed: int, step: int, rank: int, pictures: int, samples: int, *, hard: bool = False, copies: int = 0) -> Batch:
+    def batch(
+        self, seed: int, step: int, rank: int, pictures: int, samples: int, *, hard: bool = False, copies: int = 0, typed: int = 0,
+        heard: int = 0,
+    ) -> Batch:  # fmt: skip
         """The batch of one step: `pictures` scenes and up to `samples` samples of each; `hard` draws by `difficulty`.
 
-        `copies` rows of practice in copying come along.
+        `typed` and `heard` commands to be understood come along, and `copies` rows of practice in copying.
         """
         rng = np.random.default_rng([seed, step, rank])
         chosen = rng.choice(len(self.facts), pictures, p=self.shares) if hard else rng.integers(len(self.facts), size=pictures)
@@ -172,6 +181,7 @@ class Scenes:
             else:
                 picked = rng.permutation(count)[:samples]
             rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in picked]
+        rows += [self._typed_command(rng) for _ in range(typed)] + [self._spoken_command(rng) for _ in range(heard)]
         tensors = self._tensors(np.asarray(self.pictures[chosen]), rows, cells, switches)
         off = np.round(rng.normal(0, READ_SIGMA, tensors.ids.shape)).astype(np.int64)
         near = np.clip(tensors.ids.numpy() + off, self.numbers[0], self.numbers[-1])
@@ -201,6 +211,23 @@ class Scenes:
         row["answer"] = self.tokenizer.encode(answer)
         row["looks"] = self._cells(answer, [] if blind or action == self.repeat else sample["looks"])
         return row
+
+    def _typed_command(self, rng: np.random.Generator) -> dict[str, Any]:
+        wish = self.wishes[int(rng.integers(len(self.wishes)))]
+        if wish.free and rng.random() < OTHER_WORDS_SHARE:
+            wish = wish.with_other_words(rng)
+        prompt, answer = self.tokenizer.encode(write_command(wish.text)), self.tokenizer.encode(write_answer("", wish.answer))
+        return {"picture": 0, "seen": False, "noise": 0.0, "prompt": prompt, "answer": answer, "looks": -1}
+
+    def _spoken_command(self, rng: np.random.Generator) -> dict[str, Any]:
+        """A clip of a kind drawn by its share, or speech that is not for the agent."""
+        kinds, share = self._spoken_keys
+        keys = kinds[int(rng.choice(len(kinds), p=share))]
+        key = keys[int(rng.integers(len(keys)))]
+        answer = self.tokenizer.encode(write_answer("", answer_to_speech(key)))
+        row = {"picture": 0, "seen": False, "noise": 0.0, "prompt": self.tokenizer.encode(write_command("", audio=True)),
+               "answer": answer, "looks": -1, "clip": int(rng.choice(self.by_wish[key]))}  # fmt: skip
+        return row | ({"utterance": key} if key != UNHEARD else {})
 
     def _cells(self, answer: str, looks: list[tuple[str, tuple[int, int]]]) -> int | list[int]:
         """The cell to look at for all tokens of an answer (-1 for nowhere), or for each of them."""
@@ -263,6 +290,15 @@ class Scenes:
         if not clips:
             mask[:, :1] = True
         return torch.from_numpy(mel), torch.from_numpy(mask)
+
+
+def _keys_by_kind(by_wish: dict[str, np.ndarray]) -> tuple[list[list[str]], np.ndarray]:
+    """The keys of each kind of spoken wish that there are clips of, and how often the kind is drawn."""
+    kinds: dict[str, list[str]] = {}
+    for key in sorted(by_wish):
+        kinds.setdefault(parse_wish_key(key)[1] if key != UNHEARD else "beyond", []).append(key)
+    share = np.array([SPOKEN_KINDS[kind] for kind in kinds], float)
+    return list(kinds.values()), share / share.sum()
 
 
 HARD_KINDS = ("two", "delete_alarm", "delete_alarms", "absent_app", "absent_contact", "beyond")

@@ -1,12 +1,13 @@
 """Decode a batch in groups of rows of like length: short rows next to long ones are mostly padding.
 
-The rows of a batch are 17 to 110 tokens long, and half of them have no sound. In one rectangle more than half of all places hold
-nothing; in groups, typed and spoken rows apart, a training step does the same arithmetic on what is there.
+The rows of a batch are 17 to 110 tokens long, and few have both a picture and a sound. In one rectangle more than half of all
+places hold nothing; in groups, apart by what they see and hear, a training step does the same arithmetic on what is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -44,15 +45,16 @@ def decode_in_groups(
     gated layer to the picture is kept, with `all_looks` that of every one.
     """
     lengths = batch.attention_mask.sum(1)
-    spoken = batch.audio_present > 0
+    spoken, shown = batch.audio_present > 0, batch.image_present > 0
     parts: list[tuple[Tensor, list[Tensor], list[dict[str, Fused]]]] = []
-    for heard in (False, True):
-        mine = (spoken == heard).nonzero().squeeze(1)
+    for heard, seen in product((False, True), repeat=2):
+        mine = ((spoken == heard) & (shown == seen)).nonzero().squeeze(1)
         for group in length_groups(lengths[mine].tolist()):
             rows = mine[group]
             longest = int(lengths[rows].max())
-            states, gated = model.decode(batch.inputs[rows, :longest], spread_memories(memories, batch, rows, heard=heard),
-                                         batch.attention_mask[rows, :longest], output_attentions=True)  # fmt: skip
+            own = spread_memories(memories, batch, rows, heard=heard, seen=seen)
+            states, gated = model.decode(batch.inputs[rows, :longest], own, batch.attention_mask[rows, :longest],
+                                         output_attentions=seen)  # fmt: skip
             parts.append((rows, states, gated))
     order = torch.cat([rows for rows, _, _ in parts]).argsort()
     longest = batch.ids.shape[1]
@@ -70,15 +72,30 @@ def decode_in_groups(
                          for piece, (rows, _, _) in zip(each, parts, strict=True)], 1)  # fmt: skip
             looks = None
             if modality == "image" and (all_looks or number == len(memories) - 1):
-                looks = join([piece.weights for piece in each if piece is not None and piece.weights is not None], 2)
+                looks = _joined_looks([piece and piece.weights for piece in each], [rows for rows, _, _ in parts], join)
             fused[modality] = Fused(states[-1], gate, looks)
         gated.append(fused)
     return states, gated
 
 
-def spread_memories(memories: Memories, batch: Batch, rows: Int[Tensor, " R"], *, heard: bool = True) -> Memories:
-    """Give each of these rows the keys and values of its own picture and clip; with `heard` False none has a clip."""
-    owner = {"image": (batch.image_of[rows], batch.image_present[rows])}
+def _joined_looks(
+    each: list[Tensor | None], rows: list[Int[Tensor, " R"]], join: Callable[[list[Tensor], int], Tensor]
+) -> Tensor | None:
+    """The attention of all groups to the picture, zero for rows without one; None if no row has one."""
+    known = next((piece for piece in each if piece is not None), None)
+    if known is None:
+        return None
+    nothing = [known.new_zeros(len(own), known.shape[1], 1, known.shape[3]) for own in rows]
+    return join([none if piece is None else piece for piece, none in zip(each, nothing, strict=True)], 2)
+
+
+def spread_memories(
+    memories: Memories, batch: Batch, rows: Int[Tensor, " R"], *, heard: bool = True, seen: bool = True
+) -> Memories:
+    """Give each of these rows the keys and values of its own picture and clip; none has one that is not `seen` or `heard`."""
+    owner = {}
+    if seen:
+        owner["image"] = (batch.image_of[rows], batch.image_present[rows])
     if heard:
         owner["audio"] = (batch.audio_of[rows], batch.audio_present[rows])
     return [

@@ -1,7 +1,8 @@
-"""Training scenes in people's own words: every kind of wish, the way here, screens of other worlds.
+"""Training scenes for goals of every kind: the way here, screens of other worlds, things that this phone does not have.
 
-Like those of `scenes`, but each sample knows the agent's last actions and whether they changed the screen, and wishes may be
-beyond the agent or about things that this phone does not have.
+Like those of `scenes`, but the text of a sample is a goal (`phone.goals`), for an agent that understands a command once and then
+works by what it understood; and each sample knows the agent's last actions and whether they changed the screen. What people say is
+learned apart (`training.wish_set`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy as np
 from autoglm_lab.phone.actions import format_action
 from autoglm_lab.phone.catalog import APPS, app
 from autoglm_lab.phone.foreign import foreign_screen
+from autoglm_lab.phone.goals import REFUSED, goal
 from autoglm_lab.phone.oracle import MEMORY, Done, Step, next_on_unknown_screen, next_step
 from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone
-from autoglm_lab.phone.spoken import wish_key
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import QUESTIONS, Task
 from autoglm_lab.phone.wishes import sample_wish
@@ -55,24 +56,29 @@ def make_people_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str,
     state = State.fresh(look)
     if rng.random() < 0.4:
         state.page = int(rng.integers(len(look.pages)))
-    spoken_first = bool(rng.random() < 0.5)
-    kind = "" if spoken_first else _LONG[int(rng.integers(len(_LONG)))]
-    first = sample_wish(state, rng, kind=kind, spoken=spoken_first)
+    kind = _LONG[int(rng.integers(len(_LONG)))] if rng.random() < 0.5 else ""
+    first = _workable(state, rng, kind)
     steps = int(rng.integers(0, 8))
     if rng.random() < TO_TYPE_SHARE:
         steps = _steps_until_typing(state, first, steps)
     state, history = journey(state, first, steps, rng)
     readable = bool(rng.random() >= UNREADABLE_SHARE)
     samples = []
-    for number in range(spec.typed + spec.spoken):
-        spoken = number >= spec.typed
-        if number == (spec.typed if spoken_first else 0):
-            samples.append(_record(first, state, history, readable, spoken))
+    for number in range(spec.typed):
+        if not number:
+            samples.append(_record(first, state, history, readable))
             continue
-        task = _wish_here(state, rng, spoken)
+        task = _wish_here(state, rng)
         if _may_begin(task, state):
-            samples.append(_record(task, state, _way_here(task, history, rng), readable, spoken))
+            samples.append(_record(task, state, _way_here(task, history, rng), readable))
     return picture_and_facts(state, samples, readable, rng)
+
+
+def _workable(state: State, rng: np.random.Generator, kind: str = "") -> Task:
+    """A wish that has a goal."""
+    while (task := sample_wish(state, rng, kind=kind)).kind in REFUSED:
+        pass
+    return task
 
 
 def _steps_until_typing(state: State, task: Task, otherwise: int) -> int:
@@ -108,10 +114,8 @@ def _foreign_scene(look: Look, rng: np.random.Generator, spec: SceneSpec) -> tup
         name = APPS[int(rng.integers(len(APPS)))].key(look.lang)
     pixels, noise = degrade(foreign_screen(rng, SIZES[int(rng.integers(len(SIZES)))]), rng, True)
     samples = []
-    for number in range(spec.typed + spec.spoken):
-        spoken = number >= spec.typed
-        kind = str(rng.choice(QUESTIONS)) if rng.random() < 0.3 else ""
-        task = sample_wish(State.fresh(look), rng, kind=kind, spoken=spoken)
+    for _ in range(spec.typed):
+        task = _workable(State.fresh(look), rng, str(rng.choice(QUESTIONS)) if rng.random() < 0.3 else "")
         part = task.parts[0] if task.parts else task
         history: list[Done] = []
         if part.app is not None and rng.random() < 0.3:
@@ -121,20 +125,19 @@ def _foreign_scene(look: Look, rng: np.random.Generator, spec: SceneSpec) -> tup
         elif rng.random() < 0.2:
             history = [("Tap", bool(rng.random() < 0.5))]
         step = next_on_unknown_screen(task, history=history)
-        samples.append(_sample(task, step, step, history, [], spoken))
+        samples.append(_sample(task, step, step, history, []))
     return pixels, {"concepts": [], "switches": [], "samples": samples, "app": name, "noise": round(noise, 3)}
 
 
-def _wish_here(state: State, rng: np.random.Generator, spoken: bool) -> Task:
+def _wish_here(state: State, rng: np.random.Generator) -> Task:
     """A wish for this screen, mostly of the open app; those whose first step is only to leave it are drawn rarely."""
     here: Sequence[str] = ()
     if state.view is not None:
         here = _HERE.get(state.view.app, ("search",) if app(state.view.app).searchable else ())
-    here = [kind for kind in here if not (spoken and kind == "absent_contact")]
     for _ in range(8):
         kind = here[int(rng.integers(len(here)))] if here and rng.random() < 0.55 else ""
         copy = deepcopy(state)  # a wish to delete an alarm puts it there
-        task = sample_wish(copy, rng, kind=kind, spoken=spoken)
+        task = _workable(copy, rng, kind)
         if copy.alarms != state.alarms:
             continue
         leaves = next_step(task, state).action.name in ("Home", "Back")
@@ -159,20 +162,17 @@ def _way_here(task: Task, history: list[Done], rng: np.random.Generator) -> list
     return history if rng.random() < SAME_WAY_SHARE else []
 
 
-def _record(task: Task, state: State, history: list[Done], readable: bool, spoken: bool) -> dict[str, Any]:
+def _record(task: Task, state: State, history: list[Done], readable: bool) -> dict[str, Any]:
     step = next_step(task, state, history=history, sees=readable)
     blind = next_step(task, state, history=history, sees=False)
     part = next((part for part in task.parts if part.app == state.app), task)
     places = looks(part, state, step.action) if readable else []
-    return _sample(task, step, blind, history, places, spoken)
+    return _sample(task, step, blind, history, places)
 
 
-def _sample(
-    task: Task, step: Step, blind: Step, history: list[Done], places: list[tuple[str, tuple[int, int]]], spoken: bool
-) -> dict[str, Any]:
-    record = {
-        "kind": task.kind, "lang": task.lang, "last": write_memory(history, MEMORY), "text": task.text,
+def _sample(task: Task, step: Step, blind: Step, history: list[Done], places: list[tuple[str, tuple[int, int]]]) -> dict[str, Any]:
+    return {
+        "kind": task.kind, "lang": task.lang, "last": write_memory(history, MEMORY), "text": goal(task),
         "thinking": step.thinking, "action": format_action(step.action), "looks": places,
         "blind": [blind.thinking, format_action(blind.action)],
     }  # fmt: skip
-    return record | ({"utterance": wish_key(task)} if spoken else {})

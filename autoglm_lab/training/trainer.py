@@ -25,7 +25,7 @@ from autoglm_lab.runtime.processor import cpu_flags
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.objective import Losses, step_losses
 from autoglm_lab.training.scenes import SceneSpec
-from autoglm_lab.training.warm_start import transplant
+from autoglm_lab.training.warm_start import learn_to_see, transplant
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Recipe:
     second_rate: float = 0.5
     pictures: int = 16  # scenes in a batch
     samples: int = 3  # samples of each scene in a batch
+    typed: int = 0  # typed commands to be understood, in a batch
+    heard: int = 0  # spoken ones
     copies: int = 24  # requests in which to practise copying
     copy_every: int = 3  # how often, in both stages
     learning_rate: float = 1e-3
@@ -77,8 +79,9 @@ def preset(name: str) -> Preset:
         return Preset(small, recipe, SceneSpec(scenes=3000, mini=True))
     if name == "people":
         # an image encoder with half the MACs of the configuration's default; small kernels first, since it has to read small print
-        lean = PhoneGLMConfig(memory=4, image_channels=(16, 32, 64, 176), image_blocks=(0, 0, 0, 1))
-        return Preset(lean, Recipe(price_prompt=True), SceneSpec(people=True))
+        lean = PhoneGLMConfig(understands=True, memory=4, image_channels=(16, 32, 64, 176), image_blocks=(0, 0, 0, 1))
+        recipe = Recipe(pictures=6, samples=4, typed=64, heard=16, copies=0, price_prompt=True)
+        return Preset(lean, recipe, SceneSpec(scenes=24_000, typed=6, spoken=0, people=True))
     raise ValueError(f"preset {name!r} is unknown; there are 'full', 'people' and 'mini'")
 
 
@@ -134,7 +137,8 @@ class Training:
     def _batch(self, step: int) -> Any:
         recipe = self.recipe
         return self.data.batch(recipe.seed, step, self.rank, recipe.pictures, recipe.samples, hard=step >= recipe.hard_from,
-                               copies=recipe.copies if step % recipe.copy_every == 0 else 0)  # fmt: skip
+                               copies=recipe.copies if step % recipe.copy_every == 0 else 0,
+                               typed=recipe.typed, heard=recipe.heard)  # fmt: skip
 
     def _learn(self, batch: Any) -> Losses:
         recipe = self.recipe
@@ -329,8 +333,8 @@ def _gradient_mean() -> Callable[[torch.nn.Module], None]:
 
 # of a run that starts from a trained model: what was learned stays, so that fewer steps do
 WARM = {
-    "align_steps": 800, "steps": 5000, "first_sweep": 5000, "gate_hold": 0, "gate_from": 800, "hard_from": 2500,
-    "learning_rate": 7e-4,
+    "align_steps": 0, "steps": 1900, "first_sweep": 1900, "gate_hold": 0, "gate_from": 300, "hard_from": 950,
+    "learning_rate": 8e-4,
 }  # fmt: skip
 
 
@@ -349,6 +353,8 @@ def start(name: str, data: Scenes, folder: Path, source: Path | None = None, **c
     if not training.resume() and source is not None:
         old = TorchEngine.load(source)
         fresh = transplant(old.model, old.processor.tokenizer, model, data.tokenizer)
+        if any(name.startswith("image_encoder") for name in fresh):
+            learn_to_see(old.model.image_encoder, model.image_encoder, data.pictures, folder / "eye.pt", recipe.seed)
         training.averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
         print(f"started from {source.name}; learned anew: {', '.join(fresh) or 'nothing'}", file=sys.stderr)
     return training

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from autoglm_lab import atomic
+from autoglm_lab.model.encoders import ImageEncoder
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 
 
@@ -50,3 +59,52 @@ def _table(
         if ids:
             table[row] = theirs[ids].mean(0)
     return table
+
+
+EYE_STEPS, EYE_PICTURES, EYE_RATE, EYE_WARMUP = 1400, 16, 3e-3, 100
+
+
+def learn_to_see(
+    old: ImageEncoder, new: ImageEncoder, pictures: UInt8[np.ndarray, "N 224 224 3"], path: Path, seed: int = 0,
+    steps: int = EYE_STEPS,
+) -> None:  # fmt: skip
+    """Let a new image encoder show in each cell what an old one shows there (cosine distance), before the two are exchanged.
+
+    The decoder then finds on its cells what it found before. The weights are kept in `path`; where they are, nothing is learned.
+    """
+    if not path.exists():
+        _imitate(old, new, pictures, seed, steps)
+        with atomic.file(path) as part:
+            torch.save(new.state_dict(), part)
+    new.load_state_dict(torch.load(path, weights_only=True))
+
+
+def _imitate(old: ImageEncoder, new: ImageEncoder, pictures: UInt8[np.ndarray, "N 224 224 3"], seed: int, steps: int) -> None:
+    optimizer = torch.optim.AdamW(new.parameters(), lr=EYE_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    rng = np.random.default_rng([seed, 21])
+    rounds = -(-steps * EYE_PICTURES // len(pictures))
+    order = np.concatenate([rng.permutation(len(pictures)) for _ in range(rounds)])
+    old.train(False)
+    new.train()
+    bar = tqdm(range(steps), desc="learning to see", unit="step")
+    for step in bar:
+        falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimizer.param_groups[0]["lr"] = EYE_RATE * min((step + 1) / EYE_WARMUP, falling)
+        chosen = np.sort(order[step * EYE_PICTURES : (step + 1) * EYE_PICTURES])
+        pixels = torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2).float() / 255
+        loss = _apart(new(pixels), _shown(old, pixels))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(new.parameters(), 1.0)
+        optimizer.step()
+        bar.set_postfix(apart=f"{float(loss.detach()):.3f}", refresh=False)
+
+
+@torch.no_grad()
+def _shown(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
+    cells: Tensor = encoder(pixels)
+    return cells
+
+
+def _apart(mine: Tensor, theirs: Tensor) -> Tensor:
+    return 1 - F.cosine_similarity(mine, theirs, dim=-1).mean()

@@ -7,7 +7,7 @@ import math
 from threading import Lock
 from typing import Any
 
-STAGES = ("features", "image", "audio", "prefill", "decode", "total")
+STAGES = ("understand", "features", "image", "audio", "prefill", "decode", "total")
 MAX_BODY_BYTES, MAX_NAME = 4_000, 80
 MAX_DEVICES, MAX_TIMES = 16, 64  # devices, and times kept of each; an older one makes room
 

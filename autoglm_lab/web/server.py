@@ -16,11 +16,13 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from autoglm_lab.hosts import AllowedHosts
+from autoglm_lab.phone.goals import goal_tables
 from autoglm_lab.phone.refusal import refusal_patterns
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, TOKENIZER, Bundle
 from autoglm_lab.runtime.grammar import Grammar
-from autoglm_lab.runtime.prompt import MAX_TOKENS, write_prompt
+from autoglm_lab.runtime.prompt import END, MAX_TOKENS, write_command, write_prompt
+from autoglm_lab.runtime.understanding import MAX_GOAL, TYPE
 from autoglm_lab.web.assets import runtime_files
 from autoglm_lab.web.deck import deck
 from autoglm_lab.web.handler import PageServer
@@ -143,9 +145,15 @@ def settings(bundle: Bundle, cards: dict[str, Any]) -> dict[str, Any]:
     return {
         "prompts": prompts, "end": bundle.end, "places": bundle.places, "max_tokens": MAX_TOKENS, "max_new_tokens": MAX_NEW_TOKENS,
         "memory": bundle.memory, "recipe": bundle.recipe.get("name", ""), "bytes": bundle.bytes, "deck": cards,
-        "refusals": refusal_patterns(), "drafts": drafts,
+        "refusals": refusal_patterns(), "drafts": drafts, "commands": _commands() if bundle.understands else None,
         "sizes": {name: (bundle.folder / file).stat().st_size for name, file in (GRAPHS | FEATURES).items()},
     }  # fmt: skip
+
+
+def _commands() -> dict[str, Any]:
+    """How a command is written that is to be understood, and how what it means is read."""
+    prompts = {"typed": write_command("{command}"), "spoken": write_command("", audio=True)}
+    return {"prompts": prompts, "goals": goal_tables(), "type": TYPE, "end": END, "most": MAX_GOAL}
 
 
 def _own_address() -> str:

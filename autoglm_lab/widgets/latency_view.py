@@ -12,7 +12,7 @@ from PIL import Image
 
 from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
-STAGES = ("features", "image", "audio", "prefill", "decode")
+STAGES = ("understand", "features", "image", "audio", "prefill", "decode")
 GRAPHS = {"image": "image", "audio": "audio", "step": "decode"}  # the stage whose colour a graph has
 SHOWN = 12  # layers, before the others are put together
 Times = Mapping[str, float]

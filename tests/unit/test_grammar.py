@@ -32,7 +32,10 @@ def walk(ids, state=GRAMMAR.action):
     return state, forced
 
 
-@pytest.mark.parametrize("name", SIGNATURES)
+ACTIONS = [name for name in SIGNATURES if name != "Goal"]  # what a phone does; a goal is written where a command is understood
+
+
+@pytest.mark.parametrize("name", ACTIONS)
 def test_every_action_comes_through(name):
     points = {"element": (0, 999), "start": (915, 69), "end": (7, 70)}
     action = Action(name, **{part: points.get(part, TEXT) for part in SIGNATURES[name][0]})
@@ -79,7 +82,7 @@ def table_walk(ids, drafts):
     return [*found, row["draft"]]
 
 
-@pytest.mark.parametrize("name", SIGNATURES)
+@pytest.mark.parametrize("name", ACTIONS)
 def test_tables_for_other_hosts_draft_the_same(name):
     points = {"element": (0, 999), "start": (915, 69), "end": (7, 70)}
     ids = tokens(format_action(Action(name, **{part: points.get(part, TEXT) for part in SIGNATURES[name][0]})) + END)

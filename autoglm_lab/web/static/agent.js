@@ -2,12 +2,14 @@
 
 import * as ort from "./runtime/ort.wasm.min.mjs";
 import { Tokenizer } from "./runtime/tokenizers.min.mjs";
+import { plain, typedWords, understood } from "./understanding.js";
 
 // threads share memory, which browsers allow to a page of its own; inside another page, such as a notebook, there is one
 ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
 ort.env.logLevel = "error";
 
 const GRAPHS = ["step", "image", "audio", "pixels", "mel"];
+const KEPT = 64; // commands that stay understood
 let agent = null;
 
 onmessage = async ({ data: { id, kind, request } }) => {
@@ -31,7 +33,7 @@ async function load() {
     graphs[name] = await ort.InferenceSession.create(await bytes(`bundle/${name}.onnx`, page.sizes[name], heard), {
       executionProviders: ["wasm"],
     });
-  agent = { page, tokenizer, graphs };
+  agent = { page, tokenizer, graphs, commands: new Map() };
   return page;
 }
 
@@ -54,11 +56,63 @@ async function bytes(name, size, heard) {
 }
 
 // One answer. `request` holds task, app, last (of `writeMemory`), and perhaps image {data, width, height} (RGBA) and audio (16 kHz
-// samples).
+// samples). Where the bundle understands commands first, `goal` tells what this one means.
 async function answer({ task = "", app = "System Home", last = "", image = null, audio = null }, onText) {
-  const { page, tokenizer, graphs } = agent;
+  const { page, tokenizer } = agent;
   task = task.trim();
   if (!task && !audio) throw new Error("the request is empty; write or say something");
+  const watch = stopwatch();
+  let goal = "";
+  if (page.commands) {
+    const meant = await understand(task, audio);
+    watch.lap("understand");
+    if (meant.refusal) {
+      const text = `finish(message=${JSON.stringify(meant.refusal)})`;
+      onText(text);
+      return { text, tokens: [], passes: 0, ms: watch.total() };
+    }
+    goal = task = meant.goal;
+    audio = null;
+  }
+  const template = page.prompts[[image && "image", audio && "audio"].filter(Boolean).join(" ")];
+  const fields = { task, app, last: last || "none" };
+  const prompt = template.replace(/\{(task|app|last)\}/g, (_, name) => fields[name]);
+  const ways = goal ? typings(goal) : [];
+  const { said, passes } = await write(prompt, { image, audio, ways, most: page.max_new_tokens, drafts: page.drafts, watch }, onText);
+  return { text: spelled(tokenizer, said), tokens: said, passes, ms: watch.total(), goal };
+}
+
+// What a command means, read once and kept.
+async function understand(task, audio) {
+  const { page, tokenizer, commands } = agent;
+  const key = task || Array.from(audio).join();
+  if (!commands.has(key)) {
+    const prompt = task ? page.commands.prompts.typed.replace("{command}", () => plain(task)) : page.commands.prompts.spoken;
+    const request = { image: null, audio: task ? null : audio, ways: [], most: page.commands.most, drafts: null, watch: stopwatch() };
+    const { said } = await write(prompt, request, () => {});
+    commands.set(key, understood(spelled(tokenizer, said), task, page.commands.goals));
+    if (commands.size > KEPT) commands.delete(commands.keys().next().value);
+  }
+  return commands.get(key);
+}
+
+// The tokens of every action that types what a goal says is to be typed.
+function typings(goal) {
+  const { page, tokenizer } = agent;
+  const encode = (text) => tokenizer.encode(text, { add_special_tokens: false }).ids;
+  const texts = [...new Set(typedWords(goal, page.commands.goals))];
+  const ways = texts.map((text) => encode(`do(action="Type", text=${JSON.stringify(text)})${page.commands.end}`));
+  const opener = encode(page.commands.type);
+  return ways.every((way) => opener.every((token, n) => way[n] === token)) ? ways.map((way) => ({ way, from: opener.length })) : [];
+}
+
+// The tokens that may come next where a text is being typed; null where any may.
+function held(ways, said) {
+  const going = ways.filter(({ way, from }) => said.length >= from && said.length < way.length && said.every((token, n) => way[n] === token));
+  return going.length ? new Set(going.map(({ way }) => way[said.length])) : null;
+}
+
+function stopwatch() {
   const ms = {};
   const began = performance.now();
   let mark = began;
@@ -67,26 +121,29 @@ async function answer({ task = "", app = "System Home", last = "", image = null,
     ms[stage] = (ms[stage] || 0) + now - mark;
     mark = now;
   };
-  const template = page.prompts[[image && "image", audio && "audio"].filter(Boolean).join(" ")];
-  const fields = { task, app, last: last || "none" };
-  const prompt = template.replace(/\{(task|app|last)\}/g, (_, name) => fields[name]);
+  return { lap, total: () => ({ ...ms, total: performance.now() - began }) };
+}
+
+// The tokens that follow a prompt, up to `most`, and in how many passes they were written.
+async function write(prompt, { image, audio, ways, most, drafts: tables, watch }, onText) {
+  const { page, tokenizer, graphs } = agent;
   let ids = tokenizer.encode(prompt, { add_special_tokens: false }).ids;
   if (ids.length > page.max_tokens) throw new Error(`the request has ${ids.length} tokens; at most ${page.max_tokens} fit`);
   const seen = image && { rgba: new ort.Tensor("uint8", image.data, [image.height, image.width, 4]) };
   const pixels = seen && (await graphs.pixels.run(seen));
   const mel = audio && (await graphs.mel.run({ wave: new ort.Tensor("float32", audio, [1, audio.length]) }));
-  lap("features");
-  const states = nothing(graphs.step, ids.length + page.max_new_tokens);
+  watch.lap("features");
+  const states = nothing(graphs.step, ids.length + most);
   states.present = new ort.Tensor("float32", [image ? 1 : 0, audio ? 1 : 0], [2]);
   for (const [name, features] of [["image", pixels], ["audio", mel]])
     if (features) {
       Object.assign(states, await graphs[name].run({ [graphs[name].inputNames[0]]: Object.values(features)[0] }));
-      lap(name);
+      watch.lap(name);
     }
   const said = [];
-  let [total, passes, state, ended] = [0, 0, page.drafts && 0, false];
-  while (!ended && said.length < page.max_new_tokens) {
-    const drafts = state === null ? [] : page.drafts.states[state].draft.slice(0, page.max_new_tokens - said.length - 1);
+  let [total, passes, state, ended] = [0, 0, tables && 0, false];
+  while (!ended && said.length < most) {
+    const drafts = state === null ? [] : tables.states[state].draft.slice(0, most - said.length - 1);
     ids = [...ids, ...drafts];
     total += ids.length;
     passes += 1;
@@ -95,25 +152,26 @@ async function answer({ task = "", app = "System Home", last = "", image = null,
     states.places = new ort.Tensor("int64", BigInt64Array.from([...drafts, 0], (_, n) => BigInt(n - drafts.length - 1)));
     const { scores, ...kept } = await graphs.step.run(states);
     for (const [name, value] of Object.entries(kept)) states[name.replace("present", "past")] = value;
-    const tokens = confirmed(scores, drafts);
+    const tokens = confirmed(scores, drafts, said, ways);
     total -= 1 + drafts.length - tokens.length; // the cache forgets what was not confirmed
-    lap(said.length ? "decode" : "prefill");
+    watch.lap(said.length ? "decode" : "prefill");
     ended = tokens.at(-1) === page.end;
     said.push(...(ended ? tokens.slice(0, -1) : tokens));
-    for (const token of tokens) state = state === null ? null : leads(page.drafts, state, token);
+    for (const token of tokens) state = state === null ? null : leads(tables, state, token);
     ids = tokens.slice(-1);
     onText(spelled(tokenizer, said));
   }
-  ms.total = performance.now() - began;
-  return { text: spelled(tokenizer, said), tokens: said, passes, ms };
+  return { said, passes };
 }
 
-// The likeliest tokens at each place of scores [1 + drafts, V], up to the first that was not drafted.
-function confirmed({ data, dims: [places, size] }, drafts) {
+// The likeliest tokens that may come at each place of scores [1 + drafts, V], up to the first that was not drafted.
+function confirmed({ data, dims: [places, size] }, drafts, said, ways) {
   const tokens = [];
   for (let place = 0; place < places; place++) {
     const row = data.subarray(place * size, (place + 1) * size);
-    tokens.push(row.reduce((best, score, token) => (score > row[best] ? token : best), 0));
+    const allowed = held(ways, [...said, ...tokens]);
+    const better = (best, token) => (row[token] > row[best] ? token : best);
+    tokens.push(allowed ? [...allowed].reduce(better) : row.reduce((best, score, token) => (score > row[best] ? token : best), 0));
     if (tokens[place] !== drafts[place]) break;
   }
   return tokens;

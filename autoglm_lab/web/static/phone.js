@@ -10,7 +10,7 @@ const MAX_SECONDS = 30;
 const MAX_PIXELS = 50e6;
 const MAX_STEPS = 10;
 const PAUSE_MS = 500;
-const STAGES = ["features", "image", "audio", "prefill", "decode"];
+const STAGES = ["understand", "features", "image", "audio", "prefill", "decode"];
 const part = (id) => document.getElementById(id);
 const [picture, marks, status, progress, form, task, speak, home, shot, steps, consent, hint] = [
   "picture", "marks", "status", "progress", "form", "task", "speak", "home", "shot", "steps", "consent", "hint",
@@ -162,8 +162,9 @@ async function run(words, audio) {
       const screen = own ? null : page.deck.screens[shown];
       const last = writeMemory(done, page.memory);
       const request = { task: words, app: own ? "System Home" : screen.app, last, image: rgba(), audio };
-      const { text, ms } = await toWorker("answer", request, row.text);
+      const { text, ms, goal } = await toWorker("answer", request, row.text);
       row.text(text);
+      if (goal && !count) row.note(`Understood: ${goal}`);
       row.times(ms);
       tell(ms);
       const action = readAction(text);

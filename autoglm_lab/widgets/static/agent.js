@@ -18,6 +18,7 @@ function stepItem(entry) {
       make("span", { class: "lab-ms" }, `${entry.total_ms.toFixed(0)} ms`),
     ),
   );
+  if (entry.goal) item.append(make("div", { class: "lab-step__thought", dir: "auto" }, `Understood: ${entry.goal}`));
   if (entry.thinking) item.append(make("div", { class: "lab-step__thought", dir: "auto" }, entry.thinking));
   if (entry.declined) item.append(make("div", { class: "lab-step__declined" }, "declined"));
   if (entry.error) item.append(make("div", { class: "lab-step__error" }, entry.error));

@@ -1,4 +1,4 @@
-const TIMELINE = ["features", "image", "audio", "prefill", "decode"];
+const TIMELINE = ["understand", "features", "image", "audio", "prefill", "decode"];
 
 // Rows of a timeline: a bar for each, a piece for each stage, all on one scale; a mark says what was guessed.
 function timeline(rows, extra = () => []) {

@@ -1,0 +1,140 @@
+"""Commands are understood once: a model reads one with nothing on the screen and writes its goal, or a sentence that declines it.
+
+Every step after that works by the goal. So the many ways of saying a thing matter in one place, speech is heard once, and what is
+typed is what was said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.catalog import Lang
+from autoglm_lab.phone.goals import as_said, read_goal, restore, typed_words
+from autoglm_lab.phone.refusal import STRANGE_APP, UNCLEAR, refuse
+from autoglm_lab.runtime.engine import Answer, Stopwatch, Stream
+from autoglm_lab.runtime.prompt import END, END_THINK
+
+Pick = Callable[[NDArray[np.float32]], int]
+Encode = Callable[[str], list[int]]
+MAX_GOAL = 96  # tokens of what is understood
+MOST = 256  # commands that an engine keeps understood
+TYPE = 'do(action="Type", text="'
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What a model made of a command: a goal (`phone.goals`), or the closing sentence with which the agent declines."""
+
+    goal: str = ""
+    refusal: str = ""
+
+    @classmethod
+    def read(cls, text: str, command: str) -> Understood:
+        """What a model's text says of a command ("" if it was spoken); copied words stand as in the command.
+
+        A text that is neither a goal nor a closing sentence counts as not understood.
+        """
+        action = Answer.read(text, 0, {}).action
+        if action is not None and action.name == "Goal" and read_goal(action.text or ""):
+            return cls(goal=restore(action.text or "", command) if command else action.text or "")
+        if action is not None and action.name == "finish":
+            return cls(refusal=_restored(action.message or "", command))
+        lang: Lang = "zh" if re.search("[一-鿿]", command) else "en"
+        return cls(refusal=refuse(UNCLEAR[lang], lang))
+
+    def declined(self, watch: Stopwatch, *, think: bool = False) -> Stream:
+        """The answer of an agent that declines; with `think` its thought is empty."""
+        text = END_THINK * think + format_action(Action("finish", message=self.refusal))
+        return Stream(iter((text, Answer.read(text, 0, watch.total()))))
+
+
+def _restored(message: str, command: str) -> str:
+    """A sentence that names a strange app, with the name as it was said."""
+    for form in STRANGE_APP.values():
+        if found := re.fullmatch(re.escape(form).replace(r"\{name\}", "(.+)"), message):
+            return form.format(name=as_said(found[1], command))
+    return message
+
+
+class Commands:
+    """What an engine has understood lately, by the command: the last `MOST`."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Understood] = OrderedDict()
+
+    def knows(self, task: str, audio: Any = None) -> bool:
+        """True if a command, typed or (without text) spoken, need not be read again."""
+        return command_key(task, audio) in self._known
+
+    def keep(self, task: str, audio: Any, text: str) -> Understood:
+        """Note what a model's text says of a command."""
+        understood = self._known[command_key(task, audio)] = Understood.read(text, task)
+        while len(self._known) > MOST:
+            self._known.popitem(last=False)
+        return understood
+
+    def get(self, task: str, audio: Any = None) -> Understood:
+        """What a command that is known was understood as. KeyError for another."""
+        key = command_key(task, audio)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def understand(self, task: str, audio: Any, ask: Callable[[], str]) -> Understood:
+        """Look a command up; `ask` gives the model's text for one that is new."""
+        return self.get(task, audio) if self.knows(task, audio) else self.keep(task, audio, ask())
+
+
+def command_key(task: str, audio: Any = None) -> str:
+    """One string for a command: its words, or a hash of the sound."""
+    return task.strip() or sha256(np.ascontiguousarray(audio).tobytes()).hexdigest()
+
+
+class Typing:
+    """Holds what is typed to what the goal says: after `Type`, only the tokens of one of these texts may come."""
+
+    def __init__(self, goal: str, encode: Encode) -> None:
+        opener = encode(TYPE)
+        texts = dict.fromkeys(typed_words(goal))
+        self._ways = [encode(format_action(Action("Type", text=text)) + END) for text in texts]
+        self._opener = opener if all(way[: len(opener)] == opener for way in self._ways) else []
+        self._thought = encode(END_THINK)[0]
+
+    def allowed(self, written: Sequence[int]) -> list[int] | None:
+        """The tokens that may come after those that are written; None where any may. A thought may hold anything."""
+        if self._thought in written:
+            written = written[len(written) - [*written][::-1].index(self._thought) :]
+        if not self._opener or len(written) < len(self._opener) or [*written[: len(self._opener)]] != self._opener:
+            return None
+        ways = [way for way in self._ways if len(way) > len(written) and way[: len(written)] == [*written]]
+        return sorted({way[len(written)] for way in ways}) or None
+
+    def draft(self, written: Sequence[int], most: int) -> list[int]:
+        """Up to `most` tokens that have to come after those that are written, without the one that ends the answer."""
+        found: list[int] = []
+        while len(found) < most and len(allowed := self.allowed([*written, *found]) or []) == 1:
+            found += allowed
+        return found[:-1] if found and self._ends([*written, *found]) else found
+
+    def _ends(self, written: list[int]) -> bool:
+        return any(written[-len(way) :] == way for way in self._ways)
+
+    def chooser(self, pick: Pick, written: Sequence[int] = ()) -> Pick:
+        """Picks as `pick` does, held to what may be typed after the tokens that are `written`."""
+        said = [*written]
+
+        def choose(scores: NDArray[np.float32]) -> int:
+            allowed = self.allowed(said)
+            token = pick(scores) if allowed is None else max(allowed, key=lambda number: scores[number])
+            said.append(token)
+            return token
+
+        return choose

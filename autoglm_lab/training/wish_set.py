@@ -1,0 +1,106 @@
+"""What people say and what is meant by it: commands, typed and spoken, with the goal or the closing sentence that answers them.
+
+A command is understood once, with nothing on the screen (`runtime.understanding`), so these samples need no pictures: a training
+set of a hundred thousand is drawn in minutes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from autoglm_lab import atomic
+from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.catalog import Lang
+from autoglm_lab.phone.free_text import free_text
+from autoglm_lab.phone.goals import FREE, REFUSED, goal, plain
+from autoglm_lab.phone.oracle import report
+from autoglm_lab.phone.spoken import parse_wish_key
+from autoglm_lab.phone.state import Look, State
+from autoglm_lab.phone.tasks import REPEAT, Task
+from autoglm_lab.phone.wishes import WISHES, sample_wish
+from autoglm_lab.workers import end_with_parent
+
+WISHES_AT_ONCE = 2000
+OTHER_WORDS_SHARE = 0.7  # of the samples with words to copy: they get others each time
+GOAL_SHARE = 0.02  # of the samples: the goal itself, which means itself
+
+
+def answer_to(task: Task) -> str:
+    """What the agent answers to a wish: its goal, or the sentence that declines it; words to be copied are in `plain` letters."""
+    refused = task.kind in REFUSED
+    text = report(task) if refused else goal(task)
+    for words in _copied(task):
+        text = text.replace(words, plain(words))
+    return format_action(Action("finish", message=text) if refused else Action("Goal", text=text))
+
+
+def _copied(task: Task, slots: Sequence[str] = FREE) -> list[str]:
+    return [value for part in task.parts or (task,) for slot, value in part.slots if slot in slots]
+
+
+def answer_to_speech(key: str) -> str:
+    """What the agent answers to a clip with this key of a wish, empty for speech that is not for it."""
+    if not key:
+        return format_action(Action("finish", message=REPEAT))
+    lang, kind, slots = parse_wish_key(key)
+    language: Lang = "zh" if lang == "zh" else "en"
+    return format_action(Action("Goal", text=goal(Task(kind, language, slots))))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A typed command in `plain` letters, the answer to it, its kind and language, and what is copied from it."""
+
+    kind: str
+    lang: Lang
+    text: str
+    answer: str
+    free: tuple[str, ...] = ()
+
+    def with_other_words(self, rng: np.random.Generator) -> Wish:
+        """The same wish with other words to be copied, where they can be told from the rest."""
+        text, answer, free = self.text, self.answer, []
+        for words in self.free:
+            new = plain(free_text(self.lang, rng))
+            if text.count(words) != 1 or answer.count(words) != 1 or '"' in new or "\\" in new:
+                return self
+            text, answer = text.replace(words, new), answer.replace(words, new)
+            free.append(new)
+        return Wish(self.kind, self.lang, text, answer, tuple(free))
+
+
+def draw_wish(seed: int) -> Wish:
+    """A typed wish of chance, in words that training may see."""
+    rng = np.random.default_rng([seed, 19])
+    kind = str(rng.choice(list(WISHES), p=np.array([*WISHES.values()]) / sum(WISHES.values())))
+    task = sample_wish(State.fresh(Look.random(seed)), rng, kind=kind)
+    text = goal(task) if task.kind not in REFUSED and rng.random() < GOAL_SHARE else task.text
+    replaceable = tuple(plain(words) for words in _copied(task, ("query", "message")))
+    return Wish(task.kind, task.lang, plain(text), answer_to(task), replaceable)
+
+
+def _draw(seeds: range) -> list[dict[str, Any]]:
+    return [vars(draw_wish(seed)) for seed in seeds]
+
+
+def make_wishes(path: Path, count: int, processes: int = 2) -> None:
+    """Write `count` wishes to a JSON file; nothing happens if it is there."""
+    if path.exists():
+        return
+    jobs = [range(first, min(first + WISHES_AT_ONCE, count)) for first in range(0, count, WISHES_AT_ONCE)]
+    with ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
+        made = list(tqdm(pool.map(_draw, jobs), total=len(jobs), desc="drawing wishes", unit=f"x{WISHES_AT_ONCE}"))
+    atomic.write_text(path, json.dumps([wish for part in made for wish in part], ensure_ascii=False))
+
+
+def load_wishes(path: Path) -> list[Wish]:
+    """Read what `make_wishes` wrote."""
+    return [Wish(**row | {"free": tuple(row["free"])}) for row in json.loads(path.read_text("utf-8"))]
