@@ -194,6 +194,8 @@ def parser() -> argparse.ArgumentParser:
             kind = _positive if isinstance(field.default, int) else _seconds
             serve.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar="N",
                                help=f"limit (default {field.default:g})")  # fmt: skip
+    serve.add_argument("--settings", type=Path, metavar="F", help="a JSON file of limits, over those given here; "
+                       "a new content holds from the next request on")  # fmt: skip
     serve.add_argument("--image-host", action="append", default=[], metavar="HOST", help="pictures may be fetched from here")
     for command in (serve, phone):
         command.add_argument("--allow-host", action="append", default=[], metavar="NAME",
@@ -564,6 +566,11 @@ def _serve(options: argparse.Namespace) -> int:
         print(f"autoglm-lab: warning: {warning}", file=sys.stderr)
     limits = Limits(**{field.name: getattr(options, field.name) for field in fields(Limits) if field.name != "image_hosts"},
                     image_hosts=frozenset(options.image_host))  # fmt: skip
+    base = limits
+    if options.settings is not None:
+        from autoglm_lab.runtime.reload import read_settings
+
+        limits = read_settings(options.settings, Limits, base)
     from autoglm_lab.serve.server import NAME, check_address, scheduler, serve
 
     check_address(options.host, keys)
@@ -591,7 +598,8 @@ def _serve(options: argparse.Namespace) -> int:
 
     try:
         service = Service(made, limits, keys, hosts, log, "small" if options.small_exchange else "available")
-        serve(service, options.host, options.port, made, options.bundle / MANIFEST if options.watch else None)
+        watch = options.bundle / MANIFEST if options.watch else None
+        serve(service, options.host, options.port, made, watch, options.settings, base)
     except OSError as error:
         raise ValueError(str(error)) from None
     return 0

@@ -41,6 +41,7 @@ parser.add_argument("picture", nargs="?", help="a screenshot")
 parser.add_argument("--serve", type=int, nargs="?", const=8000, metavar="PORT",
                      help="answer over HTTP, to this device alone (port 8000)")
 parser.add_argument("--api-key-file", type=Path, metavar="F", help="with --serve: the keys that apps have to send")
+parser.add_argument("--settings", type=Path, metavar="F", help="with --serve: a JSON file of limits, read anew when it changes")
 parser.add_argument("--mapped", action="store_true", help="leave the weights in files: less private memory, more of the disk")
 parser.add_argument("--lazy", type=float, metavar="S", help="open what sees and hears when it is needed, drop it after S seconds")
 options = parser.parse_args()
@@ -60,15 +61,18 @@ else:
     except ImportError as error:
         parser.error(f"{error}; pip install -r requirements-serve.txt")
     from autoglm_lab.serve.keys import read_keys
+    from autoglm_lab.runtime.reload import read_settings
     from autoglm_lab.serve.limits import Limits
     from autoglm_lab.serve.service import Service
 
+    limits = read_settings(options.settings, Limits, Limits()) if options.settings else Limits()
+
     def make_scheduler():
-        return server.scheduler(bundle, Limits(), workers=1, **engine_options)
+        return server.scheduler(bundle, limits, workers=1, **engine_options)
 
     keys = read_keys(options.api_key_file) if options.api_key_file else None
-    service = Service(make_scheduler, Limits(), keys, exchange="small")
-    server.serve(service, "127.0.0.1", options.serve, make_scheduler, bundle / "manifest.json")
+    service = Service(make_scheduler, limits, keys, exchange="small")
+    server.serve(service, "127.0.0.1", options.serve, make_scheduler, bundle / "manifest.json", options.settings, Limits())
 '''
 GUIDE = """# The agent on a device
 
@@ -108,7 +112,8 @@ Copy this folder to the phone (`adb push FOLDER /sdcard/Download/agent`, or a ca
 answers at `http://127.0.0.1:8000/v1`, as OpenAI's clients expect it, to this phone alone. What sees and what hears is loaded when
 it is first needed and dropped after five idle minutes; `--mapped` leaves the weights in files, which the system can take back.
 Copy another `bundle` over this one, its `manifest.json` last, and the next request is answered by it; a broken one is refused and
-the old one stays.
+the old one stays. Limits stand in a file, `--settings limits.json` with `{"max_tokens": 64, "deadline_s": 20}`; a new content of it
+holds from the next request on.
 
 **Every app on the phone can reach a port of 127.0.0.1.** Write a long random line into a file, `--api-key-file FILE`, and give the
 same line to the app that may ask:

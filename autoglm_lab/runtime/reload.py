@@ -7,9 +7,9 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_type_hints
+from typing import Any, Generic, Literal, TypeVar, get_origin, get_type_hints
 
 T = TypeVar("T")
 Mode = Literal["available", "small"]
@@ -137,11 +137,11 @@ class Reloadable(Generic[T]):
 S = TypeVar("S")
 
 
-def read_settings(path: Path, kind: type[S]) -> S:
-    """Read settings, a frozen dataclass, from a JSON file: all of them or none.
+def read_settings(path: Path, kind: type[S], base: S | None = None) -> S:
+    """Read settings, a frozen dataclass, from a JSON file: all of them or none. What the file does not name is as in `base`.
 
-    ValueError, with the name of the file and of what is wrong in it, for a half-written file, unknown names, missing ones, values
-    of another type, and what the dataclass itself refuses.
+    A set of texts is written as a list. ValueError, with the name of the file and of what is wrong in it, for a half-written file,
+    unknown names, missing ones (without `base`), values of another type, and what the dataclass itself refuses.
     """
     known, hints = {each.name: each for each in fields(kind)}, get_type_hints(kind)  # type: ignore[arg-type]
     try:
@@ -153,15 +153,20 @@ def read_settings(path: Path, kind: type[S]) -> S:
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"{path.name}: {', '.join(unknown)} is unknown; there are {', '.join(known)}")
     missing = [n for n, each in known.items() if n not in values and each.default is MISSING and each.default_factory is MISSING]
-    if missing:
+    if missing and base is None:
         raise ValueError(f"{path.name}: {', '.join(missing)} is missing")
     for name, value in values.items():
         wanted = hints[name]
+        if get_origin(wanted) is frozenset:
+            if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+                raise ValueError(f"{path.name}: {name} is {value!r}; it has to be a list of texts")
+            values[name] = frozenset(value)
+            continue
         right = (int, float) if wanted is float else wanted
         if not isinstance(value, right) or (isinstance(value, bool) and wanted is not bool):
             raise ValueError(f"{path.name}: {name} is {value!r}; it has to be of type {wanted.__name__}")
     try:
-        return kind(**values)
+        return kind(**values) if base is None else replace(base, **values)  # type: ignore[type-var]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path.name}: {error}") from None
 

@@ -37,6 +37,10 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        with self.service.settled():
+            await self._visit(scope, receive, send)
+
+    async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["path"] in PATHS else "other"
         visit = Visit(receive, send)
         key_holder = self.service.keys.holder(Headers(scope=scope).get("authorization", ""))

@@ -19,7 +19,7 @@ import uvicorn
 from autoglm_lab.hosts import AllowedHosts
 from autoglm_lab.runtime.bundle import ROWS, is_bundle
 from autoglm_lab.runtime.engine import Engine
-from autoglm_lab.runtime.reload import Mode, Watch
+from autoglm_lab.runtime.reload import Mode, Watch, read_settings
 from autoglm_lab.serve.api import application
 from autoglm_lab.serve.batches import Batches
 from autoglm_lab.serve.connections import TimeoutProtocol
@@ -43,19 +43,21 @@ class Url(str):
 def running(
     served: Engine | Scheduler | Path | str, *, host: str = "127.0.0.1", port: int = 0, limits: Limits | None = None,
     api_key: Mapping[str, str] | str | None = None, allow_hosts: Iterable[str] = (), exchange: Mode = "available",
+    settings: Path | None = None,
 ) -> Iterator[Url]:  # fmt: skip
     """A server in a thread, for as long as the `with` block lasts; its address, ending in /v1.
 
     `served` is an engine (one answer at a time), a bundle (many at once, if it was exported with `rows`), or a scheduler. Port 0
     takes any that is free. It is asked under that address, a loopback name, or one in `allow_hosts`. `exchange` as in `Service`.
-    ValueError for an address that others reach without a key; OSError when the port is taken.
+    `settings` is a JSON file of limits, over `limits`; a new content holds from the next request on, a broken one changes nothing.
+    ValueError for an address that others reach without a key, and for settings that are broken; OSError when the port is taken.
     """
     check_address(host, api_key)
+    base = limits or Limits()
+    limits = base if settings is None else read_settings(settings, Limits, base)
     listening = listen(host, port)
     try:
-        service = Service(
-            partial(scheduler, served, limits or Limits()), limits, api_key, AllowedHosts(host, allow_hosts), exchange=exchange
-        )
+        service = Service(partial(scheduler, served, limits), limits, api_key, AllowedHosts(host, allow_hosts), exchange=exchange)
     except BaseException:
         listening.close()
         raise
@@ -66,7 +68,8 @@ def running(
         _wait(server, thread)
         url = Url(f"http://{_shown(host)}:{listening.getsockname()[1]}/v1")
         url.service = service
-        yield url
+        with watched(service, settings, base):
+            yield url
     finally:
         server.should_exit = True
         thread.join()
@@ -101,10 +104,31 @@ def scheduler(
     return served if isinstance(served, Scheduler) else Turns(served, workers=workers or 1, queue=limits.queue, name=name)
 
 
-def serve(service: Service, host: str, port: int, anew: Callable[[], Scheduler] | None = None, watch: Path | None = None) -> None:
+@contextmanager
+def watched(
+    service: Service, settings: Path | None, base: Limits, say: Callable[[str], Any] = lambda words: None
+) -> Iterator[None]:
+    """Read a file of settings anew whenever its content is another one; `say` is told what came of it."""
+    if settings is None:
+        yield
+        return
+
+    def changed(path: Path) -> None:
+        service.set_limits(read_settings(path, Limits, base))
+        say(f"the settings were read anew from {path.name}")
+
+    with Watch(settings, changed, complain=lambda error: say(f"the settings were not changed: {error}")):
+        yield
+
+
+def serve(
+    service: Service, host: str, port: int, anew: Callable[[], Scheduler] | None = None, watch: Path | None = None,
+    settings: Path | None = None, base: Limits | None = None,
+) -> None:  # fmt: skip
     """Serve until it is interrupted; SIGHUP exchanges what computes the answers for `anew()`, under load.
 
-    So does a new content of the file `watch`, looked at every second: the manifest of a bundle, which is written last.
+    So does a new content of the file `watch`, looked at every second: the manifest of a bundle, which is written last. `settings`
+    is a JSON file of limits over `base`, looked at as often.
 
     ValueError for an address that others reach without a key; OSError when the port is taken.
     """
@@ -126,7 +150,8 @@ def serve(service: Service, host: str, port: int, anew: Callable[[], Scheduler] 
         signal.signal(signal.SIGHUP, reopen)
     url = f"http://{_shown(host)}:{listening.getsockname()[1]}/v1"
     print(f"serving {service.scheduler.name} at {url}   (Ctrl+C ends it)", flush=True)
-    with Watch(watch, exchange) if watch is not None and anew is not None else nullcontext():
+    bundle = Watch(watch, exchange) if watch is not None and anew is not None else nullcontext()
+    with bundle, watched(service, settings, base or service.limits, partial(print, flush=True)):
         _server(service).run(sockets=[listening])
 
 

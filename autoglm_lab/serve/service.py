@@ -6,11 +6,12 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 
 from autoglm_lab.hosts import AllowedHosts
-from autoglm_lab.runtime.reload import Mode, NothingLoadedError, Reloadable
+from autoglm_lab.runtime.reload import Mode, NothingLoadedError, Reloadable, needs_restart
 from autoglm_lab.serve.access import AccessLog
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import Job, Scheduler, Told
@@ -21,6 +22,7 @@ from autoglm_lab.serve.pixels import PixelBudget
 
 Makes = Callable[[], Scheduler]
 LOOK_S = 0.02  # between two looks whether the next scheduler is there
+_OF_THIS_REQUEST: ContextVar[Limits | None] = ContextVar("limits", default=None)  # tasks and threads of a request see it too
 EXCHANGING = "exchanging"  # code of the error while there is no scheduler
 
 
@@ -39,7 +41,7 @@ class Service:
         if exchange == "small" and not callable(scheduler):
             raise ValueError("a small exchange may have to make the old scheduler again; give a function that makes it")
         self.hosts, self.keys, self.log = hosts or AllowedHosts(), Keys(api_key), log
-        self.limits = limits or Limits()
+        self._settings = Reloadable[Limits](lambda new: new, limits or Limits())
         self.metrics = Metrics()
         self.pixels = PixelBudget(self.limits.pixels_at_once)
         self._held = Counter[str]()  # bytes of requests that wait for their first word, by client
@@ -52,6 +54,27 @@ class Service:
         """From now on events go to mailboxes of this loop; None when it ends."""
         self._loop = loop
         self.scheduler.post = self._post
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the request that is being answered (`settled`), or else those of the next one."""
+        return _OF_THIS_REQUEST.get() or self._settings.now.value
+
+    @contextmanager
+    def settled(self) -> Iterator[Limits]:
+        """One request: whatever is read anew meanwhile, its limits stay those that it began with."""
+        with self._settings.lease() as generation:
+            mine = _OF_THIS_REQUEST.set(generation.value)
+            try:
+                yield generation.value
+            finally:
+                _OF_THIS_REQUEST.reset(mine)
+
+    def set_limits(self, new: Limits) -> None:
+        """Other limits, from the next request on. ValueError, and nothing changes, where one needs a restart."""
+        if fixed := needs_restart(self._settings.now.value, new):
+            raise ValueError(f"{', '.join(fixed)} can only be changed by a restart; the settings stay as they are")
+        self._settings.reload(new)
 
     @property
     def scheduler(self) -> Scheduler:

@@ -33,10 +33,6 @@ class Step(Protocol):
         """The thought before the action."""
 
     @property
-    def goal(self) -> str:
-        """What the command was understood as; "" from an engine that works by the command itself."""
-
-    @property
     def action(self) -> Action | None:
         """What it did; None where the answer did not parse."""
 
@@ -63,7 +59,7 @@ def entry(step: Step) -> Entry:
     total = step.ms.get("total", sum(stages.values()))
     return {
         "thinking": step.thinking,
-        "goal": "" if step.index else step.goal,
+        "goal": _goal(step),
         "action": step.answer_text if action is None else format_action(action),
         "name": "" if action is None else action.name,
         "points": [list(p) for p in (action.element, action.start, action.end) if p] if action else [],
@@ -74,6 +70,11 @@ def entry(step: Step) -> Entry:
     }
 
 
+def _goal(step: Step) -> str:
+    """What the command was understood as, told with the first step; "" from a runner that does not say."""
+    return "" if step.index else str(getattr(step, "goal", ""))
+
+
 def _declined(step: Step) -> bool:
     return step.action is not None and step.action.name == "finish" and declined(step.action.message or "")
 
@@ -82,7 +83,7 @@ def said_of(step: Step) -> str:
     """One step in a sentence."""
     parts = [f"Step {step.index + 1}: {caption(step.action)} after {entry(step)['total_ms']:.0f} ms."]
     parts += ["The agent declined: it did not do what was asked."] if _declined(step) else []
-    parts += [f"Understood: {step.goal}."] if step.goal and not step.index else []
+    parts += [f"Understood: {_goal(step)}."] if _goal(step) else []
     parts += [f"Thought: {step.thinking}"] if step.thinking else []
     parts += [f"Error: {step.error}"] if step.error else []
     return " ".join(parts)

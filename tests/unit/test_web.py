@@ -139,7 +139,7 @@ def test_only_times_are_taken(served):
         assert told(served, content)[0] == 400
     assert told(served, b"x" * 5_000)[0] == 413 and told(served, b"{}", "other")[0] == 400
     assert len(served.latencies) == 1
-    with pytest.raises(ValueError, match="stages are features, image"):
+    with pytest.raises(ValueError, match="stages are understand, features, image"):
         read_latency(b'{"device": "x", "ms": {"total": -3}}')
 
 

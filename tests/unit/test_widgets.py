@@ -267,6 +267,16 @@ def test_a_run_that_was_declined_says_so(phone):
     assert "The agent declined: it did not do what was asked." in widget.said
 
 
+def test_what_was_understood_is_told_with_the_first_step(phone):
+    first, second = step(0, Action("Home")), step(1, DONE)
+    for told in (first, second):
+        told.goal = "go to the home screen"
+    assert [entry(told)["goal"] for told in (first, second)] == ["go to the home screen", ""]
+    widget = widgets.phone(phone, runner=scripted(first.action, DONE))
+    widget.run("take me home")
+    assert "Understood" not in widget.said, "a runner that does not say what it understood"
+
+
 def test_wav_url_holds_the_sound():
     sound = np.array([0, 1, -1, 0.5, 2], np.float32)
     head, _, data = wav_url(sound).partition(",")
