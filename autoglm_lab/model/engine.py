@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneratio
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.paths import data_dir
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
+from autoglm_lab.runtime.held import Pick, Quotes, Spelling, Typing, chooser
 from autoglm_lab.runtime.sampling import Sampling
-from autoglm_lab.runtime.understanding import MAX_GOAL, Commands, Pick, Typing
+from autoglm_lab.runtime.spelling import spelling
+from autoglm_lab.runtime.understanding import MAX_GOAL, Commands
 
 # of a model folder, besides reports and cards
 SETTINGS = ("config.json", "structure.json", "recipe.json", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
@@ -67,6 +70,11 @@ class TorchEngine:
         """True if the model reads a command once and works by its goal."""
         return bool(self.model.config.understands)
 
+    @cached_property
+    def spelling(self) -> Spelling:
+        """The vocabulary by the bytes of its tokens."""
+        return spelling(self.processor.tokenizer.backend_tokenizer)
+
     def example(self) -> dict[str, Any]:
         """One request that uses every part of the model, as tensors: a screen, a sound and a few words."""
         inputs = self.processor(text="open Settings", images=np.zeros((224, 224, 3), np.uint8), audio=np.zeros(8000, np.float32))
@@ -83,7 +91,7 @@ class TorchEngine:
             if understood.refusal:
                 return understood.declined(watch, think=think)
             task, audio, goal = understood.goal, None, understood.goal
-            pick = Typing(goal, self.processor.tokenizer.encode).chooser(pick)
+            pick = chooser(Typing(goal, self.processor.tokenizer.encode), pick)
         inputs = self.processor(text=task, images=image, audio=audio, current_app=current_app, last=last, think=think)
         watch.lap("features")
         tokens = self._tokens(dict(inputs), max_new_tokens, pick, watch)
@@ -92,7 +100,8 @@ class TorchEngine:
     def _read_command(self, task: str, audio: Any) -> str:
         """The model's text for a command that is to be understood."""
         inputs = self.processor(text=task, audio=None if task.strip() else audio, command=True)
-        tokens = self._tokens(dict(inputs), MAX_GOAL, GREEDY.picker(), Stopwatch())
+        held = Quotes(task, self.spelling) if task.strip() else None
+        tokens = self._tokens(dict(inputs), MAX_GOAL, chooser(held, GREEDY.picker()), Stopwatch())
         return str(self.processor.tokenizer.decode(list(tokens)))
 
     @torch.inference_mode()

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from autoglm_lab.phone.actions import SIGNATURES
 from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, FREE_WORDS, LANGS, MESSAGES, QUERIES, SETTINGS, App
+from autoglm_lab.phone.free_text import common_characters
 from autoglm_lab.phone.goals import GOALS, THEN, plain
 from autoglm_lab.phone.oracle import report
 from autoglm_lab.phone.phrasing import PHRASINGS, say_time
@@ -22,6 +23,8 @@ from autoglm_lab.runtime.prompt import END, FRAGMENTS, PAD, SPECIAL_TOKENS
 NUMBERS = tuple(str(n) for n in range(1000))
 # words keep the space before them; punctuation stays together; digits that are not numbers of ours stand alone
 SPLIT = r" ?\p{L}+| ?[^\s\p{L}\p{N}]+|\p{N}|\s+"
+# Chinese characters stand alone: then a text has the same tokens wherever it stands, and can be copied token by token
+SPLIT_CHARACTERS = r"[一-鿿]| ?(?:(?![一-鿿])\p{L})+| ?[^\s\p{L}\p{N}]+|\p{N}|\s+"
 THOUGHTS = (
     "在第二页，先向左滑", "在第一页，先向右滑", " is on the second page, swipe left",
     " is on the first page, swipe right", "要用", "，先回桌面", " is another app, go home first",
@@ -83,8 +86,10 @@ def pieces() -> Iterator[str]:
 def people_pieces() -> Iterator[str]:
     """The words of the phrasebooks as well, and every closing sentence: for a model that is trained in people's own words.
 
-    What the agent itself writes and names is counted `OWN_WEIGHT` times, for there is no room for every word of the books.
+    What the agent itself writes and names is counted `OWN_WEIGHT` times, for there is no room for every word of the books. The
+    usual Chinese characters are all there, for they are copied.
     """
+    yield from common_characters()
     for _ in range(OWN_WEIGHT):
         yield from pieces()
         yield from _closings()
@@ -122,15 +127,17 @@ def _around(pattern: str, text: str) -> list[str]:
     return [part for part in re.split(pattern, text) if part]
 
 
-def train_tokenizer(texts: Iterable[str] | None = None, vocab_size: int = 3000) -> PreTrainedTokenizerFast:
-    """Learn the merges from `texts` (by default the pieces of the phone world).
+def train_tokenizer(
+    texts: Iterable[str] | None = None, vocab_size: int = 3000, *, characters: bool = False
+) -> PreTrainedTokenizerFast:
+    """Learn the merges from `texts` (by default the pieces of the phone world); with `characters` Chinese ones are never merged.
 
     Ids 0..7 are special, 8..1007 the numbers, from 1008 on fragments, bytes and merges.
     """
     tokenizer = Tokenizer(models.BPE(fuse_unk=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.Split(Regex(SPLIT_CHARACTERS if characters else SPLIT), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

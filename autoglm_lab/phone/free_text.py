@@ -32,7 +32,7 @@ def _plain_words(lang: Lang) -> tuple[str, ...]:
 
 
 @cache
-def _common() -> str:
+def common_characters() -> str:
     """The 3,755 characters of the first level of GB 2312, the most usual ones."""
     cells = ((row, cell) for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFA if row == 0xD7 else 0xFF))
     return b"".join(map(bytes, cells)).decode("gb2312")
@@ -50,7 +50,7 @@ def _word(lang: Lang, rng: np.random.Generator) -> str:
         return words[int(rng.integers(len(words)))]
     if kind == 1:
         if lang == "zh":
-            letters = _common() if rng.random() < 0.9 else "".join(map(chr, _ALL))
+            letters = common_characters() if rng.random() < 0.9 else "".join(map(chr, _ALL))
             return "".join(letters[int(i)] for i in rng.integers(len(letters), size=int(rng.integers(1, 4))))
         return pseudo_word(rng) if rng.random() < 0.7 else pseudo_word(rng).capitalize()
     if kind == 2:

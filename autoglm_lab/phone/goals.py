@@ -161,6 +161,17 @@ def _nearest(wanted: str, read: str) -> range | None:
     return range(start, end) if end > start and edits <= (1 - NEAR) * len(wanted) else None
 
 
+def goal_openers(lang: Lang) -> list[str]:
+    """Regular expressions of what stands in a goal before words that are taken from the command, without a blank at the end."""
+    found = []
+    apps = "|".join(re.escape(thing.name(lang)) for thing in APPS)
+    for kind, slot, before in (("search", "query", f"(?:{apps})"), ("send", "message", "[^:：]+?")):
+        form = GOALS[kind][lang].partition("{" + slot + "}")[0].rstrip()
+        head, _, tail = re.sub(r"\{(app|contact)\}", "\0", form).partition("\0")
+        found.append(f"{re.escape(head)}{before}{re.escape(tail)}")
+    return found
+
+
 def goal_tables() -> dict[str, Any]:
     """Everything that a page needs to read goals: their patterns by language, what joins two, and names of contacts."""
     return {

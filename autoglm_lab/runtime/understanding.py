@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import Lang
-from autoglm_lab.phone.goals import as_said, read_goal, restore, typed_words
+from autoglm_lab.phone.goals import as_said, read_goal, restore
 from autoglm_lab.phone.refusal import STRANGE_APP, UNCLEAR, refuse
 from autoglm_lab.runtime.engine import Answer, Stopwatch, Stream
-from autoglm_lab.runtime.prompt import END, END_THINK
+from autoglm_lab.runtime.prompt import END_THINK
 
-Pick = Callable[[NDArray[np.float32]], int]
-Encode = Callable[[str], list[int]]
 MAX_GOAL = 96  # tokens of what is understood
 MOST = 256  # commands that an engine keeps understood
-TYPE = 'do(action="Type", text="'
 
 
 @dataclass(frozen=True)
@@ -96,45 +92,3 @@ class Commands:
 def command_key(task: str, audio: Any = None) -> str:
     """One string for a command: its words, or a hash of the sound."""
     return task.strip() or sha256(np.ascontiguousarray(audio).tobytes()).hexdigest()
-
-
-class Typing:
-    """Holds what is typed to what the goal says: after `Type`, only the tokens of one of these texts may come."""
-
-    def __init__(self, goal: str, encode: Encode) -> None:
-        opener = encode(TYPE)
-        texts = dict.fromkeys(typed_words(goal))
-        self._ways = [encode(format_action(Action("Type", text=text)) + END) for text in texts]
-        self._opener = opener if all(way[: len(opener)] == opener for way in self._ways) else []
-        self._thought = encode(END_THINK)[0]
-
-    def allowed(self, written: Sequence[int]) -> list[int] | None:
-        """The tokens that may come after those that are written; None where any may. A thought may hold anything."""
-        if self._thought in written:
-            written = written[len(written) - [*written][::-1].index(self._thought) :]
-        if not self._opener or len(written) < len(self._opener) or [*written[: len(self._opener)]] != self._opener:
-            return None
-        ways = [way for way in self._ways if len(way) > len(written) and way[: len(written)] == [*written]]
-        return sorted({way[len(written)] for way in ways}) or None
-
-    def draft(self, written: Sequence[int], most: int) -> list[int]:
-        """Up to `most` tokens that have to come after those that are written, without the one that ends the answer."""
-        found: list[int] = []
-        while len(found) < most and len(allowed := self.allowed([*written, *found]) or []) == 1:
-            found += allowed
-        return found[:-1] if found and self._ends([*written, *found]) else found
-
-    def _ends(self, written: list[int]) -> bool:
-        return any(written[-len(way) :] == way for way in self._ways)
-
-    def chooser(self, pick: Pick, written: Sequence[int] = ()) -> Pick:
-        """Picks as `pick` does, held to what may be typed after the tokens that are `written`."""
-        said = [*written]
-
-        def choose(scores: NDArray[np.float32]) -> int:
-            allowed = self.allowed(said)
-            token = pick(scores) if allowed is None else max(allowed, key=lambda number: scores[number])
-            said.append(token)
-            return token
-
-        return choose

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autoglm_lab.runtime.held import Pick, chooser
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step
 from autoglm_lab.runtime.rows import Rows
-from autoglm_lab.runtime.understanding import Pick
+from autoglm_lab.runtime.spelling import Speller
 from autoglm_lab.serve.jobs import Event, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads, too_late
 from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
-from autoglm_lab.serve.speech import Speller
 
 PATIENCE_S = 0.03
 
@@ -114,8 +114,7 @@ class Batches:
         drafts = [] if asked.state is None else asked.state.draft(asked.max_new_tokens - 1)
         step = Step(self.engine.sessions["step"], asked.states, room=len(asked.ids) + len(drafts))
         pick: Pick = job.asking.sampling.picker()
-        if asked.typing is not None:
-            pick = asked.typing.chooser(pick)
+        pick = chooser(asked.held, pick)
         return Read(job, asked.states, step, pick, step.write(asked.ids, drafts, pick))
 
     def _write(self) -> None:

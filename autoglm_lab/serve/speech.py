@@ -6,8 +6,6 @@ import codecs
 import re
 from typing import Literal, NamedTuple
 
-from tokenizers import Tokenizer
-
 from autoglm_lab.runtime.prompt import END, END_THINK
 
 Channel = Literal["reasoning", "content"]
@@ -20,29 +18,6 @@ class Piece(NamedTuple):
 
     channel: Channel
     text: str
-
-
-class Speller:
-    """Tokens of a byte-level vocabulary as the bytes they stand for: text can be written token by token."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-        letters = _byte_letters()
-        self._bytes = {
-            number: token.encode() if token in special else bytes(letters[letter] for letter in token)
-            for token, number in tokenizer.get_vocab().items()
-        }
-
-    def bytes(self, token: int) -> bytes:
-        """What a token stands for: nothing where the model has more places than the vocabulary has tokens."""
-        return self._bytes.get(token, b"")
-
-
-def _byte_letters() -> dict[str, int]:
-    """The letter that stands for each byte in byte-level vocabularies (Radford et al. 2019): printable ones for themselves."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
 class Bracket:

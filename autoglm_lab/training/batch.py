@@ -21,8 +21,10 @@ from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.progress import track
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.runtime.features import gaussian_blur
+from autoglm_lab.runtime.held import Held, Quotes, Typing
 from autoglm_lab.runtime.prompt import write_answer
-from autoglm_lab.runtime.understanding import MAX_GOAL, Commands, Typing, Understood, command_key
+from autoglm_lab.runtime.spelling import spelling
+from autoglm_lab.runtime.understanding import MAX_GOAL, Commands, Understood, command_key
 from autoglm_lab.training.evaluation import Request, World, spoken_requests, typed_requests
 
 BLURS = {"clean": 0.0, "blur_2": 2.0, "blur_4": 4.0, "blur_8": 8.0}  # pixels of the 224-pixel input
@@ -48,6 +50,7 @@ class BatchEngine:
         self.model, self.processor, self.think = model, processor, think
         self.model.train(False)
         self._commands = Commands()
+        self.spelling = spelling(processor.tokenizer.backend_tokenizer)
 
     @property
     def memory(self) -> int:
@@ -76,7 +79,8 @@ class BatchEngine:
         if able:
             goals = [understood[number].goal for number in able]
             asked = [_by_goal(requests[number], goal) for number, goal in zip(able, goals, strict=True)]
-            for number, goal, text in zip(able, goals, self.texts(self.inputs(asked), goals=goals), strict=True):
+            held = [Typing(goal, self.processor.tokenizer.encode) for goal in goals]
+            for number, goal, text in zip(able, goals, self.texts(self.inputs(asked), held=held), strict=True):
                 answers[number] = Answer.read(text, 0, {}, goal=goal)
         return answers
 
@@ -85,22 +89,26 @@ class BatchEngine:
         commands = [("" if r.audio is not None else r.task.text, r.audio) for r in requests]
         new = {command_key(*command): command for command in commands if not self._commands.knows(*command)}
         if new:
-            texts = self.texts(self.processor(text=[text for text, _ in new.values()], audio=[sound for _, sound in new.values()],
-                                              command=True), MAX_GOAL)  # fmt: skip
+            typed, spoken = [text for text, _ in new.values()], [sound for _, sound in new.values()]
+            held = [Quotes(text, self.spelling) if text else None for text in typed]
+            texts = self.texts(self.processor(text=typed, audio=spoken, command=True), MAX_GOAL, held=held)
             for (text, sound), said in zip(new.values(), texts, strict=True):
                 self._commands.keep(text, sound, said)
         return [self._commands.get(*command) for command in commands]
 
     @torch.inference_mode()
-    def texts(self, inputs: Any, max_new_tokens: int = 64, goals: Sequence[str] = ()) -> list[str]:
-        """The model's texts for a batch of tensors; what is typed is held to the `goals`, if there are any."""
+    def texts(self, inputs: Any, max_new_tokens: int = 64, held: Sequence[Held | None] = ()) -> list[str]:
+        """The model's texts for a batch of tensors, each held to what `held` says of it, if anything."""
         tokenizer = self.processor.tokenizer
-        held = [Typing(goal, tokenizer.encode) for goal in goals]
         asked, every = inputs["input_ids"].shape[1], list(range(self.model.config.vocab_size))
-        allowed = (lambda row, ids: held[row].allowed(ids[asked:].tolist()) or every) if held else None
+
+        def allowed(row: int, ids: Tensor) -> list[int]:
+            holds = held[row]
+            return every if holds is None else holds.allowed(ids[asked:].tolist()) or every
+
         model: Any = self.model  # the library's typing of generate excludes models that are not its own
         ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
-                                  eos_token_id=tokenizer.eos_token_id, prefix_allowed_tokens_fn=allowed)  # fmt: skip
+                             eos_token_id=tokenizer.eos_token_id, prefix_allowed_tokens_fn=allowed if held else None)  # fmt: skip
         said = ids[:, inputs["input_ids"].shape[1] :].tolist()
         ends = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in said]
         return [tokenizer.decode(row[:end]) for row, end in zip(said, ends, strict=True)]

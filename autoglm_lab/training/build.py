@@ -29,7 +29,7 @@ from autoglm_lab.training.wish_set import load_wishes, make_wishes
 PATIENCE_S = 7200.0  # for another process that makes the same data
 SCENE_BYTES = 320_000  # a picture, its facts and its share of the clips
 MODEL_BYTES = 600_000_000  # checkpoints with the state of the optimizer, and the model
-PEOPLE_VOCABULARY = 5000  # tokens
+PEOPLE_VOCABULARY = 8400  # tokens
 WISHES = 160_000  # typed commands to be understood
 FEW_FIRST = 10_000_000  # phone seed of the first scene of a small world: others than those of the long training
 
@@ -46,7 +46,9 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
         if not spec.people:
             return Scenes(folder / "scenes", speech, train_tokenizer())
         make_wishes(folder / "wishes.json", WISHES, processes)
-        tokenizer = train_tokenizer(people_pieces(), PEOPLE_VOCABULARY)
+        if not (folder / "tokenizer" / "tokenizer.json").exists():  # kept: that of a run must not change with the phrasings
+            save_tokenizer(train_tokenizer(people_pieces(), PEOPLE_VOCABULARY, characters=True), folder / "tokenizer")
+        tokenizer = PhoneGLMProcessor.from_pretrained(folder / "tokenizer").tokenizer
         return Scenes(folder / "scenes", speech, tokenizer, free_text, load_wishes(folder / "wishes.json"))
 
 

@@ -21,8 +21,9 @@ from autoglm_lab.phone.refusal import refusal_patterns
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, TOKENIZER, Bundle
 from autoglm_lab.runtime.grammar import Grammar
+from autoglm_lab.runtime.held import TYPE
 from autoglm_lab.runtime.prompt import END, MAX_TOKENS, write_command, write_prompt
-from autoglm_lab.runtime.understanding import MAX_GOAL, TYPE
+from autoglm_lab.runtime.understanding import MAX_GOAL
 from autoglm_lab.web.assets import runtime_files
 from autoglm_lab.web.deck import deck
 from autoglm_lab.web.handler import PageServer

@@ -30,7 +30,9 @@ def write(path: Path, **values: object) -> Path:
 
 def choices(url: str, count: int) -> int:
     client = openai.OpenAI(base_url=url, api_key="x", max_retries=0)
-    return len(client.chat.completions.create(model="any", n=count, messages=[{"role": "user", "content": "open Settings"}]).choices)
+    return len(
+        client.chat.completions.create(model="any", n=count, messages=[{"role": "user", "content": "open Settings"}]).choices
+    )
 
 
 def until(true: object, seconds: float = 20.0) -> None:
@@ -129,7 +131,18 @@ def test_the_command_reads_its_settings_anew(tmp_path: Path) -> None:
 
     write_tiny_bundle(tmp_path / "bundle")
     settings = write(tmp_path / "limits.json", choices=2)
-    command = [sys.executable, "-m", "autoglm_lab.cli", "serve", "--bundle", tmp_path / "bundle", "--port", "0", "--settings", settings]
+    command = [
+        sys.executable,
+        "-m",
+        "autoglm_lab.cli",
+        "serve",
+        "--bundle",
+        tmp_path / "bundle",
+        "--port",
+        "0",
+        "--settings",
+        settings,
+    ]
     with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True, env=os.environ) as server:
         try:
             assert server.stdout is not None

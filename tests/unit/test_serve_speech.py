@@ -12,9 +12,10 @@ from tokenizers import Tokenizer
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import Action, format_action, parse
 from autoglm_lab.runtime.prompt import END, END_THINK, THINK
+from autoglm_lab.runtime.spelling import Speller
 from autoglm_lab.serve.jobs import Job
 from autoglm_lab.serve.reading import Asking
-from autoglm_lab.serve.speech import Bracket, Speech, Speller
+from autoglm_lab.serve.speech import Bracket, Speech
 
 TOKENIZER = Tokenizer.from_file(str(Path(data_dir()) / "model" / "tokenizer.json"))
 SPELLER = Speller(TOKENIZER)

@@ -12,8 +12,9 @@ from autoglm_lab.phone.actions import Action, format_action, parse
 from autoglm_lab.phone.refusal import declined
 from autoglm_lab.runtime.engine import Stopwatch
 from autoglm_lab.runtime.grammar import Grammar
+from autoglm_lab.runtime.held import TYPE, Typing, chooser
 from autoglm_lab.runtime.prompt import END, read_tokenizer
-from autoglm_lab.runtime.understanding import MOST, TYPE, Commands, Typing, Understood, command_key
+from autoglm_lab.runtime.understanding import MOST, Commands, Understood, command_key
 
 
 def meant(text: str) -> str:
@@ -92,7 +93,7 @@ class TestTyping:
     def write(self, goal: str, wished: str) -> str:
         """What comes out where a model wants to write something."""
         ids, written = [*self.encode(wished), *self.encode(END)], list[int]()
-        pick = Typing(goal, self.encode).chooser(lambda scores: int(scores.argmax()))
+        pick = chooser(Typing(goal, self.encode), lambda scores: int(scores.argmax()))
         for _ in range(80):
             scores = np.zeros(self.tokenizer.get_vocab_size(), np.float32)
             scores[ids[len(written)] if len(written) < len(ids) else 1] = 1

@@ -1,0 +1,155 @@
+"""Tokens that are held to what was said: a message or a query may only be quoted from the command, and typed as the goal has it.
+
+A small model copies well and not perfectly: it leaves out a word, or ends a word early. Where a text can only be one of a few, it
+need not be trusted with the letters, only with the choice. Both classes below tell which tokens may come (`allowed`); all others
+count as impossible, as in a grammar.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.goals import THEN, goal_openers, plain, typed_words
+from autoglm_lab.runtime.prompt import END, END_THINK
+
+Pick = Callable[[NDArray[np.float32]], int]
+Encode = Callable[[str], list[int]]
+TYPE = 'do(action="Type", text="'
+GOAL = 'do(action="Goal", text="'
+CLOSED = '")'
+_JOINTS = tuple(joint.encode() for joint in THEN.values())
+# a word, an escape of the quoted text, a letter of another script, or a sign
+_WORD = re.compile(rb"\\(?:u[0-9a-f]{4}|.)|[a-z0-9']+|[\xc0-\xff][\x80-\xbf]*|[^\sa-z0-9'\x80-\xff]")
+
+
+class Held(Protocol):
+    """Something that tells which tokens may come."""
+
+    def allowed(self, written: Sequence[int]) -> list[int] | None:
+        """The tokens that may come after those that are written; None where any may."""
+
+
+def chooser(held: Held | None, pick: Pick, written: Sequence[int] = ()) -> Pick:
+    """Picks as `pick` does, held to what may come after the tokens that are `written`; with None simply `pick`."""
+    if held is None:
+        return pick
+    said = [*written]
+
+    def choose(scores: NDArray[np.float32]) -> int:
+        allowed = held.allowed(said)
+        token = pick(scores) if allowed is None else max(allowed, key=lambda number: scores[number])
+        said.append(token)
+        return token
+
+    return choose
+
+
+class Typing:
+    """Holds what is typed to what the goal says: after `Type`, only the tokens of one of its texts may come."""
+
+    def __init__(self, goal: str, encode: Encode) -> None:
+        opener = encode(TYPE)
+        texts = dict.fromkeys(typed_words(goal))
+        self._ways = [encode(format_action(Action("Type", text=text)) + END) for text in texts]
+        self._opener = opener if all(way[: len(opener)] == opener for way in self._ways) else []
+        self._thought = encode(END_THINK)[0]
+
+    def allowed(self, written: Sequence[int]) -> list[int] | None:
+        """The tokens that may come after those that are written; None where any may. A thought may hold anything."""
+        if self._thought in written:
+            written = written[len(written) - [*written][::-1].index(self._thought) :]
+        if not self._opener or len(written) < len(self._opener) or [*written[: len(self._opener)]] != self._opener:
+            return None
+        ways = [way for way in self._ways if len(way) > len(written) and way[: len(written)] == [*written]]
+        return sorted({way[len(written)] for way in ways}) or None
+
+    def draft(self, written: Sequence[int], most: int) -> list[int]:
+        """Up to `most` tokens that have to come after those that are written, without the one that ends the answer."""
+        found: list[int] = []
+        while len(found) < most and len(allowed := self.allowed([*written, *found]) or []) == 1:
+            found += allowed
+        return found[:-1] if found and self._ends([*written, *found]) else found
+
+    def _ends(self, written: list[int]) -> bool:
+        return any(written[-len(way) :] == way for way in self._ways)
+
+
+class Spelling:
+    """A vocabulary by the bytes that its tokens stand for."""
+
+    def __init__(self, tokens: Mapping[int, bytes], encode: Encode) -> None:
+        self.tokens = tokens
+        self.by_bytes = {spelt: number for number, spelt in tokens.items() if spelt}
+        self.longest = max(map(len, self.by_bytes))
+        self.closed = encode(CLOSED)[0]
+        self.joins = {encode(joint)[0] for joint in THEN.values()}
+
+    def of(self, before: bytes, text: bytes) -> Iterable[int]:
+        """The tokens that spell the beginning of a text, with something before it."""
+        for length in range(1, min(self.longest - len(before), len(text)) + 1):
+            number = self.by_bytes.get(before + text[:length])
+            if number is not None:
+                yield number
+        if before in self.by_bytes:
+            yield self.by_bytes[before]
+
+
+class Quotes:
+    """Holds what a goal quotes to the command: after "text Mum: " only words that stand there one after the other may come.
+
+    The model chooses where they begin, and, at the end of each word, whether they end.
+    """
+
+    def __init__(self, command: str, spelling: Spelling) -> None:
+        self._spelling = spelling
+        self._read = json.dumps(plain(command), ensure_ascii=False)[1:-1].encode()  # as it stands in a quoted text
+        words = [found.span() for found in _WORD.finditer(self._read)]
+        self._starts, self._ends = {start for start, _ in words}, {end for _, end in words}
+
+    def allowed(self, written: Sequence[int]) -> list[int] | None:
+        """The tokens that may come after those that are written; None where any may."""
+        said = b"".join(self._spelling.tokens.get(token, b"") for token in written)
+        opened = [*_openers().finditer(said)]
+        if not opened or not self._starts:
+            return None
+        blank = b" " if opened[-1]["spaced"] else b""
+        quoted = said[opened[-1].end() :]
+        if not quoted:
+            return sorted({number for place in self._starts for number in self._spelling.of(blank, self._read[place:])}) or None
+        quoted = quoted.removeprefix(blank)
+        places = [place for place in self._starts if self._read.startswith(quoted, place)]
+        if not places or self._is_whole(quoted):
+            return None  # another wish has begun
+        found = {number for place in places for number in self._spelling.of(b"", self._read[place + len(quoted) :])}
+        if quoted and any(place + len(quoted) in self._ends for place in places):
+            found |= {self._spelling.closed, *self._spelling.joins}
+        for joint in _JOINTS:
+            for begun in range(1, len(joint)):
+                if quoted.endswith(joint[:begun]) and self._stands(quoted[:-begun]):
+                    found |= {*self._spelling.of(b"", joint[begun:])}
+        return sorted(found) or None
+
+    def _is_whole(self, quoted: bytes) -> bool:
+        """True if a quoted text may have ended before a joint in it."""
+        cuts = (found.start() for joint in _JOINTS for found in re.finditer(re.escape(joint), quoted))
+        return any(self._stands(quoted[:cut]) for cut in cuts)
+
+    def _stands(self, words: bytes) -> bool:
+        """True if these words, whole ones, stand in the command."""
+        return any(self._read.startswith(words, place) and place + len(words) in self._ends for place in self._starts)
+
+
+@cache
+def _openers() -> re.Pattern[bytes]:
+    """What stands in a goal before quoted words; after those of a language with blanks one follows."""
+    starts = "|".join(map(re.escape, (GOAL, *THEN.values())))
+    spaced, close = ("|".join(goal_openers(lang)) for lang in ("en", "zh"))
+    return re.compile(f"(?:{starts})(?:(?P<spaced>{spaced})|{close})".encode())
