@@ -165,7 +165,7 @@ def goal_openers(lang: Lang) -> list[str]:
     """Regular expressions of what stands in a goal before words that are taken from the command, without a blank at the end."""
     found = []
     apps = "|".join(re.escape(thing.name(lang)) for thing in APPS)
-    for kind, slot, before in (("search", "query", f"(?:{apps})"), ("send", "message", "[^:：]+?")):
+    for kind, slot, before in (("search", "query", f"(?:{apps})"), ("send", "message", "(?:(?!：)[^:])+?")):
         form = GOALS[kind][lang].partition("{" + slot + "}")[0].rstrip()
         head, _, tail = re.sub(r"\{(app|contact)\}", "\0", form).partition("\0")
         found.append(f"{re.escape(head)}{before}{re.escape(tail)}")

@@ -16,13 +16,13 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from autoglm_lab.hosts import AllowedHosts
-from autoglm_lab.phone.goals import goal_tables
+from autoglm_lab.phone.goals import goal_openers, goal_tables
 from autoglm_lab.phone.refusal import refusal_patterns
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, TOKENIZER, Bundle
 from autoglm_lab.runtime.grammar import Grammar
-from autoglm_lab.runtime.held import TYPE
-from autoglm_lab.runtime.prompt import END, MAX_TOKENS, write_command, write_prompt
+from autoglm_lab.runtime.held import CLOSED, GOAL, TYPE
+from autoglm_lab.runtime.prompt import END, END_THINK, MAX_TOKENS, write_command, write_prompt
 from autoglm_lab.runtime.understanding import MAX_GOAL
 from autoglm_lab.web.assets import runtime_files
 from autoglm_lab.web.deck import deck
@@ -154,7 +154,9 @@ def settings(bundle: Bundle, cards: dict[str, Any]) -> dict[str, Any]:
 def _commands() -> dict[str, Any]:
     """How a command is written that is to be understood, and how what it means is read."""
     prompts = {"typed": write_command("{command}"), "spoken": write_command("", audio=True)}
-    return {"prompts": prompts, "goals": goal_tables(), "type": TYPE, "end": END, "most": MAX_GOAL}
+    openers = {"spaced": goal_openers("en"), "close": goal_openers("zh")}
+    marks = {"type": TYPE, "goal": GOAL, "closed": CLOSED, "end": END, "end_think": END_THINK}
+    return {"prompts": prompts, "goals": goal_tables(), "openers": openers, "marks": marks, "most": MAX_GOAL}
 
 
 def _own_address() -> str:
