@@ -146,12 +146,12 @@ def settings(bundle: Bundle, cards: dict[str, Any]) -> dict[str, Any]:
     return {
         "prompts": prompts, "end": bundle.end, "places": bundle.places, "max_tokens": MAX_TOKENS, "max_new_tokens": MAX_NEW_TOKENS,
         "memory": bundle.memory, "recipe": bundle.recipe.get("name", ""), "bytes": bundle.bytes, "deck": cards,
-        "refusals": refusal_patterns(), "drafts": drafts, "commands": _commands() if bundle.understands else None,
+        "refusals": refusal_patterns(), "drafts": drafts, "commands": command_settings() if bundle.understands else None,
         "sizes": {name: (bundle.folder / file).stat().st_size for name, file in (GRAPHS | FEATURES).items()},
     }  # fmt: skip
 
 
-def _commands() -> dict[str, Any]:
+def command_settings() -> dict[str, Any]:
     """How a command is written that is to be understood, and how what it means is read."""
     prompts = {"typed": write_command("{command}"), "spoken": write_command("", audio=True)}
     openers = {"spaced": goal_openers("en"), "close": goal_openers("zh")}
