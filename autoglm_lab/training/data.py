@@ -28,7 +28,7 @@ from autoglm_lab.runtime.prompt import write_answer, write_command, write_prompt
 from autoglm_lab.training.copying import Copying, Phrases, chance_phrase, copying_rows, with_chance_phrase
 from autoglm_lab.training.scenes import load_scenes
 from autoglm_lab.training.speech_data import write_header
-from autoglm_lab.training.wish_set import OTHER_WORDS_SHARE, Wish, answer_to_speech
+from autoglm_lab.training.wish_set import OTHER_WORDS_SHARE, PRACTICE_SHARE, Wish, answer_to_speech
 
 UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE, CHANCE_PHRASE_SHARE = 0.06, 0.03, 0.3, 0.5
 LONGEST_FRAMES = 360
@@ -216,6 +216,8 @@ class Scenes:
         wish = self.wishes[int(rng.integers(len(self.wishes)))]
         if wish.free and rng.random() < OTHER_WORDS_SHARE:
             wish = wish.with_other_words(rng)
+        if wish.free and rng.random() < PRACTICE_SHARE:
+            wish = wish.as_goal()
         prompt, answer = self.tokenizer.encode(write_command(wish.text)), self.tokenizer.encode(write_answer("", wish.answer))
         return {"picture": 0, "seen": False, "noise": 0.0, "prompt": prompt, "answer": answer, "looks": -1}
 

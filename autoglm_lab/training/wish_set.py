@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from autoglm_lab import atomic
-from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.actions import Action, format_action, parse
 from autoglm_lab.phone.catalog import Lang
 from autoglm_lab.phone.free_text import free_text
 from autoglm_lab.phone.goals import FREE, REFUSED, goal, plain
@@ -30,6 +30,7 @@ from autoglm_lab.workers import end_with_parent
 
 WISHES_AT_ONCE = 2000
 OTHER_WORDS_SHARE = 0.7  # of the samples with words to copy: they get others each time
+PRACTICE_SHARE = 0.35  # of the samples with words to copy: said as the goal is, where nothing but copying is to be learned
 GOAL_SHARE = 0.02  # of the samples: the goal itself, which means itself
 
 
@@ -75,6 +76,11 @@ class Wish:
             text, answer = text.replace(words, new), answer.replace(words, new)
             free.append(new)
         return Wish(self.kind, self.lang, text, answer, tuple(free))
+
+    def as_goal(self) -> Wish:
+        """The same wish said as its goal is."""
+        action = parse(self.answer)
+        return replace(self, text=plain(action.text or "")) if action.name == "Goal" else self
 
 
 def draw_wish(seed: int) -> Wish:

@@ -1,5 +1,8 @@
 """A run that starts from a trained model of another vocabulary: what can be kept is kept."""
 
+import copy
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,10 @@ import torch
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.tokenizer import people_pieces, train_tokenizer
-from autoglm_lab.training.warm_start import transplant
+from autoglm_lab.training.scenes import SceneSpec, make_scene
+from autoglm_lab.training.warm_start import learn_to_see, transplant
+
+CHINESE = re.compile("[一-鿿]")
 
 SIZES = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -50,3 +56,30 @@ def test_models_of_another_width_are_refused(pair):
     wide = PhoneGLMForConditionalGeneration(PhoneGLMConfig(**(SIZES | {"hidden_size": 128}), vocab_size=len(old_tokenizer)))
     with pytest.raises(ValueError, match="64 wide, the new one 128"):
         transplant(old, old_tokenizer, wide, old_tokenizer)
+
+
+def test_a_new_image_encoder_learns_to_show_what_the_old_one_shows(pair, tmp_path):
+    old, _, new, *_ = pair
+    mine = copy.deepcopy(new.image_encoder)
+    pictures = np.stack([make_scene(seed, SceneSpec())[0] for seed in range(12)])
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+
+    def apart():
+        with torch.no_grad():
+            cells = [encoder.train(False)(pixels) for encoder in (mine, old.image_encoder)]
+        return float(1 - torch.cosine_similarity(*cells, dim=-1).mean())
+
+    before = apart()
+    learn_to_see(old.image_encoder, mine, pictures, tmp_path / "eye.pt", steps=160)
+    assert apart() < 0.5 * before
+    again = copy.deepcopy(new.image_encoder)
+    learn_to_see(old.image_encoder, again, pictures[:0], tmp_path / "eye.pt")  # kept: there is nothing to look at
+    assert all(torch.equal(a, b) for a, b in zip(mine.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_chinese_characters_stand_alone_where_they_are_to_be_copied():
+    tokenizer = train_tokenizer(people_pieces(), 4200, characters=True)
+    said, copied = (tokenizer.tokenize(text) for text in ("给小红发消息说走一上需要hot pot", "发微信给小红：走一上需要hot pot"))
+    assert said[-7:] == copied[-7:], "the same tokens, whatever stands before"
+    spelt = [tokenizer.decode([number]) for number in range(len(tokenizer))]
+    assert not [text for text in spelt if len(CHINESE.findall(text)) > 1]

@@ -68,3 +68,13 @@ def test_wishes_are_kept_and_drawn_once(tmp_path) -> None:  # type: ignore[no-un
     before = path.stat().st_mtime_ns
     make_wishes(path, 60, processes=1)
     assert path.stat().st_mtime_ns == before
+
+
+def test_practice_in_copying_says_a_wish_as_its_goal() -> None:
+    for wish in WISHED:
+        said = wish.as_goal()
+        if wish.free:
+            assert said.answer == wish.answer and said.text == plain(parse(wish.answer).text or "")
+            assert all(words in said.text for words in wish.free)
+        elif wish.kind in ("beyond", "strange_app"):
+            assert said == wish
