@@ -103,6 +103,7 @@ class Batch:
     answer: torch.Tensor  # [B, T] true where the token is to be predicted
     place: torch.Tensor  # [B, T] true where that token is a coordinate
     cell: torch.Tensor  # [B, T] the image cell that decides this step, -1 where none does
+    source: torch.Tensor  # [B, T] where in the row the token stands that this one is copied from, -1 where none is
     mel: torch.Tensor  # [A, M, 80]
     mel_mask: torch.Tensor  # [A, M]
     audio_of: torch.Tensor  # [B] index into the sounds, 0 where there is none
@@ -218,8 +219,10 @@ class Scenes:
             wish = wish.with_other_words(rng)
         if wish.free and rng.random() < PRACTICE_SHARE:
             wish = wish.as_goal()
-        prompt, answer = self.tokenizer.encode(write_command(wish.text)), self.tokenizer.encode(write_answer("", wish.answer))
-        return {"picture": 0, "seen": False, "noise": 0.0, "prompt": prompt, "answer": answer, "looks": -1}
+        said, meant = write_command(wish.text), write_answer("", wish.answer)
+        prompt, answer = (self.tokenizer(text, return_offsets_mapping=True) for text in (said, meant))
+        row = {"picture": 0, "seen": False, "noise": 0.0, "prompt": prompt["input_ids"], "answer": answer["input_ids"], "looks": -1}
+        return row | {"copied": copied_places(wish, said, meant, prompt, answer)}
 
     def _spoken_command(self, rng: np.random.Generator) -> dict[str, Any]:
         """A clip of a kind drawn by its share, or speech that is not for the agent."""
@@ -246,7 +249,7 @@ class Scenes:
         longest = max(len(r["prompt"]) + len(r["answer"]) for r in rows)
         shape = (len(rows), longest)
         ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        answer, place, cell = np.zeros(shape, bool), np.zeros(shape, bool), np.full(shape, -1)
+        answer, place, cell, source = np.zeros(shape, bool), np.zeros(shape, bool), np.full(shape, -1), np.full(shape, -1)
         clips: list[int] = []
         words: list[tuple[int, int, int]] = []
         audio_of = np.zeros(len(rows), np.int64)
@@ -258,6 +261,8 @@ class Scenes:
             for t in range(start, len(tokens)):
                 place[i, t] = tokens[t] in self.numbers and tokens[t - 1] in self.coordinate_openers
             cell[i, start : len(tokens)] = row["looks"]
+            for to, there in row.get("copied", {}).items():
+                source[i, start + to] = there
             if "clip" in row:
                 audio_of[i] = len(clips)
                 words += [(len(clips), c, lang) for c, lang in self._spoken_concepts(row)]
@@ -267,7 +272,7 @@ class Scenes:
             pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2), image_of=torch.tensor([r["picture"] for r in rows]),
             image_present=torch.tensor([float(r["seen"]) for r in rows]), ids=torch.from_numpy(ids), inputs=torch.from_numpy(ids),
             attention_mask=torch.from_numpy(mask), answer=torch.from_numpy(answer), place=torch.from_numpy(place),
-            cell=torch.from_numpy(cell),
+            cell=torch.from_numpy(cell), source=torch.from_numpy(source),
             mel=mel, mel_mask=mel_mask, audio_of=torch.from_numpy(audio_of),
             audio_present=torch.tensor([float("clip" in r) for r in rows]),
             image_noise=torch.tensor([float(r["noise"]) for r in rows]),
@@ -301,6 +306,28 @@ def _keys_by_kind(by_wish: dict[str, np.ndarray]) -> tuple[list[list[str]], np.n
         kinds.setdefault(parse_wish_key(key)[1] if key != UNHEARD else "beyond", []).append(key)
     share = np.array([SPOKEN_KINDS[kind] for kind in kinds], float)
     return list(kinds.values()), share / share.sum()
+
+
+def copied_places(wish: Wish, said: str, meant: str, prompt: Any, answer: Any) -> dict[int, int]:
+    """For tokens of an answer that are copied from the command: the place of each in the answer, and in the prompt.
+
+    Words that stand twice, or are cut into other tokens here and there, are left out.
+    """
+    found: dict[int, int] = {}
+    for words in wish.free:
+        if said.count(words) != 1 or meant.count(words) != 1:
+            continue
+        there, here = (
+            [
+                n
+                for n, (start, end) in enumerate(part["offset_mapping"])
+                if end > text.index(words) and start < text.index(words) + len(words)
+            ]
+            for text, part in ((said, prompt), (meant, answer))
+        )
+        if [prompt["input_ids"][n] for n in there[1:]] == [answer["input_ids"][n] for n in here[1:]]:
+            found |= dict(zip(here, there, strict=True))
+    return found
 
 
 HARD_KINDS = ("two", "delete_alarm", "delete_alarms", "absent_app", "absent_contact", "beyond")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
+from transformers.models.glm.modeling_glm import apply_rotary_pos_emb
 
 from autoglm_lab.compress.distillation import feature_distance, kl_divergence
 from autoglm_lab.model.configuration import PhoneGLMConfig
@@ -21,6 +22,7 @@ from autoglm_lab.training.length_groups import copying_groups, decode_in_groups
 
 TEMPERATURE = 0.07
 NOISE_PRICE = 25.0  # times the covariance of gate and noise
+QUOTE_WEIGHT = 0.3  # of looking at the token that is to be copied
 PLACE_SIGMA = 8.0  # coordinates: how far (in thousandths) a prediction may be off and still earn most of the credit
 
 
@@ -146,11 +148,12 @@ def step_losses(
     audio, audio_right = align_audio(frames, mask, batch.words, names, concepts.concept, concepts.lang)
     switch, switch_right = align_switches(cells, batch.switches, model.embed_tokens(concepts.states))
     zero = torch.zeros(())
-    copy = zero if batch.copying is None else copy_loss(model, batch.copying)
+    copy = zero if batch.copying is None else copy_loss(model, batch.copying)  # (with what `quote_loss` adds below)
     if align_only:
         return Losses(image, audio, zero, zero, zero, switch, copy, zero, zero, image_right, audio_right, switch_right=switch_right)
     memories = model.remember(cells, (frames, mask), len(batch.ids))
     states, gated = decode_in_groups(model, batch, memories, all_looks=all_look)
+    copy = copy + QUOTE_WEIGHT * quote_loss(model, states[len(model.layers) - 1], batch)
     logits = answer_logits(model, states[-1], batch)
     answer, token_right, answer_right = answer_loss(logits, model.config, batch)
     soft = apart = zero
@@ -211,6 +214,34 @@ def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Ten
         wanted = copied[:, 1:]
         losses.append(F.cross_entropy(model.head(states[-1][:, :-1][wanted]).float(), ids[:, 1:][wanted], reduction="sum"))
     return sum(losses, start=torch.zeros(())) / practice.copied[:, 1:].sum()
+
+
+def quote_loss(model: PhoneGLMForConditionalGeneration, hidden: Float[Tensor, "B T D"], batch: Batch) -> Tensor:
+    """Of the last layer's self-attention, the first head of each group should look at the token that is to be copied next.
+
+    Copying needs two layers: one that tells each token what stood before it, and this one, which finds the token that stood behind
+    what was written last (an induction head; Olsson et al. 2022). By answers alone they come late, and all at once.
+    `hidden` is what the last layer reads.
+    """
+    wanted = batch.source[:, 1:]
+    rows = (wanted >= 0).any(1).nonzero().squeeze(1)
+    if not len(rows):
+        return hidden.sum() * 0
+    layer, config = model.layers[-1], model.config
+    x = layer.input_layernorm(hidden[rows])
+    attention, width = layer.self_attn, layer.self_attn.head_dim
+    groups = config.num_key_value_heads or config.num_attention_heads
+    queries = attention.q_proj(x).unflatten(-1, (config.num_attention_heads, width))[:, :, :: config.num_attention_heads // groups]
+    keys = attention.k_proj(x).unflatten(-1, (groups, width))
+    cos, sin = model.rotary_emb(x, position_ids=torch.arange(x.shape[1], device=x.device)[None])
+    query, key = apply_rotary_pos_emb(queries.transpose(1, 2), keys.transpose(1, 2), cos, sin)
+    scores = (query @ key.transpose(-1, -2) * attention.scaling).float()  # [R, groups, T, T]
+    ahead = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+    looks = scores.masked_fill(ahead, float("-inf")).log_softmax(-1)[:, :, :-1]
+    target = wanted[rows]
+    here = target >= 0
+    chosen = looks.gather(-1, target.clamp_min(0)[:, None, :, None].expand(-1, groups, -1, 1)).squeeze(-1)
+    return -chosen.transpose(1, 2)[here].mean()
 
 
 def price_of_gates(
