@@ -153,7 +153,7 @@ def step_losses(
         return Losses(image, audio, zero, zero, zero, switch, copy, zero, zero, image_right, audio_right, switch_right=switch_right)
     memories = model.remember(cells, (frames, mask), len(batch.ids))
     states, gated = decode_in_groups(model, batch, memories, all_looks=all_look)
-    copy = copy + QUOTE_WEIGHT * quote_loss(model, states[len(model.layers) - 1], batch)
+    copy = copy + QUOTE_WEIGHT * quote_loss(model, states, batch)
     logits = answer_logits(model, states[-1], batch)
     answer, token_right, answer_right = answer_loss(logits, model.config, batch)
     soft = apart = zero
@@ -216,32 +216,47 @@ def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Ten
     return sum(losses, start=torch.zeros(())) / practice.copied[:, 1:].sum()
 
 
-def quote_loss(model: PhoneGLMForConditionalGeneration, hidden: Float[Tensor, "B T D"], batch: Batch) -> Tensor:
-    """Of the last layer's self-attention, the first head of each group should look at the token that is to be copied next.
+def quote_loss(model: PhoneGLMForConditionalGeneration, states: Sequence[Float[Tensor, "B T D"]], batch: Batch) -> Tensor:
+    """Heads of self-attention should look at the token that is to be copied next; `states` are those that each layer reads.
 
-    Copying needs two layers: one that tells each token what stood before it, and this one, which finds the token that stood behind
-    what was written last (an induction head; Olsson et al. 2022). By answers alone they come late, and all at once.
-    `hidden` is what the last layer reads.
+    In the second layer two heads find what stood behind the token that was written last, for which the first layer has to tell each
+    token what stands before it (induction heads; Olsson et al. 2022): by answers alone they come late, and all at once. Deeper
+    down a state tells little of the token it stands for. Where a quotation begins is known only there, so in the last layer two
+    heads look for that.
     """
-    wanted = batch.source[:, 1:]
+    source = batch.source
+    goes_on = torch.zeros_like(source, dtype=torch.bool)
+    goes_on[:, 1:] = (source[:, 1:] >= 0) & (source[:, 1:] == source[:, :-1] + 1)
+    begins = (source >= 0) & ~goes_on
+    last = len(model.layers) - 1
+    parts = ((min(1, last), goes_on), (last, begins))
+    losses = [_looks_apart(model, number, states[number], torch.where(mine, source, -1)) for number, mine in parts]
+    return torch.stack(losses).sum()
+
+
+def _looks_apart(
+    model: PhoneGLMForConditionalGeneration, number: int, hidden: Float[Tensor, "B T D"], source: Int[Tensor, "B T"]
+) -> Tensor:
+    """How far two heads of a layer, of its last group, are from looking at `source` when each token is chosen (cross-entropy)."""
+    wanted = source[:, 1:]
     rows = (wanted >= 0).any(1).nonzero().squeeze(1)
     if not len(rows):
         return hidden.sum() * 0
-    layer, config = model.layers[-1], model.config
+    layer, config = model.layers[number], model.config
     x = layer.input_layernorm(hidden[rows])
     attention, width = layer.self_attn, layer.self_attn.head_dim
     groups = config.num_key_value_heads or config.num_attention_heads
-    queries = attention.q_proj(x).unflatten(-1, (config.num_attention_heads, width))[:, :, :: config.num_attention_heads // groups]
-    keys = attention.k_proj(x).unflatten(-1, (groups, width))
+    first = (groups - 1) * (config.num_attention_heads // groups)
+    query = attention.q_proj(x).unflatten(-1, (config.num_attention_heads, width))[:, :, first : first + 2].transpose(1, 2)
+    key = attention.k_proj(x).unflatten(-1, (groups, width))[:, :, -1:].transpose(1, 2)
     cos, sin = model.rotary_emb(x, position_ids=torch.arange(x.shape[1], device=x.device)[None])
-    query, key = apply_rotary_pos_emb(queries.transpose(1, 2), keys.transpose(1, 2), cos, sin)
-    scores = (query @ key.transpose(-1, -2) * attention.scaling).float()  # [R, groups, T, T]
+    query, key = apply_rotary_pos_emb(query, key, cos, sin)
+    scores = (query @ key.transpose(-1, -2) * attention.scaling).float()  # [R, 2, T, T]
     ahead = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
     looks = scores.masked_fill(ahead, float("-inf")).log_softmax(-1)[:, :, :-1]
     target = wanted[rows]
-    here = target >= 0
-    chosen = looks.gather(-1, target.clamp_min(0)[:, None, :, None].expand(-1, groups, -1, 1)).squeeze(-1)
-    return -chosen.transpose(1, 2)[here].mean()
+    chosen = looks.gather(-1, target.clamp_min(0)[:, None, :, None].expand(-1, query.shape[1], -1, 1)).squeeze(-1)
+    return -chosen.transpose(1, 2)[target >= 0].mean()
 
 
 def price_of_gates(

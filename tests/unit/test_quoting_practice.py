@@ -53,7 +53,7 @@ def test_a_copied_token_is_the_one_that_it_comes_from():
 def test_the_loss_is_that_of_the_models_own_attention():
     torch.manual_seed(0)
     config = PhoneGLMConfig(
-        hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+        hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
         gated_layers=(0,), image_channels=(4, 6, 8, 12), audio_channels=16, audio_blocks=1, vocab_size=len(TOKENIZER),
     )  # fmt: skip
     model = PhoneGLMForConditionalGeneration(config).eval()
@@ -64,19 +64,24 @@ def test_the_loss_is_that_of_the_models_own_attention():
     mask = torch.zeros_like(ids)
     for number, (prompt, answer, _) in enumerate(rows):
         ids[number, : len(prompt) + len(answer)], mask[number, : len(prompt) + len(answer)] = torch.tensor(prompt + answer), 1
-    seen = []
-    hook = model.layers[-1].self_attn.register_forward_hook(lambda _, __, output: seen.append(output[1]))
+    seen: dict[int, torch.Tensor] = {}
+    for number in (1, 2):
+        model.layers[number].self_attn.register_forward_hook(lambda _, __, output, number=number: seen.update({number: output[1]}))
     states, _ = model.decode(ids, [{} for _ in model.gated_layers()], mask)
-    hook.remove()
-    places = (batch.source >= 0).nonzero().tolist()
-    own = [float(seen[0][r, head, t - 1, batch.source[r, t]].log()) for r, t in places for head in (0, 2)]
-    loss = quote_loss(model, states[-2].detach(), batch)
-    assert float(loss.detach()) == pytest.approx(-np.mean(own), rel=1e-4)
+    source = batch.source
+    looks: dict[int, list[float]] = {1: [], 2: []}  # in the second layer at what goes on, in the last at what begins
+    for r, t in (source >= 0).nonzero().tolist():
+        number = 1 if source[r, t] == source[r, t - 1] + 1 else 2
+        looks[number] += [float(seen[number][r, head, t - 1, source[r, t]].log()) for head in (2, 3)]
+    loss = quote_loss(model, [state.detach() for state in states], batch)
+    assert float(loss.detach()) == pytest.approx(-np.mean(looks[1]) - np.mean(looks[2]), rel=1e-4)
     loss.backward()
     assert model.layers[-1].self_attn.q_proj.weight.grad is not None and model.layers[-1].mlp.down_proj.weight.grad is None
+    assert model.layers[0].self_attn.q_proj.weight.grad is None, "states were given as they are"
 
 
 def test_a_batch_without_anything_to_copy_costs_nothing():
     batch = batch_of([([1, 2], [3, 4], {})])
-    hidden = torch.ones(1, 4, 64, requires_grad=True)
-    assert float(quote_loss(None, hidden, batch).detach()) == 0.0
+    config = PhoneGLMConfig(hidden_size=32, intermediate_size=48, num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+    states = [torch.ones(1, 4, 32, requires_grad=True)] * 5
+    assert float(quote_loss(PhoneGLMForConditionalGeneration(config), states, batch).detach()) == 0.0
