@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -242,7 +242,8 @@ def _looks_apart(
     rows = (wanted >= 0).any(1).nonzero().squeeze(1)
     if not len(rows):
         return hidden.sum() * 0
-    layer, config = model.layers[number], model.config
+    layer: Any = model.layers[number]
+    config = model.config
     x = layer.input_layernorm(hidden[rows])
     attention, width = layer.self_attn, layer.self_attn.head_dim
     groups = config.num_key_value_heads or config.num_attention_heads
