@@ -257,7 +257,8 @@ def _looks_apart(
     looks = scores.masked_fill(ahead, float("-inf")).log_softmax(-1)[:, :, :-1]
     target = wanted[rows]
     chosen = looks.gather(-1, target.clamp_min(0)[:, None, :, None].expand(-1, query.shape[1], -1, 1)).squeeze(-1)
-    return -chosen.transpose(1, 2)[target >= 0].mean()
+    apart: Tensor = -chosen.transpose(1, 2)[target >= 0].mean()
+    return apart
 
 
 def price_of_gates(
