@@ -220,16 +220,14 @@ def quote_loss(model: PhoneGLMForConditionalGeneration, states: Sequence[Float[T
     """Heads of self-attention should look at the token that is to be copied next; `states` are those that each layer reads.
 
     In the second layer two heads find what stood behind the token that was written last, for which the first layer has to tell each
-    token what stands before it (induction heads; Olsson et al. 2022): by answers alone they come late, and all at once. Deeper
-    down a state tells little of the token it stands for. Where a quotation begins is known only there, so in the last layer two
-    heads look for that.
+    token what stands before it (induction heads; Olsson et al. 2022): by answers alone they come late, and all at once. Where a
+    quotation begins is known only deeper down, so two heads of the last layer look for every token of it.
     """
     source = batch.source
     goes_on = torch.zeros_like(source, dtype=torch.bool)
     goes_on[:, 1:] = (source[:, 1:] >= 0) & (source[:, 1:] == source[:, :-1] + 1)
-    begins = (source >= 0) & ~goes_on
     last = len(model.layers) - 1
-    parts = ((min(1, last), goes_on), (last, begins))
+    parts = ((min(1, last), goes_on), (last, source >= 0))
     losses = [_looks_apart(model, number, states[number], torch.where(mine, source, -1)) for number, mine in parts]
     return torch.stack(losses).sum()
 

@@ -69,10 +69,10 @@ def test_the_loss_is_that_of_the_models_own_attention():
         model.layers[number].self_attn.register_forward_hook(lambda _, __, output, number=number: seen.update({number: output[1]}))
     states, _ = model.decode(ids, [{} for _ in model.gated_layers()], mask)
     source = batch.source
-    looks: dict[int, list[float]] = {1: [], 2: []}  # in the second layer at what goes on, in the last at what begins
+    looks: dict[int, list[float]] = {1: [], 2: []}  # in the second layer at what goes on, in the last at all
     for r, t in (source >= 0).nonzero().tolist():
-        number = 1 if source[r, t] == source[r, t - 1] + 1 else 2
-        looks[number] += [float(seen[number][r, head, t - 1, source[r, t]].log()) for head in (2, 3)]
+        for number in (1, 2) if source[r, t] == source[r, t - 1] + 1 else (2,):
+            looks[number] += [float(seen[number][r, head, t - 1, source[r, t]].log()) for head in (2, 3)]
     loss = quote_loss(model, [state.detach() for state in states], batch)
     assert float(loss.detach()) == pytest.approx(-np.mean(looks[1]) - np.mean(looks[2]), rel=1e-4)
     loss.backward()
