@@ -22,6 +22,7 @@ PARTS = (
     "phone/__init__.py",
     "phone/actions.py",
     "phone/catalog.py",
+    "phone/clock.py",
     "phone/goals.py",
     "phone/packages.py",
     "phone/public_apps.py",

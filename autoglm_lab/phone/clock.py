@@ -5,9 +5,11 @@ A time without a part of the day is what the figures say: "six" is 06:00, and 18
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from functools import cache
 
-from autoglm_lab.phone.catalog import Lang
+from autoglm_lab.phone.catalog import LANGS, Lang
 
 _ONES = [
     *["twelve", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"],  # the first is an hour, no minute
@@ -117,3 +119,75 @@ def _chinese_number(count: int) -> str:
     if not tens:
         return _DIGITS[ones]
     return (_DIGITS[tens] if tens > 1 else "") + "十" + (_DIGITS[ones] if ones else "")
+
+
+# parts of the day that people name besides those above
+_ALSO: dict[Lang, dict[str, range]] = {
+    "en": {
+        "this morning": range(12), "this afternoon": range(12, 18), "this evening": range(17, 22), "tonight": range(18, 24),
+        "tomorrow afternoon": range(12, 18), "tomorrow evening": range(17, 22), "tomorrow night": range(18, 24),
+    },
+    "zh": {
+        "今早": range(5, 11), "今天早上": range(5, 11), "今天下午": range(13, 19), "今晚": range(18, 24), "今天晚上": range(18, 24),
+        "夜里": range(20, 24), "明天晚上": range(18, 24), "明天上午": range(7, 12), "明天中午": range(12, 13),
+    },
+}  # fmt: skip
+
+
+def _also(hour: int, minute: int, lang: Lang) -> Iterator[str]:
+    """More ways of giving a time, which are understood and never said."""
+    near = hour % 12 or 12
+    said = tuple(_english_words(near, minute))
+    short = tuple(form.replace(" minutes", "") for form in said if " minutes" in form)
+    words = (*said, *short, f"{near}:{minute:02d}", f"{near} {minute:02d}", f"{near}.{minute:02d}")
+    if lang == "en":
+        half = "am" if hour < 12 else "pm"
+        yield from (f"{form} {mark}" for form in words for mark in (half, f"{half[0]}.m.", f"{half[0]}.m", f"{half[0]} m"))
+        parts = {**_PARTS["en"], **_ALSO["en"]}
+        yield from (f"{form} {part}" for part, hours in parts.items() if hour in hours for form in words)
+        yield from (f"{near}:{minute:02d}{half[0]}.m.", f"{near}:{minute:02d}{half[0]}.m")
+        yield from short if 1 <= hour <= 12 else ()
+        return
+    for part in (part for part, hours in _ALSO["zh"].items() if hour in hours):
+        after = hour if hour <= 12 else hour - 12
+        yield from (f"{part}{form}" for form in (*_chinese_words(after, minute), f"{after}:{minute:02d}"))
+
+
+@cache
+def known_times() -> dict[str, str]:
+    """The time "HH:MM" of every form that is understood in both languages, in lower case: no form is that of two times."""
+    known: dict[str, str] = {}
+    for lang in LANGS:
+        for hour in range(24):
+            for minute in range(60):
+                time = f"{hour:02d}:{minute:02d}"
+                forms = [*clock_forms(hour, minute, lang), *_also(hour, minute, lang)]
+                for form in (form.lower() for form in forms):
+                    if known.setdefault(form, time) != time:
+                        raise ValueError(f"{form!r} is {known[form]} and {time}")
+                    known.setdefault(form.removesuffix("."), time)
+    return known
+
+
+def times_in(text: str) -> list[str]:
+    """The clock times "HH:MM" that a text in lower case may name, in order: of forms that lie in one another the longest counts.
+
+    >>> times_in("up at half past six, no, 6:45 pm")
+    ['06:30', '18:45']
+    """
+    forms, found, covered = known_times(), list[str](), 0
+    longest = max(map(len, forms))
+    for start in range(len(text)):
+        if start < covered or _is_inside(text, start):
+            continue
+        for end in range(min(len(text), start + longest), start, -1):
+            if text[start:end] in forms and not _is_inside(text, end):
+                found.append(forms[text[start:end]])
+                covered = end
+                break
+    return list(dict.fromkeys(found))
+
+
+def _is_inside(text: str, place: int) -> bool:
+    """True between two letters or two figures, where no word begins or ends."""
+    return bool(re.fullmatch("[a-z]{2}|[0-9]{2}", text[place - 1 : place + 1])) if 0 < place < len(text) else False

@@ -172,6 +172,17 @@ def goal_openers(lang: Lang) -> list[str]:
     return found
 
 
+def time_openers(lang: Lang) -> list[str]:
+    """What stands in a goal before a clock time, without a blank at the end."""
+    return [GOALS[kind][lang].partition("{time}")[0].rstrip() for kind in ("alarm", "delete_alarm")]
+
+
+def tails(opener: str) -> list[str]:
+    """How goals without a slot go on that begin as a goal with one does."""
+    forms = [form for forms in GOALS.values() for form in forms.values()]
+    return [form.removeprefix(opener) for form in forms if form.startswith(opener) and "{" not in form]
+
+
 def goal_tables() -> dict[str, Any]:
     """Everything that a page needs to read goals: their patterns by language, what joins two, and names of contacts."""
     return {

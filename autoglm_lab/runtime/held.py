@@ -1,8 +1,8 @@
-"""Tokens that are held to what was said: a message or a query may only be quoted from the command, and typed as the goal has it.
+"""Tokens that are held to what was said: a message, a query or a time is one of the command, and is typed as the goal has it.
 
-A small model copies well and not perfectly: it leaves out a word, or ends a word early. Where a text can only be one of a few, it
-need not be trusted with the letters, only with the choice. Both classes below tell which tokens may come (`allowed`); all others
-count as impossible, as in a grammar.
+A small model copies well and not perfectly: it leaves out a word, ends a word early, takes nine at night for nine. Where a text can
+only be one of a few, it need not be trusted with the letters, only with the choice. Both classes below tell which tokens may come
+(`allowed`); all others count as impossible, as in a grammar.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoglm_lab.phone.actions import Action, format_action
-from autoglm_lab.phone.goals import THEN, goal_openers, plain, typed_words
+from autoglm_lab.phone.clock import times_in
+from autoglm_lab.phone.goals import THEN, goal_openers, plain, tails, time_openers, typed_words
 from autoglm_lab.runtime.prompt import END, END_THINK
 
 Pick = Callable[[NDArray[np.float32]], int]
@@ -105,7 +106,8 @@ class Spelling:
 class Quotes:
     """Holds what a goal quotes to the command: after "text Mum: " only words that stand there one after the other may come.
 
-    The model chooses where they begin, and, at the end of each word, whether they end.
+    The model chooses where they begin, and, at the end of each word, whether they end. After "set an alarm for" only a clock time
+    may come that the command names, in whatever form (`phone.clock`).
     """
 
     def __init__(self, command: str, spelling: Spelling) -> None:
@@ -113,6 +115,7 @@ class Quotes:
         self._read = json.dumps(plain(command), ensure_ascii=False)[1:-1].encode()  # as it stands in a quoted text
         words = [found.span() for found in _WORD.finditer(self._read)]
         self._starts, self._ends = {start for start, _ in words}, {end for _, end in words}
+        self._times = [time.encode() for time in times_in(plain(command))]
 
     def allowed(self, written: Sequence[int]) -> list[int] | None:
         """The tokens that may come after those that are written; None where any may."""
@@ -120,8 +123,10 @@ class Quotes:
         opened = [*_openers().finditer(said)]
         if not opened or not self._starts:
             return None
-        blank = b" " if opened[-1]["spaced"] else b""
+        blank = b" " if opened[-1]["spaced"] or opened[-1]["spaced_time"] else b""
         quoted = said[opened[-1].end() :]
+        if opened[-1]["time"] or opened[-1]["spaced_time"]:
+            return self._of_times(opened[-1]["time"] or b"", quoted, blank)
         if not quoted:
             return sorted({number for place in self._starts for number in self._spelling.of(blank, self._read[place:])}) or None
         quoted = quoted.removeprefix(blank)
@@ -137,6 +142,15 @@ class Quotes:
                     found |= {*self._spelling.of(b"", joint[begun:])}
         return sorted(found) or None
 
+    def _of_times(self, opener: bytes, written: bytes, blank: bytes) -> list[int] | None:
+        """The tokens with which one of the command's times goes on, or another goal that begins alike; None where any may come."""
+        ways = [blank + time for time in self._times]
+        ways += [tail.encode() for tail in tails(opener.decode())] if opener else []
+        going = [way[len(written) :] for way in ways if way.startswith(written) and len(way) > len(written)]
+        if not self._times or not going:
+            return None
+        return sorted({number for rest in going for number in self._spelling.of(b"", rest)})
+
     def _is_whole(self, quoted: bytes) -> bool:
         """True if a quoted text may have ended before a joint in it."""
         cuts = (found.start() for joint in _JOINTS for found in re.finditer(re.escape(joint), quoted))
@@ -149,7 +163,9 @@ class Quotes:
 
 @cache
 def _openers() -> re.Pattern[bytes]:
-    """What stands in a goal before quoted words; after those of a language with blanks one follows."""
+    """What stands in a goal before quoted words or a clock time; of a language with blanks one follows."""
     starts = "|".join(map(re.escape, (GOAL, *THEN.values())))
     spaced, close = ("|".join(goal_openers(lang)) for lang in ("en", "zh"))
-    return re.compile(f"(?:{starts})(?:(?P<spaced>{spaced})|{close})".encode())
+    spaced_time, time = ("|".join(map(re.escape, time_openers(lang))) for lang in ("en", "zh"))
+    kinds = f"(?P<spaced>{spaced})|{close}|(?P<spaced_time>{spaced_time})|(?P<time>{time})"
+    return re.compile(f"(?:{starts})(?:{kinds})".encode())

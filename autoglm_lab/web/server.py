@@ -16,7 +16,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from autoglm_lab.hosts import AllowedHosts
-from autoglm_lab.phone.goals import goal_openers, goal_tables
+from autoglm_lab.phone.clock import known_times
+from autoglm_lab.phone.goals import goal_openers, goal_tables, tails, time_openers
 from autoglm_lab.phone.refusal import refusal_patterns
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, TOKENIZER, Bundle
@@ -155,8 +156,13 @@ def command_settings() -> dict[str, Any]:
     """How a command is written that is to be understood, and how what it means is read."""
     prompts = {"typed": write_command("{command}"), "spoken": write_command("", audio=True)}
     openers = {"spaced": goal_openers("en"), "close": goal_openers("zh")}
+    times = {
+        "spaced": time_openers("en"),
+        "close": {opener: tails(opener) for opener in time_openers("zh")},
+        "known": {"forms": known_times()},
+    }
     marks = {"type": TYPE, "goal": GOAL, "closed": CLOSED, "end": END, "end_think": END_THINK}
-    return {"prompts": prompts, "goals": goal_tables(), "openers": openers, "marks": marks, "most": MAX_GOAL}
+    return {"prompts": prompts, "goals": goal_tables(), "openers": openers, "times": times, "marks": marks, "most": MAX_GOAL}
 
 
 def _own_address() -> str:

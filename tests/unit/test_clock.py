@@ -3,7 +3,7 @@
 import pytest
 
 from autoglm_lab.phone.catalog import LANGS
-from autoglm_lab.phone.clock import clock_forms
+from autoglm_lab.phone.clock import clock_forms, known_times, times_in
 
 
 @pytest.mark.parametrize("lang", LANGS)
@@ -38,3 +38,28 @@ def test_what_people_say_is_there(said, lang, hour, minute):
 def test_no_such_time(hour, minute):
     with pytest.raises(ValueError, match="is no time of the day"):
         clock_forms(hour, minute, "en")
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_every_form_is_read_as_its_time_wherever_it_stands(lang):
+    around = ("wake me at {}, please", "{}") if lang == "en" else ("帮我定{}的闹钟", "{}")
+    for hour, minute in ((0, 0), (6, 5), (6, 30), (12, 0), (15, 45), (21, 41), (23, 59)):
+        for form in clock_forms(hour, minute, lang):
+            for sentence in around:
+                assert times_in(sentence.format(form.lower())) == [f"{hour:02d}:{minute:02d}"], form
+
+
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("seven thirty pm", ["19:30"]), ("7 p.m", ["19:00"]), ("at 7 tonight", ["19:00"]), ("7 30 am", ["07:30"]),
+        ("6:45, no, a quarter to eight", ["06:45", "07:45"]), ("16:30", ["16:30"]), ("116:30", []), ("sixty", []),
+        ("今晚八点", ["20:00"]), ("room 7", ["07:00"]), ("nineteen to ten at night", ["21:41"]), ("nothing", []), ("", []),
+    ],
+)  # fmt: skip
+def test_times_are_read_as_people_write_them(text, times):
+    assert times_in(text) == times
+
+
+def test_no_form_is_that_of_two_times():
+    assert len(known_times()) > 90_000 and set(known_times().values()) == {f"{h:02d}:{m:02d}" for h in range(24) for m in range(60)}

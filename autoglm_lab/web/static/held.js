@@ -21,9 +21,26 @@ export function spelling({ model, added_tokens }, encode, { goals, marks }) {
   return { tokens, numbers, longest: Math.max(...[...numbers.keys()].map((spelt) => spelt.length)), closed: encode(marks.closed)[0], joins };
 }
 
-// After "text Mum: " only words that stand in the command one after the other may come.
+// The clock times that a text may name, in order: of forms that lie in one another the longest counts.
+export function timesIn(text, known) {
+  known.longest ??= Math.max(...Object.keys(known.forms).map((form) => form.length));
+  const inside = (at) => at > 0 && at < text.length && /^(?:[a-z]{2}|[0-9]{2})$/.test(text.slice(at - 1, at + 1));
+  const found = new Set();
+  for (let start = 0, covered = 0; start < text.length; start++) {
+    if (start < covered || inside(start)) continue;
+    for (let end = Math.min(text.length, start + known.longest); end > start; end--)
+      if (Object.hasOwn(known.forms, text.slice(start, end)) && !inside(end)) {
+        found.add(known.forms[text.slice(start, end)]);
+        covered = end;
+        break;
+      }
+  }
+  return [...found];
+}
+
+// After "text Mum: " only words that stand in the command one after the other may come, after "set an alarm for" only its times.
 export class Quotes {
-  constructor(command, spelt, { goals, openers, marks }) {
+  constructor(command, spelt, { goals, openers, times, marks }) {
     this.spelt = spelt;
     this.read = bytesOf(JSON.stringify(plain(command)).slice(1, -1));
     const words = /\\(?:u[0-9a-f]{4}|[^])|[a-z0-9']+|[\xc0-\xff][\x80-\xbf]*|[^\sa-z0-9'\x80-\xff]/g;
@@ -33,7 +50,12 @@ export class Quotes {
     this.joints = Object.values(goals.then).map(bytesOf);
     const begins = [marks.goal, ...Object.values(goals.then)].map((text) => escaped(bytesOf(text))).join("|");
     const [spaced, close] = ["spaced", "close"].map((kind) => openers[kind].map(bytesOf).join("|"));
-    this.openers = new RegExp(`(?:${begins})(?:(?<spaced>${spaced})|${close})`, "gs");
+    const late = times.spaced.map((text) => escaped(bytesOf(text))).join("|");
+    const lateClose = Object.keys(times.close).map((text) => escaped(bytesOf(text))).join("|");
+    const kinds = `(?<spaced>${spaced})|${close}|(?<spacedTime>${late})|(?<time>${lateClose})`;
+    this.openers = new RegExp(`(?:${begins})(?:${kinds})`, "gs");
+    this.times = timesIn(plain(command), times.known);
+    this.tails = new Map(Object.entries(times.close).map(([opener, tails]) => [bytesOf(opener), tails.map(bytesOf)]));
   }
 
   // The tokens that may come after those that are written; null where any may.
@@ -41,8 +63,10 @@ export class Quotes {
     const said = written.map((token) => this.spelt.tokens.get(token) ?? "").join("");
     const opened = [...said.matchAll(this.openers)].at(-1);
     if (!opened || !this.starts.length) return null;
-    const blank = opened.groups.spaced ? " " : "";
+    const { spaced, spacedTime, time } = opened.groups;
+    const blank = spaced || spacedTime ? " " : "";
     let quoted = said.slice(opened.index + opened[0].length);
+    if (spacedTime || time) return this.ofTimes(time, quoted, blank);
     if (!quoted) return some(this.starts.flatMap((place) => this.spelled(blank, this.read.slice(place))));
     if (blank && quoted.startsWith(blank)) quoted = quoted.slice(1);
     const places = this.starts.filter((place) => this.read.startsWith(quoted, place));
@@ -54,6 +78,14 @@ export class Quotes {
         if (quoted.endsWith(joint.slice(0, begun)) && this.stands(quoted.slice(0, quoted.length - begun)))
           found.push(...this.spelled("", joint.slice(begun)));
     return some(found);
+  }
+
+  // The tokens with which one of the command's times goes on, or another goal that begins alike; null where any may come.
+  ofTimes(opener, written, blank) {
+    const ways = [...this.times.map((time) => blank + time), ...(opener ? this.tails.get(opener) : [])];
+    const going = ways.filter((way) => way.startsWith(written) && way.length > written.length);
+    if (!this.times.length || !going.length) return null;
+    return some(going.flatMap((way) => this.spelled("", way.slice(written.length))));
   }
 
   isWhole(quoted) {
