@@ -32,6 +32,7 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "finish": (("message",), ()),
     "Goal": (("text",), ()),  # what the agent understood; nothing that a phone does
 }
+PHONE_ACTIONS = tuple(name for name in SIGNATURES if name != "Goal")
 POINTS = ("element", "start", "end")
 _STRING = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
 _ARGUMENT = re.compile(rf"(\w+)=({_STRING}|\[(?:0|[1-9]\d{{0,2}}),(?:0|[1-9]\d{{0,2}})\])")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from autoglm_lab.phone.actions import POINTS, SIGNATURES, Action, Point, parse_answer
+from autoglm_lab.phone.actions import PHONE_ACTIONS, POINTS, Action, Point, parse_answer
 
 FIELDS = ("action", *POINTS, "text", "app", "duration", "message", "instruction")
 REFUSED = ("Note", "Call_API")  # in the public prompt, and more than a phone can do
@@ -165,7 +165,7 @@ def _to_action(values: dict[str, str | Point], pardons: list[str]) -> Action:
     """Make the action, refused by its name where it is not one of a phone."""
     name = str(values.pop("action"))
     if name in REFUSED:
-        raise ValueError(f"{name} is not something that this phone can do; it can {', '.join(SIGNATURES)}")
+        raise ValueError(f"{name} is not something that this phone can do; it can {', '.join(PHONE_ACTIONS)}")
     if name == "Interact":
         pardons.append("Interact is done as Take_over")
         name, values = "Take_over", {"message": WHICH, **values}

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from autoglm_lab.phone.actions import SIGNATURES
+from autoglm_lab.phone.actions import PHONE_ACTIONS, SIGNATURES
 from autoglm_lab.phone.tolerant import read_tolerantly
 from autoglm_lab.runtime.engine import GREEDY, UNCHANGED, Answer, Stream, Turn
 from autoglm_lab.runtime.features import mono_16k
@@ -191,7 +191,8 @@ def wav(audio: Any) -> str:
 def described_actions() -> str:
     """What a large model has to know: the actions that there are, and how an answer is written."""
     lines = []
-    for name, (needed, optional) in SIGNATURES.items():
+    for name in PHONE_ACTIONS:
+        needed, optional = SIGNATURES[name]
         fields = [f"{field}=[x,y]" if field in ("element", "start", "end") else f'{field}="..."' for field in needed]
         written = ", ".join(fields if name == "finish" else [f'action="{name}"', *fields])
         extra = f"   (may also have {', '.join(optional)})" if optional else ""
