@@ -333,8 +333,8 @@ def _gradient_mean() -> Callable[[torch.nn.Module], None]:
 
 # of a run that starts from a trained model: what was learned stays, so that fewer steps do
 WARM = {
-    "align_steps": 0, "steps": 1900, "first_sweep": 1900, "gate_hold": 0, "gate_from": 300, "hard_from": 950,
-    "learning_rate": 8e-4,
+    "align_steps": 0, "steps": 1500, "first_sweep": 1500, "warmup": 100, "gate_hold": 0, "gate_from": 300, "hard_from": 10**6,
+    "learning_rate": 8e-4, "average": 0.99,
 }  # fmt: skip
 
 
