@@ -68,8 +68,11 @@ class Commands:
         self._known: OrderedDict[str, Understood] = OrderedDict()
 
     def knows(self, task: str, audio: Any = None) -> bool:
-        """True if a command, typed or (without text) spoken, need not be read again."""
-        return command_key(task, audio) in self._known
+        """True if a command, typed or (without text) spoken, need not be read again; it then stays longer than all others."""
+        key = command_key(task, audio)
+        if key in self._known:
+            self._known.move_to_end(key)
+        return key in self._known
 
     def keep(self, task: str, audio: Any, text: str) -> Understood:
         """Note what a model's text says of a command."""
@@ -80,9 +83,7 @@ class Commands:
 
     def get(self, task: str, audio: Any = None) -> Understood:
         """What a command that is known was understood as. KeyError for another."""
-        key = command_key(task, audio)
-        self._known.move_to_end(key)
-        return self._known[key]
+        return self._known[command_key(task, audio)]
 
     def understand(self, task: str, audio: Any, ask: Callable[[], str]) -> Understood:
         """Look a command up; `ask` gives the model's text for one that is new."""

@@ -73,6 +73,10 @@ def test_only_the_last_commands_are_kept() -> None:
     assert not commands.knows("open 0") and commands.knows("open 1")
     with pytest.raises(KeyError):
         commands.get("open 0")
+    assert commands.knows("open 1")  # asked for again: it stays, though others come
+    for number in range(MOST - 1):
+        commands.keep(f"close {number}", None, meant("open Clock"))
+    assert commands.get("open 1").goal == "open Clock" and not commands.knows("open 2")
 
 
 def test_letters_and_sounds_have_keys_of_their_own() -> None:
