@@ -194,8 +194,8 @@ def parser() -> argparse.ArgumentParser:
             kind = _positive if isinstance(field.default, int) else _seconds
             serve.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar="N",
                                help=f"limit (default {field.default:g})")  # fmt: skip
-    serve.add_argument("--settings", type=Path, metavar="F", help="a JSON file of limits, over those given here; "
-                       "a new content holds from the next request on")  # fmt: skip
+    anew = "a JSON file of limits, over those given here; a new content holds from the next request on"
+    serve.add_argument("--settings", type=Path, metavar="F", help=anew)
     serve.add_argument("--image-host", action="append", default=[], metavar="HOST", help="pictures may be fetched from here")
     for command in (serve, phone):
         command.add_argument("--allow-host", action="append", default=[], metavar="NAME",

@@ -16,8 +16,8 @@ from autoglm_lab.marks import verify
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.paths import data_dir
+from autoglm_lab.runtime.constraints import Pick, Quotes, Spelling, Typing, chooser
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
-from autoglm_lab.runtime.held import Pick, Quotes, Spelling, Typing, chooser
 from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.runtime.spelling import spelling
 from autoglm_lab.runtime.understanding import MAX_GOAL, Commands
@@ -100,8 +100,8 @@ class TorchEngine:
     def _read_command(self, task: str, audio: Any) -> str:
         """The model's text for a command that is to be understood."""
         inputs = self.processor(text=task, audio=None if task.strip() else audio, command=True)
-        held = Quotes(task, self.spelling) if task.strip() else None
-        tokens = self._tokens(dict(inputs), MAX_GOAL, chooser(held, GREEDY.picker()), Stopwatch())
+        constraint = Quotes(task, self.spelling) if task.strip() else None
+        tokens = self._tokens(dict(inputs), MAX_GOAL, chooser(constraint, GREEDY.picker()), Stopwatch())
         return str(self.processor.tokenizer.decode(list(tokens)))
 
     @torch.inference_mode()

@@ -137,9 +137,9 @@ _ALSO: dict[Lang, dict[str, range]] = {
 def _also(hour: int, minute: int, lang: Lang) -> Iterator[str]:
     """More ways of giving a time, which are understood and never said."""
     near = hour % 12 or 12
-    said = tuple(_english_words(near, minute))
-    short = tuple(form.replace(" minutes", "") for form in said if " minutes" in form)
-    words = (*said, *short, f"{near}:{minute:02d}", f"{near} {minute:02d}", f"{near}.{minute:02d}")
+    whole = tuple(_english_words(near, minute))
+    short = tuple(form.replace(" minutes", "") for form in whole if " minutes" in form)
+    words = (*whole, *short, f"{near}:{minute:02d}", f"{near} {minute:02d}", f"{near}.{minute:02d}")
     if lang == "en":
         half = "am" if hour < 12 else "pm"
         yield from (f"{form} {mark}" for form in words for mark in (half, f"{half[0]}.m.", f"{half[0]}.m", f"{half[0]} m"))
@@ -175,17 +175,17 @@ def times_in(text: str) -> list[str]:
     >>> times_in("up at half past six, no, 6:45 pm")
     ['06:30', '18:45']
     """
-    forms, found, covered = known_times(), list[str](), 0
+    forms, times, covered = known_times(), list[str](), 0
     longest = max(map(len, forms))
     for start in range(len(text)):
         if start < covered or _is_inside(text, start):
             continue
         for end in range(min(len(text), start + longest), start, -1):
             if text[start:end] in forms and not _is_inside(text, end):
-                found.append(forms[text[start:end]])
+                times.append(forms[text[start:end]])
                 covered = end
                 break
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(times))
 
 
 def _is_inside(text: str, place: int) -> bool:

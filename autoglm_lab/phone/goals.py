@@ -173,7 +173,7 @@ def goal_openers(lang: Lang) -> list[str]:
 
 
 def time_openers(lang: Lang) -> list[str]:
-    """What stands in a goal before a clock time, without a blank at the end."""
+    """The beginnings of goals before a clock time, without a blank at the end."""
     return [GOALS[kind][lang].partition("{time}")[0].rstrip() for kind in ("alarm", "delete_alarm")]
 
 

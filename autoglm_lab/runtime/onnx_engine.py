@@ -17,10 +17,10 @@ from tokenizers import Tokenizer
 
 from autoglm_lab.phone.goals import plain
 from autoglm_lab.runtime.bundle import TOKENIZER, Bundle
+from autoglm_lab.runtime.constraints import Constraint, Pick, Quotes, Spelling, Typing, chooser
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
 from autoglm_lab.runtime.grammar import Grammar, State
-from autoglm_lab.runtime.held import Held, Pick, Quotes, Spelling, Typing, chooser
 from autoglm_lab.runtime.mapped import mapped_graph, place_of
 from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, read_tokenizer, write_command, write_prompt
 from autoglm_lab.runtime.sampling import Sampling
@@ -45,7 +45,7 @@ class Asked:
     states: States | None = None
     think: bool = False
     understood: Understood | None = None  # what the command means, by an engine that understands it first
-    held: Held | None = None  # what may be typed, or quoted from the command
+    constraint: Constraint | None = None  # what may be typed, or quoted from the command
     prefix: tuple[Step, NDArray[np.float32]] | None = None  # a decoder that has read the prompt, and the scores after it; used once
 
     @property
@@ -213,8 +213,8 @@ class OnnxEngine:
         ids = self._ids(write_command(plain(task), audio=not task), MAX_GOAL)
         features = {} if task else {"audio": log_mel(mono_16k(audio, 16_000))[None]}
         state = None if self.grammar is None else self.grammar.start(think=False, command=True)
-        held = Quotes(task, self.spelling) if task else None
-        return self.text(list(self._tokens(Asked(ids, features, MAX_GOAL, state, Stopwatch(), held=held))))
+        constraint = Quotes(task, self.spelling) if task else None
+        return self.text(list(self._tokens(Asked(ids, features, MAX_GOAL, state, Stopwatch(), constraint=constraint))))
 
     def _ids(self, prompt: str, max_new_tokens: int) -> list[int]:
         """The tokens of a prompt. ValueError when they or the answer do not fit."""
@@ -235,13 +235,13 @@ class OnnxEngine:
         task = task.strip()
         if not task and audio is None:
             raise ValueError("the request is empty; give a text or a sound")
-        understood = held = None
+        understood = constraint = None
         if self.understands:
             understood = self._understand(task, audio, watch)
             if understood.refusal:
                 return Asked([], {}, max_new_tokens, None, watch, think=think, understood=understood)
             task, audio = understood.goal, None
-            held = Typing(task, lambda text: self.tokenizer.encode(text, add_special_tokens=False).ids)
+            constraint = Typing(task, lambda text: self.tokenizer.encode(text, add_special_tokens=False).ids)
         prompt = write_prompt(task, current_app, last, image=image is not None, audio=audio is not None, think=think)
         ids = self._ids(prompt, max_new_tokens)
         state = None if self.grammar is None else self.grammar.start(think=think)
@@ -256,7 +256,7 @@ class OnnxEngine:
         if image is not None:
             features["image"] = image_features(image)[None]
         watch.lap("features")
-        return Asked(ids, features, max_new_tokens, state, watch, sampling, hearing, understood=understood, held=held)
+        return Asked(ids, features, max_new_tokens, state, watch, sampling, hearing, understood=understood, constraint=constraint)
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -309,7 +309,7 @@ class OnnxEngine:
         while len(said) < max_new_tokens:
             left = max_new_tokens - len(said)
             picks = state.chooser(left) if self.held and state is not None else pick
-            picks = chooser(asked.held, picks, said)
+            picks = chooser(asked.constraint, picks, said)
             if self.held and state is not None and state.forced is not None:
                 tokens = [state.forced]
                 unread = [*unread, *tokens]
@@ -330,7 +330,7 @@ class OnnxEngine:
         """What probably follows: what the goal says is to be typed, or what the grammar expects."""
         if not self.speculates or state is None:
             return []
-        to_type = asked.held.draft(said, most) if isinstance(asked.held, Typing) else []
+        to_type = asked.constraint.draft(said, most) if isinstance(asked.constraint, Typing) else []
         return to_type or state.draft(most)
 
     def _in_one_call(self, ids: list[int], states: States, max_new_tokens: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokenizers import Tokenizer
 
-from autoglm_lab.runtime.held import Spelling
+from autoglm_lab.runtime.constraints import Spelling
 
 
 class Speller:

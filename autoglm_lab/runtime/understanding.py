@@ -28,14 +28,14 @@ MOST = 256  # commands that an engine keeps understood
 
 @dataclass(frozen=True)
 class Understood:
-    """What a model made of a command: a goal (`phone.goals`), or the closing sentence with which the agent declines."""
+    """The meaning of a command: a goal (`phone.goals`), or the closing sentence with which the agent declines."""
 
     goal: str = ""
     refusal: str = ""
 
     @classmethod
     def read(cls, text: str, command: str) -> Understood:
-        """What a model's text says of a command ("" if it was spoken); copied words stand as in the command.
+        """Read a model's text about a command ("" if it was spoken); copied words stand as in the command.
 
         A text that is neither a goal nor a closing sentence counts as not understood.
         """
@@ -62,7 +62,7 @@ def _restored(message: str, command: str) -> str:
 
 
 class Commands:
-    """What an engine has understood lately, by the command: the last `MOST`."""
+    """The commands that an engine understood last, at most `MOST`."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Understood] = OrderedDict()
@@ -82,7 +82,7 @@ class Commands:
         return understood
 
     def get(self, task: str, audio: Any = None) -> Understood:
-        """What a command that is known was understood as. KeyError for another."""
+        """The meaning of a command that is known. KeyError for another."""
         return self._known[command_key(task, audio)]
 
     def understand(self, task: str, audio: Any, ask: Callable[[], str]) -> Understood:

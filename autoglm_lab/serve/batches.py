@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autoglm_lab.runtime.held import Pick, chooser
+from autoglm_lab.runtime.constraints import Pick, chooser
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.spelling import Speller
@@ -104,7 +104,7 @@ class Batches:
             self._changed.notify_all()
 
     def _prepared(self, job: Job) -> Read | list[Event]:
-        """What is to be written, or all that is told where the command alone is answered: the agent declines."""
+        """Read the prompt, or give all events where the command alone is answered: the agent declines."""
         with self.pixels.lease() as take:
             asked = self.engine.prepare(**job.asking.opened(take, self.engine.memory))
         if asked.states is None:
@@ -114,7 +114,7 @@ class Batches:
         drafts = [] if asked.state is None else asked.state.draft(asked.max_new_tokens - 1)
         step = Step(self.engine.sessions["step"], asked.states, room=len(asked.ids) + len(drafts))
         pick: Pick = job.asking.sampling.picker()
-        pick = chooser(asked.held, pick)
+        pick = chooser(asked.constraint, pick)
         return Read(job, asked.states, step, pick, step.write(asked.ids, drafts, pick))
 
     def _write(self) -> None:

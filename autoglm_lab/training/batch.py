@@ -19,9 +19,9 @@ from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.progress import track
+from autoglm_lab.runtime.constraints import Constraint, Quotes, Typing
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.runtime.features import gaussian_blur
-from autoglm_lab.runtime.held import Held, Quotes, Typing
 from autoglm_lab.runtime.prompt import write_answer
 from autoglm_lab.runtime.spelling import spelling
 from autoglm_lab.runtime.understanding import MAX_GOAL, Commands, Understood, command_key
@@ -79,36 +79,37 @@ class BatchEngine:
         if able:
             goals = [understood[number].goal for number in able]
             asked = [_by_goal(requests[number], goal) for number, goal in zip(able, goals, strict=True)]
-            held = [Typing(goal, self.processor.tokenizer.encode) for goal in goals]
-            for number, goal, text in zip(able, goals, self.texts(self.inputs(asked), held=held), strict=True):
+            constraints = [Typing(goal, self.processor.tokenizer.encode) for goal in goals]
+            for number, goal, text in zip(able, goals, self.texts(self.inputs(asked), constraints=constraints), strict=True):
                 answers[number] = Answer.read(text, 0, {}, goal=goal)
         return answers
 
     def understand(self, requests: Sequence[Request]) -> list[Understood]:
-        """What the commands of requests are understood as; each that is new is read once."""
+        """The meanings of the commands of requests; each that is new is read once."""
         commands = [("" if r.audio is not None else r.task.text, r.audio) for r in requests]
         new = {command_key(*command): command for command in commands if not self._commands.knows(*command)}
         if new:
             typed, spoken = [text for text, _ in new.values()], [sound for _, sound in new.values()]
-            held = [Quotes(text, self.spelling) if text else None for text in typed]
-            texts = self.texts(self.processor(text=typed, audio=spoken, command=True), MAX_GOAL, held=held)
+            constraints = [Quotes(text, self.spelling) if text else None for text in typed]
+            texts = self.texts(self.processor(text=typed, audio=spoken, command=True), MAX_GOAL, constraints=constraints)
             for (text, sound), said in zip(new.values(), texts, strict=True):
                 self._commands.keep(text, sound, said)
         return [self._commands.get(*command) for command in commands]
 
     @torch.inference_mode()
-    def texts(self, inputs: Any, max_new_tokens: int = 64, held: Sequence[Held | None] = ()) -> list[str]:
-        """The model's texts for a batch of tensors, each held to what `held` says of it, if anything."""
+    def texts(self, inputs: Any, max_new_tokens: int = 64, constraints: Sequence[Constraint | None] = ()) -> list[str]:
+        """The model's texts for a batch of tensors, each within its constraint, if it has one."""
         tokenizer = self.processor.tokenizer
         asked, every = inputs["input_ids"].shape[1], list(range(self.model.config.vocab_size))
 
         def allowed(row: int, ids: Tensor) -> list[int]:
-            holds = held[row]
+            holds = constraints[row]
             return every if holds is None else holds.allowed(ids[asked:].tolist()) or every
 
         model: Any = self.model  # the library's typing of generate excludes models that are not its own
-        ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
-                             eos_token_id=tokenizer.eos_token_id, prefix_allowed_tokens_fn=allowed if held else None)  # fmt: skip
+        options = {"max_new_tokens": max_new_tokens, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
+        options |= {"eos_token_id": tokenizer.eos_token_id, "prefix_allowed_tokens_fn": allowed if constraints else None}
+        ids = model.generate(**inputs, **options)
         said = ids[:, inputs["input_ids"].shape[1] :].tolist()
         ends = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in said]
         return [tokenizer.decode(row[:end]) for row, end in zip(said, ends, strict=True)]

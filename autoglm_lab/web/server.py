@@ -21,8 +21,8 @@ from autoglm_lab.phone.goals import goal_openers, goal_tables, tails, time_opene
 from autoglm_lab.phone.refusal import refusal_patterns
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, TOKENIZER, Bundle
+from autoglm_lab.runtime.constraints import CLOSED, GOAL, TYPE
 from autoglm_lab.runtime.grammar import Grammar
-from autoglm_lab.runtime.held import CLOSED, GOAL, TYPE
 from autoglm_lab.runtime.prompt import END, END_THINK, MAX_TOKENS, write_command, write_prompt
 from autoglm_lab.runtime.understanding import MAX_GOAL
 from autoglm_lab.web.assets import runtime_files

@@ -15,7 +15,7 @@ from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.goals import typed_words
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.wishes import sample_wish
-from autoglm_lab.runtime.held import Quotes, Typing
+from autoglm_lab.runtime.constraints import Quotes, Typing
 from autoglm_lab.runtime.prompt import END, read_tokenizer
 from autoglm_lab.runtime.spelling import spelling
 from autoglm_lab.runtime.understanding import Understood
@@ -85,7 +85,7 @@ def test_the_same_tokens_may_come(tab):
     assert sum(allowed is not None for _, _, allowed in quotes) > 200 and len(typings) > 200
     wrong = tab.evaluate(
         """async ([vocabulary, settings, quotes, typings, strings]) => {
-            const { Quotes, Typing, spelling } = await import("/held.js");
+            const { Quotes, Typing, spelling } = await import("/constraints.js");
             const encode = (text) => strings[text];
             const spelt = spelling(vocabulary, encode, settings);
             const shown = (found) => JSON.stringify(found && [...found].sort((a, b) => a - b));

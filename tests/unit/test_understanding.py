@@ -10,9 +10,9 @@ import pytest
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import Action, format_action, parse
 from autoglm_lab.phone.refusal import declined
+from autoglm_lab.runtime.constraints import TYPE, Typing, chooser
 from autoglm_lab.runtime.engine import Stopwatch
 from autoglm_lab.runtime.grammar import Grammar
-from autoglm_lab.runtime.held import TYPE, Typing, chooser
 from autoglm_lab.runtime.prompt import END, read_tokenizer
 from autoglm_lab.runtime.understanding import MOST, Commands, Understood, command_key
 

@@ -84,14 +84,14 @@ def test_what_is_typed_is_what_was_said(bundle: Path, monkeypatch: pytest.Monkey
     engine = OnnxEngine(bundle, **options)
     monkeypatch.setattr(engine, "_read_command", lambda task, audio: GOAL)
     opener = engine.tokenizer.encode('do(action="Type", text="', add_special_tokens=False).ids
-    from autoglm_lab.runtime import held
+    from autoglm_lab.runtime import constraints
 
-    allowed = held.Typing.allowed
+    allowed = constraints.Typing.allowed
 
-    def begun(self: held.Typing, written: list[int]) -> list[int] | None:
+    def begun(self: constraints.Typing, written: list[int]) -> list[int] | None:
         return [opener[len(written)]] if len(written) < len(opener) else allowed(self, written)
 
-    monkeypatch.setattr(held.Typing, "allowed", begun)
+    monkeypatch.setattr(constraints.Typing, "allowed", begun)
     answer = engine.answer("Tell Mum: On MY way", SCREEN).answer
     assert answer.action == Action("Type", text="On MY way")
 

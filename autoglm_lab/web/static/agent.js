@@ -2,7 +2,7 @@
 
 import * as ort from "./runtime/ort.wasm.min.mjs";
 import { Tokenizer } from "./runtime/tokenizers.min.mjs";
-import { Quotes, Typing, spelling } from "./held.js";
+import { Quotes, Typing, spelling } from "./constraints.js";
 import { plain, understood } from "./understanding.js";
 
 // threads share memory, which browsers allow to a page of its own; inside another page, such as a notebook, there is one
@@ -80,8 +80,8 @@ async function answer({ task = "", app = "System Home", last = "", image = null,
   const template = page.prompts[[image && "image", audio && "audio"].filter(Boolean).join(" ")];
   const fields = { task, app, last: last || "none" };
   const prompt = template.replace(/\{(task|app|last)\}/g, (_, name) => fields[name]);
-  const held = goal ? new Typing(goal, encode, page.commands) : null;
-  const { said, passes } = await write(prompt, { image, audio, held, most: page.max_new_tokens, drafts: page.drafts, watch }, onText);
+  const constraint = goal ? new Typing(goal, encode, page.commands) : null;
+  const { said, passes } = await write(prompt, { image, audio, constraint, most: page.max_new_tokens, drafts: page.drafts, watch }, onText);
   return { text: spelled(tokenizer, said), tokens: said, passes, ms: watch.total(), goal };
 }
 
@@ -91,8 +91,8 @@ async function understand(task, audio) {
   const key = task || Array.from(audio).join();
   if (!commands.has(key)) {
     const prompt = task ? page.commands.prompts.typed.replace("{command}", () => plain(task)) : page.commands.prompts.spoken;
-    const held = task ? new Quotes(task, agent.spelt, page.commands) : null;
-    const request = { image: null, audio: task ? null : audio, held, most: page.commands.most, drafts: null, watch: stopwatch() };
+    const constraint = task ? new Quotes(task, agent.spelt, page.commands) : null;
+    const request = { image: null, audio: task ? null : audio, constraint, most: page.commands.most, drafts: null, watch: stopwatch() };
     const { said } = await write(prompt, request, () => {});
     commands.set(key, understood(spelled(tokenizer, said), task, page.commands.goals));
     if (commands.size > KEPT) commands.delete(commands.keys().next().value);
@@ -115,7 +115,7 @@ function stopwatch() {
 }
 
 // The tokens that follow a prompt, up to `most`, and in how many passes they were written.
-async function write(prompt, { image, audio, held, most, drafts: tables, watch }, onText) {
+async function write(prompt, { image, audio, constraint, most, drafts: tables, watch }, onText) {
   const { page, tokenizer, graphs } = agent;
   let ids = tokenizer.encode(prompt, { add_special_tokens: false }).ids;
   if (ids.length > page.max_tokens) throw new Error(`the request has ${ids.length} tokens; at most ${page.max_tokens} fit`);
@@ -142,7 +142,7 @@ async function write(prompt, { image, audio, held, most, drafts: tables, watch }
     states.places = new ort.Tensor("int64", BigInt64Array.from([...drafts, 0], (_, n) => BigInt(n - drafts.length - 1)));
     const { scores, ...kept } = await graphs.step.run(states);
     for (const [name, value] of Object.entries(kept)) states[name.replace("present", "past")] = value;
-    const tokens = confirmed(scores, drafts, said, held);
+    const tokens = confirmed(scores, drafts, said, constraint);
     total -= 1 + drafts.length - tokens.length; // the cache forgets what was not confirmed
     watch.lap(said.length ? "decode" : "prefill");
     ended = tokens.at(-1) === page.end;
@@ -155,11 +155,11 @@ async function write(prompt, { image, audio, held, most, drafts: tables, watch }
 }
 
 // The likeliest tokens that may come at each place of scores [1 + drafts, V], up to the first that was not drafted.
-function confirmed({ data, dims: [places, size] }, drafts, said, held) {
+function confirmed({ data, dims: [places, size] }, drafts, said, constraint) {
   const tokens = [];
   for (let place = 0; place < places; place++) {
     const row = data.subarray(place * size, (place + 1) * size);
-    const allowed = held && held.allowed([...said, ...tokens]);
+    const allowed = constraint && constraint.allowed([...said, ...tokens]);
     const better = (best, token) => (row[token] > row[best] ? token : best);
     tokens.push(allowed ? [...allowed].reduce(better) : row.reduce((best, score, token) => (score > row[best] ? token : best), 0));
     if (tokens[place] !== drafts[place]) break;

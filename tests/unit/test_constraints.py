@@ -9,7 +9,7 @@ import pytest
 
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.goals import plain, read_goal
-from autoglm_lab.runtime.held import CLOSED, GOAL, Quotes, chooser
+from autoglm_lab.runtime.constraints import CLOSED, GOAL, Quotes, chooser
 from autoglm_lab.runtime.prompt import read_tokenizer
 from autoglm_lab.runtime.spelling import Speller, spelling
 from autoglm_lab.training.wish_set import draw_wish

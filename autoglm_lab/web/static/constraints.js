@@ -1,4 +1,4 @@
-// Tokens that are held to what was said: quoted from the command, typed as the goal has it. The same as `runtime/held.py`.
+// Tokens that are held to what was said: quoted from the command, typed as the goal has it. The same as `runtime/constraints.py`.
 
 import { plain, typedWords } from "./understanding.js";
 

@@ -1,4 +1,4 @@
-"""Tokens that are held to what was said: a message, a query or a time is one of the command, and is typed as the goal has it.
+"""Constraints on tokens: a message, a query or a time is one of the command, and is typed as the goal has it.
 
 A small model copies well and not perfectly: it leaves out a word, ends a word early, takes nine at night for nine. Where a text can
 only be one of a few, it need not be trusted with the letters, only with the choice. Both classes below tell which tokens may come
@@ -31,23 +31,23 @@ _JOINTS = tuple(joint.encode() for joint in THEN.values())
 _WORD = re.compile(rb"\\(?:u[0-9a-f]{4}|.)|[a-z0-9']+|[\xc0-\xff][\x80-\xbf]*|[^\sa-z0-9'\x80-\xff]")
 
 
-class Held(Protocol):
+class Constraint(Protocol):
     """Something that tells which tokens may come."""
 
-    def allowed(self, written: Sequence[int]) -> list[int] | None:
-        """The tokens that may come after those that are written; None where any may."""
+    def allowed(self, prefix: Sequence[int]) -> list[int] | None:
+        """The tokens that may come after `prefix`; None where any may."""
 
 
-def chooser(held: Held | None, pick: Pick, written: Sequence[int] = ()) -> Pick:
-    """Picks as `pick` does, held to what may come after the tokens that are `written`; with None simply `pick`."""
-    if held is None:
+def chooser(constraint: Constraint | None, pick: Pick, prefix: Sequence[int] = ()) -> Pick:
+    """Pick as `pick` does among the tokens that a constraint allows after `prefix`; without a constraint, `pick` itself."""
+    if constraint is None:
         return pick
-    said = [*written]
+    before = [*prefix]
 
     def choose(scores: NDArray[np.float32]) -> int:
-        allowed = held.allowed(said)
+        allowed = constraint.allowed(before)
         token = pick(scores) if allowed is None else max(allowed, key=lambda number: scores[number])
-        said.append(token)
+        before.append(token)
         return token
 
     return choose
@@ -63,24 +63,24 @@ class Typing:
         self._opener = opener if all(way[: len(opener)] == opener for way in self._ways) else []
         self._thought = encode(END_THINK)[0]
 
-    def allowed(self, written: Sequence[int]) -> list[int] | None:
-        """The tokens that may come after those that are written; None where any may. A thought may hold anything."""
-        if self._thought in written:
-            written = written[len(written) - [*written][::-1].index(self._thought) :]
-        if not self._opener or len(written) < len(self._opener) or [*written[: len(self._opener)]] != self._opener:
+    def allowed(self, prefix: Sequence[int]) -> list[int] | None:
+        """The tokens that may come after `prefix`; None where any may. A thought may hold anything."""
+        if self._thought in prefix:
+            prefix = prefix[len(prefix) - [*prefix][::-1].index(self._thought) :]
+        if not self._opener or len(prefix) < len(self._opener) or [*prefix[: len(self._opener)]] != self._opener:
             return None
-        ways = [way for way in self._ways if len(way) > len(written) and way[: len(written)] == [*written]]
-        return sorted({way[len(written)] for way in ways}) or None
+        ways = [way for way in self._ways if len(way) > len(prefix) and way[: len(prefix)] == [*prefix]]
+        return sorted({way[len(prefix)] for way in ways}) or None
 
-    def draft(self, written: Sequence[int], most: int) -> list[int]:
-        """Up to `most` tokens that have to come after those that are written, without the one that ends the answer."""
-        found: list[int] = []
-        while len(found) < most and len(allowed := self.allowed([*written, *found]) or []) == 1:
-            found += allowed
-        return found[:-1] if found and self._ends([*written, *found]) else found
+    def draft(self, prefix: Sequence[int], most: int) -> list[int]:
+        """Up to `most` tokens that have to come after `prefix`, without the one that ends the answer."""
+        tokens: list[int] = []
+        while len(tokens) < most and len(allowed := self.allowed([*prefix, *tokens]) or []) == 1:
+            tokens += allowed
+        return tokens[:-1] if tokens and self._ends([*prefix, *tokens]) else tokens
 
-    def _ends(self, written: list[int]) -> bool:
-        return any(written[-len(way) :] == way for way in self._ways)
+    def _ends(self, prefix: list[int]) -> bool:
+        return any(prefix[-len(way) :] == way for way in self._ways)
 
 
 class Spelling:
@@ -113,48 +113,48 @@ class Quotes:
     def __init__(self, command: str, spelling: Spelling) -> None:
         self._spelling = spelling
         self._read = json.dumps(plain(command), ensure_ascii=False)[1:-1].encode()  # as it stands in a quoted text
-        words = [found.span() for found in _WORD.finditer(self._read)]
+        words = [match.span() for match in _WORD.finditer(self._read)]
         self._starts, self._ends = {start for start, _ in words}, {end for _, end in words}
         self._times = [time.encode() for time in times_in(plain(command))]
 
-    def allowed(self, written: Sequence[int]) -> list[int] | None:
-        """The tokens that may come after those that are written; None where any may."""
-        said = b"".join(self._spelling.tokens.get(token, b"") for token in written)
-        opened = [*_openers().finditer(said)]
-        if not opened or not self._starts:
+    def allowed(self, prefix: Sequence[int]) -> list[int] | None:
+        """The tokens that may come after `prefix`; None where any may."""
+        text = b"".join(self._spelling.tokens.get(token, b"") for token in prefix)
+        openings = [*_openers().finditer(text)]
+        if not openings or not self._starts:
             return None
-        blank = b" " if opened[-1]["spaced"] or opened[-1]["spaced_time"] else b""
-        quoted = said[opened[-1].end() :]
-        if opened[-1]["time"] or opened[-1]["spaced_time"]:
-            return self._of_times(opened[-1]["time"] or b"", quoted, blank)
-        if not quoted:
+        blank = b" " if openings[-1]["spaced"] or openings[-1]["spaced_time"] else b""
+        quote = text[openings[-1].end() :]
+        if openings[-1]["time"] or openings[-1]["spaced_time"]:
+            return self._of_times(openings[-1]["time"] or b"", quote, blank)
+        if not quote:
             return sorted({number for place in self._starts for number in self._spelling.of(blank, self._read[place:])}) or None
-        quoted = quoted.removeprefix(blank)
-        places = [place for place in self._starts if self._read.startswith(quoted, place)]
-        if not places or self._is_whole(quoted):
+        quote = quote.removeprefix(blank)
+        places = [place for place in self._starts if self._read.startswith(quote, place)]
+        if not places or self._is_whole(quote):
             return None  # another wish has begun
-        found = {number for place in places for number in self._spelling.of(b"", self._read[place + len(quoted) :])}
-        if quoted and any(place + len(quoted) in self._ends for place in places):
-            found |= {self._spelling.closed, *self._spelling.joins}
+        tokens = {number for place in places for number in self._spelling.of(b"", self._read[place + len(quote) :])}
+        if quote and any(place + len(quote) in self._ends for place in places):
+            tokens |= {self._spelling.closed, *self._spelling.joins}
         for joint in _JOINTS:
             for begun in range(1, len(joint)):
-                if quoted.endswith(joint[:begun]) and self._stands(quoted[:-begun]):
-                    found |= {*self._spelling.of(b"", joint[begun:])}
-        return sorted(found) or None
+                if quote.endswith(joint[:begun]) and self._stands(quote[:-begun]):
+                    tokens |= {*self._spelling.of(b"", joint[begun:])}
+        return sorted(tokens) or None
 
-    def _of_times(self, opener: bytes, written: bytes, blank: bytes) -> list[int] | None:
+    def _of_times(self, opener: bytes, prefix: bytes, blank: bytes) -> list[int] | None:
         """The tokens with which one of the command's times goes on, or another goal that begins alike; None where any may come."""
         ways = [blank + time for time in self._times]
         ways += [tail.encode() for tail in tails(opener.decode())] if opener else []
-        going = [way[len(written) :] for way in ways if way.startswith(written) and len(way) > len(written)]
-        if not self._times or not going:
+        remaining = [way[len(prefix) :] for way in ways if way.startswith(prefix) and len(way) > len(prefix)]
+        if not self._times or not remaining:
             return None
-        return sorted({number for rest in going for number in self._spelling.of(b"", rest)})
+        return sorted({number for rest in remaining for number in self._spelling.of(b"", rest)})
 
-    def _is_whole(self, quoted: bytes) -> bool:
+    def _is_whole(self, quote: bytes) -> bool:
         """True if a quoted text may have ended before a joint in it."""
-        cuts = (found.start() for joint in _JOINTS for found in re.finditer(re.escape(joint), quoted))
-        return any(self._stands(quoted[:cut]) for cut in cuts)
+        cuts = (match.start() for joint in _JOINTS for match in re.finditer(re.escape(joint), quote))
+        return any(self._stands(quote[:cut]) for cut in cuts)
 
     def _stands(self, words: bytes) -> bool:
         """True if these words, whole ones, stand in the command."""
@@ -163,7 +163,7 @@ class Quotes:
 
 @cache
 def _openers() -> re.Pattern[bytes]:
-    """What stands in a goal before quoted words or a clock time; of a language with blanks one follows."""
+    """The pattern of what stands in a goal before quoted words or a clock time; of a language with blanks one follows."""
     starts = "|".join(map(re.escape, (GOAL, *THEN.values())))
     spaced, close = ("|".join(goal_openers(lang)) for lang in ("en", "zh"))
     spaced_time, time = ("|".join(map(re.escape, time_openers(lang))) for lang in ("en", "zh"))
