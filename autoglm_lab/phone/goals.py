@@ -134,11 +134,11 @@ def as_said(words: str, command: str) -> str:
     'On my WAY, Anna'
     """
     places = [place for place, letter in enumerate(command) for _ in _plain(letter)]
-    read, wanted = plain(command), plain(words)
-    at = read.rfind(wanted)
-    if at >= 0 and wanted:
-        return command[places[at] : places[at + len(wanted) - 1] + 1]
-    span = _nearest(wanted, read)
+    text, words_plain = plain(command), plain(words)
+    at = text.rfind(words_plain)
+    if at >= 0 and words_plain:
+        return command[places[at] : places[at + len(words_plain) - 1] + 1]
+    span = _nearest(words_plain, text)
     return command[places[span.start] : places[span.stop - 1] + 1] if span else words
 
 
@@ -163,13 +163,13 @@ def _nearest(wanted: str, read: str) -> range | None:
 
 def goal_openers(lang: Lang) -> list[str]:
     """Regular expressions of what stands in a goal before words that are taken from the command, without a blank at the end."""
-    found = []
+    openers = []
     apps = "|".join(re.escape(thing.name(lang)) for thing in APPS)
     for kind, slot, before in (("search", "query", f"(?:{apps})"), ("send", "message", "(?:(?!：)[^:])+?")):
         form = GOALS[kind][lang].partition("{" + slot + "}")[0].rstrip()
         head, _, tail = re.sub(r"\{(app|contact)\}", "\0", form).partition("\0")
-        found.append(f"{re.escape(head)}{before}{re.escape(tail)}")
-    return found
+        openers.append(f"{re.escape(head)}{before}{re.escape(tail)}")
+    return openers
 
 
 def time_openers(lang: Lang) -> list[str]:

@@ -327,7 +327,7 @@ class OnnxEngine:
                 yield token
 
     def _drafts(self, asked: Asked, state: State | None, said: list[int], most: int) -> list[int]:
-        """What probably follows: what the goal says is to be typed, or what the grammar expects."""
+        """Draft what probably follows: a text that the goal says is to be typed, or tokens that the grammar expects."""
         if not self.speculates or state is None:
             return []
         to_type = asked.constraint.draft(said, most) if isinstance(asked.constraint, Typing) else []

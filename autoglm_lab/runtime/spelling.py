@@ -19,7 +19,7 @@ class Speller:
         }
 
     def bytes(self, token: int) -> bytes:
-        """What a token stands for: nothing where the model has more places than the vocabulary has tokens."""
+        """The bytes of a token: none where the model has more places than the vocabulary has tokens."""
         return self._bytes.get(token, b"")
 
 

@@ -219,10 +219,10 @@ class Scenes:
             wish = wish.with_other_words(rng)
         if wish.free and rng.random() < PRACTICE_SHARE:
             wish = wish.as_goal()
-        said, meant = write_command(wish.text), write_answer("", wish.answer)
-        prompt, answer = (self.tokenizer(text, return_offsets_mapping=True) for text in (said, meant))
+        command, meaning = write_command(wish.text), write_answer("", wish.answer)
+        prompt, answer = (self.tokenizer(text, return_offsets_mapping=True) for text in (command, meaning))
         row = {"picture": 0, "seen": False, "noise": 0.0, "prompt": prompt["input_ids"], "answer": answer["input_ids"], "looks": -1}
-        return row | {"copied": copied_places(wish, said, meant, prompt, answer)}
+        return row | {"copied": copied_places(wish, command, meaning, prompt, answer)}
 
     def _spoken_command(self, rng: np.random.Generator) -> dict[str, Any]:
         """A clip of a kind drawn by its share, or speech that is not for the agent."""
@@ -308,14 +308,14 @@ def _keys_by_kind(by_wish: dict[str, np.ndarray]) -> tuple[list[list[str]], np.n
     return list(kinds.values()), share / share.sum()
 
 
-def copied_places(wish: Wish, said: str, meant: str, prompt: Any, answer: Any) -> dict[int, int]:
+def copied_places(wish: Wish, command: str, meaning: str, prompt: Any, answer: Any) -> dict[int, int]:
     """For tokens of an answer that are copied from the command: the place of each in the answer, and in the prompt.
 
     Words that stand twice, or are cut into other tokens here and there, are left out.
     """
-    found: dict[int, int] = {}
+    sources: dict[int, int] = {}
     for words in wish.free:
-        if said.count(words) != 1 or meant.count(words) != 1:
+        if command.count(words) != 1 or meaning.count(words) != 1:
             continue
         there, here = (
             [
@@ -323,11 +323,11 @@ def copied_places(wish: Wish, said: str, meant: str, prompt: Any, answer: Any) -
                 for n, (start, end) in enumerate(part["offset_mapping"])
                 if end > text.index(words) and start < text.index(words) + len(words)
             ]
-            for text, part in ((said, prompt), (meant, answer))
+            for text, part in ((command, prompt), (meaning, answer))
         )
         if [prompt["input_ids"][n] for n in there[1:]] == [answer["input_ids"][n] for n in here[1:]]:
-            found |= dict(zip(here, there, strict=True))
-    return found
+            sources |= dict(zip(here, there, strict=True))
+    return sources
 
 
 HARD_KINDS = ("two", "delete_alarm", "delete_alarms", "absent_app", "absent_contact", "beyond")

@@ -1,4 +1,4 @@
-"""What people say and what is meant by it: commands, typed and spoken, with the goal or the closing sentence that answers them.
+"""Commands and their meanings: typed and spoken ones, with the goal or the closing sentence that answers them.
 
 A command is understood once, with nothing on the screen (`runtime.understanding`), so these samples need no pictures: a training
 set of a hundred thousand is drawn in minutes.
@@ -35,7 +35,7 @@ GOAL_SHARE = 0.02  # of the samples: the goal itself, which means itself
 
 
 def answer_to(task: Task) -> str:
-    """What the agent answers to a wish: its goal, or the sentence that declines it; words to be copied are in `plain` letters."""
+    """The answer to a wish: its goal, or the sentence that declines it; words to be copied are in `plain` letters."""
     refused = task.kind in REFUSED
     text = report(task) if refused else goal(task)
     for words in _copied(task):
@@ -48,7 +48,7 @@ def _copied(task: Task, slots: Sequence[str] = FREE) -> list[str]:
 
 
 def answer_to_speech(key: str) -> str:
-    """What the agent answers to a clip with this key of a wish, empty for speech that is not for it."""
+    """The answer to a clip with this key of a wish; the key is empty for speech that is not for it."""
     if not key:
         return format_action(Action("finish", message=REPEAT))
     lang, kind, slots = parse_wish_key(key)

@@ -71,7 +71,7 @@ def entry(step: Step) -> Entry:
 
 
 def _goal(step: Step) -> str:
-    """What the command was understood as, told with the first step; "" from a runner that does not say."""
+    """The goal that the command was understood as, told with the first step; "" from a runner that does not say."""
     return "" if step.index else str(getattr(step, "goal", ""))
 
 

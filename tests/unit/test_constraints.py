@@ -1,4 +1,4 @@
-"""What a goal quotes is held to the command: the right answer always comes through, and nothing else than whole words of it."""
+"""Quotations of a goal from the command: the right answer always comes through, and nothing else than whole words of it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_command_without_words_holds_nothing() -> None:
 
 
 def written(command: str, begun: str, wished: str) -> str:
-    """What comes out where a model wants to write something."""
+    """The text that comes out where a model wants to write something."""
     ids, said = tokens(f"{GOAL}{begun}{wished}{CLOSED}"), tokens(GOAL + begun)
     pick = chooser(Quotes(command, SPELLING), lambda scores: int(scores.argmax()), said)
     while len(said) < 40 and said[-1] != tokens(CLOSED)[0]:

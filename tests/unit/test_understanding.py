@@ -85,7 +85,7 @@ def test_letters_and_sounds_have_keys_of_their_own() -> None:
 
 
 class TestTyping:
-    """What is typed is held to the goal."""
+    """Typing is held to the goal."""
 
     def setup_method(self) -> None:
         self.tokenizer = read_tokenizer(data_dir() / "model" / "tokenizer.json")
@@ -95,7 +95,7 @@ class TestTyping:
         return ids
 
     def write(self, goal: str, wished: str) -> str:
-        """What comes out where a model wants to write something."""
+        """The text that comes out where a model wants to write something."""
         ids, written = [*self.encode(wished), *self.encode(END)], list[int]()
         pick = chooser(Typing(goal, self.encode), lambda scores: int(scores.argmax()))
         for _ in range(80):
