@@ -7,6 +7,7 @@ typed is what was said.
 from __future__ import annotations
 
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,32 +63,32 @@ def _restored(message: str, command: str) -> str:
 
 
 class Commands:
-    """The commands that an engine understood last, at most `MOST`."""
+    """The commands that an engine understood last, at most `MOST`; threads may share it."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Understood] = OrderedDict()
+        self._turn = threading.Lock()
 
-    def knows(self, task: str, audio: Any = None) -> bool:
-        """True if a command, typed or (without text) spoken, need not be read again; it then stays longer than all others."""
+    def get(self, task: str, audio: Any = None) -> Understood | None:
+        """The meaning of a command, typed or (without text) spoken; None for one that is not known. It then stays longest."""
         key = command_key(task, audio)
-        if key in self._known:
-            self._known.move_to_end(key)
-        return key in self._known
+        with self._turn:
+            if key in self._known:
+                self._known.move_to_end(key)
+            return self._known.get(key)
 
     def keep(self, task: str, audio: Any, text: str) -> Understood:
         """Note what a model's text says of a command."""
-        understood = self._known[command_key(task, audio)] = Understood.read(text, task)
-        while len(self._known) > MOST:
-            self._known.popitem(last=False)
-        return understood
-
-    def get(self, task: str, audio: Any = None) -> Understood:
-        """The meaning of a command that is known. KeyError for another."""
-        return self._known[command_key(task, audio)]
+        meaning = Understood.read(text, task)
+        with self._turn:
+            self._known[command_key(task, audio)] = meaning
+            while len(self._known) > MOST:
+                self._known.popitem(last=False)
+        return meaning
 
     def understand(self, task: str, audio: Any, ask: Callable[[], str]) -> Understood:
         """Look a command up; `ask` gives the model's text for one that is new."""
-        return self.get(task, audio) if self.knows(task, audio) else self.keep(task, audio, ask())
+        return self.get(task, audio) or self.keep(task, audio, ask())
 
 
 def command_key(task: str, audio: Any = None) -> str:

@@ -87,14 +87,15 @@ class BatchEngine:
     def understand(self, requests: Sequence[Request]) -> list[Understood]:
         """The meanings of the commands of requests; each that is new is read once."""
         commands = [("" if r.audio is not None else r.task.text, r.audio) for r in requests]
-        new = {command_key(*command): command for command in commands if not self._commands.knows(*command)}
+        meanings = {command_key(*command): self._commands.get(*command) for command in commands}
+        new = {command_key(*command): command for command in commands if meanings[command_key(*command)] is None}
         if new:
-            typed, spoken = [text for text, _ in new.values()], [sound for _, sound in new.values()]
-            constraints = [Quotes(text, self.spelling) if text else None for text in typed]
-            texts = self.texts(self.processor(text=typed, audio=spoken, command=True), MAX_GOAL, constraints=constraints)
-            for (text, sound), said in zip(new.values(), texts, strict=True):
-                self._commands.keep(text, sound, said)
-        return [self._commands.get(*command) for command in commands]
+            texts, sounds = [text for text, _ in new.values()], [sound for _, sound in new.values()]
+            constraints = [Quotes(text, self.spelling) if text else None for text in texts]
+            answers = self.texts(self.processor(text=texts, audio=sounds, command=True), MAX_GOAL, constraints=constraints)
+            for (key, command), answer in zip(new.items(), answers, strict=True):
+                meanings[key] = self._commands.keep(*command, answer)
+        return [meaning for command in commands if (meaning := meanings[command_key(*command)]) is not None]
 
     @torch.inference_mode()
     def texts(self, inputs: Any, max_new_tokens: int = 64, constraints: Sequence[Constraint | None] = ()) -> list[str]:
