@@ -1,0 +1,67 @@
+"""The agent in training: alone and in batches it understands the same, in any letters, and types what was said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autoglm_lab.model.engine import TorchEngine
+from autoglm_lab.paths import data_dir
+from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.simulator import SimulatedPhone
+from autoglm_lab.phone.tasks import Task
+from autoglm_lab.training.batch import BatchEngine
+from autoglm_lab.training.evaluation import Request
+
+COMMANDS = (
+    "open the clock",
+    "turn the wifi off please",
+    "把蓝牙关掉",
+    "wake me at half past six",
+    "what is 2+2?",
+    "text Mum: on my way",
+)
+
+
+@pytest.fixture(scope="module")
+def engine() -> TorchEngine:
+    folder = data_dir() / "training" / "people"
+    if not folder.exists():
+        pytest.skip("the wheel does not bring the agent in training")
+    return TorchEngine.load(folder)
+
+
+def request(text: str) -> Request:
+    phone = SimulatedPhone(3, lang="en")
+    return Request(Task("open_app", "en", (), text), phone.state, phone.state, phone.screenshot(), None, "", phone.current_app())
+
+
+def test_alone_and_in_a_batch_commands_mean_the_same(engine: TorchEngine) -> None:
+    requests = [request(text) for text in COMMANDS]
+    together = BatchEngine(engine.model, engine.processor).answer_many(requests)
+    for asked, answer in zip(requests, together, strict=True):
+        alone = engine.answer(asked.task.text, asked.image, current_app=asked.app, max_new_tokens=64).answer
+        assert (alone.goal, alone.action) == (answer.goal, answer.action), asked.task.text
+    assert sum(bool(answer.goal) for answer in together) >= 4
+
+
+@pytest.mark.parametrize("change", [str.lower, str.upper, str.title])
+def test_letters_change_nothing_but_what_is_quoted(engine: TorchEngine, change) -> None:  # type: ignore[no-untyped-def]
+    for text in COMMANDS:
+        usual, other = (
+            engine.answer(said, np.zeros((64, 32, 3), np.uint8), max_new_tokens=8).answer for said in (text, change(text))
+        )
+        assert other.goal.lower() == usual.goal.lower(), text
+
+
+def test_a_message_is_typed_as_it_was_said(engine: TorchEngine) -> None:
+    """A chat in front and nothing typed yet: whatever the model likes to write, it is this."""
+    from autoglm_lab.phone.oracle import next_step
+
+    task = Task("send", "en", (("contact", "mum"), ("message", "On My WAY")), "text Mum: On My WAY")
+    phone, history = SimulatedPhone(3, lang="en"), list[tuple[str, bool]]()
+    while (action := next_step(task, phone.state, history=history).action).name != "Type":
+        history.append((action.name, phone.perform(action)))
+    answer = engine.answer(task.text, phone.screenshot(), current_app=phone.current_app(), last="Tap, Tap").answer
+    assert answer.goal == "text Mum: On My WAY"
+    assert answer.action == Action("Type", text="On My WAY")
