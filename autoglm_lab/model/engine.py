@@ -86,8 +86,7 @@ class TorchEngine:
         watch, goal = Stopwatch(), ""
         pick: Pick = sampling.picker()
         if self.understands and (task.strip() or audio is not None):
-            understood = self._commands.understand(task, audio, lambda: self._read_command(task, audio))
-            watch.lap("understand")
+            understood = self._commands.understand(task, audio, lambda: self._read_command(task, audio, watch))
             if understood.refusal:
                 return understood.declined(watch, think=think)
             task, audio, goal = understood.goal, None, understood.goal
@@ -97,12 +96,14 @@ class TorchEngine:
         tokens = self._tokens(dict(inputs), max_new_tokens, pick, watch)
         return spoken(tokens, self.processor.tokenizer.decode, watch, inputs["input_ids"].shape[1], goal)
 
-    def _read_command(self, task: str, audio: Any) -> str:
+    def _read_command(self, task: str, audio: Any, watch: Stopwatch) -> str:
         """The model's text for a command that is to be understood."""
         inputs = self.processor(text=task, audio=None if task.strip() else audio, command=True)
         constraint = Quotes(task, self.spelling) if task.strip() else None
         tokens = self._tokens(dict(inputs), MAX_GOAL, chooser(constraint, GREEDY.picker()), Stopwatch())
-        return str(self.processor.tokenizer.decode(list(tokens)))
+        text = str(self.processor.tokenizer.decode(list(tokens)))
+        watch.lap("understand")
+        return text
 
     @torch.inference_mode()
     def _tokens(self, inputs: dict[str, Any], max_new_tokens: int, pick: Pick, watch: Stopwatch) -> Iterator[int]:

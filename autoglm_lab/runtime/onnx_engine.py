@@ -204,9 +204,12 @@ class OnnxEngine:
         return spoken(self._tokens(asked), self.text, asked.watch, len(asked.ids), asked.understood.goal)
 
     def _understand(self, task: str, audio: Any, watch: Stopwatch) -> Understood:
-        understood = self._commands.understand(task, audio, lambda: self._read_command(task, audio))
-        watch.lap("understand")
-        return understood
+        def read() -> str:
+            text = self._read_command(task, audio)
+            watch.lap("understand")  # a command that is known costs nothing
+            return text
+
+        return self._commands.understand(task, audio, read)
 
     def _read_command(self, task: str, audio: Any) -> str:
         """The model's text for a command that is to be understood."""

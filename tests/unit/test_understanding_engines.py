@@ -68,6 +68,7 @@ def test_a_command_is_understood_once_however_often_it_is_asked(engine: OnnxEngi
     for _ in range(2):
         engine.answer("", SCREEN, sound, max_new_tokens=4).answer  # noqa: B018
     assert engine.read == ["tell Mum on my way", ""]  # type: ignore[attr-defined]
+    assert "understand" not in engine.answer("tell Mum on my way", SCREEN, max_new_tokens=4).answer.ms
 
 
 @pytest.mark.parametrize("think", [False, True])
