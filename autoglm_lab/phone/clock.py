@@ -124,14 +124,26 @@ def _chinese_number(count: int) -> str:
 # parts of the day that people name besides those above
 _ALSO: dict[Lang, dict[str, range]] = {
     "en": {
-        "this morning": range(12), "this afternoon": range(12, 18), "this evening": range(17, 22), "tonight": range(18, 24),
-        "tomorrow afternoon": range(12, 18), "tomorrow evening": range(17, 22), "tomorrow night": range(18, 24),
+        "this morning": range(12),
+        "this afternoon": range(12, 18),
+        "this evening": range(17, 22),
+        "tonight": range(18, 24),
+        "tomorrow afternoon": range(12, 18),
+        "tomorrow evening": range(17, 22),
+        "tomorrow night": range(18, 24),
     },
     "zh": {
-        "今早": range(5, 11), "今天早上": range(5, 11), "今天下午": range(13, 19), "今晚": range(18, 24), "今天晚上": range(18, 24),
-        "夜里": range(20, 24), "明天晚上": range(18, 24), "明天上午": range(7, 12), "明天中午": range(12, 13),
+        "今早": range(5, 11),
+        "今天早上": range(5, 11),
+        "今天下午": range(13, 19),
+        "今晚": range(18, 24),
+        "今天晚上": range(18, 24),
+        "夜里": range(20, 24),
+        "明天晚上": range(18, 24),
+        "明天上午": range(7, 12),
+        "明天中午": range(12, 13),
     },
-}  # fmt: skip
+}
 
 
 def _also(hour: int, minute: int, lang: Lang) -> Iterator[str]:

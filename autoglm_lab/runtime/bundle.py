@@ -70,8 +70,17 @@ class Bundle:
             if name.endswith(".onnx") and keeps_weights_elsewhere(place / name):
                 raise ValueError(f"{name} of {place.name} keeps weights in another file; a bundle has all of them in its graphs")
         size = sum(size for size, _ in manifest["files"].values()) + (place / MANIFEST).stat().st_size
-        return cls(place, manifest["end"], manifest["places"], manifest["recipe"], size, manifest["shared_scale"],
-                   frozenset(manifest["files"]), manifest["memory"], manifest["understands"])  # fmt: skip
+        return cls(
+            place,
+            manifest["end"],
+            manifest["places"],
+            manifest["recipe"],
+            size,
+            manifest["shared_scale"],
+            frozenset(manifest["files"]),
+            manifest["memory"],
+            manifest["understands"],
+        )
 
 
 def is_bundle(folder: Path | str) -> bool:

@@ -122,9 +122,14 @@ def watched(
 
 
 def serve(
-    service: Service, host: str, port: int, anew: Callable[[], Scheduler] | None = None, watch: Path | None = None,
-    settings: Path | None = None, base: Limits | None = None,
-) -> None:  # fmt: skip
+    service: Service,
+    host: str,
+    port: int,
+    anew: Callable[[], Scheduler] | None = None,
+    watch: Path | None = None,
+    settings: Path | None = None,
+    base: Limits | None = None,
+) -> None:
     """Serve until it is interrupted; SIGHUP exchanges what computes the answers for `anew()`, under load.
 
     So does a new content of the file `watch`, looked at every second: the manifest of a bundle, which is written last. `settings`

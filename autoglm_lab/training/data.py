@@ -128,9 +128,13 @@ class Scenes:
     """Pictures and samples made by `scenes.make_scenes`, and clips with their log-mel frames."""
 
     def __init__(
-        self, scenes: Path, speech: Path, tokenizer: PreTrainedTokenizerFast, phrases: Phrases = chance_phrase,
+        self,
+        scenes: Path,
+        speech: Path,
+        tokenizer: PreTrainedTokenizerFast,
+        phrases: Phrases = chance_phrase,
         wishes: Sequence[Wish] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.pictures, facts = load_scenes(scenes)
         self.tokenizer, self.phrases, self.wishes = tokenizer, phrases, wishes
         self.concepts = Concepts(tokenizer)
@@ -156,12 +160,21 @@ class Scenes:
         return "utterance" not in sample or sample["utterance"] in self.by_wish
 
     def batch(
-        self, seed: int, step: int, rank: int, pictures: int, samples: int, *, hard: bool = False, copies: int = 0, typed: int = 0,
-        heard: int = 0,
-    ) -> Batch:  # fmt: skip
+        self,
+        seed: int,
+        step: int,
+        rank: int,
+        pictures: int,
+        samples: int,
+        *,
+        hard: bool = False,
+        copies: int = 0,
+        commands: int = 0,
+        clips: int = 0,
+    ) -> Batch:
         """The batch of one step: `pictures` scenes and up to `samples` samples of each; `hard` draws by `difficulty`.
 
-        `typed` and `heard` commands to be understood come along, and `copies` rows of practice in copying.
+        `commands` typed and `clips` spoken ones, to be understood, come along, and `copies` rows of practice in copying.
         """
         rng = np.random.default_rng([seed, step, rank])
         chosen = rng.choice(len(self.facts), pictures, p=self.shares) if hard else rng.integers(len(self.facts), size=pictures)
@@ -182,7 +195,7 @@ class Scenes:
             else:
                 picked = rng.permutation(count)[:samples]
             rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in picked]
-        rows += [self._typed_command(rng) for _ in range(typed)] + [self._spoken_command(rng) for _ in range(heard)]
+        rows += [self._typed_command(rng) for _ in range(commands)] + [self._spoken_command(rng) for _ in range(clips)]
         tensors = self._tensors(np.asarray(self.pictures[chosen]), rows, cells, switches)
         off = np.round(rng.normal(0, READ_SIGMA, tensors.ids.shape)).astype(np.int64)
         near = np.clip(tensors.ids.numpy() + off, self.numbers[0], self.numbers[-1])
@@ -230,8 +243,15 @@ class Scenes:
         keys = kinds[int(rng.choice(len(kinds), p=share))]
         key = keys[int(rng.integers(len(keys)))]
         answer = self.tokenizer.encode(write_answer("", answer_to_speech(key)))
-        row = {"picture": 0, "seen": False, "noise": 0.0, "prompt": self.tokenizer.encode(write_command("", audio=True)),
-               "answer": answer, "looks": -1, "clip": int(rng.choice(self.by_wish[key]))}  # fmt: skip
+        row = {
+            "picture": 0,
+            "seen": False,
+            "noise": 0.0,
+            "prompt": self.tokenizer.encode(write_command("", audio=True)),
+            "answer": answer,
+            "looks": -1,
+            "clip": int(rng.choice(self.by_wish[key])),
+        }
         return row | ({"utterance": key} if key != UNHEARD else {})
 
     def _cells(self, answer: str, looks: list[tuple[str, tuple[int, int]]]) -> int | list[int]:

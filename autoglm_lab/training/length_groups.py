@@ -45,16 +45,17 @@ def decode_in_groups(
     gated layer to the picture is kept, with `all_looks` that of every one.
     """
     lengths = batch.attention_mask.sum(1)
-    spoken, shown = batch.audio_present > 0, batch.image_present > 0
+    sounds, pictures = batch.audio_present > 0, batch.image_present > 0
     parts: list[tuple[Tensor, list[Tensor], list[dict[str, Fused]]]] = []
     for heard, seen in product((False, True), repeat=2):
-        mine = ((spoken == heard) & (shown == seen)).nonzero().squeeze(1)
+        mine = ((sounds == heard) & (pictures == seen)).nonzero().squeeze(1)
         for group in length_groups(lengths[mine].tolist()):
             rows = mine[group]
             longest = int(lengths[rows].max())
             own = spread_memories(memories, batch, rows, heard=heard, seen=seen)
-            states, gated = model.decode(batch.inputs[rows, :longest], own, batch.attention_mask[rows, :longest],
-                                         output_attentions=seen)  # fmt: skip
+            states, gated = model.decode(
+                batch.inputs[rows, :longest], own, batch.attention_mask[rows, :longest], output_attentions=seen
+            )
             parts.append((rows, states, gated))
     order = torch.cat([rows for rows, _, _ in parts]).argsort()
     longest = batch.ids.shape[1]

@@ -38,8 +38,8 @@ class Recipe:
     second_rate: float = 0.5
     pictures: int = 16  # scenes in a batch
     samples: int = 3  # samples of each scene in a batch
-    typed: int = 0  # typed commands to be understood, in a batch
-    heard: int = 0  # spoken ones
+    commands: int = 0  # typed commands to be understood, in a batch
+    clips: int = 0  # spoken ones
     copies: int = 24  # requests in which to practise copying
     copy_every: int = 3  # how often, in both stages
     learning_rate: float = 1e-3
@@ -80,7 +80,7 @@ def preset(name: str) -> Preset:
     if name == "people":
         # an image encoder with half the MACs of the configuration's default; small kernels first, since it has to read small print
         lean = PhoneGLMConfig(understands=True, memory=4, image_channels=(16, 32, 64, 176), image_blocks=(0, 0, 0, 1))
-        recipe = Recipe(pictures=6, samples=4, typed=64, heard=16, copies=0, price_prompt=True)
+        recipe = Recipe(pictures=6, samples=4, commands=64, clips=16, copies=0, price_prompt=True)
         return Preset(lean, recipe, SceneSpec(scenes=24_000, typed=6, spoken=0, people=True))
     raise ValueError(f"preset {name!r} is unknown; there are 'full', 'people' and 'mini'")
 
@@ -136,9 +136,17 @@ class Training:
 
     def _batch(self, step: int) -> Any:
         recipe = self.recipe
-        return self.data.batch(recipe.seed, step, self.rank, recipe.pictures, recipe.samples, hard=step >= recipe.hard_from,
-                               copies=recipe.copies if step % recipe.copy_every == 0 else 0,
-                               typed=recipe.typed, heard=recipe.heard)  # fmt: skip
+        return self.data.batch(
+            recipe.seed,
+            step,
+            self.rank,
+            recipe.pictures,
+            recipe.samples,
+            hard=step >= recipe.hard_from,
+            copies=recipe.copies if step % recipe.copy_every == 0 else 0,
+            commands=recipe.commands,
+            clips=recipe.clips,
+        )
 
     def _learn(self, batch: Any) -> Losses:
         recipe = self.recipe

@@ -65,9 +65,13 @@ EYE_STEPS, EYE_PICTURES, EYE_RATE, EYE_WARMUP = 1400, 16, 3e-3, 100
 
 
 def learn_to_see(
-    old: ImageEncoder, new: ImageEncoder, pictures: UInt8[np.ndarray, "N 224 224 3"], path: Path, seed: int = 0,
+    old: ImageEncoder,
+    new: ImageEncoder,
+    pictures: UInt8[np.ndarray, "N 224 224 3"],
+    path: Path,
+    seed: int = 0,
     steps: int = EYE_STEPS,
-) -> None:  # fmt: skip
+) -> None:
     """Let a new image encoder show in each cell what an old one shows there (cosine distance), before the two are exchanged.
 
     The decoder then finds on its cells what it found before. The weights are kept in `path`; where they are, nothing is learned.

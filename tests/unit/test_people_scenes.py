@@ -88,8 +88,21 @@ def test_a_small_model_learns_from_them(tmp_path):
         vocab_size=len(data.tokenizer),
     )  # fmt: skip
     torch.manual_seed(0)
-    recipe = Recipe(align_steps=1, steps=60, pictures=3, samples=3, typed=8, heard=4, copies=0, warmup=2, gate_from=1,
-                    gate_hold=0, price_prompt=True, learning_rate=3e-3, checkpoint_every=60)  # fmt: skip
+    recipe = Recipe(
+        align_steps=1,
+        steps=60,
+        pictures=3,
+        samples=3,
+        commands=8,
+        clips=4,
+        copies=0,
+        warmup=2,
+        gate_from=1,
+        gate_hold=0,
+        price_prompt=True,
+        learning_rate=3e-3,
+        checkpoint_every=60,
+    )
     losses = []
     Training(PhoneGLMForConditionalGeneration(config), data, recipe, tmp_path / "run").run(on_step=losses.append)
     answers = [row["answer"] for row in losses[1:]]

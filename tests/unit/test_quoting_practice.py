@@ -53,9 +53,18 @@ def test_a_copied_token_is_the_one_that_it_comes_from():
 def test_the_loss_is_that_of_the_models_own_attention():
     torch.manual_seed(0)
     config = PhoneGLMConfig(
-        hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
-        gated_layers=(0,), image_channels=(4, 6, 8, 12), audio_channels=16, audio_blocks=1, vocab_size=len(TOKENIZER),
-    )  # fmt: skip
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        gated_layers=(0,),
+        image_channels=(4, 6, 8, 12),
+        audio_channels=16,
+        audio_blocks=1,
+        vocab_size=len(TOKENIZER),
+    )
     model = PhoneGLMForConditionalGeneration(config).eval()
     model.set_attn_implementation("eager")
     rows = [made for made in map(row, WISHES) if made[2]][:6]

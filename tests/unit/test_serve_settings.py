@@ -55,9 +55,18 @@ def test_new_limits_hold_from_the_next_request_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ['{"choices": 3', '{"chioces": 3}', '{"choices": "3"}', '{"choices": 0}', "[]", '{"queue": 3}', '{"choices": 3, "send_s": 1}',
-     '{"image_hosts": "example.org"}', '{"image_hosts": [3]}'],
-)  # fmt: skip
+    [
+        '{"choices": 3',
+        '{"chioces": 3}',
+        '{"choices": "3"}',
+        '{"choices": 0}',
+        "[]",
+        '{"queue": 3}',
+        '{"choices": 3, "send_s": 1}',
+        '{"image_hosts": "example.org"}',
+        '{"image_hosts": [3]}',
+    ],
+)
 def test_a_broken_file_changes_nothing(tmp_path: Path, content: str) -> None:
     settings = write(tmp_path / "limits.json", choices=2)
     said: list[str] = []
