@@ -21,19 +21,25 @@ GROUP_TOKENS = 100  # places of padding that cost as much as one more call of th
 
 
 def length_groups(lengths: Sequence[int]) -> list[list[int]]:
-    """Row numbers in one group, or in two, the short and the long ones, where that saves more than a call costs.
+    """Row numbers in groups of like length, short ones first: a group is cut in two where that saves more than a call costs.
 
     >>> length_groups([100, 3, 2, 4, 3])
     [[2, 1, 4, 3], [0]]
     >>> length_groups([4, 5])
     [[0, 1]]
     """
-    if not lengths:
-        return []
     rows = sorted(range(len(lengths)), key=lambda row: lengths[row])
-    area = {cut: cut * lengths[rows[cut - 1]] + (len(rows) - cut) * lengths[rows[-1]] for cut in range(1, len(rows) + 1)}
-    cut = min(area, key=lambda c: area[c] + GROUP_TOKENS * (c < len(rows)))
-    return [group for group in (rows[:cut], rows[cut:]) if group]
+    return _cut(rows, lengths) if rows else []
+
+
+def _cut(rows: list[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Sorted rows in as many groups as pay."""
+    longest = lengths[rows[-1]]
+    saved = {cut: cut * (longest - lengths[rows[cut - 1]]) for cut in range(1, len(rows))}
+    best = max(saved, key=saved.__getitem__, default=0)
+    if not best or saved[best] <= GROUP_TOKENS:
+        return [rows]
+    return _cut(rows[:best], lengths) + _cut(rows[best:], lengths)
 
 
 def decode_in_groups(
