@@ -22,10 +22,13 @@ from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.runtime.processor import cpu_flags
+from autoglm_lab.runtime.prompt import write_command
 from autoglm_lab.training.data import Scenes
 from autoglm_lab.training.objective import Losses, step_losses
 from autoglm_lab.training.scenes import SceneSpec
-from autoglm_lab.training.warm_start import learn_to_see, transplant
+from autoglm_lab.training.warm_start import hand_on_tokens, learn_to_see, transplant
+
+COPY_COMMANDS = 1000  # commands on which two heads are fitted to hand on what they look at
 
 
 @dataclass(frozen=True)
@@ -363,6 +366,9 @@ def start(name: str, data: Scenes, folder: Path, source: Path | None = None, **c
         fresh = transplant(old.model, old.processor.tokenizer, model, data.tokenizer)
         if any(name.startswith("image_encoder") for name in fresh):
             learn_to_see(old.model.image_encoder, model.image_encoder, data.pictures, folder / "eye.pt", recipe.seed)
+        if config.understands and not old.model.config.understands:
+            commands = [data.tokenizer.encode(write_command(wish.text)) for wish in data.wishes[:COPY_COMMANDS]]
+            hand_on_tokens(model, commands)
         training.averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
         print(f"started from {source.name}; learned anew: {', '.join(fresh) or 'nothing'}", file=sys.stderr)
     return training

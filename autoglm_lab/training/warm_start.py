@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
+from transformers.models.glm.modeling_glm import GlmDecoderLayer
 
 from autoglm_lab import atomic
 from autoglm_lab.model.encoders import ImageEncoder
@@ -59,6 +61,49 @@ def _table(
         if ids:
             table[row] = theirs[ids].mean(0)
     return table
+
+
+COPY_RIDGE, COPY_GAIN = 30.0, 15.0
+
+
+@torch.no_grad()
+def hand_on_tokens(model: PhoneGLMForConditionalGeneration, rows: Sequence[Sequence[int]]) -> float:
+    """Set two heads of the last layer to hand on the token that they look at; returns the share of tokens that they tell right.
+
+    What a token is can still be read, linearly, from what the last layer reads at its place, but the value and output maps of a
+    trained layer have no use for it and lose it. Ridge regression from those states to token embeddings, cut to the rank of a head,
+    becomes the value map of the last group and the output map of its first two heads: those that `objective.quote_loss` teaches
+    where to look. `rows` are token ids of commands. ValueError without any.
+    """
+    if not any(rows):
+        raise ValueError("no tokens are given; give the token ids of some hundred commands")
+    layer, config = model.layers[-1], model.config
+    assert isinstance(layer, GlmDecoderLayer)
+    attention = layer.self_attn
+    width, heads = attention.head_dim, config.num_attention_heads
+    groups = config.num_key_value_heads or heads
+    x, ids = _states_of(model, layer, rows)
+    table = F.normalize(model.embed_tokens.weight, dim=-1)
+    fitted = torch.linalg.solve(x.T @ x + COPY_RIDGE * torch.eye(x.shape[1]), x.T @ table[ids])  # [D, D]
+    basis = torch.linalg.svd(x @ fitted, full_matrices=False).Vh[:width]  # [head, D]
+    attention.v_proj.weight[-width:] = basis @ fitted.T
+    shared = heads // groups
+    first = (heads - shared) * width  # the last group's first column of the output map
+    attention.o_proj.weight[:, first:] = 0
+    taught = min(2, shared)
+    attention.o_proj.weight[:, first : first + taught * width] = COPY_GAIN * basis.T.repeat(1, taught)
+    return float(((x @ fitted @ basis.T @ basis) @ table.T).argmax(1).eq(ids).float().mean())
+
+
+def _states_of(
+    model: PhoneGLMForConditionalGeneration, layer: GlmDecoderLayer, rows: Sequence[Sequence[int]]
+) -> tuple[Float[Tensor, "N D"], Int[Tensor, " N"]]:
+    """What the last layer reads at each token of rows that are read alone, with nothing to see or hear."""
+    states = []
+    for row in rows:
+        hidden, _ = model.decode(torch.tensor([row]), [{} for _ in model.gated_layers()])
+        states.append(layer.input_layernorm(hidden[-2])[0])
+    return torch.cat(states), torch.tensor([token for row in rows for token in row])
 
 
 EYE_STEPS, EYE_PICTURES, EYE_RATE, EYE_WARMUP = 1400, 16, 3e-3, 100

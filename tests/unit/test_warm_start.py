@@ -11,7 +11,7 @@ from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.tokenizer import people_pieces, train_tokenizer
 from autoglm_lab.training.scenes import SceneSpec, make_scene
-from autoglm_lab.training.warm_start import learn_to_see, transplant
+from autoglm_lab.training.warm_start import hand_on_tokens, learn_to_see, transplant
 
 CHINESE = re.compile("[一-鿿]")
 
@@ -75,6 +75,22 @@ def test_a_new_image_encoder_learns_to_show_what_the_old_one_shows(pair, tmp_pat
     again = copy.deepcopy(new.image_encoder)
     learn_to_see(old.image_encoder, again, pictures[:0], tmp_path / "eye.pt")  # kept: there is nothing to look at
     assert all(torch.equal(a, b) for a, b in zip(mine.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_heads_that_look_at_a_token_hand_it_on(pair):
+    model = copy.deepcopy(pair[2])
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(1010, len(model.embed_tokens.weight), 20).tolist() for _ in range(150)]
+    share = hand_on_tokens(model, rows)
+    attention, width = model.layers[-1].self_attn, model.config.head_dim
+    assert torch.equal(attention.o_proj.weight[:, -2 * width : -width], attention.o_proj.weight[:, -width:])
+    x = model.layers[-1].input_layernorm(model.decode(torch.tensor(rows[:1]), [{}])[0][-2])[0]
+    handed = x @ attention.v_proj.weight[-width:].T @ attention.o_proj.weight[:, -width:].T
+    table = torch.nn.functional.normalize(model.embed_tokens.weight, dim=-1)
+    right = (handed @ table.T).argmax(1).eq(torch.tensor(rows[0])).float().mean()
+    assert share > 0.15 and right > 0.15, "a rank of 16 for 2,400 random vectors; chance is 0.0004"
+    with pytest.raises(ValueError, match="some hundred commands"):
+        hand_on_tokens(model, [])
 
 
 def test_chinese_characters_stand_alone_where_they_are_to_be_copied():
