@@ -85,6 +85,21 @@ def test_a_network_learns_to_beat_the_greedy_rule(world, policies):
     assert shares_of_gap(world, policies, [policy])["DQN"]["mean"] > 0.25
 
 
+def test_a_network_that_learned_still_takes_every_action(world):
+    """A policy that ends as all local or all edge is the fault of many a reward (rajibhossen/edge-offloading, issue 1)."""
+    policy = learn(world, QUICK, 0)
+    free = np.isfinite(world.table.possible).all(axis=1)
+    shares = np.bincount(policy[free], minlength=3) / free.sum()
+    assert shares.min() > 0.02, shares
+
+
+def test_the_worse_world_tells_policies_apart(world, policies):
+    """With unlucky parameters every algorithm earns the same, and a comparison says nothing (youchenlong/DRLOFF, issue 3)."""
+    earned = sorted(worth(world, policy) for policy in policies.values())
+    gap = earned[-1] - worth(world, policies["greedy"])
+    assert gap > 0.2 * earned[-1] and len(np.unique(np.round(earned, 2))) == len(earned)
+
+
 def test_a_table_learns_too(world, policies):
     assert worth(world, table_q(world, Settings(), 0)) > worth(world, policies["least latency"])
 
