@@ -30,7 +30,7 @@ PATIENCE_S = 7200.0  # for another process that makes the same data
 SCENE_BYTES = 320_000  # a picture, its facts and its share of the clips
 MODEL_BYTES = 600_000_000  # checkpoints with the state of the optimizer, and the model
 PEOPLE_VOCABULARY = 8400  # tokens
-WISHES = 160_000  # typed commands to be understood
+WISHES = 240_000  # typed commands to be understood
 FEW_FIRST = 10_000_000  # phone seed of the first scene of a small world: others than those of the long training
 
 
