@@ -23,9 +23,21 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "OnnxEngine", "SimulatedPhone", "TorchEngine", "__version__", "agent", "check", "compress", "connect", "load", "open_once",
-    "phone", "serve", "train", "widgets",
-]  # fmt: skip
+    "OnnxEngine",
+    "SimulatedPhone",
+    "TorchEngine",
+    "__version__",
+    "agent",
+    "check",
+    "compress",
+    "connect",
+    "load",
+    "open_once",
+    "phone",
+    "serve",
+    "train",
+    "widgets",
+]
 
 # what is asked for first is loaded then: the package itself imports nothing
 _LAZY = {

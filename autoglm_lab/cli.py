@@ -97,15 +97,20 @@ def parser() -> argparse.ArgumentParser:
     compress.add_argument("--fixed-encoders", action="store_true", help="what sees and hears does not learn: faster")
     compress.add_argument("--pictures", type=_positive, default=16, help="screens in each step of recovery (default 16)")
     compress.add_argument("--requests", type=_positive, default=3, help="requests about each of them, at most (default 3)")
-    compress.add_argument("--thoughts", type=_weight, default=0.0,
-                          help="weight of what the whole agent sees, hears and thinks (default 0: its answers only)")  # fmt: skip
+    compress.add_argument(
+        "--thoughts",
+        type=_weight,
+        default=0.0,
+        help="weight of what the whole agent sees, hears and thinks (default 0: its answers only)",
+    )
     compress.add_argument("--tasks", type=_whole, default=0, help="measure it on this many typed and spoken steps (default 0: not)")
     compress.set_defaults(command=_compress)
 
     export = commands.add_parser("export", help="write the agent as a bundle: files that run without PyTorch")
     export.add_argument("--out", type=Path, required=True, help="folder for the bundle")
-    export.add_argument("--tasks", type=_whole, default=0,
-                        help="measure it in ONNX Runtime on this many typed and spoken steps (default 0: not)")  # fmt: skip
+    export.add_argument(
+        "--tasks", type=_whole, default=0, help="measure it in ONNX Runtime on this many typed and spoken steps (default 0: not)"
+    )
     export.add_argument("--one-call", action="store_true", help="one more file: the whole answer in one call, for any host")
     export.add_argument(
         "--mapped",
@@ -128,8 +133,12 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--grammar", action="store_true", help="each bundle once more, held to the action grammar")
     bench.add_argument("--threads", type=_positive, help="CPU threads (default: all)")
     bench.add_argument("--bundle", type=Path, metavar="DIR", help="instead: what this bundle is worth, as ratios of times in turns")
-    bench.add_argument("--against", metavar="NAME,...", help="with --bundle: also against the whole agent's generate() in PyTorch, "
-                       "that after torch.compile (compile), and runtimes that `runtimes` knows")  # fmt: skip
+    bench.add_argument(
+        "--against",
+        metavar="NAME,...",
+        help="with --bundle: also against the whole agent's generate() in PyTorch, "
+        "that after torch.compile (compile), and runtimes that `runtimes` knows",
+    )
     bench.add_argument("--layers", action="store_true", help="with --bundle, instead of the ratios: the time in each layer")
     bench.set_defaults(command=_bench)
 
@@ -157,8 +166,12 @@ def parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--host", default="127.0.0.1", help="address (default 127.0.0.1: nobody else reaches it)")
     serve.add_argument("--port", type=_whole, default=8000, help="where (default 8000; 0: any free port)")
-    serve.add_argument("--api-key-file", type=Path, metavar="F", help="file with the keys that clients have to send, "
-                       "one a line: KEY, or NAME: KEY; each name gets its share")  # fmt: skip
+    serve.add_argument(
+        "--api-key-file",
+        type=Path,
+        metavar="F",
+        help="file with the keys that clients have to send, one a line: KEY, or NAME: KEY; each name gets its share",
+    )
     serve.add_argument(
         "--access-log", metavar="FILE", help="note who asked, the path, status, time and bytes, no contents; - is stderr"
     )
@@ -192,14 +205,24 @@ def parser() -> argparse.ArgumentParser:
     for field in fields(Limits):
         if field.name != "image_hosts":
             kind = _positive if isinstance(field.default, int) else _seconds
-            serve.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar="N",
-                               help=f"limit (default {field.default:g})")  # fmt: skip
+            serve.add_argument(
+                f"--{field.name.replace('_', '-')}",
+                type=kind,
+                default=field.default,
+                metavar="N",
+                help=f"limit (default {field.default:g})",
+            )
     anew = "a JSON file of limits, over those given here; a new content holds from the next request on"
     serve.add_argument("--settings", type=Path, metavar="F", help=anew)
     serve.add_argument("--image-host", action="append", default=[], metavar="HOST", help="pictures may be fetched from here")
     for command in (serve, phone):
-        command.add_argument("--allow-host", action="append", default=[], metavar="NAME",
-                             help="answer under this name, too (otherwise: this machine's address, localhost)")  # fmt: skip
+        command.add_argument(
+            "--allow-host",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="answer under this name, too (otherwise: this machine's address, localhost)",
+        )
     serve.set_defaults(command=_serve)
 
     load = commands.add_parser("load", help="how many answers a second a bundle gives over HTTP, served in several ways")
@@ -265,8 +288,13 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--model", type=Path, help=f"{kinds} (default: the shipped model)")
     for command in (demo, ask, evaluate):
         command.add_argument("--url", help="instead of a model: a server with OpenAI's interface, such as http://127.0.0.1:8000/v1")
-        command.add_argument("--api-key-file", type=Path, metavar="F", help="file whose first key that server is sent "
-                             "(default: OPENAI_API_KEY of the environment, over https or to this machine)")  # fmt: skip
+        command.add_argument(
+            "--api-key-file",
+            type=Path,
+            metavar="F",
+            help="file whose first key that server is sent "
+            "(default: OPENAI_API_KEY of the environment, over https or to this machine)",
+        )
         command.add_argument("--api-key", help="the key itself, which everybody on this machine sees in the list of processes")
         command.add_argument(
             "--grammar", action="store_true", help="let a bundle write nothing that does not parse, with fewer passes"
@@ -564,8 +592,10 @@ def _serve(options: argparse.Namespace) -> int:
     keys = None if options.api_key_file is None else read_keys(options.api_key_file)
     for warning in [] if keys is None else weaknesses(options.api_key_file, keys):
         print(f"autoglm-lab: warning: {warning}", file=sys.stderr)
-    limits = Limits(**{field.name: getattr(options, field.name) for field in fields(Limits) if field.name != "image_hosts"},
-                    image_hosts=frozenset(options.image_host))  # fmt: skip
+    limits = Limits(
+        **{field.name: getattr(options, field.name) for field in fields(Limits) if field.name != "image_hosts"},
+        image_hosts=frozenset(options.image_host),
+    )
     base = limits
     if options.settings is not None:
         from autoglm_lab.runtime.reload import read_settings
@@ -693,11 +723,24 @@ def _compressed(options: argparse.Namespace, recipe: Recipe) -> int:
     train = _recovery(options, recipe, None if options.alone else engine.model, unfinished) if options.steps else None
     many = BatchEngine(engine.model, engine.processor)
     sample = sample_requests() if recipe.wants_examples else []
-    model, report = apply(engine.model, recipe, engine.example(), train=train, loss=lambda made: many.loss(sample, made),
-                          calibration=(many.rightly_answered([request])[0] for request in sample), half=True)  # fmt: skip
+    model, report = apply(
+        engine.model,
+        recipe,
+        engine.example(),
+        train=train,
+        loss=lambda made: many.loss(sample, made),
+        calibration=(many.rightly_answered([request])[0] for request in sample),
+        half=True,
+    )
     if options.steps:
-        report = replace(report, steps=options.steps, rate=options.rate, alone=options.alone,
-                         thoughts=options.thoughts or None, flags=_flags(options))  # fmt: skip
+        report = replace(
+            report,
+            steps=options.steps,
+            rate=options.rate,
+            alone=options.alone,
+            thoughts=options.thoughts or None,
+            flags=_flags(options),
+        )
     save_agent(model, engine.processor, options.out, recipe, report)
     shutil.rmtree(unfinished, ignore_errors=True)
     if options.tasks:
@@ -777,10 +820,17 @@ def _recovery(options: argparse.Namespace, recipe: Recipe, teacher: Any | None, 
 
     folder = options.data if options.data is not None else work_dir() / "full" / "data"
     return Recovery(
-        prepare("full", folder), steps=options.steps, learning_rate=options.rate, teacher=teacher, thoughts=options.thoughts,
-        encoders=not options.fixed_encoders, pictures=options.pictures, samples=options.requests, student=bool(recipe.layers),
+        prepare("full", folder),
+        steps=options.steps,
+        learning_rate=options.rate,
+        teacher=teacher,
+        thoughts=options.thoughts,
+        encoders=not options.fixed_encoders,
+        pictures=options.pictures,
+        samples=options.requests,
+        student=bool(recipe.layers),
         folder=unfinished,
-    )  # fmt: skip
+    )
 
 
 def _unfinished(options: argparse.Namespace, recipe: Recipe) -> Path:
@@ -889,8 +939,9 @@ def _runtimes(options: argparse.Namespace) -> int:
         return 1 if missing else 0
     from autoglm_lab.compress.agent import load_agent
 
-    found = survey(load_agent(options.model), names, options.out, requests=options.requests, threads=options.threads,
-                   rounds=options.rounds)  # fmt: skip
+    found = survey(
+        load_agent(options.model), names, options.out, requests=options.requests, threads=options.threads, rounds=options.rounds
+    )
     if options.json:
         print(json.dumps({"threads": options.threads, "cpu_flags": fast_maths(), "runtimes": found}))
     else:

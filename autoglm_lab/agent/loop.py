@@ -57,9 +57,16 @@ TakeOver = Callable[[str], bool]
 
 
 def steps(
-    task: str, phone: Phone, engine: Engine, *, audio: Any = None, max_steps: int = MAX_STEPS, think: bool = False,
-    confirm: Confirm | None = None, take_over: TakeOver | None = None,
-) -> Iterator[Step]:  # fmt: skip
+    task: str,
+    phone: Phone,
+    engine: Engine,
+    *,
+    audio: Any = None,
+    max_steps: int = MAX_STEPS,
+    think: bool = False,
+    confirm: Confirm | None = None,
+    take_over: TakeOver | None = None,
+) -> Iterator[Step]:
     """Work on a task (typed, or spoken as a 16 kHz waveform), giving each step as it is done; the last one has an `end`.
 
     Ends after `finish`, after `max_steps`, when three actions in a row change nothing, when the agent goes in circles, and when the

@@ -26,13 +26,18 @@ def save_trace(task: str, steps: Sequence[Step], folder: Path) -> None:
         raise ValueError("there is no step to save; run the agent first")
     told = [
         {
-            "screen": None if step.screenshot is None else f"screen-{step.index}.png", "thinking": step.thinking,
-            "answer": step.answer_text, "action": None if step.action is None else format_action(step.action),
-            "changed": step.changed, "error": step.error, "irregularities": step.irregularities, "end": step.end,
+            "screen": None if step.screenshot is None else f"screen-{step.index}.png",
+            "thinking": step.thinking,
+            "answer": step.answer_text,
+            "action": None if step.action is None else format_action(step.action),
+            "changed": step.changed,
+            "error": step.error,
+            "irregularities": step.irregularities,
+            "end": step.end,
             "ms": {stage: round(value, 2) for stage, value in step.ms.items()},
         }
         for step in steps
-    ]  # fmt: skip
+    ]
     with atomic.folder(folder, "trace") as part:
         for step in steps:
             if step.screenshot is not None:

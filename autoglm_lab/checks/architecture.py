@@ -65,7 +65,8 @@ def _weights_only(inputs: int, outputs: int, kernel: int, height: int, width: in
 
 EXERCISES = (
     Exercise(
-        "01.attention", attention_parameters,
+        "01.attention",
+        attention_parameters,
         (
             (_no_groups, "that gives every head its own key and value; here several heads share one: use kv_heads for k and v."),
             (_no_output, "the output projection is missing: it takes heads * head_dim back to the width."),
@@ -78,7 +79,8 @@ EXERCISES = (
         "so grouping saves parameters; and later, in the cache, it saves far more memory.",
     ),
     Exercise(
-        "01.conv", conv_macs,
+        "01.conv",
+        conv_macs,
         (
             (_full_size, "the output is smaller than the input: each side is divided by the stride."),
             (_stride_once, "the stride shrinks both sides, so the work falls with its square."),
@@ -90,4 +92,4 @@ EXERCISES = (
         ((3, 32, 3, 224, 224, 2), (96, 96, 3, 28, 28, 1), (16, 24, 5, 32, 48, 4)),
         "now you see why the first, large layers of a CNN cost so much with so few weights.",
     ),
-)  # fmt: skip
+)

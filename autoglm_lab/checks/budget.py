@@ -117,8 +117,11 @@ def _by_the_end(events: list[Event]) -> tuple[dict[object, object], list[set[obj
 
 
 BUILT: list[Module] = [
-    ("image", 30, 5.0, False), ("audio", 10, 2.0, False), ("step", 40, 9.0, True), ("rows", 20, 1.0, True),
-]  # fmt: skip
+    ("image", 30, 5.0, False),
+    ("audio", 10, 2.0, False),
+    ("step", 40, 9.0, True),
+    ("rows", 20, 1.0, True),
+]
 FREE: list[Module] = [("page", 10, 9.0, False), ("image", 50, 5.0, False), ("audio", 20, 2.0, False)]
 POINTS = ([0.2, 0.4, 0.6, 0.8, 1.0], [1.0, 1.4, 2.2, 4.0, 7.0])
 EVENTS: list[Event] = [
@@ -134,7 +137,8 @@ EVENTS: list[Event] = [
 
 EXERCISES = (
     Exercise(
-        "11.dropped", dropped,
+        "11.dropped",
+        dropped,
         (
             (_in_use_too, "a module in use was dropped: whoever uses it would find nothing."),
             (_newest, "these were used last, and will be wanted again soonest: begin with those used longest ago."),
@@ -148,7 +152,8 @@ EXERCISES = (
         edges=(([], 5, 5), ([], 6, 5), (BUILT, 0, 100)),
     ),
     Exercise(
-        "11.speed", speed,
+        "11.speed",
+        speed,
         (
             (_slowest, "that is the slowest that is in time; slower takes less power but for longer."),
             (_fastest, "that is the fastest, which sleeps soonest; compare its energy with the others'."),
@@ -157,13 +162,17 @@ EXERCISES = (
             (_times_speed, "at half the speed the work takes twice the time: divide by the speed."),
         ),
         (
-            (*POINTS, 0.0, 0.3, 2.0), (*POINTS, 0.9, 0.3, 2.0), (*POINTS, 0.0, 0.9, 1.0), (*POINTS, 0.3, 0.1, 0.15),
+            (*POINTS, 0.0, 0.3, 2.0),
+            (*POINTS, 0.9, 0.3, 2.0),
+            (*POINTS, 0.0, 0.9, 1.0),
+            (*POINTS, 0.3, 0.1, 0.15),
             (*POINTS, 0.0, 2.0, 1.0),
         ),
         "neither slow nor fast: what takes least until the deadline.",
     ),
     Exercise(
-        "11.generations", generations,
+        "11.generations",
+        generations,
         (
             (dropped_late, "an old generation leaves the memory when its last answer is done."),
             (_at_once, "an old generation stays in memory while one of its answers is under way."),
@@ -173,4 +182,4 @@ EXERCISES = (
         "each request has one generation, and each generation leaves when it is not needed.",
         edges=(([],), ([("reload", 2)],)),
     ),
-)  # fmt: skip
+)

@@ -118,7 +118,8 @@ _LIKELY = np.eye(6)[[1, 2, 3]]
 _EDGES: Edges = {0: {11: 1}, 1: {12: 2}, 2: {20: 3, 21: 4}, 3: {30: 5}, 4: {31: 5}, 5: {32: 6}}
 EXERCISES = (
     Exercise(
-        "07.append", append,
+        "07.append",
+        append,
         (
             (_grown, "that buffer has another size: a fixed one keeps its room, and what is not filled stays as it was."),
             (_first, "that writes over what is remembered: the new rows begin where the filled ones end."),
@@ -135,7 +136,8 @@ EXERCISES = (
         "no row moves, and the next token knows where to go.",
     ),
     Exercise(
-        "07.jump", jump,
+        "07.jump",
+        jump,
         (
             (_single, "go on: what follows a forced token may be forced, too."),
             (_choosing, "where several tokens may come, the model has to be asked: stop there."),
@@ -146,7 +148,8 @@ EXERCISES = (
         "these tokens cost no pass of their own.",
     ),
     Exercise(
-        "07.confirm", confirm,
+        "07.confirm",
+        confirm,
         (
             (_only_drafts, "the first token that differs is the model's own and counts: every pass writes one at least."),
             (_all_drafts, "a draft is a guess; it counts only if the model would have written it."),
@@ -157,4 +160,4 @@ EXERCISES = (
         ((_LIKELY, [1, 2]), (_LIKELY, [1, 4]), (_LIKELY, [5, 2]), (_LIKELY[:1], [])),
         "a guess that is checked changes no answer.",
     ),
-)  # fmt: skip
+)

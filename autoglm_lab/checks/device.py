@@ -66,7 +66,8 @@ def _one_token(parameters: int, bits: float, tokens: int, layers: int, heads: in
 _rng = np.random.default_rng(10)
 EXERCISES = (
     Exercise(
-        "10.entropy", entropy,
+        "10.entropy",
+        entropy,
         (
             (_natural, "that is in nats: take the logarithm to the base 2."),
             (_unweighted, "weigh each value by its share: what is frequent counts more."),
@@ -82,7 +83,8 @@ EXERCISES = (
         "no compressor that writes code by code needs less.",
     ),
     Exercise(
-        "10.memory", memory,
+        "10.memory",
+        memory,
         (
             (_keys_only, "a token leaves a key and a value, and each number has two bytes."),
             (_one_layer, "every layer has keys and values of its own."),
@@ -93,4 +95,4 @@ EXERCISES = (
         ((9_000_000_000, 4.5, 25_480, 40, 2, 128), (1_000, 8, 10, 3, 2, 4)),
         "now you know before you buy the phone.",
     ),
-)  # fmt: skip
+)

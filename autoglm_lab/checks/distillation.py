@@ -94,7 +94,8 @@ _ADD_UP = "you look at each value alone; add them up, the largest first, until t
 _SPECTRUM = np.sort(_rng.exponential(size=12))[::-1].copy()
 EXERCISES = (
     Exercise(
-        "04.soften", soften,
+        "04.soften",
+        soften,
         (
             (_times, "a high temperature makes the odds more equal: divide the scores by it."),
             (_cold, "the temperature is not used yet."),
@@ -106,7 +107,8 @@ EXERCISES = (
         "what the teacher holds for second best is most of what it has to tell.",
     ),
     Exercise(
-        "04.rank", rank_for_energy,
+        "04.rank",
+        rank_for_energy,
         (
             *((alone, _ADD_UP) for alone in (_each_alone, _each_beside_the_first, _each_in_what_is_lost, _first_alone)),
             (_smallest_first, "begin with the largest values: the smallest rank keeps the most with the fewest."),
@@ -117,8 +119,14 @@ EXERCISES = (
             (_share_of_ranks, "that is a share of the number of singular values, not of their energy."),
             (_lost, "`share` is what is kept, not what may be lost."),
         ),
-        ((_SPECTRUM, 0.9), (np.array([3.0, 2.0, 1.0]), 0.6), (np.array([5.0, 1.0, 1.0, 1.0]), 0.97),
-         (np.array([1.0, 1.0, 1.0, 1.0]), 0.5), (np.array([4.0, 3.0, 2.0, 1.0]), 0.2), (_SPECTRUM, 0.45)),
+        (
+            (_SPECTRUM, 0.9),
+            (np.array([3.0, 2.0, 1.0]), 0.6),
+            (np.array([5.0, 1.0, 1.0, 1.0]), 0.97),
+            (np.array([1.0, 1.0, 1.0, 1.0]), 0.5),
+            (np.array([4.0, 3.0, 2.0, 1.0]), 0.2),
+            (_SPECTRUM, 0.45),
+        ),
         "a matrix whose energy sits in few directions is nearly a thin one.",
     ),
-)  # fmt: skip
+)

@@ -84,7 +84,8 @@ def _case(outputs: int, inputs: int) -> tuple[Array, Array, Array, Array, Array,
 
 EXERCISES = (
     Exercise(
-        "08.fold", fold,
+        "08.fold",
+        fold,
         (
             (_inputs, "a batch norm scales what comes out: the scale belongs to the first axis of the weight, its outputs."),
             (_variance, "divide by the standard deviation: the square root of variance + eps."),
@@ -98,7 +99,8 @@ EXERCISES = (
         "two operators became one, and nobody can tell.",
     ),
     Exercise(
-        "08.changing", changing,
+        "08.changing",
+        changing,
         (
             (_fixed, "those never change; named are the others."),
             (_first_two, "look at all shapes: an axis may change only later."),
@@ -114,4 +116,4 @@ EXERCISES = (
         ),
         "named axes may have any length, all others are part of the file.",
     ),
-)  # fmt: skip
+)

@@ -95,7 +95,8 @@ _GATE_INPUTS = tuple(
 
 EXERCISES = (
     Exercise(
-        "02.attend", attend,
+        "02.attend",
+        attend,
         (
             (_unscaled, "divide the scores by the square root of the key width, or the softmax saturates."),
             (_wrong_axis, "the softmax runs over the queries; each query shares its attention out over the places (last axis)."),
@@ -109,7 +110,8 @@ EXERCISES = (
         "this is the attention of every transformer, in two lines.",
     ),
     Exercise(
-        "02.gate", gate,
+        "02.gate",
+        gate,
         (
             (_swapped, "g belongs to what was attended: with g = 0 the query has to come out unchanged (is it exp(-x)?)."),
             (_linear_gate, "a gate lies between 0 and 1: the sigmoid is missing."),
@@ -121,4 +123,4 @@ EXERCISES = (
         _GATE_INPUTS,
         "with g = 0 the query passes untouched, with g = 1 it is replaced.",
     ),
-)  # fmt: skip
+)

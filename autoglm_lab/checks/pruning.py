@@ -75,7 +75,8 @@ def _groups_for_heads(group: int, heads: int, groups: int, head_dim: int) -> lis
 _rng = np.random.default_rng(3)
 EXERCISES = (
     Exercise(
-        "03.keep_mask", keep_mask,
+        "03.keep_mask",
+        keep_mask,
         (
             (_signed, "a large negative weight counts as much as a large positive one: compare magnitudes."),
             (_the_small_ones, "your mask is true for what goes; it should be true for what stays."),
@@ -85,14 +86,23 @@ EXERCISES = (
             (_rounded_up, "the number that goes is rounded to the nearest, not always up."),
             (_share_of_the_largest, "that compares with the largest weight; the share is one of the number of weights."),
         ),
-        ((_rng.normal(size=(5, 8)), 0.3), (_rng.normal(size=(4, 6)) - 0.5, 0.75),
-         (_rng.normal(size=(3, 5)) - 0.2, 0.45), (_rng.normal(size=(3, 5)) - 0.2, 0.15)),
+        (
+            (_rng.normal(size=(5, 8)), 0.3),
+            (_rng.normal(size=(4, 6)) - 0.5, 0.75),
+            (_rng.normal(size=(3, 5)) - 0.2, 0.45),
+            (_rng.normal(size=(3, 5)) - 0.2, 0.15),
+        ),
         "one threshold, found by sorting: that is all of magnitude pruning.",
-        edges=((_rng.normal(size=9), 0.4), (_rng.normal(size=(2, 3, 4)), 0.5), (_rng.normal(size=(2, 4)), 0.0),
-               (_rng.normal(size=(2, 4)), 1.0)),
+        edges=(
+            (_rng.normal(size=9), 0.4),
+            (_rng.normal(size=(2, 3, 4)), 0.5),
+            (_rng.normal(size=(2, 4)), 0.0),
+            (_rng.normal(size=(2, 4)), 1.0),
+        ),
     ),
     Exercise(
-        "03.query_rows", query_rows,
+        "03.query_rows",
+        query_rows,
         (
             (_one_head, "a group serves several query heads: heads // groups of them."),
             (_every_other_head, "the heads of a group lie side by side, as repeat_interleave lays them."),
@@ -102,4 +112,4 @@ EXERCISES = (
         ((1, 8, 2, 4), (0, 12, 4, 2), (3, 12, 4, 2)),
         "query heads go in the company of the keys and values they read.",
     ),
-)  # fmt: skip
+)

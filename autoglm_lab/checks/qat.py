@@ -95,7 +95,8 @@ _rng = np.random.default_rng(6)
 _X = _rng.normal(size=(3, 6)) * 1.3
 EXERCISES = (
     Exercise(
-        "06.fake_quantize", fake_quantize,
+        "06.fake_quantize",
+        fake_quantize,
         (
             (_codes, "those are the codes; multiply by the scale, so that the network goes on with floats."),
             (_no_clip, "the grid has an end: codes beyond the largest one are clipped to it."),
@@ -105,12 +106,12 @@ EXERCISES = (
             (_one_more_below, "the grid is symmetric: it ends at -(2 ** (bits - 1) - 1), one point before -(2 ** (bits - 1))."),
             (_floor, "the nearest grid point may lie above: round, do not cut off."),
         ),
-        ((_X, 0.3, 3), (_X, 0.21, 4), (np.array([0.1, -0.9, 2.6]), 0.5, 2),
-         (np.array([-1.3, -0.99, 0.77, 1.3]), 0.3, 3)),
+        ((_X, 0.3, 3), (_X, 0.21, 4), (np.array([0.1, -0.9, 2.6]), 0.5, 2), (np.array([-1.3, -0.99, 0.77, 1.3]), 0.3, 3)),
         "the network trains with the very values that it will have on the phone.",
     ),
     Exercise(
-        "06.straight_through", straight_through,
+        "06.straight_through",
+        straight_through,
         (
             (_zero, "that is the true gradient of a staircase, and nobody learns from it: pass it on as if nothing was rounded."),
             (_everywhere, "where a value was clipped it may move without any effect: no gradient there."),
@@ -121,8 +122,11 @@ EXERCISES = (
             (_one_more, "the grid is symmetric: -(2 ** (bits - 1)) is clipped already."),
             (_unscaled, "whether it is clipped is decided by the code: divide x by the scale first."),
         ),
-        ((_rng.normal(size=(3, 6)), _X, 0.3, 3), (_rng.normal(size=4), np.array([0.2, -1.9, 0.6, 3.0]), 0.5, 2),
-         (_rng.normal(size=6), np.array([0.99, -1.02, 0.88, -1.2, -1.1, 0.1]), 0.3, 3)),
+        (
+            (_rng.normal(size=(3, 6)), _X, 0.3, 3),
+            (_rng.normal(size=4), np.array([0.2, -1.9, 0.6, 3.0]), 0.5, 2),
+            (_rng.normal(size=6), np.array([0.99, -1.02, 0.88, -1.2, -1.1, 0.1]), 0.3, 3),
+        ),
         "a lie that works: backwards the staircase is a ramp.",
     ),
-)  # fmt: skip
+)

@@ -92,7 +92,8 @@ def _unpacked(codes: Codes) -> NDArray[np.uint8]:
 _rng = np.random.default_rng(5)
 EXERCISES = (
     Exercise(
-        "05.to_codes", to_codes,
+        "05.to_codes",
+        to_codes,
         (
             (_truncated, "round to the nearest code; cutting off the fraction makes every error point the same way."),
             (_floor, "round to the nearest code; `floor` makes every value smaller, the negative ones larger in size."),
@@ -107,7 +108,8 @@ EXERCISES = (
         "a scale and a rounding: the rest of quantisation is about choosing the scale.",
     ),
     Exercise(
-        "05.pack4", pack4,
+        "05.pack4",
+        pack4,
         (
             (_high_first, "the first code of each pair lies in the low half of the byte."),
             (_halves, "neighbours share a byte: the first with the second, the third with the fourth."),
@@ -118,6 +120,7 @@ EXERCISES = (
         ),
         ((np.array([1, 15, 2, 0, 9, 4]),), (np.array([3, 7, 12]),), (np.array([15, 15, 0, 1, 8]),)),
         "two weights in every byte: that is all that 4 bits are on a disk.",
-        edges=((np.array([7]),), (np.arange(16)[::-1].copy(),)), dtype="uint8",
+        edges=((np.array([7]),), (np.arange(16)[::-1].copy(),)),
+        dtype="uint8",
     ),
-)  # fmt: skip
+)

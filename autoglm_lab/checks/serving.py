@@ -67,7 +67,8 @@ def _event(**delta: str) -> str:
 _END = 'data: {"choices": [], "usage": {"total_tokens": 9}}\n\ndata: [DONE]\n\n'
 EXERCISES = (
     Exercise(
-        "09.stream", said,
+        "09.stream",
+        said,
         (
             (_only_last, "that is the last piece only: every event holds what is new, not all so far."),
             (_spaced, "pieces follow each other without a space: the spaces are inside."),
@@ -82,7 +83,8 @@ EXERCISES = (
         edges=((_event(content="a data: line, ") + _event(content="[DONE] or not\n\n") + _event(content="end") + _END,),),
     ),
     Exercise(
-        "09.throughput", throughput,
+        "09.throughput",
+        throughput,
         (
             (_one_core, "what is read side by side is shared out over the cores."),
             (_alone, "a step writes a token of every row at once: its time counts once, not for each row."),
@@ -93,4 +95,4 @@ EXERCISES = (
         ((20.0, 10, 4.0, 16, 2), (30.0, 8, 1.5, 2, 2), (12.5, 40, 6.0, 8, 4)),
         "what is shared gets cheaper in company; what is not sets the limit.",
     ),
-)  # fmt: skip
+)

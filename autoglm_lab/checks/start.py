@@ -78,7 +78,8 @@ def _slowest(ms: dict[str, float]) -> str:
 
 EXERCISES = (
     Exercise(
-        "00.tap", tap,
+        "00.tap",
+        tap,
         (
             (_raw, "these are pixels; the agent counts in thousandths of the screen: x * 1000 // width."),
             (_floats, "the scale is right, but the grammar takes whole numbers; use // instead of /."),
@@ -92,7 +93,8 @@ EXERCISES = (
         "your taps land where they should, on any screen.",
     ),
     Exercise(
-        "00.shares", shares,
+        "00.shares",
+        shares,
         (
             (_with_total, "`total` is not a stage: leave it out, or it takes a whole share for itself."),
             (_twice, "`total` was added to the stages that it already sums up; leave it out before you sum."),
@@ -103,9 +105,12 @@ EXERCISES = (
             (_whole, "// gives whole numbers, and a share is less than one: divide with /."),
             (_slowest, "that names the slowest stage; what is asked for is a dict with the share of every stage."),
         ),
-        (({"image": 6.0, "prefill": 4.0, "decode": 10.0, "total": 20.0},), ({"audio": 1.0, "decode": 3.0, "total": 4.0},),
-         ({"image": 1.0, "prefill": 2.0, "decode": 4.0, "total": 7.0},)),
+        (
+            ({"image": 6.0, "prefill": 4.0, "decode": 10.0, "total": 20.0},),
+            ({"audio": 1.0, "decode": 3.0, "total": 4.0},),
+            ({"image": 1.0, "prefill": 2.0, "decode": 4.0, "total": 7.0},),
+        ),
         "the shares add up to one, whatever the stages are.",
         edges=(({"audio": 0.0137, "decode": 29.9863, "total": 30.0},), ({"decode": 5.0, "total": 5.0},)),
     ),
-)  # fmt: skip
+)

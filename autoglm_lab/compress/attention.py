@@ -31,10 +31,16 @@ class Attention(nn.Module):
         self.train(fused.training)
 
     def forward(
-        self, query: Float[Tensor, "*B T D"], key: Float[Tensor, "*B S D"], value: Float[Tensor, "*B S D"],
-        key_padding_mask: Shaped[Tensor, "*B S"] | None = None, need_weights: bool = True,
-        attn_mask: Shaped[Tensor, "*BH T S"] | None = None, average_attn_weights: bool = True, is_causal: bool = False,
-    ) -> tuple[Float[Tensor, "*B T D"], Float[Tensor, "*BH T S"] | None]:  # fmt: skip
+        self,
+        query: Float[Tensor, "*B T D"],
+        key: Float[Tensor, "*B S D"],
+        value: Float[Tensor, "*B S D"],
+        key_padding_mask: Shaped[Tensor, "*B S"] | None = None,
+        need_weights: bool = True,
+        attn_mask: Shaped[Tensor, "*BH T S"] | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Float[Tensor, "*B T D"], Float[Tensor, "*BH T S"] | None]:
         """The attended values and, if asked for, the weights. Shapes are for `batch_first`; otherwise B and T change places."""
         batched, inputs = query.ndim == 3, (query, key, value)
         if not batched:

@@ -57,9 +57,13 @@ def kl_divergence(student: Float[Tensor, "N V"], teacher: Float[Tensor, "N V"], 
 
 
 def distillation_loss(
-    student: Float[Tensor, "*N V"], teacher: Float[Tensor, "*N V"], labels: Int[Tensor, "*N"], *, alpha: float = 0.7,
+    student: Float[Tensor, "*N V"],
+    teacher: Float[Tensor, "*N V"],
+    labels: Int[Tensor, "*N"],
+    *,
+    alpha: float = 0.7,
     temperature: float = 3.0,
-) -> Float[Tensor, ""]:  # fmt: skip
+) -> Float[Tensor, ""]:
     """`alpha` of the softened divergence and 1 - alpha of the hard cross-entropy, over the places whose label is not -100.
 
     ValueError for an alpha outside [0, 1], vocabularies that differ, or labels that are all ignored.

@@ -24,9 +24,17 @@ from autoglm_lab.compress.channels import size_of
 from autoglm_lab.compress.examples import Example, outputs, tensors
 
 HEAD_COUNTS = (
-    "num_heads", "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_heads", "n_head", "n_kv_heads", "nhead", "heads",
+    "num_heads",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "num_kv_heads",
+    "n_heads",
+    "n_head",
+    "n_kv_heads",
+    "nhead",
+    "heads",
     "all_head_size",
-)  # fmt: skip
+)
 SAME = 1e-5  # how far the smaller network may be from the masked one in 32 bits, as a share of the largest output
 MOST = 3  # attributes beside the known ones that may have to change together
 Setting = dict[str, Any]  # attribute (with "config." before those of a configuration) and its value
@@ -240,7 +248,12 @@ def _counts(value: object) -> bool:
 def culprit(error: BaseException) -> str:
     """The message of an error, and the line of the model's own code in which it arose."""
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if f"{Path(torch.__file__).parent}" not in frame.filename and frame.filename != __file__
-              and Path(frame.filename).name not in ("examples.py", "structured.py")]  # fmt: skip
+    inside = [
+        frame
+        for frame in frames
+        if f"{Path(torch.__file__).parent}" not in frame.filename
+        and frame.filename != __file__
+        and Path(frame.filename).name not in ("examples.py", "structured.py")
+    ]
     line = f" at `{inside[-1].line}`" if inside and inside[-1].line else ""
     return f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}{line}"

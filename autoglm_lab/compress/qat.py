@@ -131,9 +131,16 @@ class QATLinear(nn.Module):
 
 
 def prepare(
-    model: nn.Module, scheme: Scheme, *, method: str = "mse", learned: bool = True, inputs: Scheme | None = None,
-    select: Callable[[str], bool] = lambda name: True, min_share: float = MIN_SHARE, quiet: bool = False,
-) -> nn.Module:  # fmt: skip
+    model: nn.Module,
+    scheme: Scheme,
+    *,
+    method: str = "mse",
+    learned: bool = True,
+    inputs: Scheme | None = None,
+    select: Callable[[str], bool] = lambda name: True,
+    min_share: float = MIN_SHARE,
+    quiet: bool = False,
+) -> nn.Module:
     """A copy of the model that trains with rounding: selected linear layers compute on the grid of `scheme`.
 
     `learned` makes the scales parameters; otherwise they are observed. `inputs` also rounds what flows into each layer. Layers

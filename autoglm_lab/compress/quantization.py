@@ -114,9 +114,14 @@ class PackedLinear(PackedLayer):
     """A linear layer with packed weights, unpacked whenever it runs: small, and slower than floats."""
 
     def __init__(
-        self, weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"] | None, scheme: Scheme, method: str = "minmax",
-        learned: Ranges | None = None, inputs: nn.Module | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        weight: Float[Tensor, "O I"],
+        bias: Float[Tensor, " O"] | None,
+        scheme: Scheme,
+        method: str = "minmax",
+        learned: Ranges | None = None,
+        inputs: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.inputs = inputs  # rounds what flows in, if anything does
         self.weight_codes = PackedWeight(weight, scheme, method, learned)

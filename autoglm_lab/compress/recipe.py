@@ -163,10 +163,17 @@ def named(name: str) -> Recipe:
 
 
 def apply(
-    model: nn.Module, recipe: Recipe, example: Example, *, train: Train | None = None,
-    loss: Callable[[nn.Module], Float[Tensor, ""]] | None = None, calibration: Iterable[Example] = (),
-    half: bool = False, min_share: float = MIN_SHARE, quiet: bool = False,
-) -> tuple[nn.Module, Report]:  # fmt: skip
+    model: nn.Module,
+    recipe: Recipe,
+    example: Example,
+    *,
+    train: Train | None = None,
+    loss: Callable[[nn.Module], Float[Tensor, ""]] | None = None,
+    calibration: Iterable[Example] = (),
+    half: bool = False,
+    min_share: float = MIN_SHARE,
+    quiet: bool = False,
+) -> tuple[nn.Module, Report]:
     """Make a model small as a recipe says; the model that is given stays as it was.
 
     First what changes shapes (layers, channels, rank), then zeros, then integers. `train` is called after shapes and zeros, so
@@ -198,9 +205,14 @@ def apply(
 
 
 def _with_step(
-    model: nn.Module, recipe: Recipe, example: Example, loss: Callable[[nn.Module], Float[Tensor, ""]] | None,
-    examples: Sequence[Example], min_share: float, quiet: bool,
-) -> nn.Module:  # fmt: skip
+    model: nn.Module,
+    recipe: Recipe,
+    example: Example,
+    loss: Callable[[nn.Module], Float[Tensor, ""]] | None,
+    examples: Sequence[Example],
+    min_share: float,
+    quiet: bool,
+) -> nn.Module:
     step = ""
     made = model if is_plain(model) else plain(model)  # of which names are
     try:
@@ -210,8 +222,17 @@ def _with_step(
         if recipe.channels:
             step = "channels"
             prices = answer_prices(made, example, recipe.answer, recipe.stack) if recipe.answer else None
-            pruned = prune_structured(made, example, recipe.channels, importance=recipe.importance, loss=loss,
-                                      multiple=recipe.multiple, prices=prices, ignore=recipe.keep, quiet=quiet)  # fmt: skip
+            pruned = prune_structured(
+                made,
+                example,
+                recipe.channels,
+                importance=recipe.importance,
+                loss=loss,
+                multiple=recipe.multiple,
+                prices=prices,
+                ignore=recipe.keep,
+                quiet=quiet,
+            )
             if recipe.refit:
                 readers = {layer for group in pruned.removed for layer, side in group.parts if side == IN}
                 moments = input_moments(made, _run(examples), readers)
@@ -223,8 +244,9 @@ def _with_step(
             inputs = record_inputs(made, _run(examples)) if recipe.refit else None
             spared = name_filter(made, recipe.keep, "keep")
             chosen = [name for name, _ in made.named_modules() if re.search(recipe.rank_layers, name) and not spared(name)]
-            made = factorise_layers(made, recipe.rank, select=chosen.__contains__, activations=inputs, min_share=min_share,
-                                    quiet=quiet)  # fmt: skip
+            made = factorise_layers(
+                made, recipe.rank, select=chosen.__contains__, activations=inputs, min_share=min_share, quiet=quiet
+            )
     except ValueError as error:
         raise ValueError(f"{step}: {error}") from error
     return made

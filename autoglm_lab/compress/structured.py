@@ -75,11 +75,21 @@ class Pruned:
 
 
 def prune_structured(
-    model: nn.Module, example: Example, ratio: float, *, of: Measure = "macs", importance: Importance = "l1",
-    loss: Loss | None = None, groups: Sequence[Group] | None = None, least: float = 0.1, multiple: int = 1,
-    prices: Mapping[str, float] | None = None, ignore: Iterable[str] = (), min_share: float = 0.0,
+    model: nn.Module,
+    example: Example,
+    ratio: float,
+    *,
+    of: Measure = "macs",
+    importance: Importance = "l1",
+    loss: Loss | None = None,
+    groups: Sequence[Group] | None = None,
+    least: float = 0.1,
+    multiple: int = 1,
+    prices: Mapping[str, float] | None = None,
+    ignore: Iterable[str] = (),
+    min_share: float = 0.0,
     quiet: bool = False,
-) -> Pruned:  # fmt: skip
+) -> Pruned:
     """A smaller copy of a network, without the least important groups of channels.
 
     Groups of all layers are ranked together: each by its importance relative to the mean of its family (Molchanov et al.
@@ -109,8 +119,15 @@ def prune_structured(
         while tries < TRIES:  # what is outside of layers, or squared in them, may cost otherwise than the ledger knows
             stay = [(group, score) for group, score in zip(groups, scores, strict=True) if group.family not in spared]
             try:
-                chosen = choose([group for group, _ in stay], [score for _, score in stay], ledger.anew(), target, least, multiple,
-                                exact=target == ratio)  # fmt: skip
+                chosen = choose(
+                    [group for group, _ in stay],
+                    [score for _, score in stay],
+                    ledger.anew(),
+                    target,
+                    least,
+                    multiple,
+                    exact=target == ratio,
+                )
                 done = remove_checked(model, example, chosen, groups)
                 bar.update(bar.n < bar.total)
             except Misfit as error:
@@ -145,9 +162,14 @@ def _coverage(model: nn.Module, groups: Iterable[Group], spared: Mapping[str, st
 
 
 def _scores(
-    model: nn.Module, example: Example, groups: Sequence[Group], of: Measure, importance: Importance, loss: Loss | None,
+    model: nn.Module,
+    example: Example,
+    groups: Sequence[Group],
+    of: Measure,
+    importance: Importance,
+    loss: Loss | None,
     prices: Mapping[str, float] | None,
-) -> tuple[list[float], Ledger]:  # fmt: skip
+) -> tuple[list[float], Ledger]:
     """How important each group is, and a ledger of the whole network."""
     ledger = Ledger.of(model, example, of, groups)
     if importance != "fisher":
@@ -272,15 +294,23 @@ def answer_prices(model: nn.Module, example: Example, tokens: int, stack: str) -
     For one token a layer of the `stack` computes next to nothing, but its weights have to come from memory, and that takes as
     long as READ MACs for each of them.
     """
-    read = {name: module.get_parameter("weight").numel() for name, module in model.named_modules()
-            if name.startswith(f"{stack}.") and isinstance(module, nn.Linear)}  # fmt: skip
+    read = {
+        name: module.get_parameter("weight").numel()
+        for name, module in model.named_modules()
+        if name.startswith(f"{stack}.") and isinstance(module, nn.Linear)
+    }
     return {name: macs + tokens * READ * read.get(name, 0) for name, macs in layer_macs(model, example).items()}
 
 
 def choose(
-    groups: Sequence[Group], importance: Sequence[float], ledger: Ledger, ratio: float, least: float, multiple: int = 1,
+    groups: Sequence[Group],
+    importance: Sequence[float],
+    ledger: Ledger,
+    ratio: float,
+    least: float,
+    multiple: int = 1,
     exact: bool = True,
-) -> list[Group]:  # fmt: skip
+) -> list[Group]:
     """The least important groups that together save `ratio`; if `exact`, ValueError if that cannot be had within 5 % of it.
 
     They go in packs of `multiple` of one family; a family of fewer goes one by one.
@@ -303,8 +333,10 @@ def choose(
             chosen += [groups[i] for i in pack]
     saved = 1 - ledger.left / ledger.total
     if exact and saved < ratio * (1 - NEAR):
-        raise ValueError(f"at most {saved:.1%} can go this way, {ratio:.0%} was asked for: the rest is tied to inputs and outputs, "
-                         f"or is the last {least:.0%} of its layer")  # fmt: skip
+        raise ValueError(
+            f"at most {saved:.1%} can go this way, {ratio:.0%} was asked for: the rest is tied to inputs and outputs, "
+            f"or is the last {least:.0%} of its layer"
+        )
     return chosen
 
 

@@ -261,8 +261,15 @@ def simulate(
             job = coming.popleft()
             waiting.append([job.arrival, job.work, job.arrival + job.deadline])
         count = max(1, len(recent))
-        phone = Observation(now, min(1.0, loads / count), powers / count, wish, [(left, due) for _, left, due in waiting], table,
-                    heat.celsius if heat else 25.0)  # fmt: skip
+        phone = Observation(
+            now,
+            min(1.0, loads / count),
+            powers / count,
+            wish,
+            [(left, due) for _, left, due in waiting],
+            table,
+            heat.celsius if heat else 25.0,
+        )
         wish = governor(phone)
         if not wish >= 0:
             raise ValueError(f"a governor asked for speed {wish}; it is a share of the fastest clock, 0 or more")

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxFile", "check_layers", "export_onnx", "exportable", "onnx_module"]
 _HOMES = {
-    "OnnxFile": "onnx_file", "check_layers": "parity", "export_onnx": "onnx_file", "exportable": "integers",
+    "OnnxFile": "onnx_file",
+    "check_layers": "parity",
+    "export_onnx": "onnx_file",
+    "exportable": "integers",
     "onnx_module": "module",
-}  # fmt: skip
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -27,9 +27,14 @@ BUNDLE_BYTES = 100_000_000  # about what the largest one takes: floats, with row
 
 
 def bundle(
-    engine: TorchEngine, out: Path, recipe: Recipe | None = None, *, screens: Sequence[Any] = (), one_call: bool = False,
+    engine: TorchEngine,
+    out: Path,
+    recipe: Recipe | None = None,
+    *,
+    screens: Sequence[Any] = (),
+    one_call: bool = False,
     rows: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Write an agent, compressed or not, as a bundle; a kill at any moment leaves the old folder or the new one.
 
     With `screens`, pictures of any kind, the convolutions that see are computed with integers; their ranges come from these.

@@ -40,9 +40,10 @@ def on_condition(graph: bytes, parts: Mapping[str, tuple[str, int]]) -> bytes:
         last.output[0] = runs
         branches = {
             "then_branch": helper.make_graph(inside, f"{path}/runs", [], [_any(runs)]),
-            "else_branch": helper.make_graph([helper.make_node("Identity", [last.input[0]], [passes], passes)],
-                                             f"{path}/passes", [], [_any(passes)]),
-        }  # fmt: skip
+            "else_branch": helper.make_graph(
+                [helper.make_node("Identity", [last.input[0]], [passes], passes)], f"{path}/passes", [], [_any(passes)]
+            ),
+        }
         first = nodes.index(inside[0])
         nodes = [node for node in nodes if node not in inside]
         nodes[first:first] = [

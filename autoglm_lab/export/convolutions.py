@@ -55,10 +55,17 @@ def integer_convolutions(graph: bytes, examples: Sequence[NDArray[np.float32]]) 
             name = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).get_inputs()[0].name
             quant_pre_process(str(whole), str(folded), skip_symbolic_shape=True)  # batch norms become part of the weights
             quantize_static(
-                str(folded), str(rounded), Reader(name), quant_format=QuantFormat.QDQ, op_types_to_quantize=list(ROUNDED),
-                nodes_to_exclude=_floats(folded.read_bytes()), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                per_channel=True, reduce_range=True,
-            )  # fmt: skip
+                str(folded),
+                str(rounded),
+                Reader(name),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(ROUNDED),
+                nodes_to_exclude=_floats(folded.read_bytes()),
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                reduce_range=True,
+            )
             made = rounded.read_bytes()
     finally:
         log.setLevel(level)

@@ -96,20 +96,29 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration, *, rows: bool = False)
     states = {**image, **audio, **past}
     grows = {"image": "cells", "audio": "frames", "past": "room"}
     total = torch.tensor([5], dtype=torch.int32)
-    example = {"input_ids": torch.randint(10, 20, (1, 5)), "present": torch.ones(2), "total": total, "places": torch.tensor([3, 4]),
-               **states}  # fmt: skip
+    example = {
+        "input_ids": torch.randint(10, 20, (1, 5)),
+        "present": torch.ones(2),
+        "total": total,
+        "places": torch.tensor([3, 4]),
+        **states,
+    }
     dynamic = {"input_ids": {1: "tokens"}, "places": {0: "wanted"}, **{name: {2: grows[name.split("_")[0]]} for name in states}}
     outputs = ["scores", *(name.replace("past", "present") for name in past)]
     step = onnx_module(StepGraph(written), example, dynamic=dynamic, outputs=outputs, check=False)  # `verify` compares them all
     places = {"image": 0, "audio": 1}  # in `present`
     looks = {f"looks.{layer}.{m}": ("present", place) for layer in range(len(model.gated)) for m, place in places.items()}
     graphs = {
-        "image": onnx_module(SeenGraph(written), {"pixel_values": torch.rand(1, 3, side, side)}, outputs=list(image),
-                             check=False),
-        "audio": onnx_module(HeardGraph(written), {"input_features": torch.rand(1, 48, model.config.mel_bins)},
-                             dynamic={"input_features": {1: "mel_frames"}}, outputs=list(audio), check=False),
+        "image": onnx_module(SeenGraph(written), {"pixel_values": torch.rand(1, 3, side, side)}, outputs=list(image), check=False),
+        "audio": onnx_module(
+            HeardGraph(written),
+            {"input_features": torch.rand(1, 48, model.config.mel_bins)},
+            dynamic={"input_features": {1: "mel_frames"}},
+            outputs=list(audio),
+            check=False,
+        ),
         "step": on_condition(step, looks),
-    }  # fmt: skip
+    }
     if rows:
         example = _two_answers(states)
         dynamic = {name: {0: "rows"} for name in example if name not in ("anywhere", "longest")}
@@ -125,10 +134,14 @@ def _two_answers(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
     first = torch.tensor([5, 3], dtype=torch.int32)
     frames = next(state.shape[2] for name, state in states.items() if name.startswith("audio"))
     return {
-        "input_ids": torch.randint(10, 20, (2, 1)), "present": torch.ones(2, 2), "anywhere": torch.ones(2), "totals": first,
-        "longest": first[:1], "covered": torch.zeros(2, 1, 1, frames),
+        "input_ids": torch.randint(10, 20, (2, 1)),
+        "present": torch.ones(2, 2),
+        "anywhere": torch.ones(2),
+        "totals": first,
+        "longest": first[:1],
+        "covered": torch.zeros(2, 1, 1, frames),
         **{name: torch.cat((state, state)) for name, state in states.items()},
-    }  # fmt: skip
+    }
 
 
 def _named(what: str, states: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -42,23 +42,29 @@ def greedy_graph(step: bytes, end: int) -> bytes:
         helper.make_node("Reshape", ["next_ids", "no_axes"], ["token"], "loop/token"),
     ]
     body = helper.make_graph(
-        [*graph.node, *after], "one_token",
+        [*graph.node, *after],
+        "one_token",
         [value("turn", TensorProto.INT64, []), value("goes", TensorProto.BOOL, []), *(given[name] for name in carried)],
-        [value("goes_on_scalar", TensorProto.BOOL, []), value("next_ids", TensorProto.INT64, [1, 1]),
-         value("next_total", TensorProto.INT32, [1]),
-         *(value(name.replace("past", "present"), TensorProto.FLOAT, _shape(given[name])) for name in cache),
-         value("token", TensorProto.INT64, [])],
-    )  # fmt: skip
+        [
+            value("goes_on_scalar", TensorProto.BOOL, []),
+            value("next_ids", TensorProto.INT64, [1, 1]),
+            value("next_total", TensorProto.INT32, [1]),
+            *(value(name.replace("past", "present"), TensorProto.FLOAT, _shape(given[name])) for name in cache),
+            value("token", TensorProto.INT64, []),
+        ],
+    )
     firsts = {name: f"first_{name}" for name in carried}
     outer = [*(_renamed(given[name], firsts.get(name, name)) for name in given), value("max_new_tokens", TensorProto.INT64, [])]
     loop = helper.make_node(
         "Loop", ["max_new_tokens", "true", *firsts.values()], [*(f"last_{name}" for name in carried), "tokens"], "answer", body=body
     )
     constants = [
-        constant("one", TensorProto.INT32, [1], [1]), constant("end", TensorProto.INT64, [], [end]),
-        constant("no_axes", TensorProto.INT64, [0], []), constant("true", TensorProto.BOOL, [], [True]),
+        constant("one", TensorProto.INT32, [1], [1]),
+        constant("end", TensorProto.INT64, [], [end]),
+        constant("no_axes", TensorProto.INT64, [0], []),
+        constant("true", TensorProto.BOOL, [], [True]),
         constant("places", TensorProto.INT64, [1], [-1]),
-    ]  # fmt: skip
+    ]
     made = helper.make_graph(
         [loop], "answer", outer, [value("tokens", TensorProto.INT64, ["said"])], [*graph.initializer, *constants]
     )

@@ -223,8 +223,17 @@ class Blocks(Stored):
         each = 8 // self.bits
         parts = []
         for place in range(each):
-            moved = codes if place == 0 else node("BitShift", (codes, torch.tensor(place * self.bits, dtype=torch.uint8)),
-                                                  torch.uint8, codes.shape, direction="RIGHT")  # fmt: skip
+            moved = (
+                codes
+                if place == 0
+                else node(
+                    "BitShift",
+                    (codes, torch.tensor(place * self.bits, dtype=torch.uint8)),
+                    torch.uint8,
+                    codes.shape,
+                    direction="RIGHT",
+                )
+            )
             mask = torch.tensor(2**self.bits - 1, dtype=torch.uint8)
             parts.append(node("BitwiseAnd", (moved, mask), torch.uint8, codes.shape) if each > 1 else moved)
         whole = torch.stack([part.float() for part in parts], -1).flatten(-2)
@@ -246,9 +255,17 @@ class Blocks(Stored):
     def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
         """The product, unpacked block by block; the input is rounded to 8 bits in blocks as well (`accuracy_level` 4)."""
         points = () if self.symmetric else (self.zero_point.flatten(),)
-        return node(f"{MICROSOFT}MatMulNBits", (x, self.codes, self.scale.float().flatten(), *points), torch.float32,
-                    (*x.shape[:-1], self.shape[0]), K=self.inputs, N=self.shape[0], bits=self.bits, block_size=self.block,
-                    accuracy_level=4)  # fmt: skip
+        return node(
+            f"{MICROSOFT}MatMulNBits",
+            (x, self.codes, self.scale.float().flatten(), *points),
+            torch.float32,
+            (*x.shape[:-1], self.shape[0]),
+            K=self.inputs,
+            N=self.shape[0],
+            bits=self.bits,
+            block_size=self.block,
+            accuracy_level=4,
+        )
 
 
 def _codes(weight: PackedWeight) -> Int[Tensor, "R n"]:

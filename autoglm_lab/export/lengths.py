@@ -56,9 +56,14 @@ def check_axes(content: bytes, axes: Axes) -> None:
 
 
 def compare_lengths(
-    content: bytes, flat: FlatModel, axes: Axes, *, bounds: Mapping[str, tuple[int, int | None]] | None = None,
-    tolerance: float | None = None, reference: FlatModel | None = None,
-) -> tuple[dict[str, float], Stated]:  # fmt: skip
+    content: bytes,
+    flat: FlatModel,
+    axes: Axes,
+    *,
+    bounds: Mapping[str, tuple[int, int | None]] | None = None,
+    tolerance: float | None = None,
+    reference: FlatModel | None = None,
+) -> tuple[dict[str, float], Stated]:
     """Compute a file's outputs and the module's at the example, and at two or more other lengths of each axis.
 
     Returns the largest distance (`apart`) of any output in each case, and the axes of the outputs as they turned out.

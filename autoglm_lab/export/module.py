@@ -29,9 +29,14 @@ Dynamic = Mapping[str, Mapping[int, str]]  # for each input, the names of its ax
 
 
 def onnx_module(
-    module: nn.Module, example: Mapping[str, Any], *, dynamic: Dynamic | None = None, outputs: Sequence[str] | None = None,
-    check: bool = True, tolerance: float | None = None,
-) -> bytes:  # fmt: skip
+    module: nn.Module,
+    example: Mapping[str, Any],
+    *,
+    dynamic: Dynamic | None = None,
+    outputs: Sequence[str] | None = None,
+    check: bool = True,
+    tolerance: float | None = None,
+) -> bytes:
     """Return a module as the bytes of one ONNX file, opset 20, its weights inside.
 
     `example` holds arguments of `forward` by name: tensors, or tuples, dictionaries and caches of tensors (`flatten.named_tensors`
@@ -49,9 +54,15 @@ def onnx_module(
 
 
 def checked_module(
-    module: nn.Module, example: Mapping[str, Any], *, dynamic: Dynamic | None = None, outputs: Sequence[str] | None = None,
-    tolerance: float | None = None, check: bool = True, reference: nn.Module | None = None,
-) -> tuple[bytes, dict[str, float]]:  # fmt: skip
+    module: nn.Module,
+    example: Mapping[str, Any],
+    *,
+    dynamic: Dynamic | None = None,
+    outputs: Sequence[str] | None = None,
+    tolerance: float | None = None,
+    check: bool = True,
+    reference: nn.Module | None = None,
+) -> tuple[bytes, dict[str, float]]:
     """Return the file of `onnx_module`, and how far it is from the module, or from `reference` in its place, in each case."""
     flat = FlatModel(module, example)
     right = FlatModel(reference, example) if reference is not None else flat
@@ -127,9 +138,16 @@ def _trace(flat: FlatModel, axes: Axes, outputs: Sequence[str] | None) -> tuple[
     _read_operators_once()
     with _quiet(), one_line("the module cannot be traced"):
         program = torch.onnx.export(
-            flat.module, tensors, input_names=list(flat.inputs), output_names=names, dynamic_shapes=shapes,
-            opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
-        )  # fmt: skip
+            flat.module,
+            tensors,
+            input_names=list(flat.inputs),
+            output_names=names,
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
     assert program is not None
     bounds = _bounds(program.exported_program, axes)
     model = program.model_proto

@@ -51,9 +51,15 @@ class OnnxFile:
 
 
 def export_onnx(
-    model: nn.Module, example: Mapping[str, Any], path: Path | str | None = None, *, dynamic: Dynamic | None = None,
-    cache: bool = False, outputs: Sequence[str] | None = None, tolerance: float | None = None,
-) -> OnnxFile:  # fmt: skip
+    model: nn.Module,
+    example: Mapping[str, Any],
+    path: Path | str | None = None,
+    *,
+    dynamic: Dynamic | None = None,
+    cache: bool = False,
+    outputs: Sequence[str] | None = None,
+    tolerance: float | None = None,
+) -> OnnxFile:
     """Export a model as it is, compare the file with it, and write it to `path`, whole or not at all.
 
     `example` holds arguments of `forward` by name, as a tokenizer or processor gives them. Models of transformers have a dynamic

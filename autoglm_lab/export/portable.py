@@ -71,16 +71,22 @@ def portable_parts(model: PhoneGLMForConditionalGeneration, *, room: int = ROOM,
         value.data = value.data.clone()  # what was cut out of a larger matrix lies by itself
     config, rng = plain.config, torch.Generator().manual_seed(0)
     pixels = {"pixel_values": torch.rand(1, 3, config.image_size, config.image_size, generator=rng)}
-    sound = {"input_features": torch.randn(1, mel_frames, config.mel_bins, generator=rng),
-             "mel_frames": torch.tensor([mel_frames // 2], dtype=torch.int32)}  # fmt: skip
+    sound = {
+        "input_features": torch.randn(1, mel_frames, config.mel_bins, generator=rng),
+        "mel_frames": torch.tensor([mel_frames // 2], dtype=torch.int32),
+    }
     hears, body = SoundBody(plain, mel_frames), StepBody(plain)
     hear, step = PortableSound(hears, mel_frames), PortableStep(body, room, mel_frames // 4)
     with torch.no_grad():
         seen, heard = SeenGraph(plain)(**pixels), hear(**sound)
     image, audio = (_named(kind, states) for kind, states in (("image", seen), ("audio", heard)))
     states = {**image, **audio, **step.cache()}
-    said = {"token": torch.tensor([[10]], dtype=torch.int32), "place": torch.tensor([2], dtype=torch.int32),
-            "present": torch.ones(2), "audio_frames": torch.tensor([mel_frames // 8], dtype=torch.int32)}  # fmt: skip
+    said = {
+        "token": torch.tensor([[10]], dtype=torch.int32),
+        "place": torch.tensor([2], dtype=torch.int32),
+        "present": torch.ones(2),
+        "audio_frames": torch.tensor([mel_frames // 8], dtype=torch.int32),
+    }
     with torch.no_grad():
         looked_up = dict(zip(LOOKED_UP, step.looked_up(*said.values()), strict=True))
         masks = dict(zip(MASKS, hear.masks(sound["mel_frames"]), strict=True))
@@ -109,9 +115,12 @@ class SoundBody(nn.Module):
         self.register_buffer("when", moments(torch.empty(1, mel_frames // 4, model.config.hidden_size)))
 
     def forward(
-        self, input_features: Float[Tensor, "1 M 80"], every: Float[Tensor, "1 1 M"], half: Float[Tensor, "1 1 M/2"],
+        self,
+        input_features: Float[Tensor, "1 M 80"],
+        every: Float[Tensor, "1 1 M"],
+        half: Float[Tensor, "1 1 M/2"],
         quarter: Float[Tensor, "1 M/4 1"],
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+    ) -> tuple[Tensor, ...]:
         """As `PortableSound.forward`; the masks are 1 where there is sound, at the three rates at which the encoder works."""
         encoder = self.model.audio_encoder
         x = F.gelu(encoder.first(input_features.transpose(1, 2) * every)) * half
@@ -160,9 +169,16 @@ class StepBody(nn.Module):
         self.register_buffer("swap", swap)
 
     def forward(
-        self, hidden: Float[Tensor, "1 1 D"], cos: Float[Tensor, "1 E"], sin: Float[Tensor, "1 E"], read: Float[Tensor, " L"],
-        heard: Float[Tensor, " F"], image_present: Float[Tensor, " 1"], audio_present: Float[Tensor, " 1"], *states: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+        self,
+        hidden: Float[Tensor, "1 1 D"],
+        cos: Float[Tensor, "1 E"],
+        sin: Float[Tensor, "1 E"],
+        read: Float[Tensor, " L"],
+        heard: Float[Tensor, " F"],
+        image_present: Float[Tensor, " 1"],
+        audio_present: Float[Tensor, " 1"],
+        *states: Tensor,
+    ) -> tuple[Tensor, ...]:
         """As `PortableStep.forward`. `read` and `heard` are added to the scores of places: 0, or `COVERED` where nothing is yet."""
         model, gated = self.model, self.model.gated_layers()
         each = 2 * len(gated)
@@ -189,9 +205,14 @@ class StepBody(nn.Module):
         return x * turn[0] + x @ self.swap * turn[1]
 
     def _attend(
-        self, attention: nn.Module, x: Float[Tensor, "1 1 D"], keys: Float[Tensor, "1 K L E"], values: Float[Tensor, "1 K L E"],
-        turn: tuple[Tensor, Tensor], read: Float[Tensor, " L"],
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        self,
+        attention: nn.Module,
+        x: Float[Tensor, "1 1 D"],
+        keys: Float[Tensor, "1 K L E"],
+        values: Float[Tensor, "1 K L E"],
+        turn: tuple[Tensor, Tensor],
+        read: Float[Tensor, " L"],
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Self-attention of one token, in which G query heads share each of K keys and values."""
         heads, width = keys.shape[1], keys.shape[3]
         query = self._turn(attention.q_proj(x).reshape(1, heads, -1, width), turn)  # type: ignore[operator]
@@ -240,15 +261,23 @@ class PortableStep(nn.Module):
     ) -> tuple[Tensor, ...]:
         """What the body gets for a token."""
         return (
-            self.body.model.embed(token), self.cos.index_select(0, place), self.sin.index_select(0, place),
-            torch.where(self.places < place.float(), 0.0, COVERED), torch.where(self.frames < audio_frames.float(), 0.0, COVERED),
-            present[0:1], present[1:2],
-        )  # fmt: skip
+            self.body.model.embed(token),
+            self.cos.index_select(0, place),
+            self.sin.index_select(0, place),
+            torch.where(self.places < place.float(), 0.0, COVERED),
+            torch.where(self.frames < audio_frames.float(), 0.0, COVERED),
+            present[0:1],
+            present[1:2],
+        )
 
     def forward(
-        self, token: Int[Tensor, "1 1"], place: Int[Tensor, " 1"], present: Float[Tensor, " 2"],
-        audio_frames: Int[Tensor, " 1"], *states: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+        self,
+        token: Int[Tensor, "1 1"],
+        place: Int[Tensor, " 1"],
+        present: Float[Tensor, " 2"],
+        audio_frames: Int[Tensor, " 1"],
+        *states: Tensor,
+    ) -> tuple[Tensor, ...]:
         """Scores [1, V] of the token after this one, which stands at `place`, and its key and value [1, K, 1, E] in each layer.
 
         `present` says whether there is a picture and whether there is sound, `audio_frames` how many of the places of the sound
@@ -259,9 +288,13 @@ class PortableStep(nn.Module):
 
 
 def _look(
-    part: GatedCrossAttention, hidden: Float[Tensor, "1 1 D"], given: Float[Tensor, " 1"],
-    key: Float[Tensor, "1 H S E"], value: Float[Tensor, "1 H S E"], mask: Float[Tensor, " S"] | None,
-) -> Float[Tensor, "1 1 D"]:  # fmt: skip
+    part: GatedCrossAttention,
+    hidden: Float[Tensor, "1 1 D"],
+    given: Float[Tensor, " 1"],
+    key: Float[Tensor, "1 H S E"],
+    value: Float[Tensor, "1 H S E"],
+    mask: Float[Tensor, " S"] | None,
+) -> Float[Tensor, "1 1 D"]:
     """Gated cross-attention of one token, as in `model.fusion`."""
     heads, width = key.shape[1], key.shape[3]
     normed = part.query_norm(hidden)

@@ -49,9 +49,13 @@ class Look(nn.Module):
         self.norm, self.q_proj, self.o_proj, self.gate_proj = part.query_norm, part.q_proj, part.o_proj, part.gate_proj
 
     def forward(
-        self, hidden: Float[Tensor, "B T D"], key: Float[Tensor, "B H S E"], value: Float[Tensor, "B H S E"],
-        bias: Float[Tensor, "B 1 1 S"] | None = None, given: Float[Tensor, "B 1 1"] | None = None,
-    ) -> Float[Tensor, "B T D"]:  # fmt: skip
+        self,
+        hidden: Float[Tensor, "B T D"],
+        key: Float[Tensor, "B H S E"],
+        value: Float[Tensor, "B H S E"],
+        bias: Float[Tensor, "B 1 1 S"] | None = None,
+        given: Float[Tensor, "B 1 1"] | None = None,
+    ) -> Float[Tensor, "B T D"]:
         """The new hidden states. It ends in a sum with what was given, which `conditions.on_condition` relies on.
 
         `bias` is added to the scores of places, and where `given` is 0 nothing is looked at: requests of one batch may differ.
@@ -83,9 +87,13 @@ class StepGraph(nn.Module):
         self.qkv = nn.ModuleList(beside([part.q_proj, part.k_proj, part.v_proj]) for part in attentions)  # type: ignore[list-item]
 
     def forward(
-        self, input_ids: Int[Tensor, "1 T"], present: Float[Tensor, " 2"], total: Int[Tensor, " 1"], places: Int[Tensor, " K"],
+        self,
+        input_ids: Int[Tensor, "1 T"],
+        present: Float[Tensor, " 2"],
+        total: Int[Tensor, " 1"],
+        places: Int[Tensor, " K"],
         *states: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+    ) -> tuple[Tensor, ...]:
         """Scores [K, V] of the tokens after those at `places`, and the cache with the keys and values of the new ones.
 
         `present` says whether there is a picture and whether there is sound: `conditions.on_condition` reads it. `total` is how
@@ -97,9 +105,13 @@ class StepGraph(nn.Module):
         return (self.model.lm_head(self.model.norm(hidden[:, places]))[0], *kept)
 
     def _read(
-        self, input_ids: Int[Tensor, "B T"], past: Int[Tensor, " B"], longest: Int[Tensor, " 1"], states: tuple[Tensor, ...],
+        self,
+        input_ids: Int[Tensor, "B T"],
+        past: Int[Tensor, " B"],
+        longest: Int[Tensor, " 1"],
+        states: tuple[Tensor, ...],
         said: Mapping[str, tuple[Tensor | None, ...]],
-    ) -> tuple[Float[Tensor, "B T D"], list[Tensor]]:  # fmt: skip
+    ) -> tuple[Float[Tensor, "B T D"], list[Tensor]]:
         """Hidden states after all layers, and the cache. `past` counts the tokens up to the last, `said` goes to the looks."""
         model, each = self.model, 2 * len(self.looks)
         memories = {"image": states[:each], "audio": states[each : 2 * each]}
@@ -120,9 +132,13 @@ class StepGraph(nn.Module):
         return hidden, kept
 
     def _attend(
-        self, attention: nn.Module, qkv: Float[Tensor, "B T N"], cache: tuple[Tensor, ...], past: Int[Tensor, " B"],
+        self,
+        attention: nn.Module,
+        qkv: Float[Tensor, "B T N"],
+        cache: tuple[Tensor, ...],
+        past: Int[Tensor, " B"],
         longest: Int[Tensor, " 1"],
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+    ) -> tuple[Tensor, ...]:
         """Self-attention in which G query heads share each of K keys and values, turned by their places in pairs of channels.
 
         `qkv` holds queries, keys and values of all heads one after the other, N = (G + 2) * K * width.
@@ -143,9 +159,15 @@ class RowsGraph(StepGraph):
     """One token of each of several answers, which share the reading of the weights: the graph of a server that batches."""
 
     def forward(  # type: ignore[override]
-        self, input_ids: Int[Tensor, "B 1"], present: Float[Tensor, "B 2"], anywhere: Float[Tensor, " 2"],
-        totals: Int[Tensor, " B"], longest: Int[Tensor, " 1"], covered: Float[Tensor, "B 1 1 F"], *states: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+        self,
+        input_ids: Int[Tensor, "B 1"],
+        present: Float[Tensor, "B 2"],
+        anywhere: Float[Tensor, " 2"],
+        totals: Int[Tensor, " B"],
+        longest: Int[Tensor, " 1"],
+        covered: Float[Tensor, "B 1 1 F"],
+        *states: Tensor,
+    ) -> tuple[Tensor, ...]:
         """Scores [B, V] of each answer's next token, and the cache.
 
         As in `StepGraph`, with a row for each answer. `totals` counts tokens row by row, `longest` is the largest of them.

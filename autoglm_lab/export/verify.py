@@ -88,8 +88,10 @@ def _steps(
             ids = torch.randint(8, model.config.vocab_size, (1, count), generator=rng)
             out = model(ids, memories=memories, past_key_values=past, use_cache=True, logits_to_keep=1)
             past = out.past_key_values
-            case = f"{count} tokens after {sum(counts[:place])}, {'with' if cells is not None else 'without'} a picture, " \
-                   f"{'with' if heard is not None else 'without'} sound"  # fmt: skip
+            case = (
+                f"{count} tokens after {sum(counts[:place])}, {'with' if cells is not None else 'without'} a picture, "
+                f"{'with' if heard is not None else 'without'} sound"
+            )
             yield "step", case, step.scores(ids[0].tolist()), out.logits[0, -1].float().numpy()
 
 
@@ -124,6 +126,10 @@ def _remembered(
     sound = None if heard is None else (heard, torch.ones(heard.shape[:2], dtype=torch.bool))
     memories = model.remember(cells, sound, 1)
     present = np.array([cells is not None, heard is not None], np.float32)
-    states = {f"{m}_{kind}_{place}": getattr(layer[m], kind).numpy() for place, layer in enumerate(memories)
-              for m in ("image", "audio") for kind in ("key", "value")}  # fmt: skip
+    states = {
+        f"{m}_{kind}_{place}": getattr(layer[m], kind).numpy()
+        for place, layer in enumerate(memories)
+        for m in ("image", "audio")
+        for kind in ("key", "value")
+    }
     return memories, {"present": present, **states}

@@ -34,8 +34,10 @@ def bench(engines: Mapping[str, Engine], *, requests: int = 24, rounds: int = 3,
                 answer = engine.answer(**request).answer
                 if turn:
                     taken[name].append(_stages(answer))
-    return {name: {stage: Timing.of([row[stage] for row in rows if stage in row]) for stage in _names(rows)}
-            for name, rows in taken.items()}  # fmt: skip
+    return {
+        name: {stage: Timing.of([row[stage] for row in rows if stage in row]) for stage in _names(rows)}
+        for name, rows in taken.items()
+    }
 
 
 def questions(count: int, seed: int = 0) -> list[dict[str, Any]]:

@@ -20,10 +20,35 @@ from autoglm_lab.measure.verdicts_network import NETWORK
 from autoglm_lab.paths import data_dir
 
 COLUMNS = (
-    "part", "report", "runtime", "claimed", "asked", "reached", "points_lost", "success", "low", "high", "n", "share_of_fp32_bytes",
-    "macs_saved", "parameters_saved", "times_faster", "first_token_times_faster", "forward_times_faster", "figure", "measured",
-    "measured_low", "measured_high", "runs", "training", "key", "verdict", "how", "reason", "command",
-)  # fmt: skip
+    "part",
+    "report",
+    "runtime",
+    "claimed",
+    "asked",
+    "reached",
+    "points_lost",
+    "success",
+    "low",
+    "high",
+    "n",
+    "share_of_fp32_bytes",
+    "macs_saved",
+    "parameters_saved",
+    "times_faster",
+    "first_token_times_faster",
+    "forward_times_faster",
+    "figure",
+    "measured",
+    "measured_low",
+    "measured_high",
+    "runs",
+    "training",
+    "key",
+    "verdict",
+    "how",
+    "reason",
+    "command",
+)
 
 
 UNKNOWN = "not measured"
@@ -89,14 +114,26 @@ class Claim:
         forward = "" if small.forward_ms is None else f"{_known(small.whole_forward_ms) / small.forward_ms:.2f}"
         first = "" if small.first_token_ms is None else f"{_known(small.whole_first_token_ms) / small.first_token_ms:.2f}"
         return {
-            "part": self.part, "report": self.report, "runtime": self.runtime, "claimed": self.claimed, "asked": self.asked(),
-            "reached": ("yes" if reached else "no") if self.asked() else "", "points_lost": f"{lost:.1f}",
-            "success": f"{small.success:.3f}", "low": f"{low:.3f}", "high": f"{high:.3f}", "n": f"{small.n}",
-            "share_of_fp32_bytes": f"{size:.3f}", "macs_saved": f"{saved:.3f}",
-            "parameters_saved": f"{1 - _known(small.parameters) / _known(whole.parameters):.3f}", "times_faster": f"{faster:.2f}",
-            "first_token_times_faster": first, "forward_times_faster": forward, "training": small.training,
+            "part": self.part,
+            "report": self.report,
+            "runtime": self.runtime,
+            "claimed": self.claimed,
+            "asked": self.asked(),
+            "reached": ("yes" if reached else "no") if self.asked() else "",
+            "points_lost": f"{lost:.1f}",
+            "success": f"{small.success:.3f}",
+            "low": f"{low:.3f}",
+            "high": f"{high:.3f}",
+            "n": f"{small.n}",
+            "share_of_fp32_bytes": f"{size:.3f}",
+            "macs_saved": f"{saved:.3f}",
+            "parameters_saved": f"{1 - _known(small.parameters) / _known(whole.parameters):.3f}",
+            "times_faster": f"{faster:.2f}",
+            "first_token_times_faster": first,
+            "forward_times_faster": forward,
+            "training": small.training,
             "command": command,
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -127,11 +164,19 @@ class RaceClaim:
         once = " --one-call" if "one_call" in self.figure else " --rows" if where == SERVER else ""
         reached = (self.least is None or spread["median"] >= self.least) and (self.most is None or spread["median"] <= self.most)
         return {
-            "part": self.part, "report": bundle, "runtime": where or ORT, "claimed": self.claimed, "asked": asked,
-            "reached": ("yes" if reached else "no") if asked else "", "figure": self.figure, "measured": _short(spread["median"]),
-            "measured_low": _short(spread["lo"]), "measured_high": _short(spread["hi"]), "runs": f"{spread['runs']}",
+            "part": self.part,
+            "report": bundle,
+            "runtime": where or ORT,
+            "claimed": self.claimed,
+            "asked": asked,
+            "reached": ("yes" if reached else "no") if asked else "",
+            "figure": self.figure,
+            "measured": _short(spread["median"]),
+            "measured_low": _short(spread["lo"]),
+            "measured_high": _short(spread["hi"]),
+            "runs": f"{spread['runs']}",
             "command": f"{made}{once} --out bundle; {command or 'autoglm-lab bench --bundle bundle --against generate'}",
-        }  # fmt: skip
+        }
 
 
 def _short(value: float) -> str:
@@ -221,8 +266,16 @@ def table() -> str:
         if report is not None:
             writer.writerow(claim.row(known["whole"], report, known))
         else:
-            writer.writerow({"part": claim.part, "report": claim.report, "runtime": claim.runtime, "claimed": claim.claimed,
-                             "asked": claim.asked(), "reached": UNKNOWN})  # fmt: skip
+            writer.writerow(
+                {
+                    "part": claim.part,
+                    "report": claim.report,
+                    "runtime": claim.runtime,
+                    "claimed": claim.claimed,
+                    "asked": claim.asked(),
+                    "reached": UNKNOWN,
+                }
+            )
     for path in sorted((folder / "race").glob("*.json")):
         found = json.loads(path.read_text("utf-8"))
         told = [race for race in RACES if race.figure in {**found, **found["ratios"]}]
@@ -235,8 +288,11 @@ def table() -> str:
     for path in sorted((folder / "serve").glob("*.json")):
         found = json.loads(path.read_text("utf-8"))
         command = found.get("command", "")
-        writer.writerows(served.row(found.get("bundle", path.stem), found, SERVER, command)
-                         for served in SERVED if served.figure in found.get("ratios", {}))  # fmt: skip
+        writer.writerows(
+            served.row(found.get("bundle", path.stem), found, SERVER, command)
+            for served in SERVED
+            if served.figure in found.get("ratios", {})
+        )
     figures = read_figures(folder)
     writer.writerows(sorted((verdict.row(figures) for verdict in (*ARTICLES, *EDGE, *NETWORK)), key=lambda row: row["key"]))
     return text.getvalue()

@@ -42,8 +42,9 @@ else:
 Way = Callable[[Any], object]  # answers a request
 
 
-def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int | None = None, count: int = 6,
-         rounds: int = 3) -> dict[str, Any]:  # fmt: skip
+def race(
+    folder: Path, *, against: Mapping[str, Way] | None = None, threads: int | None = None, count: int = 6, rounds: int = 3
+) -> dict[str, Any]:
     """What a bundle is worth, in one run on this machine.
 
     In `ratios`: `cache_vs_recompute` (writing 128 tokens), `drafts_vs_token_by_token` and `grammar_vs_free` (a whole answer; the
@@ -72,8 +73,10 @@ def race(folder: Path, *, against: Mapping[str, Way] | None = None, threads: int
     }
     single = OnnxEngine(folder, threads=1)  # two stages at once, a thread for each
     ways["pipeline_vs_one_by_one"] = (
-        [None], lambda _: [free.answer(**request).answer for request in asked], lambda _: list(answers(single, asked)),
-    )  # fmt: skip
+        [None],
+        lambda _: [free.answer(**request).answer for request in asked],
+        lambda _: list(answers(single, asked)),
+    )
     if whole is not None:
         ways["one_call_vs_token_by_token"] = (asked, answer(plain), answer(whole))
     for name, other in (against or {}).items():

@@ -144,10 +144,11 @@ def within(reports: Iterable[Report], *, megabytes: float | None = None, millise
     """
     known = list(reports)
     fits = [
-        report for report in known
+        report
+        for report in known
         if (megabytes is None or (report.bytes or 0) <= megabytes * 1e6)
         and (milliseconds is None or (report.answer_ms or 0) <= milliseconds)
-    ]  # fmt: skip
+    ]
     if not fits:
         if not known:
             raise ValueError("there is no report to choose from")

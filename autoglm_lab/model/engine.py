@@ -80,8 +80,18 @@ class TorchEngine:
         inputs = self.processor(text="open Settings", images=np.zeros((224, 224, 3), np.uint8), audio=np.zeros(8000, np.float32))
         return {**inputs, "use_cache": False}
 
-    def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
+    def answer(
+        self,
+        task: str = "",
+        image: Any = None,
+        audio: Any = None,
+        *,
+        current_app: str = "System Home",
+        last: str = "",
+        think: bool = False,
+        max_new_tokens: int = 96,
+        sampling: Sampling = GREEDY,
+    ) -> Stream:
         """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens."""
         watch, goal = Stopwatch(), ""
         pick: Pick = sampling.picker()

@@ -208,14 +208,25 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         if position_ids is None:
             past = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = torch.arange(past, past + input_ids.shape[1], device=input_ids.device)[None]
-        mask = create_causal_mask(config=self.config, inputs_embeds=hidden, attention_mask=attention_mask,
-                                  past_key_values=past_key_values, position_ids=position_ids)  # fmt: skip
+        mask = create_causal_mask(
+            config=self.config,
+            inputs_embeds=hidden,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+        )
         rotary = self.rotary_emb(hidden, position_ids=position_ids)
         gated: list[dict[str, Fused]] = []
         states = [hidden]
         for number, layer in enumerate(self.layers):
-            hidden = layer(hidden, attention_mask=mask, position_ids=position_ids, past_key_values=past_key_values,
-                           use_cache=use_cache, position_embeddings=rotary)  # fmt: skip
+            hidden = layer(
+                hidden,
+                attention_mask=mask,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                position_embeddings=rotary,
+            )
             if str(number) in self.gated:
                 fused = {}
                 for modality in MODALITIES:

@@ -17,9 +17,12 @@ Pattern = Literal["dense", "window", "strided"]
 
 
 def attend(
-    query: Float[Tensor, "*B T D"], key: Float[Tensor, "*B T D"], value: Float[Tensor, "*B T E"], pattern: Pattern = "dense",
+    query: Float[Tensor, "*B T D"],
+    key: Float[Tensor, "*B T D"],
+    value: Float[Tensor, "*B T E"],
+    pattern: Pattern = "dense",
     reach: int | None = None,
-) -> Float[Tensor, "*B T E"]:  # fmt: skip
+) -> Float[Tensor, "*B T E"]:
     """Causal attention of every token to those that a pattern lets it see.
 
     "window" sees the last `reach` tokens, itself included, and costs T * reach. "strided" sees these and every `reach`-th token

@@ -26,10 +26,15 @@ ARCHITECTURE = "chatglm"  # what GGUF calls GLM
 PRECISIONS = {"f32": "F32", "q8": "Q8_0"}
 CONFIG, WEIGHTS, CASES = "config.json", "weights.npz", "cases.npz"
 LAYER = {
-    "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm", "mlp.gate_up_proj": "ffn_up",
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
-}  # fmt: skip
+}
 
 
 def names(layers: int) -> dict[str, str]:
@@ -178,8 +183,10 @@ def report(plain: Path, out: Path, threads: int, rounds: int, bundle: Path | Non
             case = np.load(plain / CASES)
             prompt, token = case["prompt_0"].tolist(), int(case["said_0"][0])
             ways: Mapping[str, Callable[[], object]] = {"bundle": bundle_step(bundle, prompt, token, threads)}
-            raced = [race({**ways, f"llamacpp_{precision}": step_of(decoder, prompt, token)}, rounds)
-                     for precision, decoder in decoders.items()]  # fmt: skip
+            raced = [
+                race({**ways, f"llamacpp_{precision}": step_of(decoder, prompt, token)}, rounds)
+                for precision, decoder in decoders.items()
+            ]
             told |= {key: {name: found for one in raced for name, found in one[key].items()} for key in ("step_ms", "ratios")}
     except Exception as problem:
         told["why"] = f"{stage}: {type(problem).__name__}: {problem}"[:300]

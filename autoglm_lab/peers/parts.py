@@ -37,8 +37,10 @@ def write_parts(engine: TorchEngine, out: Path, requests: Sequence[Any]) -> None
         for name, made in parts.items():
             (part / f"{name}.onnx").write_bytes(made.onnx())
             torch.export.save(made.program(), part / f"{name}.pt2")
-        shapes = {name: {"inputs": {i: list(v.shape) for i, v in made.example.items()}, "outputs": made.outputs}
-                  for name, made in parts.items()}  # fmt: skip
+        shapes = {
+            name: {"inputs": {i: list(v.shape) for i, v in made.example.items()}, "outputs": made.outputs}
+            for name, made in parts.items()
+        }
         end = engine.processor.tokenizer.eos_token_id
         (part / SHAPES).write_text(json.dumps({"parts": shapes, "end": end, "room": ROOM}, indent=1) + "\n", "utf-8")
         np.savez(part / CASES, **cases)
@@ -52,8 +54,15 @@ def write_parts(engine: TorchEngine, out: Path, requests: Sequence[Any]) -> None
 def _case(engine: TorchEngine, request: Any) -> dict[str, np.ndarray] | None:
     """A request as the encoders and the decoder get it, the tokens of the answer, and the scores after each token of both."""
     spoken = request.audio is not None
-    given = dict(engine.processor(text="" if spoken else request.task.text, images=request.image,
-                                  audio=request.audio, current_app=request.app, last=request.memory(engine.memory)))  # fmt: skip
+    given = dict(
+        engine.processor(
+            text="" if spoken else request.task.text,
+            images=request.image,
+            audio=request.audio,
+            current_app=request.app,
+            last=request.memory(engine.memory),
+        )
+    )
     mel = given.get("input_features")
     if mel is not None and mel.shape[1] > MEL_FRAMES:
         return None
@@ -63,8 +72,13 @@ def _case(engine: TorchEngine, request: Any) -> dict[str, np.ndarray] | None:
     if written is None:
         return None
     ids, scores = written
-    return {"pixels": given["pixel_values"].numpy(), "mel": np.zeros((0, 80), np.float32) if mel is None else mel[0].numpy(),
-            "prompt": ids[0, :prompt].numpy(), "said": ids[0, prompt:].numpy(), "scores": scores.numpy()}  # fmt: skip
+    return {
+        "pixels": given["pixel_values"].numpy(),
+        "mel": np.zeros((0, 80), np.float32) if mel is None else mel[0].numpy(),
+        "prompt": ids[0, :prompt].numpy(),
+        "said": ids[0, prompt:].numpy(),
+        "scores": scores.numpy(),
+    }
 
 
 def _written(engine: TorchEngine, ids: Tensor, memories: Memories) -> tuple[Tensor, Tensor] | None:

@@ -259,8 +259,9 @@ class CoreMl(Peer):
         import torch
 
         program = torch.export.load(source).run_decompositions({})
-        made = coremltools.convert(program, convert_to="mlprogram", minimum_deployment_target=coremltools.target.iOS17,
-                                   skip_model_load=True)  # fmt: skip
+        made = coremltools.convert(
+            program, convert_to="mlprogram", minimum_deployment_target=coremltools.target.iOS17, skip_model_load=True
+        )
         made.save(str(out))
 
     def open(self, path: Path, inputs: dict[str, list[int]], outputs: list[str], threads: int) -> Call:
@@ -360,9 +361,14 @@ def gpus() -> list[str]:
 
 
 PEERS: dict[str, type[Peer]] = {
-    "openvino": OpenVino, "mnn": Mnn, "litert": LiteRt, "executorch": ExecuTorch, "ncnn": Ncnn, "coreml": CoreMl,
+    "openvino": OpenVino,
+    "mnn": Mnn,
+    "litert": LiteRt,
+    "executorch": ExecuTorch,
+    "ncnn": Ncnn,
+    "coreml": CoreMl,
     "tensorrt": TensorRt,
-}  # fmt: skip
+}
 
 
 @contextlib.contextmanager

@@ -47,9 +47,15 @@ def install(names: Sequence[str]) -> dict[str, str]:
 
 
 def survey(
-    engine: TorchEngine, names: Sequence[str], out: Path, *, requests: int = 20, threads: int = 2, rounds: int = 9,
+    engine: TorchEngine,
+    names: Sequence[str],
+    out: Path,
+    *,
+    requests: int = 20,
+    threads: int = 2,
+    rounds: int = 9,
     bundle: Path | None = None,
-) -> dict[str, dict[str, Any]]:  # fmt: skip
+) -> dict[str, dict[str, Any]]:
     """What each runtime makes of an agent; see `peers.compare.report`. Every second request is spoken.
 
     Files go to `out`, the portable ones into its `parts`. ImportError names a runtime whose environment cannot be made,

@@ -37,8 +37,10 @@ _ADVICE = {
     "bootloader": "it is in its bootloader: restart it",
     "host": "it is no phone, but a computer",
 }
-_INSTALL = ("install Android's platform tools: `apt install adb`, `brew install android-platform-tools`, or "
-            "https://developer.android.com/tools/releases/platform-tools")  # fmt: skip
+_INSTALL = (
+    "install Android's platform tools: `apt install adb`, `brew install android-platform-tools`, or "
+    "https://developer.android.com/tools/releases/platform-tools"
+)
 
 
 class AdbPhone:
@@ -155,8 +157,10 @@ class AdbPhone:
 
     def _type_plain(self, text: str) -> None:
         if not (text.isascii() and text.isprintable()):
-            raise ValueError(f"the keyboard of phone {self.serial} cannot type {text[:40]!r}; install ADBKeyboard on the phone and "
-                             "enable it in its settings (https://github.com/senzhk/ADBKeyBoard)")  # fmt: skip
+            raise ValueError(
+                f"the keyboard of phone {self.serial} cannot type {text[:40]!r}; install ADBKeyboard on the phone and "
+                "enable it in its settings (https://github.com/senzhk/ADBKeyBoard)"
+            )
         for part in re.split("(?<=%)(?=s)", text):  # %s is how `input text` is told of a space
             if part:
                 self._input("text", part.replace(" ", "%s"))

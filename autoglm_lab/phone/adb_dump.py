@@ -17,8 +17,14 @@ from autoglm_lab.phone.screens import Element, elements
 
 TYPING = ("chat", "editor", "search")  # views with a keyboard
 DENSITY = 440  # dots per inch
-_CLASSES = {"toggle": "Switch", "field": "EditText", "big_field": "EditText", "pill": "Button", "round": "ImageButton",
-            "button": "ImageButton"}  # fmt: skip
+_CLASSES = {
+    "toggle": "Switch",
+    "field": "EditText",
+    "big_field": "EditText",
+    "pill": "Button",
+    "round": "ImageButton",
+    "button": "ImageButton",
+}
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -35,8 +41,7 @@ def dumpsys(folder: Path, words: list[str]) -> str | None:
     record = f"ActivityRecord{{4d5e6f u0 {name}/.Main t1}}"
     match words:
         case ["window"] | ["window", "windows" | "displays" | "policy" | "w" | "d"]:
-            return (f"WINDOW MANAGER WINDOWS\n  mCurrentFocus=Window{{1a2b3c u0 {name}/{name}.Main}}\n"
-                    f"  mFocusedApp={record}\n")  # fmt: skip
+            return f"WINDOW MANAGER WINDOWS\n  mCurrentFocus=Window{{1a2b3c u0 {name}/{name}.Main}}\n  mFocusedApp={record}\n"
         case ["activity"] | ["activity", "activities" | "top" | "a"]:
             return f"ACTIVITY MANAGER ACTIVITIES\n  topResumedActivity={record}\n  ResumedActivity: {record}\n"
         case ["input_method"]:
@@ -65,16 +70,30 @@ def _node(kept: KeptPhone, item: Element, number: int, size: tuple[int, int]) ->
     name = "FrameLayout" if item.kind == "screen" else _CLASSES.get(item.kind, "TextView" if label else "ImageView")
     edits = item.kind in ("field", "big_field")
     flags = {
-        "checkable": item.kind == "toggle", "checked": item.kind == "toggle" and item.on, "clickable": bool(item.effect),
-        "enabled": item.kind != "pill" or bool(item.effect), "focusable": bool(item.effect) or edits,
+        "checkable": item.kind == "toggle",
+        "checked": item.kind == "toggle" and item.on,
+        "clickable": bool(item.effect),
+        "enabled": item.kind != "pill" or bool(item.effect),
+        "focusable": bool(item.effect) or edits,
         "focused": edits and kept.phone.state.view is not None and kept.phone.state.view.name in TYPING,
-        "scrollable": False, "long-clickable": item.kind == "icon", "password": False, "selected": False,
-    }  # fmt: skip
-    return ElementTree.Element("node", {
-        "index": str(number), "text": _plain(item.text) if label else "", "resource-id": item.concept,
-        "class": f"android.widget.{name}", "package": front_package(kept), "content-desc": _plain(_description(item, kept)),
-        **{flag: str(value).lower() for flag, value in flags.items()}, "bounds": f"[{left},{top}][{right},{bottom}]",
-    })  # fmt: skip
+        "scrollable": False,
+        "long-clickable": item.kind == "icon",
+        "password": False,
+        "selected": False,
+    }
+    return ElementTree.Element(
+        "node",
+        {
+            "index": str(number),
+            "text": _plain(item.text) if label else "",
+            "resource-id": item.concept,
+            "class": f"android.widget.{name}",
+            "package": front_package(kept),
+            "content-desc": _plain(_description(item, kept)),
+            **{flag: str(value).lower() for flag, value in flags.items()},
+            "bounds": f"[{left},{top}][{right},{bottom}]",
+        },
+    )
 
 
 def _description(item: Element, kept: KeptPhone) -> str:
@@ -100,9 +119,16 @@ def chip() -> dict[str, Any]:
 def properties(folder: Path, words: list[str]) -> str | None:
     """`getprop`: one property, or all of them."""
     locale = {"zh": "zh-CN", "en": "en-US"}[read(folder).phone.state.look.lang]
-    values = {"persist.sys.locale": locale, "ro.product.locale": locale, "ro.product.model": MODEL, "ro.serialno": SERIAL,
-             "ro.build.version.release": "14", "ro.build.version.sdk": "34", "sys.boot_completed": "1",
-              **chip()["getprop"]}  # fmt: skip
+    values = {
+        "persist.sys.locale": locale,
+        "ro.product.locale": locale,
+        "ro.product.model": MODEL,
+        "ro.serialno": SERIAL,
+        "ro.build.version.release": "14",
+        "ro.build.version.sdk": "34",
+        "sys.boot_completed": "1",
+        **chip()["getprop"],
+    }
     if not words:
         return "".join(f"[{name}]: [{value}]\n" for name, value in values.items())
     return f"{values.get(words[0], '')}\n" if len(words) == 1 else None

@@ -120,8 +120,15 @@ def _pull(folder: Path, remote: str, local: Path) -> bytes:
     return f"{remote}: 1 file pulled, 0 skipped.\n".encode()
 
 
-def install(folder: Path, *, seed: int = 7, size: tuple[int, int] | None = None, lang: Lang | None = None,
-            family: str | None = None, adb_keyboard: bool = True) -> Path:  # fmt: skip
+def install(
+    folder: Path,
+    *,
+    seed: int = 7,
+    size: tuple[int, int] | None = None,
+    lang: Lang | None = None,
+    family: str | None = None,
+    adb_keyboard: bool = True,
+) -> Path:
     """Write the command `adb` into `folder`, with a fresh phone behind it; its path.
 
     The phone is kept in `folder/phone`; one that was there before is gone. `adb_keyboard` says whether the keyboard is installed

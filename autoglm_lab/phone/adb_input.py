@@ -26,8 +26,11 @@ NUMBERS = {"HOME": 3, "BACK": 4, "ENTER": 66, "DEL": 67, "ESCAPE": 111, "MOVE_EN
 LETTERS = {
     **{digit: 7 + place for place, digit in enumerate(string.digits)},
     **{letter: 29 + place for place, letter in enumerate(string.ascii_uppercase)},
-    "COMMA": 55, "PERIOD": 56, "SPACE": 62, "MINUS": 69,
-}  # fmt: skip
+    "COMMA": 55,
+    "PERIOD": 56,
+    "SPACE": 62,
+    "MINUS": 69,
+}
 TYPED = {"COMMA": ",", "PERIOD": ".", "SPACE": " ", "MINUS": "-"}
 _KEYS = {name: name for name in (*NUMBERS, *LETTERS) if not name.isdigit()}
 _KEYS |= {f"KEYCODE_{name}": name for name in (*NUMBERS, *LETTERS)}

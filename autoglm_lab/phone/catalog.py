@@ -100,10 +100,16 @@ CONTROLS: tuple[Named, ...] = (
 MESSAGES: dict[Lang, tuple[str, ...]] = {
     "zh": ("我到了", "晚上一起吃饭", "生日快乐", "我马上来", "今天不回家", "明天见", "谢谢你", "路上堵车"),
     "en": (
-        "I am here", "dinner tonight", "happy birthday", "on my way", "not coming home", "see you tomorrow",
-        "thank you", "stuck in traffic",
+        "I am here",
+        "dinner tonight",
+        "happy birthday",
+        "on my way",
+        "not coming home",
+        "see you tomorrow",
+        "thank you",
+        "stuck in traffic",
     ),
-}  # fmt: skip
+}
 
 QUERIES: dict[Lang, tuple[str, ...]] = {
     "zh": ("天气", "火锅", "咖啡", "电影", "北京", "机票", "运动鞋", "爵士乐"),
@@ -113,15 +119,62 @@ QUERIES: dict[Lang, tuple[str, ...]] = {
 # Words that free phrases are composed of: typed tasks only, where the agent has to copy rather than to recognise.
 FREE_WORDS: dict[Lang, tuple[str, ...]] = {
     "zh": (
-        "红色", "蓝色", "便宜", "新鲜", "附近", "周末", "经典", "安静", "苹果", "雨伞", "公园", "牛奶", "书店", "照片",
-        "相机", "米饭", "蛋糕", "花园", "地铁", "医院", "足球", "小说", "故事", "礼物", "早餐", "手机壳",
+        "红色",
+        "蓝色",
+        "便宜",
+        "新鲜",
+        "附近",
+        "周末",
+        "经典",
+        "安静",
+        "苹果",
+        "雨伞",
+        "公园",
+        "牛奶",
+        "书店",
+        "照片",
+        "相机",
+        "米饭",
+        "蛋糕",
+        "花园",
+        "地铁",
+        "医院",
+        "足球",
+        "小说",
+        "故事",
+        "礼物",
+        "早餐",
+        "手机壳",
     ),
     "en": (
-        "red", "blue", "cheap", "fresh", "nearby", "weekend", "classic", "quiet", "apples", "umbrella", "park", "milk",
-        "bookshop", "photos", "camera", "rice", "cake", "garden", "metro", "hospital", "football", "novel", "stories",
-        "gift", "breakfast", "phone case",
+        "red",
+        "blue",
+        "cheap",
+        "fresh",
+        "nearby",
+        "weekend",
+        "classic",
+        "quiet",
+        "apples",
+        "umbrella",
+        "park",
+        "milk",
+        "bookshop",
+        "photos",
+        "camera",
+        "rice",
+        "cake",
+        "garden",
+        "metro",
+        "hospital",
+        "football",
+        "novel",
+        "stories",
+        "gift",
+        "breakfast",
+        "phone case",
     ),
-}  # fmt: skip
+}
 
 SPOKEN_TIMES: tuple[tuple[int, int], ...] = tuple((h, m) for h in range(5, 12) for m in (0, 30))
 

@@ -100,8 +100,13 @@ class Canvas:
 def _wallpaper(canvas: Canvas, item: Element) -> None:
     rng = np.random.default_rng([canvas.look.seed, 3])
     value = 0.28 if canvas.dark else 0.82
-    corners = np.array([[hsv(canvas.look.hue + rng.uniform(-60, 60), rng.uniform(0.15, 0.5), value * rng.uniform(0.75, 1.1))
-                         for _ in range(2)] for _ in range(2)], np.uint8)  # fmt: skip
+    corners = np.array(
+        [
+            [hsv(canvas.look.hue + rng.uniform(-60, 60), rng.uniform(0.15, 0.5), value * rng.uniform(0.75, 1.1)) for _ in range(2)]
+            for _ in range(2)
+        ],
+        np.uint8,
+    )
     canvas.image.paste(Image.fromarray(corners).resize(canvas.image.size, Image.Resampling.BICUBIC))
     for _ in range(int(rng.integers(0, 4))):
         x, y, r = (
@@ -299,8 +304,26 @@ def _notice(canvas: Canvas, item: Element) -> None:
 
 
 _PAINT: dict[str, Callable[[Canvas, Element], None]] = {
-    "wallpaper": _wallpaper, "icon": _icon, "status": _status, "big_clock": _big_clock, "dot": _dot,
-    "background": _background, "header": _header, "title": _title, "toggle": _toggle, "scrollbar": _scrollbar,
-    "contact": _contact, "bubble": _bubble, "field": _field, "big_field": _big_field, "pill": _pill, "round": _round,
-    "button": _button, "keyboard": _keyboard, "alarm": _alarm, "card": _card, "result": _result, "notice": _notice,
-}  # fmt: skip
+    "wallpaper": _wallpaper,
+    "icon": _icon,
+    "status": _status,
+    "big_clock": _big_clock,
+    "dot": _dot,
+    "background": _background,
+    "header": _header,
+    "title": _title,
+    "toggle": _toggle,
+    "scrollbar": _scrollbar,
+    "contact": _contact,
+    "bubble": _bubble,
+    "field": _field,
+    "big_field": _big_field,
+    "pill": _pill,
+    "round": _round,
+    "button": _button,
+    "keyboard": _keyboard,
+    "alarm": _alarm,
+    "card": _card,
+    "result": _result,
+    "notice": _notice,
+}

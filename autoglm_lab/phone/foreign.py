@@ -206,7 +206,13 @@ def _nothing(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 TRAINING: dict[str, Paint] = {
-    "document": _document, "web": _web, "settings": _settings, "grid": _grid, "dialog": _dialog, "game": _game,
-    "photograph": _nothing, "noise": _nothing,
-}  # fmt: skip
+    "document": _document,
+    "web": _web,
+    "settings": _settings,
+    "grid": _grid,
+    "dialog": _dialog,
+    "game": _game,
+    "photograph": _nothing,
+    "noise": _nothing,
+}
 HELD_OUT: dict[str, Paint] = {"chart": _chart, "map": _map, "table": _table}

@@ -37,8 +37,15 @@ class KeptPhone:
         """Everything about the phone; `from_json` makes the same phone of it."""
         look, state = self.phone.state.look, asdict(self.phone.state)
         del state["look"]  # is drawn from the seed anew
-        told = {"seed": look.seed, "lang": look.lang, "family": look.family, "size": self.phone.size, "state": state,
-                "keyboards": self.keyboards, "keyboard": self.keyboard}  # fmt: skip
+        told = {
+            "seed": look.seed,
+            "lang": look.lang,
+            "family": look.family,
+            "size": self.phone.size,
+            "state": state,
+            "keyboards": self.keyboards,
+            "keyboard": self.keyboard,
+        }
         return json.dumps(told, ensure_ascii=False)
 
     @classmethod
@@ -72,12 +79,17 @@ def made(seed: int, *, size: tuple[int, int] = DEFAULT_SIZE, lang: Lang | None =
 def _state(fresh: State, told: dict[str, Any]) -> State:
     """The state that was told, on the phone that `fresh` is of; an error of some kind when it is none."""
     state = State(
-        fresh.look, dark=bool(told["dark"]), page=int(told["page"]), scroll=int(told["scroll"]), typed=str(told["typed"]),
+        fresh.look,
+        dark=bool(told["dark"]),
+        page=int(told["page"]),
+        scroll=int(told["scroll"]),
+        typed=str(told["typed"]),
         route=[View(str(view["app"]), str(view["name"]), str(view["arg"])) for view in told["route"]],
         toggles={setting.id: bool(told["toggles"][setting.id]) for setting in SETTINGS},
         chats={who: [(bool(mine), str(text)) for mine, text in told["chats"][who]] for who in fresh.chats},
-        alarms=[str(alarm) for alarm in told["alarms"]], notice=str(told["notice"]),
-    )  # fmt: skip
+        alarms=[str(alarm) for alarm in told["alarms"]],
+        notice=str(told["notice"]),
+    )
     if not 0 <= state.page < len(fresh.look.pages):
         raise ValueError(f"there is no home page {state.page}")
     elements(state)  # a view that does not exist has none

@@ -75,8 +75,14 @@ def next_step(
         return _finish(task)
     if not sees:
         return Step("看不清，等一下" if zh else "unreadable, wait a moment", Action("Wait", duration="2 seconds"))
-    inside = {"search": _search, "send": _send, "alarm": _alarm, "delete_alarm": _delete_alarm, "delete_alarms": _delete_alarm,
-              "absent_contact": _absent_contact}.get(task.kind, _settings)  # fmt: skip
+    inside = {
+        "search": _search,
+        "send": _send,
+        "alarm": _alarm,
+        "delete_alarm": _delete_alarm,
+        "delete_alarms": _delete_alarm,
+        "absent_contact": _absent_contact,
+    }.get(task.kind, _settings)
     return inside(task, state)
 
 

@@ -18,7 +18,7 @@ from autoglm_lab.phone.catalog import (
     App,
     Lang,
     Named,
-)  # fmt: skip
+)
 
 # kind -> language -> phrasings; the first `SPOKEN[kind]` of each are also spoken.
 PHRASINGS: dict[str, dict[Lang, tuple[str, ...]]] = {
@@ -41,7 +41,9 @@ PHRASINGS: dict[str, dict[Lang, tuple[str, ...]]] = {
     "send": {
         "zh": ("给{contact}发消息说{message}", "告诉{contact}{message}", "发微信给{contact}：{message}", "跟{contact}说{message}"),
         "en": (
-            "tell {contact} {message}", "message {contact} {message}", "send {contact} the message {message}",
+            "tell {contact} {message}",
+            "message {contact} {message}",
+            "send {contact} the message {message}",
             "text {contact}: {message}",
         ),
     },
@@ -73,11 +75,21 @@ PHRASINGS: dict[str, dict[Lang, tuple[str, ...]]] = {
         "zh": ("你是谁？", "你叫什么名字？", "介绍一下你自己"),
         "en": ("who are you?", "what is your name?", "introduce yourself"),
     },
-}  # fmt: skip
+}
 SPOKEN: dict[str, int] = {
-    "open_app": 3, "toggle_on": 2, "toggle_off": 2, "search": 1, "send": 1, "alarm": 2, "back": 2, "home": 2,
-    "describe": 2, "is_on": 1, "has_app": 1, "who": 2,
-}  # fmt: skip
+    "open_app": 3,
+    "toggle_on": 2,
+    "toggle_off": 2,
+    "search": 1,
+    "send": 1,
+    "alarm": 2,
+    "back": 2,
+    "home": 2,
+    "describe": 2,
+    "is_on": 1,
+    "has_app": 1,
+    "who": 2,
+}
 
 _ZH_DIGITS = ("零", "一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一")
 _EN_HOURS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")

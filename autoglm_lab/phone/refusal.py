@@ -17,17 +17,43 @@ STRANGE_APP: dict[Lang, str] = {"zh": "我不能打开{name}，不认识它。",
 # Subjects whose clause is said as it stands; of all others the agent says that it cannot do that, for a wrong reason is worse.
 NAMED_SUBJECTS = frozenset(
     (
-        "phone_calls", "send_email", "payments", "install_apps", "uninstall_apps", "brightness", "volume", "timer", "reminders",
-        "time_now", "weather", "navigation", "order_food", "shopping", "play_song", "camera", "smart_home", "sums", "translation",
-        "news", "jokes", "greetings", "small_talk", "health",
+        "phone_calls",
+        "send_email",
+        "payments",
+        "install_apps",
+        "uninstall_apps",
+        "brightness",
+        "volume",
+        "timer",
+        "reminders",
+        "time_now",
+        "weather",
+        "navigation",
+        "order_food",
+        "shopping",
+        "play_song",
+        "camera",
+        "smart_home",
+        "sums",
+        "translation",
+        "news",
+        "jokes",
+        "greetings",
+        "small_talk",
+        "health",
     )
-)  # fmt: skip
+)
 NOT_UNDERSTOOD = frozenset(
     (
-        "gibberish_letters", "single_words", "half_sentences", "torn_sentences", "number_strings", "european_languages",
+        "gibberish_letters",
+        "single_words",
+        "half_sentences",
+        "torn_sentences",
+        "number_strings",
+        "european_languages",
         "asian_languages",
     )
-)  # fmt: skip
+)
 
 # how a sentence says that something cannot be done, or was not understood; half a yes is none
 _NO: dict[Lang, str] = {

@@ -44,8 +44,15 @@ class Element:
 def elements(state: State) -> list[Element]:
     """Everything on the screen, back to front. The last element that covers a point gets the tap."""
     view = state.view
-    items = list(_home(state) if view is None else _VIEWS[(view.app, view.name)](state, view) if (view.app, view.name) in _VIEWS
-                 else _SEARCH[view.name](state, view) if app(view.app).searchable else _generic(state, view))  # fmt: skip
+    items = list(
+        _home(state)
+        if view is None
+        else _VIEWS[(view.app, view.name)](state, view)
+        if (view.app, view.name) in _VIEWS
+        else _SEARCH[view.name](state, view)
+        if app(view.app).searchable
+        else _generic(state, view)
+    )
     items.append(Element("status", (0, 0, 1000, 34), text=state.look.clock))
     if state.notice:
         items.append(Element("notice", (60, 880, 940, 940), text=state.notice))
@@ -97,8 +104,15 @@ def _settings(state: State, view: View) -> Iterator[Element]:
     for place, setting_id in enumerate(order[first : first + ROWS_VISIBLE]):
         y = top + place * height
         setting = named(setting_id)
-        yield Element("toggle", (0, y, 1000, y + height), setting_id, f"toggle:{setting_id}", setting.name(look.lang),
-                      setting.glyph, state.toggles[setting_id])  # fmt: skip
+        yield Element(
+            "toggle",
+            (0, y, 1000, y + height),
+            setting_id,
+            f"toggle:{setting_id}",
+            setting.name(look.lang),
+            setting.glyph,
+            state.toggles[setting_id],
+        )
     yield Element("scrollbar", (975, 120 + 500 * state.scroll, 990, 480 + 500 * state.scroll))
 
 
@@ -107,8 +121,14 @@ def _chats(state: State, view: View) -> Iterator[Element]:
     for place, contact_id in enumerate(state.look.contacts_order):
         y = 120 + place * 118
         contact = named(contact_id)
-        yield Element("contact", (0, y, 1000, y + 118), contact_id, f"chat:{contact_id}", contact.name(state.look.lang),
-                      glyph=state.chats[contact_id][-1][1])  # fmt: skip
+        yield Element(
+            "contact",
+            (0, y, 1000, y + 118),
+            contact_id,
+            f"chat:{contact_id}",
+            contact.name(state.look.lang),
+            glyph=state.chats[contact_id][-1][1],
+        )
 
 
 def _chat(state: State, view: View) -> Iterator[Element]:
@@ -119,8 +139,14 @@ def _chat(state: State, view: View) -> Iterator[Element]:
         box = (380.0, y, 960.0, y + 75) if mine else (40.0, y, 620.0, y + 75)
         yield Element("bubble", box, text=text, on=mine)
     yield Element("field", (30, 535, 770, 605), "message_field", "focus", state.typed)
-    yield Element("pill", (790, 535, 970, 605), "send", "send" if state.typed else "", named("send").name(state.look.lang),
-                  on=bool(state.typed))  # fmt: skip
+    yield Element(
+        "pill",
+        (790, 535, 970, 605),
+        "send",
+        "send" if state.typed else "",
+        named("send").name(state.look.lang),
+        on=bool(state.typed),
+    )
     yield Element("keyboard", (0, 625, 1000, 1000))
 
 
@@ -136,8 +162,14 @@ def _alarms(state: State, view: View) -> Iterator[Element]:
 def _editor(state: State, view: View) -> Iterator[Element]:
     yield from _header(state, "", back=True, title={"zh": "新闹钟", "en": "New alarm"}[state.look.lang])
     yield Element("big_field", (200, 200, 800, 330), "time_field", "focus", state.typed or "--:--")
-    yield Element("pill", (300, 430, 700, 510), "save", "save" if _is_time(state.typed) else "",
-                  named("save").name(state.look.lang), on=bool(state.typed))  # fmt: skip
+    yield Element(
+        "pill",
+        (300, 430, 700, 510),
+        "save",
+        "save" if _is_time(state.typed) else "",
+        named("save").name(state.look.lang),
+        on=bool(state.typed),
+    )
     yield Element("keyboard", (0, 625, 1000, 1000))
 
 

@@ -39,8 +39,15 @@ class SimulatedPhone:
     'System Home'
     """
 
-    def __init__(self, seed: int = 0, *, size: tuple[int, int] = DEFAULT_SIZE, lang: Lang | None = None,
-                 family: str | None = None, look: Look | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        size: tuple[int, int] = DEFAULT_SIZE,
+        lang: Lang | None = None,
+        family: str | None = None,
+        look: Look | None = None,
+    ) -> None:
         self.size = size
         self.state = State.fresh(look or Look.random(seed, lang=lang, family=family))
 
@@ -186,6 +193,15 @@ def _send(state: State, _: str) -> None:
 
 
 _EFFECTS: dict[str, Callable[[State, str], None]] = {
-    "open": _open, "toggle": _toggle, "chat": _chat, "focus": _focus, "submit": _submit, "add": _add, "save": _save,
-    "send": _send, "alarm": _alarm, "delete": _delete, "back": lambda state, _: _back(state),
-}  # fmt: skip
+    "open": _open,
+    "toggle": _toggle,
+    "chat": _chat,
+    "focus": _focus,
+    "submit": _submit,
+    "add": _add,
+    "save": _save,
+    "send": _send,
+    "alarm": _alarm,
+    "delete": _delete,
+    "back": lambda state, _: _back(state),
+}

@@ -39,8 +39,17 @@ VOICES: tuple[Voice, ...] = (
     *(
         Voice(f"{accent}+{variant}", "en")
         for accent, variant in (
-            ("en-us", "f1"), ("en-us", "f2"), ("en-us", "m1"), ("en-us", "m3"), ("en-us", "klatt4"), ("en-gb", "f5"),
-            ("en-gb", "m2"), ("en-gb", "m6"), ("en-gb-x-rp", "f3"), ("en-gb-scotland", "m5"), ("en-us-nyc", "m8"),
+            ("en-us", "f1"),
+            ("en-us", "f2"),
+            ("en-us", "m1"),
+            ("en-us", "m3"),
+            ("en-us", "klatt4"),
+            ("en-gb", "f5"),
+            ("en-gb", "m2"),
+            ("en-gb", "m6"),
+            ("en-gb-x-rp", "f3"),
+            ("en-gb-scotland", "m5"),
+            ("en-us-nyc", "m8"),
         )
     ),
     *(Voice(name, "en", "flite") for name in ("slt", "awb", "kal16")),
@@ -50,7 +59,7 @@ VOICES: tuple[Voice, ...] = (
     Voice("rms", "en", "flite", held_out=True),
     Voice("cmn+f4", "zh", held_out=True),
     Voice("cmn+m7", "zh", held_out=True),
-)  # fmt: skip
+)
 HELD_OUT_VARIANTS = frozenset(voice.variant for voice in VOICES if voice.held_out)
 # Natural voices: four of Kokoro's are held out, and hibari's one; that was made from `af_heart`, which is heard nowhere.
 HELD_OUT_NATURAL: dict[Lang, tuple[str, ...]] = {"en": ("bm_george", "af_bella"), "zh": ("zm_yunxi", "zf_xiaoxiao")}

@@ -18,9 +18,23 @@ from autoglm_lab.phone.wording import phrasebook, subjects
 
 # kind -> how often it is said; "beyond" is speech that is not for the agent
 SPOKEN_KINDS: dict[str, int] = {
-    "open_app": 18, "toggle_on": 9, "toggle_off": 9, "search": 12, "send": 12, "alarm": 12, "delete_alarm": 4, "delete_alarms": 2,
-    "back": 2, "home": 3, "close": 2, "describe": 3, "is_on": 5, "has_app": 4, "who": 2, "beyond": 5,
-}  # fmt: skip
+    "open_app": 18,
+    "toggle_on": 9,
+    "toggle_off": 9,
+    "search": 12,
+    "send": 12,
+    "alarm": 12,
+    "delete_alarm": 4,
+    "delete_alarms": 2,
+    "back": 2,
+    "home": 3,
+    "close": 2,
+    "describe": 3,
+    "is_on": 5,
+    "has_app": 4,
+    "who": 2,
+    "beyond": 5,
+}
 MINUTE_STEP = 5  # of the clock times that are spoken
 _UNREADABLE: dict[Lang, str] = {"en": r"[^A-Za-z ,.?!'’\-]", "zh": r"[^一-鿿，。？！、：]"}
 _SHORTHAND = r"(?i)\b(u|r|ur|y|k|plz|pls|thx|txt|msg|del|lol|btw|abt|tmrw|tmr|b4|pic|asap)\b"  # written, not said

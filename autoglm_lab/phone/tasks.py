@@ -24,9 +24,15 @@ CANNOT_SEE: dict[Lang, str] = {"zh": "屏幕看不清。", "en": "I cannot read 
 
 
 _APP_OF = {
-    "toggle_on": "settings", "toggle_off": "settings", "is_on": "settings", "send": "wechat", "absent_contact": "wechat",
-    "alarm": "clock", "delete_alarm": "clock", "delete_alarms": "clock",
-}  # fmt: skip
+    "toggle_on": "settings",
+    "toggle_off": "settings",
+    "is_on": "settings",
+    "send": "wechat",
+    "absent_contact": "wechat",
+    "alarm": "clock",
+    "delete_alarm": "clock",
+    "delete_alarms": "clock",
+}
 
 
 @dataclass(frozen=True)
@@ -172,15 +178,31 @@ def describe(state: State, lang: Lang) -> str:
     if view.name == "chat":
         who = named(view.arg).name(lang)
         return f"和{who}的聊天。" if zh else f"A chat with {who}."
-    part = {"search": ("的搜索页", "search page"), "results": ("的搜索结果", "search results"),
-            "editor": ("的新闹钟", "new alarm"), "alarm": ("的闹钟", "alarm")}.get(view.name)  # fmt: skip
+    part = {
+        "search": ("的搜索页", "search page"),
+        "results": ("的搜索结果", "search results"),
+        "editor": ("的新闹钟", "new alarm"),
+        "alarm": ("的闹钟", "alarm"),
+    }.get(view.name)
     if part:
         return f"{name}{part[0]}。" if zh else f"The {name} {part[1]}."
     return f"{name}应用。" if zh else f"The {name} app."
 
 
-WEIGHTS = {"open_app": 26, "toggle_on": 8, "toggle_off": 8, "search": 13, "send": 12, "alarm": 9, "back": 3, "home": 4,
-           "describe": 6, "is_on": 6, "has_app": 4, "who": 1}  # fmt: skip
+WEIGHTS = {
+    "open_app": 26,
+    "toggle_on": 8,
+    "toggle_off": 8,
+    "search": 13,
+    "send": 12,
+    "alarm": 9,
+    "back": 3,
+    "home": 4,
+    "describe": 6,
+    "is_on": 6,
+    "has_app": 4,
+    "who": 1,
+}
 
 
 def sample(state: State, rng: np.random.Generator, *, kind: str = "", lang: Lang | None = None, spoken: bool = False) -> Task:

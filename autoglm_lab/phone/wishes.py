@@ -20,10 +20,27 @@ from autoglm_lab.phone.wording import phrasebook, strangers, subjects
 
 # kind -> how often it is wished for
 WISHES: dict[str, int] = {
-    "open_app": 18, "toggle_on": 9, "toggle_off": 9, "search": 13, "send": 13, "alarm": 9, "delete_alarm": 4, "delete_alarms": 2,
-    "back": 3, "home": 3, "close": 2, "describe": 5, "is_on": 5, "has_app": 3, "who": 1, "two": 6, "absent_app": 2,
-    "strange_app": 1, "absent_contact": 2, "beyond": 10,
-}  # fmt: skip
+    "open_app": 18,
+    "toggle_on": 9,
+    "toggle_off": 9,
+    "search": 13,
+    "send": 13,
+    "alarm": 9,
+    "delete_alarm": 4,
+    "delete_alarms": 2,
+    "back": 3,
+    "home": 3,
+    "close": 2,
+    "describe": 5,
+    "is_on": 5,
+    "has_app": 3,
+    "who": 1,
+    "two": 6,
+    "absent_app": 2,
+    "strange_app": 1,
+    "absent_contact": 2,
+    "beyond": 10,
+}
 OLD_PHRASING_SHARE = 0.12  # of the kinds that have fixed phrasings, too
 SAID_AS = {"absent_app": "open_app", "strange_app": "open_app", "absent_contact": "send"}
 DAY_SHARE = 0.15

@@ -118,8 +118,18 @@ class Engine(Protocol):
     use of all that was done before sets `reads_history = True`, and is given it as `history`, a list of `Turn`.
     """
 
-    def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
+    def answer(
+        self,
+        task: str = "",
+        image: Any = None,
+        audio: Any = None,
+        *,
+        current_app: str = "System Home",
+        last: str = "",
+        think: bool = False,
+        max_new_tokens: int = 96,
+        sampling: Sampling = GREEDY,
+    ) -> Stream:
         """Answer a typed task or a spoken one (16 kHz waveform) about a screen (any picture).
 
         `current_app` and `last` are what an agent knows besides the picture; `last` are its last `memory` actions, written by

@@ -90,8 +90,10 @@ def _pixel_bands(count: int) -> list[tuple[int, int, Array]]:
     weights, bands = resize_matrix(count, IMAGE_SIDE)
     reach = [(bands[row][0], bands[row + 3][1]) for row in range(0, IMAGE_SIDE, 4)]
     colours = np.eye(3, dtype=np.float32)
-    return [(3 * first, 3 * last, np.kron(weights[4 * place : 4 * place + 4, first:last].T, colours))
-            for place, (first, last) in enumerate(reach)]  # fmt: skip
+    return [
+        (3 * first, 3 * last, np.kron(weights[4 * place : 4 * place + 4, first:last].T, colours))
+        for place, (first, last) in enumerate(reach)
+    ]
 
 
 def _rgb(image: Any) -> tuple[NDArray[Any], float]:

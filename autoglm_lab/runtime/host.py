@@ -28,11 +28,18 @@ def with_look_ups(audio: Call, step: Call, tables: Mapping[str, NDArray[np.float
         counts = {"past": int(place[0]), "audio": int(given["audio_frames"][0])}
         covered = {kind: np.where(np.arange(lengths[kind]) < counts[kind], 0, COVERED).astype(np.float32) for kind in lengths}
         present = given["present"]
-        return step({
-            "hidden": tables["embedding"][given["token"]], "cos": tables["cos"][place], "sin": tables["sin"][place],
-            "read": covered["past"], "heard": covered["audio"], "image_present": present[:1], "audio_present": present[1:],
-            **states,
-        })  # fmt: skip
+        return step(
+            {
+                "hidden": tables["embedding"][given["token"]],
+                "cos": tables["cos"][place],
+                "sin": tables["sin"][place],
+                "read": covered["past"],
+                "heard": covered["audio"],
+                "image_present": present[:1],
+                "audio_present": present[1:],
+                **states,
+            }
+        )
 
     return hear, read
 

@@ -81,9 +81,17 @@ class OnnxEngine:
     """
 
     def __init__(
-        self, folder: Path | str, *, threads: int | None = None, grammar: bool = False, speculate: bool | None = None,
-        one_call: bool = False, profile: Path | None = None, mapped: bool | Path = False, lazy: bool | float = False,
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path | str,
+        *,
+        threads: int | None = None,
+        grammar: bool = False,
+        speculate: bool | None = None,
+        one_call: bool = False,
+        profile: Path | None = None,
+        mapped: bool | Path = False,
+        lazy: bool | float = False,
+    ) -> None:
         if grammar and one_call:
             raise ValueError("an answer in one call is picked by the graph; grammar picks token by token: give one of the two")
         self.bundle = Bundle.open(folder)
@@ -162,8 +170,18 @@ class OnnxEngine:
         """The session that writes."""
         return self.sessions.decoder
 
-    def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Stream:  # fmt: skip
+    def answer(
+        self,
+        task: str = "",
+        image: Any = None,
+        audio: Any = None,
+        *,
+        current_app: str = "System Home",
+        last: str = "",
+        think: bool = False,
+        max_new_tokens: int = 96,
+        sampling: Sampling = GREEDY,
+    ) -> Stream:
         """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens.
 
         What is remembered lies in buffers that are made once for an answer: each token is written into them in place. Sampling is
@@ -171,8 +189,18 @@ class OnnxEngine:
         """
         return self.write(self._asked(task, image, audio, current_app, last, think, max_new_tokens, sampling))
 
-    def prepare(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-                think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY) -> Asked:  # fmt: skip
+    def prepare(
+        self,
+        task: str = "",
+        image: Any = None,
+        audio: Any = None,
+        *,
+        current_app: str = "System Home",
+        last: str = "",
+        think: bool = False,
+        max_new_tokens: int = 96,
+        sampling: Sampling = GREEDY,
+    ) -> Asked:
         """The first half of `answer`: what is seen and heard is encoded, nothing is written yet (`write`). Same errors."""
         asked = self._asked(task, image, audio, current_app, last, think, max_new_tokens, sampling)
         if not asked.declined:
@@ -376,8 +404,10 @@ class Step:
             if value.name.startswith("past"):
                 shape = [size if isinstance(size, int) else room for size in value.shape]
                 buffer = self.cache[value.name] = np.empty(shape, np.float32)
-                for bind, name in ((self._binding.bind_input, value.name),
-                                   (self._binding.bind_output, value.name.replace("past", "present"))):  # fmt: skip
+                for bind, name in (
+                    (self._binding.bind_input, value.name),
+                    (self._binding.bind_output, value.name.replace("past", "present")),
+                ):
                     bind(name, "cpu", 0, np.float32, shape, buffer.ctypes.data)
         self._vocabulary = next(value.shape[-1] for value in session.get_outputs() if value.name == "scores")
         # bound once and changed in place: what is bound anew for each token costs a tenth of a step

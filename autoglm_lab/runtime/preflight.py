@@ -48,10 +48,18 @@ class Machine:
         memory = psutil.virtual_memory()
         limit = _container_limit()
         return cls(
-            platform.system(), platform.machine(), " ".join(platform.libc_ver()).strip(), sys.version_info[:2], os.cpu_count() or 1,
-            tuple(flags), min(memory.total, limit), min(memory.available, limit), shutil.disk_usage(folder).free,
-            {name: _version(name) for name in PACKAGES}, tuple(port for port in ports if _busy(port)),
-        )  # fmt: skip
+            platform.system(),
+            platform.machine(),
+            " ".join(platform.libc_ver()).strip(),
+            sys.version_info[:2],
+            os.cpu_count() or 1,
+            tuple(flags),
+            min(memory.total, limit),
+            min(memory.available, limit),
+            shutil.disk_usage(folder).free,
+            {name: _version(name) for name in PACKAGES},
+            tuple(port for port in ports if _busy(port)),
+        )
 
 
 @dataclass(frozen=True)
@@ -101,10 +109,15 @@ def bundle_needs(name: str, size: int, cache_bytes_per_token: int, tokens: int =
     """What a bundle of `size` bytes needs. Storage counts twice: a new bundle is written beside the old one."""
     cache = f"{tokens} tokens x {cache_bytes_per_token:,} bytes of cache"
     memory = RUNTIME_BYTES + size + cache_bytes_per_token * tokens
-    return Needs(name, 2 * size, memory, (
-        f"storage: 2 x {size / MB:.1f} MB, the old and the new bundle",
-        f"memory: {RUNTIME_BYTES / MB:.0f} MB runtime + {size / MB:.1f} MB weights + {cache} = {memory / MB:.0f} MB",
-    ))  # fmt: skip
+    return Needs(
+        name,
+        2 * size,
+        memory,
+        (
+            f"storage: 2 x {size / MB:.1f} MB, the old and the new bundle",
+            f"memory: {RUNTIME_BYTES / MB:.0f} MB runtime + {size / MB:.1f} MB weights + {cache} = {memory / MB:.0f} MB",
+        ),
+    )
 
 
 def model_needs(
@@ -122,11 +135,16 @@ def model_needs(
     weights = int(parameters * bits / 8)
     token = 2 * 2 * layers * key_value_heads * head_dim
     memory = weights + token * tokens + RUNTIME_BYTES
-    return Needs(name, weights, memory, (
-        f"storage: {parameters / 1e9:g} billion weights x {bits:g} bits / 8 = {weights / GB:.1f} GB",
-        f"cache of a token: key and value x 2 bytes x {layers} layers x {key_value_heads} heads x {head_dim} = {token:,} bytes",
-        f"memory: {weights / GB:.1f} GB + {tokens:,} tokens x {token:,} bytes + runtime = {memory / GB:.1f} GB",
-    ))  # fmt: skip
+    return Needs(
+        name,
+        weights,
+        memory,
+        (
+            f"storage: {parameters / 1e9:g} billion weights x {bits:g} bits / 8 = {weights / GB:.1f} GB",
+            f"cache of a token: key and value x 2 bytes x {layers} layers x {key_value_heads} heads x {head_dim} = {token:,} bytes",
+            f"memory: {weights / GB:.1f} GB + {tokens:,} tokens x {token:,} bytes + runtime = {memory / GB:.1f} GB",
+        ),
+    )
 
 
 def examine(machine: Machine, needs: Needs | None = None, port: int | None = None) -> Examination:
@@ -138,8 +156,14 @@ def examine(machine: Machine, needs: Needs | None = None, port: int | None = Non
         lines.append(_size("storage", needs.storage, machine.free_storage, machine.free_storage, f"delete something, {less}"))
     if port is not None:
         busy = port in machine.busy_ports
-        lines.append(Finding("port", "fail" if busy else "pass", f"{port} is {'taken' if busy else 'free'}",
-                             f"choose another one, for example {port + 1}" if busy else ""))  # fmt: skip
+        lines.append(
+            Finding(
+                "port",
+                "fail" if busy else "pass",
+                f"{port} is {'taken' if busy else 'free'}",
+                f"choose another one, for example {port + 1}" if busy else "",
+            )
+        )
     return Examination(lines)
 
 
@@ -160,8 +184,10 @@ def _python(machine: Machine) -> Finding:
 
 
 def _packages(machine: Machine) -> list[Finding]:
-    return [Finding(name, "fail" if version is None else "pass", version or "missing", "" if version else f"pip install {name}")
-            for name, version in machine.versions.items()]  # fmt: skip
+    return [
+        Finding(name, "fail" if version is None else "pass", version or "missing", "" if version else f"pip install {name}")
+        for name, version in machine.versions.items()
+    ]
 
 
 def _cores(machine: Machine) -> Finding:
@@ -176,9 +202,13 @@ def _instructions(machine: Machine) -> list[Finding]:
     integer = sorted({known for known in machine.flags for flag in INTEGER_FLAGS if flag in known})
     return [
         Finding("wide registers", "pass" if wide else "warn", ", ".join(wide) or "none", "" if wide else "floats will be slow"),
-        Finding("integer maths", "pass" if integer else "warn", ", ".join(integer) or "none",
-                "" if integer else "8 bits save memory here, but little time"),
-    ]  # fmt: skip
+        Finding(
+            "integer maths",
+            "pass" if integer else "warn",
+            ", ".join(integer) or "none",
+            "" if integer else "8 bits save memory here, but little time",
+        ),
+    ]
 
 
 def _size(what: str, needed: int, free: int, whole: int, remedy: str) -> Finding:

@@ -14,9 +14,19 @@ SPECIAL_TOKENS = (PAD, END, USER, ASSISTANT, IMAGE, AUDIO, THINK, END_THINK)
 
 # Pieces of the template and of the action grammar that always stand together are one token each.
 FRAGMENTS = (
-    '\n{"current_app": "', '"}\nlast: ', 'do(action="', '", element=[', '", start=[', "], end=[", '", text="', '", app="',
-    '", duration="', "])", '")', 'finish(message="',
-)  # fmt: skip
+    '\n{"current_app": "',
+    '"}\nlast: ',
+    'do(action="',
+    '", element=[',
+    '", start=[',
+    "], end=[",
+    '", text="',
+    '", app="',
+    '", duration="',
+    "])",
+    '")',
+    'finish(message="',
+)
 
 
 def write_prompt(

@@ -37,8 +37,9 @@ class Reloadable(Generic[T]):
     and answers all the time, with both in memory; "small" waits until nobody uses the old one, frees it, then loads: requests wait.
     """
 
-    def __init__(self, load: Callable[[Any], T], source: Any, *, free: Callable[[T], None] | None = None,
-                 mode: Mode = "available") -> None:  # fmt: skip
+    def __init__(
+        self, load: Callable[[Any], T], source: Any, *, free: Callable[[T], None] | None = None, mode: Mode = "available"
+    ) -> None:
         if mode not in ("available", "small"):
             raise ValueError(f'mode is {mode!r}; it is "available" or "small"')
         self._load, self._free, self.mode = load, free, mode
@@ -184,8 +185,14 @@ class Watch:
     to `complain`, and not tried again before the content changes once more. ValueError for a time that is not positive.
     """
 
-    def __init__(self, path: Path, changed: Callable[[Path], Any], *, every_s: float = 1.0,
-                 complain: Callable[[Exception], None] = lambda error: None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        path: Path,
+        changed: Callable[[Path], Any],
+        *,
+        every_s: float = 1.0,
+        complain: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
         if not every_s > 0:
             raise ValueError(f"every_s is {every_s}; it is a number of seconds above zero")
         self.path = path

@@ -30,8 +30,10 @@ class Answer:
         self.service, self.request = service, request
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         self._deadline = time.monotonic() + service.limits.deadline_s
-        self.jobs = [Job(asking, _Numbered(number, self._events), client, self._deadline, share=service.share(service.limits.queue))
-                     for number, asking in enumerate(read_request(request, service.limits))]  # fmt: skip
+        self.jobs = [
+            Job(asking, _Numbered(number, self._events), client, self._deadline, share=service.share(service.limits.queue))
+            for number, asking in enumerate(read_request(request, service.limits))
+        ]
         self.id, self.created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         self.model = service.name
         self._thought = [False] * len(self.jobs)  # whether a thought stands before the action
@@ -69,8 +71,12 @@ class Answer:
         """Tokens that were read and written."""
         read, written = done[0].prompt_tokens, sum(each.tokens for each in done)
         thought = sum(each.thought_tokens for each in done)
-        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written,
-                "completion_tokens_details": {"reasoning_tokens": thought}}  # fmt: skip
+        return {
+            "prompt_tokens": read,
+            "completion_tokens": written,
+            "total_tokens": read + written,
+            "completion_tokens_details": {"reasoning_tokens": thought},
+        }
 
     def _measure(self, job: Job, done: Done) -> None:
         metrics, now = self.service.metrics, time.monotonic()
@@ -118,10 +124,20 @@ async def whole(answer: Answer, request: Request) -> Response:
         for task in (listening, watching):
             task.cancel()
     ended = [each for each in done if each is not None]
-    choices = [{"index": number, "message": messages[number], "logprobs": None, "finish_reason": each.reason}
-               for number, each in enumerate(ended)]  # fmt: skip
-    return JSONResponse({"id": answer.id, "object": "chat.completion", "created": answer.created, "model": answer.model,
-                         "choices": choices, "usage": answer.usage(ended)})  # fmt: skip
+    choices = [
+        {"index": number, "message": messages[number], "logprobs": None, "finish_reason": each.reason}
+        for number, each in enumerate(ended)
+    ]
+    return JSONResponse(
+        {
+            "id": answer.id,
+            "object": "chat.completion",
+            "created": answer.created,
+            "model": answer.model,
+            "choices": choices,
+            "usage": answer.usage(ended),
+        }
+    )
 
 
 async def _gone(request: Request) -> None:

@@ -33,10 +33,13 @@ def application(service: Service) -> FastAPI:
         service.attach(None)
 
     app = FastAPI(
-        title="AutoGLM Lab", summary="A tiny phone agent, as OpenAI's clients expect it.", lifespan=lifespan,
-        docs_url=None, redoc_url=None,  # their pages run what other hosts send
+        title="AutoGLM Lab",
+        summary="A tiny phone agent, as OpenAI's clients expect it.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,  # their pages run what other hosts send
         redirect_slashes=False,
-    )  # fmt: skip
+    )
 
     app.add_middleware(Guard, service=service)
 
@@ -50,8 +53,10 @@ def application(service: Service) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        told = {404: f"there is no {request.url.path[:80]} here; there are /v1/chat/completions, /v1/models, /health, /metrics",
-                405: f"{request.url.path[:80]} is not asked with {request.method}"}  # fmt: skip
+        told = {
+            404: f"there is no {request.url.path[:80]} here; there are /v1/chat/completions, /v1/models, /health, /metrics",
+            405: f"{request.url.path[:80]} is not asked with {request.method}",
+        }
         body = ApiError(error.status_code, told.get(error.status_code, str(error.detail))).body
         return JSONResponse(body, error.status_code, dict(error.headers or {}))
 

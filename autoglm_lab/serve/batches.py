@@ -50,9 +50,18 @@ class Batches:
     """
 
     def __init__(
-        self, folder: Path | str, *, most: int = 16, workers: int = 2, cores: int = 2, patience_s: float = PATIENCE_S,
-        queue: int = 64, name: str = "autoglm-lab", metrics: Metrics | None = None, **engine_options: Any,
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path | str,
+        *,
+        most: int = 16,
+        workers: int = 2,
+        cores: int = 2,
+        patience_s: float = PATIENCE_S,
+        queue: int = 64,
+        name: str = "autoglm-lab",
+        metrics: Metrics | None = None,
+        **engine_options: Any,
+    ) -> None:
         if workers < 1:
             raise ValueError(f"workers is {workers}; one at least has to read")
         self.engine = OnnxEngine(folder, threads=1, **engine_options)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 KINDS = {
-    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 408: "timeout_error", 429: "rate_limit_error",
-}  # fmt: skip
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    429: "rate_limit_error",
+}
 
 
 class ApiError(Exception):

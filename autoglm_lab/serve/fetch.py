@@ -33,15 +33,17 @@ def fetch(url: str, allowed: Collection[str], most_bytes: int, param: str) -> by
     try:
         parts, port = _address(url, allowed)
     except ValueError:
-        raise ApiError(400, "pictures are not fetched from other hosts or ports; send a data URL", param=param,
-                       code="invalid_image_url") from None  # fmt: skip
+        raise ApiError(
+            400, "pictures are not fetched from other hosts or ports; send a data URL", param=param, code="invalid_image_url"
+        ) from None
     try:
         content = get(parts, port, resolve(str(parts.hostname), port), most_bytes)
     except PermissionError as error:
         raise ApiError(400, str(error), param=param, code="invalid_image_url") from None
     except (OSError, ValueError, HTTPException) as error:
-        raise ApiError(400, f"the picture could not be fetched ({type(error).__name__})", param=param,
-                       code="invalid_image_url") from None  # fmt: skip
+        raise ApiError(
+            400, f"the picture could not be fetched ({type(error).__name__})", param=param, code="invalid_image_url"
+        ) from None
     if len(content) > most_bytes:
         raise ApiError(413, f"the picture has more than {most_bytes:,} bytes", param=param, code="image_too_large")
     return content

@@ -119,8 +119,13 @@ def served(folder: Path, options: Sequence[str]) -> Iterator[str]:
 
 
 def loads(
-    folder: Path, ways: Mapping[str, Sequence[str]] = WAYS, *, clients: Sequence[int] = CLIENTS, answers: int = 96, rounds: int = 3,
-) -> dict[str, list[list[Load]]]:  # fmt: skip
+    folder: Path,
+    ways: Mapping[str, Sequence[str]] = WAYS,
+    *,
+    clients: Sequence[int] = CLIENTS,
+    answers: int = 96,
+    rounds: int = 3,
+) -> dict[str, list[list[Load]]]:
     """For each way to serve a bundle and each number of clients, the runs; the ways take turns. ValueError for less than one."""
     if min([answers, rounds, *clients]) < 1 or not ways:
         raise ValueError("clients, answers and rounds are numbers from 1, and at least one way is needed")
@@ -166,10 +171,12 @@ def summary(found: Mapping[str, Sequence[Sequence[Load]]]) -> dict[str, Any]:
     for name, by_clients in found.items():
         told["ways"][name] = [
             {"clients": runs[0].clients, "failed": sum(run.failed for run in runs), "refused": sum(run.refused for run in runs)}
-            | {figure: asdict(Spread.of([getattr(run, figure) for run in runs]))
-               for figure in ("answers_per_s", "tokens_per_s", "p50_ms", "p95_ms")}
+            | {
+                figure: asdict(Spread.of([getattr(run, figure) for run in runs]))
+                for figure in ("answers_per_s", "tokens_per_s", "p50_ms", "p95_ms")
+            }
             for runs in by_clients
-        ]  # fmt: skip
+        ]
         for runs, others in zip(by_clients, first if name != slowest else [], strict=name != slowest):
             ratio = [mine.answers_per_s / other.answers_per_s for mine, other in zip(runs, others, strict=True)]
             told["ratios"][f"{name} vs {slowest} {runs[0].clients}".replace(" ", "_")] = asdict(Spread.of(ratio))

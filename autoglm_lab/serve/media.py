@@ -148,9 +148,13 @@ def open_sound(data: str, limits: Limits, param: str) -> NDArray[np.float32]:
             seconds = file.frames / file.samplerate
             rate = file.samplerate
             if seconds > limits.audio_seconds or seconds * rate * file.channels > limits.audio_seconds * DENSEST or rate > DENSEST:
-                raise ApiError(413, f"the sound has {seconds:.1f} s, {file.channels} channels and {rate} Hz; at most "
-                                    f"{limits.audio_seconds:g} s and {DENSEST:,} samples a second are heard", param=param,
-                               code="audio_too_long")  # fmt: skip
+                raise ApiError(
+                    413,
+                    f"the sound has {seconds:.1f} s, {file.channels} channels and {rate} Hz; at most "
+                    f"{limits.audio_seconds:g} s and {DENSEST:,} samples a second are heard",
+                    param=param,
+                    code="audio_too_long",
+                )
             samples = file.read(dtype="float32", always_2d=True)
     except ApiError:
         raise

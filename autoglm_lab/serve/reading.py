@@ -56,10 +56,14 @@ class Asking:
         """
         image = self.image and (self.image(take=take) if take else self.image())
         return {
-            "task": self.task, "image": image, "audio": self.audio and self.audio(),
-            "current_app": self.current_app, "last": write_memory(self.steps, memory), "think": self.think,
+            "task": self.task,
+            "image": image,
+            "audio": self.audio and self.audio(),
+            "current_app": self.current_app,
+            "last": write_memory(self.steps, memory),
+            "think": self.think,
             "max_new_tokens": self.max_new_tokens,
-        }  # fmt: skip
+        }
 
 
 def read_request(request: ChatRequest, limits: Limits) -> list[Asking]:
@@ -76,10 +80,15 @@ def read_request(request: ChatRequest, limits: Limits) -> list[Asking]:
     if sampling.temperature == 0 and not sampling.frequency_penalty:
         sampling = GREEDY
     return [
-        Asking(**given, think=request.thinks, max_new_tokens=min(asked, limits.max_tokens), stop=request.stops,
-               sampling=_seeded(sampling, number))
+        Asking(
+            **given,
+            think=request.thinks,
+            max_new_tokens=min(asked, limits.max_tokens),
+            stop=request.stops,
+            sampling=_seeded(sampling, number),
+        )
         for number in range(request.n or 1)
-    ]  # fmt: skip
+    ]
 
 
 def _seeded(sampling: Sampling, number: int) -> Sampling:
@@ -115,8 +124,9 @@ def _conversation(request: ChatRequest, limits: Limits) -> dict[str, Any]:
     if not task and audio is None:
         raise ApiError(400, "there is no task: the user's messages hold neither words nor sound", param="messages")
     if len(task) > LONGEST:
-        raise ApiError(400, f"the task has {len(task):,} characters; at most 512 tokens fit", param="messages",
-                       code="context_length_exceeded")  # fmt: skip
+        raise ApiError(
+            400, f"the task has {len(task):,} characters; at most 512 tokens fit", param="messages", code="context_length_exceeded"
+        )
     app = current_app(users[-1][1]) if users else HOME
     return {"task": task, "image": image, "audio": audio, "current_app": app, "steps": _steps(request.messages[begins:])}
 

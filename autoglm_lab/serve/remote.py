@@ -68,9 +68,19 @@ class RemoteEngine:
             self._model = names[0]
         return self._model
 
-    def answer(self, task: str = "", image: Any = None, audio: Any = None, *, current_app: str = "System Home", last: str = "",
-               think: bool = False, max_new_tokens: int = 96, sampling: Sampling = GREEDY,
-               history: Sequence[Turn] = ()) -> Stream:  # fmt: skip
+    def answer(
+        self,
+        task: str = "",
+        image: Any = None,
+        audio: Any = None,
+        *,
+        current_app: str = "System Home",
+        last: str = "",
+        think: bool = False,
+        max_new_tokens: int = 96,
+        sampling: Sampling = GREEDY,
+        history: Sequence[Turn] = (),
+    ) -> Stream:
         """See `runtime.engine.Engine.answer`. ConnectionError when there is no server, ValueError for what it refuses.
 
         `history` is what an agent did for this task so far, and replaces `last`.
@@ -78,13 +88,17 @@ class RemoteEngine:
         if not task.strip() and audio is None:
             raise ValueError("the request is empty; give a text or a sound")
         asked = {
-            "model": self.model, "messages": self._messages(task, image, audio, current_app, last, history),
+            "model": self.model,
+            "messages": self._messages(task, image, audio, current_app, last, history),
             "max_tokens": max_new_tokens,
-            "temperature": sampling.temperature, "top_p": sampling.top_p, "frequency_penalty": sampling.frequency_penalty,
-            "stream": True, "stream_options": {"include_usage": True},
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "frequency_penalty": sampling.frequency_penalty,
+            "stream": True,
+            "stream_options": {"include_usage": True},
             "extra_body": {"chat_template_kwargs": {"enable_thinking": think}},
             **({} if sampling.seed is None else {"seed": sampling.seed}),
-        }  # fmt: skip
+        }
         return Stream(self._pieces(asked))
 
     def _pieces(self, asked: dict[str, Any]) -> Iterator[str | Answer]:
@@ -129,9 +143,13 @@ def _printable(text: str) -> str:
 
 
 def conversation(
-    task: str = "", image: Any = None, audio: Any = None, current_app: str = "System Home", last: str = "",
+    task: str = "",
+    image: Any = None,
+    audio: Any = None,
+    current_app: str = "System Home",
+    last: str = "",
     history: Sequence[Turn] = (),
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """A request as the messages of the public phone agent: the task, what was done, and the screen as it is now.
 
     Of earlier turns there is what was said and what came of it (`last_action`), not their screens.

@@ -41,10 +41,16 @@ class Url(str):
 
 @contextmanager
 def running(
-    served: Engine | Scheduler | Path | str, *, host: str = "127.0.0.1", port: int = 0, limits: Limits | None = None,
-    api_key: Mapping[str, str] | str | None = None, allow_hosts: Iterable[str] = (), exchange: Mode = "available",
+    served: Engine | Scheduler | Path | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    limits: Limits | None = None,
+    api_key: Mapping[str, str] | str | None = None,
+    allow_hosts: Iterable[str] = (),
+    exchange: Mode = "available",
     settings: Path | None = None,
-) -> Iterator[Url]:  # fmt: skip
+) -> Iterator[Url]:
     """A server in a thread, for as long as the `with` block lasts; its address, ending in /v1.
 
     `served` is an engine (one answer at a time), a bundle (many at once, if it was exported with `rows`), or a scheduler. Port 0
@@ -78,9 +84,15 @@ def running(
 
 
 def scheduler(
-    served: Engine | Scheduler | Path | str, limits: Limits, name: str = NAME, *, rows: int = ROWS_AT_ONCE,
-    workers: int | None = None, threads: int | None = None, **engine_options: Any,
-) -> Scheduler:  # fmt: skip
+    served: Engine | Scheduler | Path | str,
+    limits: Limits,
+    name: str = NAME,
+    *,
+    rows: int = ROWS_AT_ONCE,
+    workers: int | None = None,
+    threads: int | None = None,
+    **engine_options: Any,
+) -> Scheduler:
     """What computes the answers: `Batches` for a bundle with rows, `Turns` for every other engine.
 
     `rows` answers at most are written together; 1 writes each on its own. `workers` see, hear and read (or answer) side by side,
@@ -192,10 +204,18 @@ def _server(service: Service) -> uvicorn.Server:
     limits = service.limits
     protocol: Any = partial(TimeoutProtocol, send_s=limits.send_s)
     config = uvicorn.Config(
-        application(service), http=protocol, ws="none", log_level="error", access_log=False, limit_concurrency=limits.connections,
-        timeout_keep_alive=15, server_header=False, proxy_headers=False,
-        h11_max_incomplete_event_size=64_000, timeout_graceful_shutdown=10,
-    )  # fmt: skip
+        application(service),
+        http=protocol,
+        ws="none",
+        log_level="error",
+        access_log=False,
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=15,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=64_000,
+        timeout_graceful_shutdown=10,
+    )
     return uvicorn.Server(config)
 
 

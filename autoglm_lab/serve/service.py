@@ -30,9 +30,14 @@ class Service:
     """A scheduler that can be exchanged under load, and the limits that hold for all requests."""
 
     def __init__(
-        self, scheduler: Scheduler | Makes, limits: Limits | None = None, api_key: Mapping[str, str] | str | None = None,
-        hosts: AllowedHosts | None = None, log: AccessLog | None = None, exchange: Mode = "available",
-    ) -> None:  # fmt: skip
+        self,
+        scheduler: Scheduler | Makes,
+        limits: Limits | None = None,
+        api_key: Mapping[str, str] | str | None = None,
+        hosts: AllowedHosts | None = None,
+        log: AccessLog | None = None,
+        exchange: Mode = "available",
+    ) -> None:
         """`api_key` is one that all clients send, or a key for each name of a client; `log` takes a line for each request.
 
         `exchange` is how another scheduler comes, see `Reloadable`. "small" loads the old one again if the new one fails, so it

@@ -63,9 +63,15 @@ def few_scenes(folder: Path, scenes: int = 96, processes: int = 0) -> Scenes:
 
 
 def train(
-    name: str, folder: Path, *, seed: int = 0, until: int | None = None, threads: int | None = None,
-    on_step: Callable[[dict[str, float]], None] | None = None, source: Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    name: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    until: int | None = None,
+    threads: int | None = None,
+    on_step: Callable[[dict[str, float]], None] | None = None,
+    source: Path | None = None,
+) -> dict[str, Any]:
     """Train a preset in `folder` (resuming what is there) and write the model to `folder/model`.
 
     With `source`, a model folder, the run starts from that model and takes fewer steps; one that is resumed has to name it again.

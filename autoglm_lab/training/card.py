@@ -9,8 +9,13 @@ from typing import Any
 from autoglm_lab import atomic
 
 ASKED = {
-    "typed_step": 0.98, "spoken_step": 0.97, "task": 0.95, "screen_qa": 0.97, "unseen_icons": 0.90, "unseen_voice": 0.85,
-}  # fmt: skip
+    "typed_step": 0.98,
+    "spoken_step": 0.97,
+    "task": 0.95,
+    "screen_qa": 0.97,
+    "unseen_icons": 0.90,
+    "unseen_voice": 0.85,
+}
 MEANING = {
     "typed_step": "the right next action for a typed task, somewhere on the way through it",
     "spoken_step": "the same for a spoken task, in fresh recordings of known voices, half of them in noise",

@@ -42,12 +42,22 @@ LOST_IN_NOISE_DB = (-15.0, 1.0)  # speech-to-noise ratios at which a clip counts
 
 # What a sentence asks for, as something a clip can be aligned with like the things it names.
 INTENTS: dict[str, tuple[str, str]] = {
-    "open_app": ("打开", "open"), "toggle_on": ("开启", "turn on"), "toggle_off": ("关闭", "turn off"),
-    "search": ("搜索", "search"), "send": ("告诉", "tell"), "alarm": ("闹钟", "alarm"), "back": ("返回", "go back"),
-    "home": ("回到桌面", "home screen"), "describe": ("描述", "describe"), "is_on": ("开了吗", "is it on"),
-    "has_app": ("能看到", "do you see"), "who": ("你是谁", "who are you"), "delete_alarm": ("删除闹钟", "delete the alarm"),
-    "delete_alarms": ("删除所有闹钟", "delete all alarms"), "close": ("关掉", "close"),
-}  # fmt: skip
+    "open_app": ("打开", "open"),
+    "toggle_on": ("开启", "turn on"),
+    "toggle_off": ("关闭", "turn off"),
+    "search": ("搜索", "search"),
+    "send": ("告诉", "tell"),
+    "alarm": ("闹钟", "alarm"),
+    "back": ("返回", "go back"),
+    "home": ("回到桌面", "home screen"),
+    "describe": ("描述", "describe"),
+    "is_on": ("开了吗", "is it on"),
+    "has_app": ("能看到", "do you see"),
+    "who": ("你是谁", "who are you"),
+    "delete_alarm": ("删除闹钟", "delete the alarm"),
+    "delete_alarms": ("删除所有闹钟", "delete all alarms"),
+    "close": ("关掉", "close"),
+}
 STATES = (("关着", "off"), ("开着", "on"))  # of a switch
 
 
@@ -289,16 +299,26 @@ class Scenes:
                 clips.append(row["clip"])
         mel, mel_mask = self._sounds(clips)
         return Batch(
-            pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2), image_of=torch.tensor([r["picture"] for r in rows]),
-            image_present=torch.tensor([float(r["seen"]) for r in rows]), ids=torch.from_numpy(ids), inputs=torch.from_numpy(ids),
-            attention_mask=torch.from_numpy(mask), answer=torch.from_numpy(answer), place=torch.from_numpy(place),
-            cell=torch.from_numpy(cell), source=torch.from_numpy(source),
-            mel=mel, mel_mask=mel_mask, audio_of=torch.from_numpy(audio_of),
+            pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+            image_of=torch.tensor([r["picture"] for r in rows]),
+            image_present=torch.tensor([float(r["seen"]) for r in rows]),
+            ids=torch.from_numpy(ids),
+            inputs=torch.from_numpy(ids),
+            attention_mask=torch.from_numpy(mask),
+            answer=torch.from_numpy(answer),
+            place=torch.from_numpy(place),
+            cell=torch.from_numpy(cell),
+            source=torch.from_numpy(source),
+            mel=mel,
+            mel_mask=mel_mask,
+            audio_of=torch.from_numpy(audio_of),
             audio_present=torch.tensor([float("clip" in r) for r in rows]),
             image_noise=torch.tensor([float(r["noise"]) for r in rows]),
             audio_noise=torch.tensor([float(self.noise[r["clip"]]) if "clip" in r else 0.0 for r in rows]),
-            cells=_labels(cells), switches=_labels(switches), words=_labels(words),
-        )  # fmt: skip
+            cells=_labels(cells),
+            switches=_labels(switches),
+            words=_labels(words),
+        )
 
     def _spoken_concepts(self, row: dict[str, Any]) -> list[tuple[int, int]]:
         if "utterance" not in row:

@@ -73,10 +73,16 @@ class OneByOne:
     def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer for each request; spoken requests show the engine no text."""
         return [
-            self.engine.answer("" if r.audio is not None else r.task.text, r.image, r.audio, current_app=r.app,
-                               last=r.memory(self.memory), max_new_tokens=64).answer
+            self.engine.answer(
+                "" if r.audio is not None else r.task.text,
+                r.image,
+                r.audio,
+                current_app=r.app,
+                last=r.memory(self.memory),
+                max_new_tokens=64,
+            ).answer
             for r in requests
-        ]  # fmt: skip
+        ]
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,13 @@ def decode_in_groups(
         fused = {}
         for modality in memories[number]:
             each = [part[2][number].get(modality) for part in parts]
-            gate = join([piece.gate if piece is not None else rows.new_zeros((len(rows), 1), dtype=states[-1].dtype)
-                         for piece, (rows, _, _) in zip(each, parts, strict=True)], 1)  # fmt: skip
+            gate = join(
+                [
+                    piece.gate if piece is not None else rows.new_zeros((len(rows), 1), dtype=states[-1].dtype)
+                    for piece, (rows, _, _) in zip(each, parts, strict=True)
+                ],
+                1,
+            )
             looks = None
             if modality == "image" and (all_looks or number == len(memories) - 1):
                 looks = _joined_looks([piece and piece.weights for piece in each], [rows for rows, _, _ in parts], join)
@@ -108,13 +113,15 @@ def spread_memories(
     return [
         {
             m: layer[m]._replace(
-                key=layer[m].key.index_select(0, own), value=layer[m].value.index_select(0, own),
-                mask=layer[m].mask.index_select(0, own), present=present,
+                key=layer[m].key.index_select(0, own),
+                value=layer[m].value.index_select(0, own),
+                mask=layer[m].mask.index_select(0, own),
+                present=present,
             )
             for m, (own, present) in owner.items()
         }
         for layer in memories
-    ]  # fmt: skip
+    ]
 
 
 def _padded(piece: Tensor, axis: int, longest: int) -> Tensor:

@@ -59,9 +59,10 @@ def timed(report: Report, small: TorchEngine, whole: TorchEngine, *, requests: i
     with torch.inference_mode():
         passes = paired({name: partial(engine.model, **example) for name, engine in agents.items()}, runs=5 * rounds)
     return replace(
-        _with_answers(report, answers), forward_ms=round(passes["small"].median_ms, 2),
+        _with_answers(report, answers),
+        forward_ms=round(passes["small"].median_ms, 2),
         whole_forward_ms=round(passes["whole"].median_ms, 2),
-    )  # fmt: skip
+    )
 
 
 def timed_in_runtime(report: Report, small: OnnxEngine, whole: OnnxEngine, *, requests: int = REQUESTS, rounds: int = 3) -> Report:
@@ -73,9 +74,12 @@ def timed_in_runtime(report: Report, small: OnnxEngine, whole: OnnxEngine, *, re
 def _with_answers(report: Report, answers: dict[str, dict[str, Timing]]) -> Report:
     mine = answers["small"]["total"]
     return replace(
-        report, answer_ms=round(mine.median_ms, 2), answer_ms_spread=(round(mine.low_ms, 2), round(mine.high_ms, 2)),
+        report,
+        answer_ms=round(mine.median_ms, 2),
+        answer_ms_spread=(round(mine.low_ms, 2), round(mine.high_ms, 2)),
         whole_ms=round(answers["whole"]["total"].median_ms, 2),
         first_token_ms=round(answers["small"]["first_token"].median_ms, 2),
-        whole_first_token_ms=round(answers["whole"]["first_token"].median_ms, 2), threads=torch.get_num_threads(),
+        whole_first_token_ms=round(answers["whole"]["first_token"].median_ms, 2),
+        threads=torch.get_num_threads(),
         cpu_flags=fast_maths(),
-    )  # fmt: skip
+    )

@@ -53,9 +53,12 @@ class Losses:
 
 
 def align_image(
-    cells: Float[Tensor, "N P D"], labels: Int[Tensor, "C 3"], names: Float[Tensor, "V D"], concept: Int[Tensor, " V"],
+    cells: Float[Tensor, "N P D"],
+    labels: Int[Tensor, "C 3"],
+    names: Float[Tensor, "V D"],
+    concept: Int[Tensor, " V"],
     lang: Int[Tensor, " V"],
-) -> tuple[Tensor, float]:  # fmt: skip
+) -> tuple[Tensor, float]:
     """Contrast each labelled cell with the names of all things (InfoNCE; van den Oord et al. 2018), in each language apart.
 
     If either language would do, a cell would settle for one of its two names and never be found by the other.
@@ -86,9 +89,13 @@ def align_switches(
 
 
 def align_audio(
-    frames: Float[Tensor, "A F D"], mask: Tensor, labels: Int[Tensor, "W 3"], names: Float[Tensor, "V D"],
-    concept: Int[Tensor, " V"], lang: Int[Tensor, " V"],
-) -> tuple[Tensor, float]:  # fmt: skip
+    frames: Float[Tensor, "A F D"],
+    mask: Tensor,
+    labels: Int[Tensor, "W 3"],
+    names: Float[Tensor, "V D"],
+    concept: Int[Tensor, " V"],
+    lang: Int[Tensor, " V"],
+) -> tuple[Tensor, float]:
     """Some moment of a clip has to resemble each thing it names, more than any moment resembles what it does not name."""
     if not len(labels):
         return frames.sum() * 0, 0.0
@@ -130,10 +137,16 @@ def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Bat
 
 
 def step_losses(
-    model: PhoneGLMForConditionalGeneration, batch: Batch, concepts: Concepts, *, align_only: bool = False,
-    teacher: PhoneGLMForConditionalGeneration | None = None, thoughts: bool = False, all_look: bool = False,
+    model: PhoneGLMForConditionalGeneration,
+    batch: Batch,
+    concepts: Concepts,
+    *,
+    align_only: bool = False,
+    teacher: PhoneGLMForConditionalGeneration | None = None,
+    thoughts: bool = False,
+    all_look: bool = False,
     price_prompt: bool = False,
-) -> Losses:  # fmt: skip
+) -> Losses:
     """All losses of one batch. Pictures and clips are encoded once and used by every sample that refers to them.
 
     With a `teacher`, `soft` is the divergence of its scores from the model's; `thoughts` asks for the distance of what the two
@@ -169,8 +182,23 @@ def step_losses(
     )
     looks = [point_loss(fused["image"].weights, batch) for fused in (gated if all_look else gated[-1:])]
     point, point_right = sum((loss for loss, _ in looks), start=zero), looks[-1][1]
-    return Losses(image, audio, answer, gate, point, switch, copy, soft, apart, image_right, audio_right, token_right,
-                  answer_right, point_right, switch_right)  # fmt: skip
+    return Losses(
+        image,
+        audio,
+        answer,
+        gate,
+        point,
+        switch,
+        copy,
+        soft,
+        apart,
+        image_right,
+        audio_right,
+        token_right,
+        answer_right,
+        point_right,
+        switch_right,
+    )
 
 
 def distance_of_thoughts(senses: tuple[Tensor, Tensor, Tensor], states: Sequence[Tensor], theirs: Lesson, batch: Batch) -> Tensor:

@@ -37,8 +37,16 @@ from autoglm_lab.training.evaluation import (
 from autoglm_lab.training.scenes import SIZES
 
 MEASURES = (
-    "unseen_wording", "false_success", "harm", "wrongly_refused", "step_limit", "any_case", "free_text", "beyond", "unknown_screen",
-)  # fmt: skip
+    "unseen_wording",
+    "false_success",
+    "harm",
+    "wrongly_refused",
+    "step_limit",
+    "any_case",
+    "free_text",
+    "beyond",
+    "unknown_screen",
+)
 LOWER_IS_BETTER = ("false_success", "harm", "wrongly_refused", "step_limit")
 MOST_STEPS = 14  # two wishes in one sentence take up to twelve
 DECLINED = ("beyond", "strange_app", "absent_app", "absent_contact")  # kinds that rightly end in a refusal

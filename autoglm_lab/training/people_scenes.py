@@ -40,9 +40,10 @@ SAME_WAY_SHARE = 0.5  # of the further wishes on a screen: the agent has come th
 NOT_HERE_SHARE = 0.05  # of the wishes whose first step is only to leave this screen
 _LONG = ("two", "two", "absent_app", "absent_contact", "delete_alarm", "delete_alarms", "close", "")  # kinds that depend on the way
 _HERE = {
-    "settings": ("toggle_on", "toggle_off", "is_on"), "wechat": ("send", "send", "absent_contact"),
+    "settings": ("toggle_on", "toggle_off", "is_on"),
+    "wechat": ("send", "send", "absent_contact"),
     "clock": ("alarm", "alarm", "delete_alarm", "delete_alarms"),
-}  # fmt: skip
+}
 _BY_THE_WAY = ("back", "home", "close", "two", "absent_app")  # their next step depends on how the agent came here
 _ELSEWHERE = ("Camera", "Gallery", "Browser", "Bank", "Game", "Reader", HOME_SCREEN, HOME_SCREEN)
 
@@ -172,7 +173,12 @@ def _record(task: Task, state: State, history: list[Done], readable: bool) -> di
 
 def _sample(task: Task, step: Step, blind: Step, history: list[Done], places: list[tuple[str, tuple[int, int]]]) -> dict[str, Any]:
     return {
-        "kind": task.kind, "lang": task.lang, "last": write_memory(history, MEMORY), "text": goal(task),
-        "thinking": step.thinking, "action": format_action(step.action), "looks": places,
+        "kind": task.kind,
+        "lang": task.lang,
+        "last": write_memory(history, MEMORY),
+        "text": goal(task),
+        "thinking": step.thinking,
+        "action": format_action(step.action),
+        "looks": places,
         "blind": [blind.thinking, format_action(blind.action)],
-    }  # fmt: skip
+    }

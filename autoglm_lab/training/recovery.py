@@ -70,8 +70,11 @@ class Recovery:
         """
         self._check(model)
         trim_heap()  # training needs the most, so what was freed before goes first
-        fixed = [] if self.encoders else [p for part in ("image_encoder", "audio_encoder")
-                                          for p in model.get_submodule(part).parameters()]  # fmt: skip
+        fixed = (
+            []
+            if self.encoders
+            else [p for part in ("image_encoder", "audio_encoder") for p in model.get_submodule(part).parameters()]
+        )
         fixed = [parameter for parameter in fixed if parameter.requires_grad]
         for parameter in fixed:
             parameter.requires_grad_(False)
@@ -146,8 +149,9 @@ class Recovery:
     def _phone_loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, PhoneGLMForConditionalGeneration) and isinstance(self.data, Scenes)
         batch = self.data.batch(self.seed, FIRST_STEP + step, 0, self.pictures, self.samples, hard=True, copies=self.copies)
-        losses = step_losses(model, batch, self.data.concepts, teacher=self.teacher,
-                             thoughts=self.thoughts > 0, all_look=self.student)  # fmt: skip
+        losses = step_losses(
+            model, batch, self.data.concepts, teacher=self.teacher, thoughts=self.thoughts > 0, all_look=self.student
+        )
         mixed = losses.answer
         if self.teacher is not None:
             mixed = (1 - self.alpha) * losses.answer + self.alpha * losses.soft + self.thoughts * losses.thoughts

@@ -194,11 +194,15 @@ def _record(task: Task, state: State, last: str, readable: bool, spoken: bool) -
     heard = next_step(task, state, last=last, sees=readable)
     blind = next_step(task, state, last=last, sees=False)
     record = {
-        "kind": task.kind, "lang": task.lang, "last": last, "text": task.text,
-        "thinking": heard.thinking, "action": format_action(heard.action),
+        "kind": task.kind,
+        "lang": task.lang,
+        "last": last,
+        "text": task.text,
+        "thinking": heard.thinking,
+        "action": format_action(heard.action),
         "looks": looks(task, state, heard.action) if readable else [],
         "blind": [blind.thinking, format_action(blind.action)],
-    }  # fmt: skip
+    }
     return record | ({"utterance": wish_key(task)} if spoken else {})
 
 

@@ -32,10 +32,44 @@ ACCENTS: dict[Lang, tuple[str, ...]] = {
 }
 # More larynxes than the bank has; left out are whisper, croak and robots, and those that clip, buzz or mumble.
 VARIANTS: tuple[str, ...] = (
-    "f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m8", "klatt3", "klatt4", "Alex", "Andy", "Annie",
-    "Gene", "Mario", "Michael", "Mike", "adam", "belinda", "benjamin", "boris", "david", "edward", "ian", "john",
-    "linda", "max", "quincy", "rob", "robert", "shelby", "travis", "victor", "zac",
-)  # fmt: skip
+    "f1",
+    "f2",
+    "f3",
+    "f5",
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m8",
+    "klatt3",
+    "klatt4",
+    "Alex",
+    "Andy",
+    "Annie",
+    "Gene",
+    "Mario",
+    "Michael",
+    "Mike",
+    "adam",
+    "belinda",
+    "benjamin",
+    "boris",
+    "david",
+    "edward",
+    "ian",
+    "john",
+    "linda",
+    "max",
+    "quincy",
+    "rob",
+    "robert",
+    "shelby",
+    "travis",
+    "victor",
+    "zac",
+)
 OFTENER = {"alarm": 3}  # times as many clips of sentences that only a clock time tells apart: "six thirty", "eight thirty"
 SPEEDS = (0.9, 0.95, 1.0, 1.05, 1.1)  # of played-back bank clips; pitch follows, as on a tape
 RATES_WPM, BRISK_WPM = (120, 220), (150, 250)  # of eSpeak: for short phrasings, and for the longer sentences of the templates
@@ -72,9 +106,16 @@ class SpeechSpec:
 
 # Sentences of `utterances` alone, in eSpeak and the bank's old clips: what the small preset learns from.
 FIXED_PHRASINGS = SpeechSpec(
-    template_takes=0, phrasing_takes=24, natural_takes=0, bank_takes=3, unaddressed_takes=0, counting=0, babble=0,
-    room_share=0.0, band_share=0.0,
-)  # fmt: skip
+    template_takes=0,
+    phrasing_takes=24,
+    natural_takes=0,
+    bank_takes=3,
+    unaddressed_takes=0,
+    counting=0,
+    babble=0,
+    room_share=0.0,
+    band_share=0.0,
+)
 
 
 @dataclass(frozen=True)
@@ -312,7 +353,11 @@ def synthesise_training_set(
     with atomic.file(out / "clips.npz") as part:  # last: where it is, all is
         np.savez(
             part,
-            start=np.array(starts, np.int64), length=np.array(lengths, np.int32), key=np.array(keys),
-            snr=np.array(snrs, np.float32), voice=np.array(voices), source=np.array(sources),
-        )  # fmt: skip
+            start=np.array(starts, np.int64),
+            length=np.array(lengths, np.int32),
+            key=np.array(keys),
+            snr=np.array(snrs, np.float32),
+            voice=np.array(voices),
+            source=np.array(sources),
+        )
     return len(rows)

@@ -75,10 +75,28 @@ def preset(name: str) -> Preset:
     if name == "full":
         return Preset(PhoneGLMConfig(), Recipe(), SceneSpec())
     if name == "mini":
-        small = PhoneGLMConfig(hidden_size=256, intermediate_size=512, num_attention_heads=4, num_key_value_heads=2,
-                               audio_channels=192, image_channels=(24, 48, 96, 160))  # fmt: skip
-        recipe = Recipe(align_steps=500, steps=1900, pictures=12, samples=3, copies=0, learning_rate=1.5e-3, warmup=50,
-                        gate_hold=100, gate_from=1200, hard_from=1900, average=0.99, checkpoint_every=100)  # fmt: skip
+        small = PhoneGLMConfig(
+            hidden_size=256,
+            intermediate_size=512,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            audio_channels=192,
+            image_channels=(24, 48, 96, 160),
+        )
+        recipe = Recipe(
+            align_steps=500,
+            steps=1900,
+            pictures=12,
+            samples=3,
+            copies=0,
+            learning_rate=1.5e-3,
+            warmup=50,
+            gate_hold=100,
+            gate_from=1200,
+            hard_from=1900,
+            average=0.99,
+            checkpoint_every=100,
+        )
         return Preset(small, recipe, SceneSpec(scenes=3000, mini=True))
     if name == "people":
         # an image encoder with half the MACs of the configuration's default; small kernels first, since it has to read small print
@@ -192,8 +210,14 @@ class Training:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        write_checkpoint(self.folder / "checkpoint.pt", model=self.model.state_dict(), averaged=self.averaged,
-                         optimizer=self.optimizer.state_dict(), step=self.step, recipe=asdict(self.recipe))  # fmt: skip
+        write_checkpoint(
+            self.folder / "checkpoint.pt",
+            model=self.model.state_dict(),
+            averaged=self.averaged,
+            optimizer=self.optimizer.state_dict(),
+            step=self.step,
+            recipe=asdict(self.recipe),
+        )
 
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; False if there is none. ValueError if it was made with another seed or batch."""
@@ -344,9 +368,16 @@ def _gradient_mean() -> Callable[[torch.nn.Module], None]:
 
 # of a run that starts from a trained model: what was learned stays, so that fewer steps do
 WARM = {
-    "align_steps": 0, "steps": 1500, "first_sweep": 1500, "warmup": 100, "gate_hold": 0, "gate_from": 300, "hard_from": 10**6,
-    "learning_rate": 8e-4, "average": 0.99,
-}  # fmt: skip
+    "align_steps": 0,
+    "steps": 1500,
+    "first_sweep": 1500,
+    "warmup": 100,
+    "gate_hold": 0,
+    "gate_from": 300,
+    "hard_from": 10**6,
+    "learning_rate": 8e-4,
+    "average": 0.99,
+}
 
 
 def start(name: str, data: Scenes, folder: Path, source: Path | None = None, **changes: Any) -> Training:

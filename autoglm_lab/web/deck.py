@@ -16,8 +16,12 @@ from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone, perform
 from autoglm_lab.phone.state import State
 
 SCREENS = 96
-SWIPES = {"left": ((800, 500), (200, 500)), "right": ((200, 500), (800, 500)), "up": ((500, 800), (500, 200)),
-          "down": ((500, 200), (500, 800))}  # fmt: skip
+SWIPES = {
+    "left": ((800, 500), (200, 500)),
+    "right": ((200, 500), (800, 500)),
+    "up": ((500, 800), (500, 200)),
+    "down": ((500, 200), (500, 800)),
+}
 Way = tuple[dict[str, Any], Action]
 
 

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from autoglm_lab.web.server import BrowserPhone
 
 # a page that shares its process with no other may share memory between threads; nothing of it is shown or read elsewhere
-HEADERS = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp",
-           "Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}  # fmt: skip
+HEADERS = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 CONNECTIONS = 64  # a browser opens six at most
 PIECE_BYTES = 65_536  # each of which a client has `timeout` to read
 TEXT = "text/plain; charset=utf-8"

@@ -32,10 +32,16 @@ from autoglm_lab.web.latency import Latencies
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {
-    ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8", ".json": "application/json", ".webp": "image/webp", ".wasm": "application/wasm",
-    ".svg": "image/svg+xml", ".onnx": "application/octet-stream",
-}  # fmt: skip
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".webp": "image/webp",
+    ".wasm": "application/wasm",
+    ".svg": "image/svg+xml",
+    ".onnx": "application/octet-stream",
+}
 MAX_NEW_TOKENS = 96
 
 
@@ -47,9 +53,14 @@ class BrowserPhone:
     """
 
     def __init__(
-        self, folder: Path | str, *, phone: SimulatedPhone | None = None, port: int = 0, host: str = "127.0.0.1",
+        self,
+        folder: Path | str,
+        *,
+        phone: SimulatedPhone | None = None,
+        port: int = 0,
+        host: str = "127.0.0.1",
         allow_hosts: Iterable[str] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Port 0 is any free one; with host "0.0.0.0" other devices reach the page, by address or a name in `allow_hosts`.
 
         ValueError for a bad bundle or a busy port.
@@ -139,17 +150,29 @@ def page_files(bundle: Bundle, phone: SimulatedPhone, runtime: Mapping[str, Path
 
 def settings(bundle: Bundle, cards: dict[str, Any]) -> dict[str, Any]:
     """What the page has to know: how requests are written, when an answer ends, what to draft, and the deck."""
-    prompts = {f"{'image' * image} {'audio' * audio}".strip(): write_prompt("{task}", "{app}", "{last}", image=image, audio=audio)
-               for image in (False, True) for audio in (False, True)}  # fmt: skip
+    prompts = {
+        f"{'image' * image} {'audio' * audio}".strip(): write_prompt("{task}", "{app}", "{last}", image=image, audio=audio)
+        for image in (False, True)
+        for audio in (False, True)
+    }
     drafts = None
     if not bundle.shared_scale:
         drafts = Grammar(Tokenizer.from_file(str(bundle.folder / TOKENIZER))).drafts(MAX_NEW_TOKENS)
     return {
-        "prompts": prompts, "end": bundle.end, "places": bundle.places, "max_tokens": MAX_TOKENS, "max_new_tokens": MAX_NEW_TOKENS,
-        "memory": bundle.memory, "recipe": bundle.recipe.get("name", ""), "bytes": bundle.bytes, "deck": cards,
-        "refusals": refusal_patterns(), "drafts": drafts, "commands": command_settings() if bundle.understands else None,
+        "prompts": prompts,
+        "end": bundle.end,
+        "places": bundle.places,
+        "max_tokens": MAX_TOKENS,
+        "max_new_tokens": MAX_NEW_TOKENS,
+        "memory": bundle.memory,
+        "recipe": bundle.recipe.get("name", ""),
+        "bytes": bundle.bytes,
+        "deck": cards,
+        "refusals": refusal_patterns(),
+        "drafts": drafts,
+        "commands": command_settings() if bundle.understands else None,
         "sizes": {name: (bundle.folder / file).stat().st_size for name, file in (GRAPHS | FEATURES).items()},
-    }  # fmt: skip
+    }
 
 
 def command_settings() -> dict[str, Any]:

@@ -74,8 +74,15 @@ def bars(title: str, series: Mapping[str, Mapping[str, float | None]], unit: str
     thick = 0.8 / len(known)
     for number, (name, values) in enumerate(known.items()):
         colour, numbers = COLOURS[number % len(COLOURS)], list(values.values())
-        figure.add_bar(y=list(values), x=numbers, name=name, orientation="h", marker_color=colour,
-                       text=[f"{v:.{digits}f}" for v in numbers], textposition="auto")  # fmt: skip
+        figure.add_bar(
+            y=list(values),
+            x=numbers,
+            name=name,
+            orientation="h",
+            marker_color=colour,
+            text=[f"{v:.{digits}f}" for v in numbers],
+            textposition="auto",
+        )
         places = [labels.index(label) + (number - (len(known) - 1) / 2) * thick for label in values]
         drawn = axes.barh(places, numbers, thick, color=colour, label=name)
         axes.bar_label(drawn, fmt=f"%.{digits}f", padding=3, fontsize=9)
@@ -139,19 +146,35 @@ def _put_under(figure: go.Figure, sentence: str) -> None:
     """Make room under the plot and write the caption there."""
     words = textwrap.wrap(sentence, CAPTION_LETTERS)
     above, room = figure.layout.margin.b + 4, 10 + CAPTION_PIXELS * len(words)
-    figure.add_annotation(text="<br>".join(map(html.escape, words)), font={"size": 12}, align="left", showarrow=False,
-                          xref="paper", x=0, xanchor="left", yref="paper", y=0, yanchor="top", yshift=-above)  # fmt: skip
+    figure.add_annotation(
+        text="<br>".join(map(html.escape, words)),
+        font={"size": 12},
+        align="left",
+        showarrow=False,
+        xref="paper",
+        x=0,
+        xanchor="left",
+        yref="paper",
+        y=0,
+        yanchor="top",
+        yshift=-above,
+    )
     figure.update_layout(margin_b=above + room, height=figure.layout.height + room + 4)
 
 
 def _plotly(title: str, x_name: str, height: int) -> go.Figure:
     corner = {"x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"l": 10, "t": 10}}
     layout = {
-        "title": {"text": title, "font": {"size": 15}, **corner}, "height": height,
+        "title": {"text": title, "font": {"size": 15}, **corner},
+        "height": height,
         "margin": {"l": 10, "r": 20, "t": 70, "b": 45},  # the legend lies between title and plot
-        "xaxis": {"title": {"text": x_name, "standoff": 6}, "automargin": True}, "yaxis": {"automargin": True},
-        "paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "font": {"color": INK}, "template": "none",
-    }  # fmt: skip
+        "xaxis": {"title": {"text": x_name, "standoff": 6}, "automargin": True},
+        "yaxis": {"automargin": True},
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
+        "font": {"color": INK},
+        "template": "none",
+    }
     return go.Figure(layout=layout)
 
 

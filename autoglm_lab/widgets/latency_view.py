@@ -91,11 +91,22 @@ class Inside:
 def layer_data(insides: Sequence[Inside]) -> list[dict[str, Any]]:
     """Layers as plain JSON values."""
     return [
-        {"name": inside.name, "turns": inside.turns,
-         "rows": [{"graph": graph, "layer": layer, "stage": GRAPHS.get(graph, "decode"), "ms": round(ms, 4),
-                   "share": round(ms / (inside.total or 1), 4)} for graph, layer, ms in inside.rows()]}
+        {
+            "name": inside.name,
+            "turns": inside.turns,
+            "rows": [
+                {
+                    "graph": graph,
+                    "layer": layer,
+                    "stage": GRAPHS.get(graph, "decode"),
+                    "ms": round(ms, 4),
+                    "share": round(ms / (inside.total or 1), 4),
+                }
+                for graph, layer, ms in inside.rows()
+            ],
+        }
         for inside in insides
-    ]  # fmt: skip
+    ]
 
 
 def layer_picture(insides: Sequence[Inside]) -> Image.Image:
@@ -118,10 +129,15 @@ def layer_picture(insides: Sequence[Inside]) -> Image.Image:
 def data(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows as plain JSON values."""
     return [
-        {"name": row.name, "stages": {stage: round(ms, 2) for stage, ms in row.stages.items()}, "total": round(row.total, 2),
-         "answers": row.answers, "guess": row.guess}
+        {
+            "name": row.name,
+            "stages": {stage: round(ms, 2) for stage, ms in row.stages.items()},
+            "total": round(row.total, 2),
+            "answers": row.answers,
+            "guess": row.guess,
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def sentence(rows: Sequence[Row]) -> str:

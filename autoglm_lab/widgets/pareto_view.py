@@ -12,9 +12,11 @@ from autoglm_lab.measure.report import Report, pareto_front
 from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
 AXES = {
-    "bytes": ("size, MB", 1e6), "answer_ms": ("whole answer, ms", 1.0), "macs": ("multiply-accumulates, millions", 1e6),
+    "bytes": ("size, MB", 1e6),
+    "answer_ms": ("whole answer, ms", 1.0),
+    "macs": ("multiply-accumulates, millions", 1e6),
     "parameters": ("parameters, millions", 1e6),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,15 @@ class ParetoView:
         front = self.front(axis)
         points = [
             {
-                "name": report.name, "x": self.value(report, axis), "y": report.success, "ci95": list(report.ci95 or ()),
-                "front": report.name in front, "note": ", ".join(part for part in (report.training, report.note) if part),
+                "name": report.name,
+                "x": self.value(report, axis),
+                "y": report.success,
+                "ci95": list(report.ci95 or ()),
+                "front": report.name in front,
+                "note": ", ".join(part for part in (report.training, report.note) if part),
             }
             for report in self.reports
-        ]  # fmt: skip
+        ]
         return {"points": points, "axis": axis, "unit": AXES[axis][0], "front": front}
 
     def sentence(self, axis: str, chosen: str = "") -> str:

@@ -49,10 +49,15 @@ class ParityView:
         """Each layer as plain JSON values: how long its bar is, from 0 to 1 over the powers of ten, and whether it is too far."""
         first = self.first(name, tolerance)
         return [
-            {"name": layer.name, "told": f"{layer.difference:.1e}", "share": bar(layer.difference),
-             "apart": apart(layer, tolerance), "first": number == first}
+            {
+                "name": layer.name,
+                "told": f"{layer.difference:.1e}",
+                "share": bar(layer.difference),
+                "apart": apart(layer, tolerance),
+                "first": number == first,
+            }
             for number, layer in enumerate(self.layers(name))
-        ]  # fmt: skip
+        ]
 
     def first(self, name: str, tolerance: float) -> int | None:
         """The place of the first layer that is too far apart; None when all agree. NaN agrees with nothing."""
@@ -63,12 +68,16 @@ class ParityView:
         layers, first = self.layers(name), self.first(name, tolerance)
         if first is None:
             most = max(layers, key=lambda layer: layer.difference)
-            return (f"{name}: all {len(layers)} layers agree within {tolerance:.0e}; "
-                    f"the largest difference is {most.difference:.1e}, in {most.name}.")  # fmt: skip
+            return (
+                f"{name}: all {len(layers)} layers agree within {tolerance:.0e}; "
+                f"the largest difference is {most.difference:.1e}, in {most.name}."
+            )
         wrong = sum(apart(layer, tolerance) for layer in layers)
         culprit = layers[first]
-        return (f"{name}: the first layer that differs is {culprit.name}, by {culprit.difference:.1e}; "
-                f"{first} before it agree within {tolerance:.0e}, {wrong} of {len(layers)} do not.")  # fmt: skip
+        return (
+            f"{name}: the first layer that differs is {culprit.name}, by {culprit.difference:.1e}; "
+            f"{first} before it agree within {tolerance:.0e}, {wrong} of {len(layers)} do not."
+        )
 
     def picture(self, name: str, tolerance: float) -> Image.Image:
         """A bar for each layer over powers of ten; a line marks what is allowed."""

@@ -36,8 +36,14 @@ class PhoneWidget(LabWidget):
     busy = traitlets.Bool(False).tag(sync=True)  # a run has begun and not ended
     said = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, phone: Phone, engine: Any = None, *, clips: Sequence[tuple[str, NDArray[np.float32]]] = (),
-                 runner: view.Runner | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        phone: Phone,
+        engine: Any = None,
+        *,
+        clips: Sequence[tuple[str, NDArray[np.float32]]] = (),
+        runner: view.Runner | None = None,
+    ) -> None:
         self.phone, self.engine = phone, engine
         self._runner = runner
         self._waves = [(label, wave) for label, wave in clips]

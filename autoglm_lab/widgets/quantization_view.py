@@ -60,12 +60,18 @@ class QuantizationView:
         """Histogram, grid and errors as plain JSON values."""
         before, after = self.histogram()
         return {
-            "before": before, "after": after, "reach": float(self.edges[-1]), "bits": self.bits, "scales": int(self.scale.size),
+            "before": before,
+            "after": after,
+            "reach": float(self.edges[-1]),
+            "bits": self.bits,
+            "scales": int(self.scale.size),
             "scale": [float(self.scale.min()), float(self.scale.max())],
             "zero_point": [int(self.zero_point.min()), int(self.zero_point.max())],
-            "error": self.error, "clipped": self.clipped, "bytes": self.stored_bytes,
+            "error": self.error,
+            "clipped": self.clipped,
+            "bytes": self.stored_bytes,
             "measured": {name: float(value) for name, value in self.measured.items()},
-        }  # fmt: skip
+        }
 
     def sentence(self) -> str:
         """The grid and what it costs."""

@@ -39,8 +39,10 @@ class Run:
         guessed = "" if self.guess is None else f", guessed {self.guess:.0f}"
         if self.answers_per_s is None or self.p95_ms is None:
             return f"{asked}: not measured{guessed}"
-        return (f"{asked}: {self.answers_per_s:.0f} answers a second{guessed}, 95 % of them within {self.p95_ms:.0f} ms, "
-                f"at most {self.most_rows} written at once")  # fmt: skip
+        return (
+            f"{asked}: {self.answers_per_s:.0f} answers a second{guessed}, 95 % of them within {self.p95_ms:.0f} ms, "
+            f"at most {self.most_rows} written at once"
+        )
 
 
 def sentence(runs: Sequence[Run]) -> str:
@@ -53,8 +55,13 @@ def data(samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any]:
     shown = samples[-POINTS:]
     return {
         "runs": [
-            {"clients": run.clients, "guess": run.guess, "answers": _rounded(run.answers_per_s), "p95": _rounded(run.p95_ms),
-             "rows": run.most_rows}
+            {
+                "clients": run.clients,
+                "guess": run.guess,
+                "answers": _rounded(run.answers_per_s),
+                "p95": _rounded(run.p95_ms),
+                "rows": run.most_rows,
+            }
             for run in runs
         ],
         "lines": [
@@ -62,15 +69,15 @@ def data(samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any]:
             {"name": "written together", "points": [[round(s.seconds, 2), s.writing] for s in shown]},
         ],
         "tokens": round(shown[-1].tokens_per_s) if shown else 0,
-    }  # fmt: skip
+    }
 
 
 def picture(samples: Sequence[Sample], runs: Sequence[Run]) -> Image.Image:
     """The queue and the batch over time; what came out stands above."""
     drawing, axes = canvas("; ".join(_short(run) for run in runs), "seconds", height=2.8)
-    for place, (name, values) in enumerate({
-        "waiting": [s.waiting for s in samples], "written together": [s.writing for s in samples]
-    }.items()):  # fmt: skip
+    for place, (name, values) in enumerate(
+        {"waiting": [s.waiting for s in samples], "written together": [s.writing for s in samples]}.items()
+    ):
         axes.step([s.seconds for s in samples], values, where="post", color=COLOURS[place], label=name)
     axes.set_ylabel("answers")
     axes.set_ylim(bottom=0)

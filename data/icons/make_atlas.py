@@ -25,11 +25,46 @@ MAX_ZOOM = 1.35  # small glyphs (a chevron, three dots) keep some of the air the
 SUPERSAMPLED = 4 * CELL
 
 GLYPHS = (
-    "settings", "clock", "message", "globe", "user", "folder", "mail", "calendar", "map_pin", "note", "cloud", "music",
-    "play", "microphone", "cart", "eye", "utensils", "airplane", "book", "newspaper", "wifi", "bluetooth", "moon",
-    "bell_off", "broadcast", "rotate", "battery", "flashlight", "search", "plus", "check", "send", "arrow_left", "home",
-    "dots", "x", "chevron_right", "star", "image",
-)  # fmt: skip
+    "settings",
+    "clock",
+    "message",
+    "globe",
+    "user",
+    "folder",
+    "mail",
+    "calendar",
+    "map_pin",
+    "note",
+    "cloud",
+    "music",
+    "play",
+    "microphone",
+    "cart",
+    "eye",
+    "utensils",
+    "airplane",
+    "book",
+    "newspaper",
+    "wifi",
+    "bluetooth",
+    "moon",
+    "bell_off",
+    "broadcast",
+    "rotate",
+    "battery",
+    "flashlight",
+    "search",
+    "plus",
+    "check",
+    "send",
+    "arrow_left",
+    "home",
+    "dots",
+    "x",
+    "chevron_right",
+    "star",
+    "image",
+)
 
 
 @dataclass(frozen=True)
@@ -56,40 +91,66 @@ IONICONS = """
     ellipsis-horizontal close chevron-forward star image"""
 
 FAMILIES: dict[str, Family] = {
-    "lucide": Family("lucide-static@1.62.0", "ISC", "icons/{}.svg", """
+    "lucide": Family(
+        "lucide-static@1.62.0",
+        "ISC",
+        "icons/{}.svg",
+        """
         settings clock message-circle globe user folder mail calendar map-pin sticky-note cloud music
         play mic shopping-cart eye utensils plane book-open newspaper wifi bluetooth moon
         bell-off radio rotate-cw battery-medium flashlight search plus check send arrow-left house
-        ellipsis x chevron-right star image"""),
+        ellipsis x chevron-right star image""",
+    ),
     "phosphor_bold": Family("@phosphor-icons/core@2.1.1", "MIT", "assets/bold/{}-bold.svg", PHOSPHOR),
     "phosphor_duotone": Family("@phosphor-icons/core@2.1.1", "MIT", "assets/duotone/{}-duotone.svg", PHOSPHOR),
-    "bootstrap": Family("bootstrap-icons@1.13.2", "MIT", "icons/{}.svg", """
+    "bootstrap": Family(
+        "bootstrap-icons@1.13.2",
+        "MIT",
+        "icons/{}.svg",
+        """
         gear-fill clock-fill chat-fill globe2 person-fill folder-fill envelope-fill calendar-fill
         geo-alt-fill sticky-fill cloud-fill music-note-beamed
         play-fill mic-fill cart-fill eye-fill fork-knife airplane-fill book-fill newspaper wifi
         bluetooth moon-fill
         bell-slash-fill broadcast arrow-clockwise battery-half lightbulb-fill search plus-lg
         check-lg send-fill arrow-left house-fill
-        three-dots x-lg chevron-right star-fill image-fill"""),
-    "mdi": Family("@mdi/svg@7.4.47", "Apache-2.0", "svg/{}.svg", """
+        three-dots x-lg chevron-right star-fill image-fill""",
+    ),
+    "mdi": Family(
+        "@mdi/svg@7.4.47",
+        "Apache-2.0",
+        "svg/{}.svg",
+        """
         cog clock message-text web account folder email calendar map-marker note-text cloud music
         play microphone cart eye silverware-fork-knife airplane book-open-variant newspaper wifi
         bluetooth moon-waning-crescent
         bell-off access-point rotate-right battery-50 flashlight magnify plus check send arrow-left home
-        dots-horizontal close chevron-right star image"""),
+        dots-horizontal close chevron-right star image""",
+    ),
     "ionicons_sharp": Family("ionicons@8.1.0", "MIT", "dist/svg/{}-sharp.svg", IONICONS),
-    "material": Family("@material-symbols/svg-500@0.47.5", "Apache-2.0", "rounded/{}.svg", """
+    "material": Family(
+        "@material-symbols/svg-500@0.47.5",
+        "Apache-2.0",
+        "rounded/{}.svg",
+        """
         settings schedule chat_bubble language person folder mail calendar_today location_on
         sticky_note_2 cloud music_note
         play_arrow mic shopping_cart visibility restaurant flight menu_book newspaper wifi bluetooth dark_mode
         notifications_off sensors refresh battery_android_4 flashlight_on search add check send arrow_back home
-        more_horiz close chevron_right star image"""),
-    "tabler": Family("@tabler/icons@3.51.0", "MIT", "icons/outline/{}.svg", """
+        more_horiz close chevron_right star image""",
+    ),
+    "tabler": Family(
+        "@tabler/icons@3.51.0",
+        "MIT",
+        "icons/outline/{}.svg",
+        """
         settings clock message-circle world user folder mail calendar map-pin note cloud music
         player-play microphone shopping-cart eye tools-kitchen-2 plane book news wifi bluetooth moon
         bell-off broadcast reload battery-2 bulb search plus check send arrow-left home
-        dots x chevron-right star photo""", held_out=True),
-}  # fmt: skip
+        dots x chevron-right star photo""",
+        held_out=True,
+    ),
+}
 
 
 def package_folder(root: Path, package: str) -> Path:

@@ -112,12 +112,17 @@ def rebinding():
     with running(Fake()) as url:
         port = url.split(":")[2].split("/")[0]
         for name, content in {
-            "own name": raw(f"localhost:{port}"), "foreign name": raw("evil.example"),
+            "own name": raw(f"localhost:{port}"),
+            "foreign name": raw("evil.example"),
             "foreign name with port": raw(f"evil.example:{port}"),
-            "no Content-Type": raw(kind=""), "text/plain": raw(kind="text/plain"), "foreign Origin": raw(Origin="https://evil.example"),
-            "Origin null": raw(Origin="null"), "another port of this machine": raw(Origin="http://127.0.0.1:1"),
-            "a slash too many": raw("evil.example", "GET /v1/models/", b""), "own origin": raw(f"localhost:{port}", Origin=f"http://localhost:{port}"),
-        }.items():  # fmt: skip
+            "no Content-Type": raw(kind=""),
+            "text/plain": raw(kind="text/plain"),
+            "foreign Origin": raw(Origin="https://evil.example"),
+            "Origin null": raw(Origin="null"),
+            "another port of this machine": raw(Origin="http://127.0.0.1:1"),
+            "a slash too many": raw("evil.example", "GET /v1/models/", b""),
+            "own origin": raw(f"localhost:{port}", Origin=f"http://localhost:{port}"),
+        }.items():
             found[name] = said(url, content)
     return found
 

@@ -47,8 +47,9 @@ def main():
             found[name] = counted(report)
             report.unlink()
         if os.environ.get("OPEN_AUTOGLM_DIR"):
-            told = subprocess.run([sys.executable, "tests/beside/open_autoglm.py", "--json"], cwd=ROOT, check=False,
-                                  capture_output=True, text=True).stdout  # fmt: skip
+            told = subprocess.run(
+                [sys.executable, "tests/beside/open_autoglm.py", "--json"], cwd=ROOT, check=False, capture_output=True, text=True
+            ).stdout
             tasks = json.loads(told)
             done = sum(task["done"] for task in tasks)
             found["Open-AutoGLM, unmodified: tasks"] = {"passed": done, "skipped": 0, "failed": len(tasks) - done}

@@ -38,8 +38,19 @@ TASKS = (
     ("zh", 5, "飞行模式开了吗？"),
 )
 MAX_STEPS = 12
-DELAYS = ("KEYBOARD_SWITCH", "TEXT_CLEAR", "TEXT_INPUT", "KEYBOARD_RESTORE", "TAP", "DOUBLE_TAP", "LONG_PRESS", "SWIPE", "BACK",
-          "HOME", "LAUNCH")  # fmt: skip
+DELAYS = (
+    "KEYBOARD_SWITCH",
+    "TEXT_CLEAR",
+    "TEXT_INPUT",
+    "KEYBOARD_RESTORE",
+    "TAP",
+    "DOUBLE_TAP",
+    "LONG_PRESS",
+    "SWIPE",
+    "BACK",
+    "HOME",
+    "LAUNCH",
+)
 
 
 def run(agent, url, lang, seed, task):
@@ -52,8 +63,9 @@ def run(agent, url, lang, seed, task):
         call = [sys.executable, "main.py", "--base-url", url, "--model", "autoglm-lab", "--max-steps", str(MAX_STEPS)]
         call += ["--lang", {"zh": "cn", "en": "en"}[lang], task]
         began = time.perf_counter()
-        done = subprocess.run(call, cwd=agent, env=env, capture_output=True, text=True, encoding="utf-8", timeout=300,
-                              stdin=subprocess.DEVNULL)  # fmt: skip
+        done = subprocess.run(
+            call, cwd=agent, env=env, capture_output=True, text=True, encoding="utf-8", timeout=300, stdin=subprocess.DEVNULL
+        )
         said = done.stdout.rpartition("\nResult: ")[2].strip()
         now = read(script.parent / "phone").phone.state
     wish, before = recognise(task), made(seed, lang=lang).state

@@ -65,8 +65,20 @@ def transformers_served(folder, *options):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), "--host", "127.0.0.1",
-               "--port", str(port), "--device", "cpu", "--dtype", "float32", *options]  # fmt: skip
+    command = [
+        str(Path(sys.executable).with_name("transformers")),
+        "serve",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
+        "--dtype",
+        "float32",
+        *options,
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"HF_HUB_OFFLINE": "1"}) as process:
         try:
             for _ in range(240):
@@ -95,8 +107,12 @@ def main(bundle, rounds=3, clients=(1, 4, 16)):
         plain = Path(room) / "plain"
         write_plain(lab.load(), plain)
         texts = list(dict.fromkeys(request.task.text for request in typed_requests(World(0), 40)))[:16]
-        bodies = [json.dumps({"model": str(plain), "messages": [{"role": "user", "content": text}], "max_tokens": TOKENS,
-                              "temperature": 0}).encode() for text in texts]  # fmt: skip
+        bodies = [
+            json.dumps(
+                {"model": str(plain), "messages": [{"role": "user", "content": text}], "max_tokens": TOKENS, "temperature": 0}
+            ).encode()
+            for text in texts
+        ]
         ways = {"transformers serve": lambda: transformers_served(plain), "batches": lambda: served(bundle, ())}
         if "--continuous" in sys.argv:
             ways["transformers serve, continuous batching"] = lambda: transformers_served(plain, "--continuous-batching")
@@ -109,10 +125,16 @@ def main(bundle, rounds=3, clients=(1, 4, 16)):
                         runs[name][place].append(asyncio.run(ask(url, bodies, count, max(32, 2 * count))))
     same = sum(a == b for a, b in zip(said["transformers serve"], said["batches"], strict=True))
     ratios = {
-        f"answers_vs_transformers_serve_{count}": asdict(Spread.of([ours.answers_per_s / theirs.answers_per_s for ours, theirs in
-                                      zip(runs["batches"][place], runs["transformers serve"][place], strict=True)]))
+        f"answers_vs_transformers_serve_{count}": asdict(
+            Spread.of(
+                [
+                    ours.answers_per_s / theirs.answers_per_s
+                    for ours, theirs in zip(runs["batches"][place], runs["transformers serve"][place], strict=True)
+                ]
+            )
+        )
         for place, count in enumerate(clients)
-    }  # fmt: skip
+    }
     speeds = {
         name: {
             str(count): asdict(Spread.of([run.answers_per_s for run in by_clients]))
@@ -121,9 +143,20 @@ def main(bundle, rounds=3, clients=(1, 4, 16)):
         for name, found in runs.items()
     }
     failed = {name: sum(run.failed for place in found for run in place) for name, found in runs.items()}
-    print(json.dumps({"same_answers": same, "of": len(texts), "answers_per_s": speeds, "ratios": ratios, "failed": failed,
-                      "cpu_flags": fast_maths(), "bundle": "whole",
-                      "command": "python -m tests.beside.transformers_serve bundle"}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "same_answers": same,
+                "of": len(texts),
+                "answers_per_s": speeds,
+                "ratios": ratios,
+                "failed": failed,
+                "cpu_flags": fast_maths(),
+                "bundle": "whole",
+                "command": "python -m tests.beside.transformers_serve bundle",
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

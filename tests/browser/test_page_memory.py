@@ -46,8 +46,15 @@ def test_the_page_tells_its_agent_as_many_actions_as_it_reads(browser, tmp_path,
     files = (*GRAPHS.values(), *FEATURES.values(), TOKENIZER)
     for name in files:
         (tmp_path / name).write_bytes(b"stub")
-    manifest = {"format": FORMAT, "opset": 20, "recipe": {}, "places": 640, "end": 1, "shared_scale": True,
-                "files": {name: {"bytes": 4, "sha256": digest(tmp_path / name)} for name in files}}  # fmt: skip
+    manifest = {
+        "format": FORMAT,
+        "opset": 20,
+        "recipe": {},
+        "places": 640,
+        "end": 1,
+        "shared_scale": True,
+        "files": {name: {"bytes": 4, "sha256": digest(tmp_path / name)} for name in files},
+    }
     (tmp_path / MANIFEST).write_text(json.dumps(manifest | ({} if memory is None else {"memory": memory})))
     monkeypatch.setattr("autoglm_lab.web.server.runtime_files", dict)
     with BrowserPhone(tmp_path, phone=SimulatedPhone(1, lang="en", size=(120, 240))) as served:

@@ -89,8 +89,13 @@ def both(page, engine, request):
     """What the page and what Python answer."""
     spoken = request.audio is not None
     audio = mono_16k(request.audio, 16_000) if spoken else None
-    asked = {"task": "" if spoken else request.task.text, "app": request.app, "last": request.last,
-             "image": png(request.image), "audio": base64(audio.tobytes()) if spoken else None}  # fmt: skip
+    asked = {
+        "task": "" if spoken else request.task.text,
+        "app": request.app,
+        "last": request.last,
+        "image": png(request.image),
+        "audio": base64(audio.tobytes()) if spoken else None,
+    }
     told = page.evaluate(ASK, asked)
     assert told["ms"]["total"] >= 0.99 * sum(told["ms"][stage] for stage in ("features", "image", "prefill", "decode"))
     wanted = engine.answer(asked["task"], request.image, audio, current_app=request.app, last=request.last).answer
@@ -159,8 +164,11 @@ def test_a_spoken_command_is_heard_through_the_microphone_with_the_server_gone(b
     clip = next(c for c in bank.clips("en") if c.utterance.text == "open Settings")
     wave = np.concatenate((np.zeros(4_000), bank.waveform(clip), np.zeros(8_000))).astype(np.float32)
     soundfile.write(tmp_path / "command.wav", wave, 16_000, subtype="PCM_16")
-    microphone = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-                  f"--use-file-for-fake-audio-capture={tmp_path / 'command.wav'}%noloop"]  # fmt: skip
+    microphone = [
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={tmp_path / 'command.wav'}%noloop",
+    ]
     hearing = browser.browser_type.launch(executable_path=find_chromium(), headless=True, args=[*FLAGS, *microphone])
     context = hearing.new_context(**PIXEL, permissions=["microphone"])
     page = context.new_page()

@@ -76,10 +76,14 @@ class Emulator:
 
     def _settings(self, cwd: pathlib.Path) -> dict[str, str]:
         return {
-            "QEMU_CPU": "cortex-a76", "QEMU_LD_PREFIX": str(self.root), "PYTHONHOME": str(self.root / "usr"),
-            "PYTHONPATH": f"{cwd}{os.pathsep}{self.packages}", "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
+            "QEMU_CPU": "cortex-a76",
+            "QEMU_LD_PREFIX": str(self.root),
+            "PYTHONHOME": str(self.root / "usr"),
+            "PYTHONPATH": f"{cwd}{os.pathsep}{self.packages}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OPENBLAS_NUM_THREADS": "1",
             "PATH": os.environ["PATH"],
-        }  # fmt: skip
+        }
 
 
 # What these need beside what the device folder requires; whatever else they name is not imported there.

@@ -131,9 +131,12 @@ def test_every_integer_product_is_the_same_to_the_last_bit(device, arm64, tmp_pa
         return [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
 
     cut = helper.make_graph(
-        [*rounding.values(), *products], "products", float_values(floats),
-        [helper.make_tensor_value_info(node.output[0], TensorProto.INT32, None) for node in products], stored,
-    )  # fmt: skip
+        [*rounding.values(), *products],
+        "products",
+        float_values(floats),
+        [helper.make_tensor_value_info(node.output[0], TensorProto.INT32, None) for node in products],
+        stored,
+    )
     onnx.save(helper.make_model(cut, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "products.onnx")
 
     graph.output.extend(float_values(floats))

@@ -14,8 +14,14 @@ from tests.figures.jobs import Plan
 from tests.figures.plan import PLAN
 from tests.figures.record import FOLDER, Record
 
-DOIT_CONFIG = {"default_tasks": ["figures"], "dep_file": f"{FOLDER}/doit.json", "backend": "json", "verbosity": 2,
-               "par_type": "thread", "reporter": "executed-only"}  # fmt: skip
+DOIT_CONFIG = {
+    "default_tasks": ["figures"],
+    "dep_file": f"{FOLDER}/doit.json",
+    "backend": "json",
+    "verbosity": 2,
+    "par_type": "thread",
+    "reporter": "executed-only",
+}
 
 
 def tasks(plan: Plan, record: Record) -> Iterator[dict[str, Any]]:

@@ -31,8 +31,15 @@ class Command:
     def run(self, root: Path) -> None:
         """Run it to its end. CalledProcessError if it fails, ValueError for output that is no JSON; `into` is then as before."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(self.text, shell=True, cwd=root, check=True, text=True, env=os.environ | {"PATH": path},
-                              stdout=subprocess.PIPE if self.into else None)  # fmt: skip
+        done = subprocess.run(
+            self.text,
+            shell=True,
+            cwd=root,
+            check=True,
+            text=True,
+            env=os.environ | {"PATH": path},
+            stdout=subprocess.PIPE if self.into else None,
+        )
         if self.into:
             text = json.dumps(json.loads(done.stdout), ensure_ascii=False, indent=self.indent)
             (root / self.into).parent.mkdir(parents=True, exist_ok=True)

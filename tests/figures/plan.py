@@ -15,11 +15,20 @@ from tests.figures.jobs import FOLDER, Command, Job, Plan
 
 SCENES, MINI_RUN = f"{FOLDER}/scenes", f"{FOLDER}/mini"
 CHECKPOINT = tuple(f"data/model/{name}" for name in ("model.safetensors", "config.json", "processor_config.json", "tokenizer.json"))
-WORLD = ("data/fonts/*.otf", "data/icons/*.png", "data/icons/index.json", "data/speech/espeak-*.opus", "data/speech/flite-*.opus",
-         "data/speech/index.json")  # fmt: skip
+WORLD = (
+    "data/fonts/*.otf",
+    "data/icons/*.png",
+    "data/icons/index.json",
+    "data/speech/espeak-*.opus",
+    "data/speech/flite-*.opus",
+    "data/speech/index.json",
+)
 RESULTS, CARD, CLAIMS, RUNTIMES = (
-    "data/model/results.json", "data/model/README.md", "data/claims.csv", "data/reports/peers/runtimes.json",
-)  # fmt: skip
+    "data/model/results.json",
+    "data/model/README.md",
+    "data/claims.csv",
+    "data/reports/peers/runtimes.json",
+)
 STUDENT = "--steps 3600 --rate 0.0008 --fixed-encoders --pictures 8 --requests 6"
 TASKS, SEED = 500, 0
 
@@ -86,7 +95,10 @@ CHAPTERS: dict[str, tuple[str, ...]] = {  # and the figures that each shows
     "04_distillation_and_low_rank": BY_AGENT,
     "05_quantization": BY_BUNDLE,
     "06_quantization_aware_training": (
-        "data/reports/compared/int2_rounded.json", "data/reports/int2.json", "data/reports/whole.json", *BY_BUNDLE,
+        "data/reports/compared/int2_rounded.json",
+        "data/reports/int2.json",
+        "data/reports/whole.json",
+        *BY_BUNDLE,
     ),
     "07_fast_decoding": (),
     "08_export": (),
@@ -96,10 +108,19 @@ CHAPTERS: dict[str, tuple[str, ...]] = {  # and the figures that each shows
     "12_device_and_cloud": (OFFLOAD, TRACES, CASCADE, INTENT),
     "13_many_devices": (SYNC, TRACES, PRIVACY),
     "14_claimed_and_measured": (
-        *BY_AGENT, *BY_BUNDLE, *(f"data/reports/race/{name}.json" for name in RACES),
-        MEMORY, EXCHANGE, POWER, OFFLOAD, TRACES, INTENT, SYNC, PRIVACY,
+        *BY_AGENT,
+        *BY_BUNDLE,
+        *(f"data/reports/race/{name}.json" for name in RACES),
+        MEMORY,
+        EXCHANGE,
+        POWER,
+        OFFLOAD,
+        TRACES,
+        INTENT,
+        SYNC,
+        PRIVACY,
     ),
-}  # fmt: skip
+}
 
 
 def agent_jobs(agent: Agent) -> list[Job]:
@@ -114,11 +135,20 @@ def agent_jobs(agent: Agent) -> list[Job]:
     if agent.report:
         rate, report = f"{FOLDER}/rates/{name}.json", f"{agent.report}/{name}.json"
         jobs += [
-            Job(f"rate:{name}", (Command(f"python -m tests.figures.measure rate {model} {rate}"),), makes=rate,
-                uses=(f"model:{name}",)),
-            Job(f"report:{name}", (Command(f"python -m tests.figures.measure time {model} {rate} {report}"),), writes=(report,),
-                uses=(f"model:{name}", f"rate:{name}"), timed=True),
-        ]  # fmt: skip
+            Job(
+                f"rate:{name}",
+                (Command(f"python -m tests.figures.measure rate {model} {rate}"),),
+                makes=rate,
+                uses=(f"model:{name}",),
+            ),
+            Job(
+                f"report:{name}",
+                (Command(f"python -m tests.figures.measure time {model} {rate} {report}"),),
+                writes=(report,),
+                uses=(f"model:{name}", f"rate:{name}"),
+                timed=True,
+            ),
+        ]
     return jobs
 
 
@@ -136,11 +166,20 @@ def runtime_jobs(agent: Agent) -> list[Job]:
     bundle, whole = (f"{FOLDER}/bundles/{which}" for which in (name, "whole"))
     bundles = tuple(dict.fromkeys((f"bundle:{name}", "bundle:whole")))
     return [
-        Job(f"onnx-rate:{name}", (Command(f"python -m tests.figures.measure rate {bundle} {rate} --of {FOLDER}/models/{name}"),),
-            makes=rate, uses=(f"bundle:{name}", f"model:{name}")),
-        Job(f"onnx:{name}", (Command(f"python -m tests.figures.measure time {bundle} {rate} {report} --beside {whole}"),),
-            writes=(report,), uses=(*bundles, f"onnx-rate:{name}"), timed=True),
-    ]  # fmt: skip
+        Job(
+            f"onnx-rate:{name}",
+            (Command(f"python -m tests.figures.measure rate {bundle} {rate} --of {FOLDER}/models/{name}"),),
+            makes=rate,
+            uses=(f"bundle:{name}", f"model:{name}"),
+        ),
+        Job(
+            f"onnx:{name}",
+            (Command(f"python -m tests.figures.measure time {bundle} {rate} {report} --beside {whole}"),),
+            writes=(report,),
+            uses=(*bundles, f"onnx-rate:{name}"),
+            timed=True,
+        ),
+    ]
 
 
 def speed_jobs() -> list[Job]:
@@ -181,23 +220,54 @@ def other_jobs() -> list[Job]:
     return [
         Job("scenes", (Command(f'python -c "{prepare}"'),), WORLD, makes=SCENES),
         Job("results", (Command(evaluate, RESULTS, 1),), (*CHECKPOINT, *WORLD, "data/phrasings/*.yaml"), (RESULTS,)),
-        Job("card", (Command(f'python -c "{write_card}"'),),
-            (RESULTS, "data/model/config.json", "data/model/training.json"), (CARD,)),
+        Job(
+            "card",
+            (Command(f'python -c "{write_card}"'),),
+            (RESULTS, "data/model/config.json", "data/model/training.json"),
+            (CARD,),
+        ),
         Job("mini-model", (Command(f"autoglm-lab train --preset mini --out {MINI_RUN}"),), WORLD, makes=MINI_RUN, timed=True),
-        Job("mini", (copy, Command(f"{evaluate} --preset mini --model {MINI_RUN}/model", MINI[0], 1)), (), MINI,
-            uses=("mini-model",)),
-        Job("conformance", (
-            Command(f"test -d {public} || git clone -q --depth 1 https://github.com/zai-org/Open-AutoGLM {public}"),
-            Command(f"OPEN_AUTOGLM_DIR={public} python -m tests.beside.conformance")),
-            (*CHECKPOINT, *SUITES), (CONFORMANCE,), timed=True),  # its time limits hold on an idle machine
-        Job("pruning", (
-            Command(f"test -d {peer} || python -m pip install -q --no-deps --target {peer} torch-pruning==1.6.1"),
-            Command(f"PYTHONPATH={peer}:. python tests/beside/pruning_peers.py")), PRUNED, (PRUNING,), timed=True),
-        Job("picture:agent", (Command(f"{demo} {FOLDER}/demo"), Command(f"cp {FOLDER}/demo/filmstrip.png {film}")),
-            (*CHECKPOINT, *WORLD), (film,)),
-        Job("picture:page", (Command(screenshot), Command(f"cp build/screenshots/phone_page.png {page}")),
-            CHECKPOINT, (page,), timed=True),
-    ]  # fmt: skip
+        Job(
+            "mini",
+            (copy, Command(f"{evaluate} --preset mini --model {MINI_RUN}/model", MINI[0], 1)),
+            (),
+            MINI,
+            uses=("mini-model",),
+        ),
+        Job(
+            "conformance",
+            (
+                Command(f"test -d {public} || git clone -q --depth 1 https://github.com/zai-org/Open-AutoGLM {public}"),
+                Command(f"OPEN_AUTOGLM_DIR={public} python -m tests.beside.conformance"),
+            ),
+            (*CHECKPOINT, *SUITES),
+            (CONFORMANCE,),
+            timed=True,
+        ),  # its time limits hold on an idle machine
+        Job(
+            "pruning",
+            (
+                Command(f"test -d {peer} || python -m pip install -q --no-deps --target {peer} torch-pruning==1.6.1"),
+                Command(f"PYTHONPATH={peer}:. python tests/beside/pruning_peers.py"),
+            ),
+            PRUNED,
+            (PRUNING,),
+            timed=True,
+        ),
+        Job(
+            "picture:agent",
+            (Command(f"{demo} {FOLDER}/demo"), Command(f"cp {FOLDER}/demo/filmstrip.png {film}")),
+            (*CHECKPOINT, *WORLD),
+            (film,),
+        ),
+        Job(
+            "picture:page",
+            (Command(screenshot), Command(f"cp build/screenshots/phone_page.png {page}")),
+            CHECKPOINT,
+            (page,),
+            timed=True,
+        ),
+    ]
 
 
 def edge_jobs() -> list[Job]:
@@ -270,8 +340,16 @@ def page_jobs() -> list[Job]:
         build = Command(f"python -m notebooks.build {chapter}")
         jobs.append(Job(f"chapter:{chapter}", (build,), (*CHECKPOINT, source, *shown), (notebook,), timed=True))
         times = (Command(f"make nbval NOTEBOOKS={notebook}"), readme)
-        jobs.append(Job(f"time:{chapter}", times, (*CHECKPOINT, source), (f"README.md#{chapter}",), after=(f"chapter:{chapter}",),
-                        timed=True))  # fmt: skip
+        jobs.append(
+            Job(
+                f"time:{chapter}",
+                times,
+                (*CHECKPOINT, source),
+                (f"README.md#{chapter}",),
+                after=(f"chapter:{chapter}",),
+                timed=True,
+            )
+        )
     return [*jobs, Job("readme", (readme,), (RESULTS, CLAIMS, RUNTIMES), ("README.md",))]
 
 

@@ -106,8 +106,11 @@ class Record:
         if figure not in known:
             return [f"{figure} has no entry in {COMMITTED}"]
         now, then = self.now(job.name), known[figure]
-        return [f"{entry} {_change(then.get(entry, ''), now.get(entry, ''))}" for entry in {**then, **now}
-                if then.get(entry) != now.get(entry)]  # fmt: skip
+        return [
+            f"{entry} {_change(then.get(entry, ''), now.get(entry, ''))}"
+            for entry in {**then, **now}
+            if then.get(entry) != now.get(entry)
+        ]
 
     def current(self, name: str) -> bool:
         """True if a job has nothing to do: its figures are not stale, and nobody stale needs what it makes, or that is there."""
@@ -171,8 +174,11 @@ def main(arguments: Iterable[str] | None = None) -> int:
 
 def table(plan: Plan, stale: Mapping[str, list[str]]) -> str:
     """The stale jobs with their figures and the reasons, and how many there are."""
-    lines = [line for name, reasons in stale.items() for line in (f"{name}: {', '.join(plan.jobs[name].writes)}",
-                                                                  *(f"    {reason}" for reason in reasons))]  # fmt: skip
+    lines = [
+        line
+        for name, reasons in stale.items()
+        for line in (f"{name}: {', '.join(plan.jobs[name].writes)}", *(f"    {reason}" for reason in reasons))
+    ]
     return "\n".join([*lines, f"{len(stale)} of {sum(bool(job.writes) for job in plan.jobs.values())} jobs are stale"])
 
 

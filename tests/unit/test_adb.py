@@ -107,8 +107,10 @@ def test_a_launched_app_is_the_one_in_front(script):
     launch = ("shell", "monkey", "-p", "com.android.settings", "-c", "android.intent.category.LAUNCHER", "1")
     assert "settings" not in told(script, "shell", "dumpsys", "window")
     assert "injected: 1" in told(script, *launch)
-    assert any("mCurrentFocus" in line and "com.android.settings" in line
-               for line in told(script, "shell", "dumpsys", "window").splitlines())  # fmt: skip
+    assert any(
+        "mCurrentFocus" in line and "com.android.settings" in line
+        for line in told(script, "shell", "dumpsys", "window").splitlines()
+    )
     told(script, "shell", "input", "keyevent", "KEYCODE_HOME")
     assert state(script).app is None
     told(script, *launch)
@@ -298,8 +300,10 @@ def test_a_damaged_file_is_an_error(damage):
         KeptPhone.from_json(text)
 
 
-@pytest.mark.parametrize("wrong", [{"seed": -1}, {"seed": True}, {"seed": 1, "size": (10, 600)}, {"seed": 1, "lang": "fr"},
-                                   {"seed": 1, "family": "none"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": -1}, {"seed": True}, {"seed": 1, "size": (10, 600)}, {"seed": 1, "lang": "fr"}, {"seed": 1, "family": "none"}],
+)
 def test_a_phone_that_cannot_be_is_an_error(tmp_path, wrong):
     with pytest.raises(ValueError, match=next(reversed(wrong))):
         install(tmp_path, **wrong)
@@ -313,8 +317,13 @@ def test_another_adb_is_not_written_over(tmp_path):
 
 
 def test_the_command_line_installs_it(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "autoglm_lab.cli", "adb", "--dir", str(tmp_path / "x"), "--seed", "3"], cwd=ROOT,
-                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "autoglm_lab.cli", "adb", "--dir", str(tmp_path / "x"), "--seed", "3"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0 and f'export PATH={tmp_path / "x"}:"$PATH"' in done.stdout
     assert SERIAL in told(tmp_path / "x" / "adb", "devices")
     assert state(tmp_path / "x" / "adb").look.seed == 3
@@ -341,10 +350,17 @@ def test_a_task_is_solved_as_on_the_simulated_phone(tmp_path):
 def test_every_other_action_does_what_it_does_on_the_simulated_phone(phone, script):
     simulated = SimulatedPhone(7, size=SIZE, lang="en")
     icon = find(simulated.state, concept=simulated.state.look.pages[0][0]).centre
-    for action in (Action("Long Press", element=icon), Action("Wait", duration="0 seconds"), Action("Double Tap", element=icon),
-                   Action("Swipe", start=(500, 800), end=(500, 300)), Action("Home"),
-                   Action("Swipe", start=(850, 500), end=(150, 500)), Action("Tap", element=(999, 999)),
-                   Action("Take_over", message="log in"), Action("finish", message="done")):  # fmt: skip
+    for action in (
+        Action("Long Press", element=icon),
+        Action("Wait", duration="0 seconds"),
+        Action("Double Tap", element=icon),
+        Action("Swipe", start=(500, 800), end=(500, 300)),
+        Action("Home"),
+        Action("Swipe", start=(850, 500), end=(150, 500)),
+        Action("Tap", element=(999, 999)),
+        Action("Take_over", message="log in"),
+        Action("finish", message="done"),
+    ):
         assert phone.perform(action) == simulated.perform(action), action
         assert state(script) == simulated.state, action
 
@@ -383,20 +399,27 @@ def fake(folder, body):
     return str(script)
 
 
-@pytest.mark.parametrize(("listed", "serial", "error", "reason"), [
-    ("", None, RuntimeError, "no phone is connected"),
-    (r"a\tunauthorized\n", None, RuntimeError, "a is unauthorized"),
-    (r"a\toffline\n", None, RuntimeError, "a is offline; wake it up"),
-    (r"a\tauthorizing\n", None, RuntimeError, "a is authorizing; unlock it, answer its question"),
-    (r"a\tno permissions (user in plugdev group; are your udev rules wrong?); see [http://x]\n", None, RuntimeError,
-     "a is no permissions; this computer may not speak to it: add yourself to the group plugdev"),
-    (r"a\trecovery\n", None, RuntimeError, "a is recovery; .*restart it"),
-    (r"a\tsulking\n", None, RuntimeError, "a is not ready: sulking"),
-    (r"a\t\n", None, RuntimeError, "no phone is connected"),
-    (r"a\tdevice\nb\toffline\n", "b", RuntimeError, "b is offline"),
-    (r"a\tdevice\nb\tdevice\n", None, ValueError, "2 phones are connected; name one of a, b"),
-    (r"a\tdevice\n", "c", ValueError, "c is not connected; connected are a"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("listed", "serial", "error", "reason"),
+    [
+        ("", None, RuntimeError, "no phone is connected"),
+        (r"a\tunauthorized\n", None, RuntimeError, "a is unauthorized"),
+        (r"a\toffline\n", None, RuntimeError, "a is offline; wake it up"),
+        (r"a\tauthorizing\n", None, RuntimeError, "a is authorizing; unlock it, answer its question"),
+        (
+            r"a\tno permissions (user in plugdev group; are your udev rules wrong?); see [http://x]\n",
+            None,
+            RuntimeError,
+            "a is no permissions; this computer may not speak to it: add yourself to the group plugdev",
+        ),
+        (r"a\trecovery\n", None, RuntimeError, "a is recovery; .*restart it"),
+        (r"a\tsulking\n", None, RuntimeError, "a is not ready: sulking"),
+        (r"a\t\n", None, RuntimeError, "no phone is connected"),
+        (r"a\tdevice\nb\toffline\n", "b", RuntimeError, "b is offline"),
+        (r"a\tdevice\nb\tdevice\n", None, ValueError, "2 phones are connected; name one of a, b"),
+        (r"a\tdevice\n", "c", ValueError, "c is not connected; connected are a"),
+    ],
+)
 def test_no_phone_or_not_the_one(tmp_path, listed, serial, error, reason):
     with pytest.raises(error, match=reason):
         AdbPhone(serial, adb=fake(tmp_path, rf"printf 'List of devices attached\n{listed}\n'"))
@@ -407,11 +430,14 @@ def test_no_adb():
         AdbPhone(adb="no-such-adb")
 
 
-@pytest.mark.parametrize(("body", "reason"), [
-    ("exit 0", "no picture"),
-    ("echo closed >&2; exit 1", "closed"),
-    ("exec sleep 20", "did not answer within"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("exit 0", "no picture"),
+        ("echo closed >&2; exit 1", "closed"),
+        ("exec sleep 20", "did not answer within"),
+    ],
+)
 def test_a_phone_that_fails_is_named(tmp_path, body, reason):
     answers = r'case "$1$4" in devices) printf "x\na\tdevice\n";; *getprop*) echo zh-CN;; '
     phone = AdbPhone(adb=fake(tmp_path, f"{answers} *) {body};; esac"), timeout_s=0.5)
@@ -628,6 +654,11 @@ def test_the_public_agent_tells_names_that_are_known():
 @pytest.mark.skipif(NO_AGENT, reason="OPEN_AUTOGLM_DIR names no checkout of the public agent")
 def test_the_public_agent_opens_an_app():
     pytest.importorskip("openai")
-    done = subprocess.run([sys.executable, "tests/beside/open_autoglm.py", "--only", "open Clock"], cwd=ROOT, capture_output=True,
-                          text=True, timeout=300)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "tests/beside/open_autoglm.py", "--only", "open Clock"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -63,9 +63,13 @@ def test_what_others_put_into_our_folder_stays(tmp_path):
     (place / "run.py").write_text("changed by me")
     write(place, names=("a.txt", "run.py", "below/b.txt"))
     assert contents(place) == {
-        "a.txt": "new", "below/b.txt": "new", "below/deep/c.txt": "mine", "notes.txt": "mine", "run.py": "new",
+        "a.txt": "new",
+        "below/b.txt": "new",
+        "below/deep/c.txt": "mine",
+        "notes.txt": "mine",
+        "run.py": "new",
         f"run.py{KEPT}": "changed by me",
-    }  # fmt: skip
+    }
     assert (place / "nothing").is_dir()
     assert os.readlink(place / "link") == "elsewhere"
     assert set(read_mark(place).files) == {"a.txt", "run.py", "below/b.txt"}

@@ -103,9 +103,13 @@ def test_weights_in_another_file_are_refused(copy):
     for location in ("weights.bin", "../weights.bin"):
         tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
         tensor.external_data.add(key="location", value=location)
-        inner = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g",
-                                  [helper.make_tensor_value_info("x", 1, [4])], [helper.make_tensor_value_info("y", 1, [4])],
-                                  initializer=[tensor])  # fmt: skip
+        inner = helper.make_graph(
+            [helper.make_node("Add", ["x", "w"], ["y"])],
+            "g",
+            [helper.make_tensor_value_info("x", 1, [4])],
+            [helper.make_tensor_value_info("y", 1, [4])],
+            initializer=[tensor],
+        )
         put(copy, "image.onnx", helper.make_model(inner).SerializeToString())
         with pytest.raises(ValueError, match="keeps weights in another file"):
             Bundle.open(copy)
@@ -155,14 +159,31 @@ def test_an_end_that_the_tokenizer_does_not_have_is_refused(copy):
         OnnxEngine(copy)
 
 
-@pytest.mark.parametrize("text", [
-    "", "[]", "null", "3", '"x"', "{", "[" * 50_000, '{"a":' * 20_000, "\ud800".encode("utf-16-le", "surrogatepass"), b"\xff\xfe",
-    '{"format": 1e999, "opset": 20}', '{"format": NaN, "opset": 20}', '{"format": 4}', '{"format": true, "opset": 20}',
-    '{"format": 4, "opset": 20, "recipe": {}, "shared_scale": false, "end": 1, "places": 9, "files": []}',
-    '{"format": 4, "opset": 20, "recipe": {}, "shared_scale": false, "end": 1, "places": 9, "files": {"a": 3}}',
-    '{"format": 4, "opset": 20, "recipe": {}, "shared_scale": false, "end": 1, "places": 9, "files": {"a": {"bytes": 1}}}',
-    '{"format": 4, "opset": 20, "recipe": [], "shared_scale": 0, "end": -1, "places": 9, "files": {}}', "9" * 5000,
-], ids=range(19))  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "3",
+        '"x"',
+        "{",
+        "[" * 50_000,
+        '{"a":' * 20_000,
+        "\ud800".encode("utf-16-le", "surrogatepass"),
+        b"\xff\xfe",
+        '{"format": 1e999, "opset": 20}',
+        '{"format": NaN, "opset": 20}',
+        '{"format": 4}',
+        '{"format": true, "opset": 20}',
+        '{"format": 4, "opset": 20, "recipe": {}, "shared_scale": false, "end": 1, "places": 9, "files": []}',
+        '{"format": 4, "opset": 20, "recipe": {}, "shared_scale": false, "end": 1, "places": 9, "files": {"a": 3}}',
+        '{"format": 4, "opset": 20, "recipe": {}, "shared_scale": false, "end": 1, "places": 9, "files": {"a": {"bytes": 1}}}',
+        '{"format": 4, "opset": 20, "recipe": [], "shared_scale": 0, "end": -1, "places": 9, "files": {}}',
+        "9" * 5000,
+    ],
+    ids=range(19),
+)
 def test_a_damaged_manifest_is_a_value_error_and_exit_2(copy, text, capsys):
     (copy / MANIFEST).write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     with pytest.raises(ValueError, match=r"manifest\.json of b is broken"):

@@ -358,7 +358,7 @@ PLANTED = {
         (lambda s, r, n: (s * r, s * r <= (n or 1)), "rounded"),
         (lambda s, r, n: (s * r, abs(s * r - (n or 1)) <= 0.05 * (n or 1)), "may rest"),
     ],
-}  # fmt: skip
+}
 EVERY = {name: exercise for chapter in CHAPTERS for name, exercise in exercises(chapter).items()}
 
 

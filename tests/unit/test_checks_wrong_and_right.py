@@ -150,7 +150,7 @@ WRONG = [
     ("10.entropy", lambda c: round(-sum(p * math.log2(p) for p in np.unique(c, return_counts=True)[1] / c.size), 3), "but"),
     ("10.entropy", lambda c: float(np.log2(int(c.max()) - int(c.min()) + 1)), "but"),
     ("10.memory", lambda p, b, t, n, h, w: p * b / 8 + 4 * t * n * h * w + 1, "but"),
-]  # fmt: skip
+]
 
 # right answers that look otherwise
 RIGHT = [
@@ -186,7 +186,7 @@ RIGHT = [
     ("09.throughput", lambda r, t, s, n, c: np.float32(1000 * n / (math.ceil(n / c) * r + t * s))),
     ("10.entropy", lambda c: np.float32(-sum(p * np.log2(p) for p in np.unique(c, return_counts=True)[1] / c.size))),
     ("10.memory", lambda p, b, t, n, h, w: int(p * b // 8 + 4 * t * n * h * w)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("place", range(len(WRONG)))

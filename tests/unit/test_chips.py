@@ -36,8 +36,11 @@ def test_this_machine_is_read():
 
 
 def test_a_phone_is_read_over_adb():
-    said = {"getprop": "[ro.product.board]: [x]\n[ro.product.cpu.abilist]: [arm64-v8a]\n[odd]: []\n", "cat /proc/cpuinfo": CPUINFO,
-            "cat /proc/meminfo": MEMINFO}  # fmt: skip
+    said = {
+        "getprop": "[ro.product.board]: [x]\n[ro.product.cpu.abilist]: [arm64-v8a]\n[odd]: []\n",
+        "cat /proc/cpuinfo": CPUINFO,
+        "cat /proc/meminfo": MEMINFO,
+    }
     assert Device.over_adb(said.__getitem__) == Device("x", frozenset({"64-bit", "byte products"}), 1_024_000)
 
 
@@ -60,12 +63,22 @@ def test_what_does_not_fit_says_why():
     assert choice.reasons == {"large": "needs 154 MB, 120 are free", "weak": "right in 50.0% of the steps, 97.0% are asked"}
 
 
-one_bundle = st.builds(Candidate, st.sampled_from("abcdef"), st.frozensets(st.sampled_from(NAMES)), st.integers(0, 10**8),
-                       st.floats(1, 100), st.floats(0.9, 1))  # fmt: skip
+one_bundle = st.builds(
+    Candidate,
+    st.sampled_from("abcdef"),
+    st.frozensets(st.sampled_from(NAMES)),
+    st.integers(0, 10**8),
+    st.floats(1, 100),
+    st.floats(0.9, 1),
+)
 
 
-@given(st.lists(one_bundle, max_size=6, unique_by=lambda bundle: bundle.name), st.frozensets(st.sampled_from(NAMES)),
-       st.sampled_from(NAMES), st.integers(0, 3 * 10**8))  # fmt: skip
+@given(
+    st.lists(one_bundle, max_size=6, unique_by=lambda bundle: bundle.name),
+    st.frozensets(st.sampled_from(NAMES)),
+    st.sampled_from(NAMES),
+    st.integers(0, 3 * 10**8),
+)
 def test_a_feature_more_never_makes_the_choice_worse(bundles, can, more, free):
     device = Device("d", can, free)
     ms = {bundle.name: bundle.answer_ms for bundle in bundles} | {None: float("inf")}
@@ -75,11 +88,16 @@ def test_a_feature_more_never_makes_the_choice_worse(bundles, can, more, free):
     assert set(before.reasons) == {bundle.name for bundle in bundles}
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ("{", "describes no device"), ("[]", "describes no device"), ('{"getprop": {}}', "describes no device"),
-    ('{"getprop": {}, "cpuinfo": "", "meminfo": ""}', "no ABI or no processor features"),
-    (json.dumps({"getprop": {"ro.product.cpu.abi": "x"}, "cpuinfo": CPUINFO, "meminfo": "junk"}), "no free memory"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "describes no device"),
+        ("[]", "describes no device"),
+        ('{"getprop": {}}', "describes no device"),
+        ('{"getprop": {}, "cpuinfo": "", "meminfo": ""}', "no ABI or no processor features"),
+        (json.dumps({"getprop": {"ro.product.cpu.abi": "x"}, "cpuinfo": CPUINFO, "meminfo": "junk"}), "no free memory"),
+    ],
+)
 def test_junk_is_refused_by_name(tmp_path, text, reason):
     (tmp_path / "odd.json").write_text(text)
     with pytest.raises(ValueError, match=rf"odd\.json describes no device.*{reason if 'describes' not in reason else ''}"):

@@ -10,10 +10,35 @@ from autoglm_lab.measure.claims import CLAIMS, PAGES, RACES, Claim, RaceClaim, t
 from autoglm_lab.measure.report import Report, read_reports
 from autoglm_lab.paths import data_dir
 
-WHOLE = Report("as it is", bytes=200, parameters=100, macs=1000, success=0.98, ci95=(0.97, 0.99), n=1000, answer_ms=90, whole_ms=90,
-               forward_ms=30, whole_forward_ms=30)  # fmt: skip
-SMALL = Report("small", bytes=60, parameters=100, macs=600, success=0.97, ci95=(0.96, 0.98), n=1000, answer_ms=50, whole_ms=100,
-               forward_ms=20, whole_forward_ms=30, steps=300, rate=0.001, alone=True)  # fmt: skip
+WHOLE = Report(
+    "as it is",
+    bytes=200,
+    parameters=100,
+    macs=1000,
+    success=0.98,
+    ci95=(0.97, 0.99),
+    n=1000,
+    answer_ms=90,
+    whole_ms=90,
+    forward_ms=30,
+    whole_forward_ms=30,
+)
+SMALL = Report(
+    "small",
+    bytes=60,
+    parameters=100,
+    macs=600,
+    success=0.97,
+    ci95=(0.96, 0.98),
+    n=1000,
+    answer_ms=50,
+    whole_ms=100,
+    forward_ms=20,
+    whole_forward_ms=30,
+    steps=300,
+    rate=0.001,
+    alone=True,
+)
 
 
 def test_a_row_holds_the_figures_beside_those_of_the_whole():
@@ -86,8 +111,10 @@ def test_the_shipped_table_is_what_the_shipped_reports_give():
 
 
 def test_a_race_is_won_or_lost_by_its_median():
-    found = {"ratios": {"cache": {"median": 6.5, "lo": 5.9, "hi": 7.0, "runs": 3}},
-             "cold_start_s": {"median": 0.7, "lo": 0.6, "hi": 0.8, "runs": 3}}  # fmt: skip
+    found = {
+        "ratios": {"cache": {"median": 6.5, "lo": 5.9, "hi": 7.0, "runs": 3}},
+        "cold_start_s": {"median": 0.7, "lo": 0.6, "hi": 0.8, "runs": 3},
+    }
     won, lost = RaceClaim("A5", "cache", "3.4x", least=6).row("b", found), RaceClaim("C9", "cold_start_s", most=0.6).row("b", found)
     assert (won["asked"], won["reached"], won["measured"], won["measured_low"], won["runs"]) == (
         "at least 6",

@@ -22,11 +22,24 @@ from autoglm_lab.phone.simulator import SimulatedPhone
 def small():
     """A PhoneGLM of few channels, so that the ink runs through it in seconds, and an example."""
     torch.manual_seed(0)
-    config = PhoneGLMConfig(vocab_size=1200, hidden_size=32, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2,
-                            head_dim=8, image_channels=(4, 4, 8, 8), audio_channels=8, audio_blocks=2)  # fmt: skip
+    config = PhoneGLMConfig(
+        vocab_size=1200,
+        hidden_size=32,
+        intermediate_size=24,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        image_channels=(4, 4, 8, 8),
+        audio_channels=8,
+        audio_blocks=2,
+    )
     model = PhoneGLMForConditionalGeneration(config).eval()
-    example = {"input_ids": torch.randint(8, 900, (1, 5)), "pixel_values": torch.rand(1, 3, 224, 224),
-               "input_features": torch.randn(1, 40, 80), "use_cache": False}  # fmt: skip
+    example = {
+        "input_ids": torch.randint(8, 900, (1, 5)),
+        "pixel_values": torch.rand(1, 3, 224, 224),
+        "input_features": torch.randn(1, 40, 80),
+        "use_cache": False,
+    }
     return model, example
 
 
@@ -35,9 +48,14 @@ def test_every_part_has_groups(small):
     found = trace(model, example)
     layers = {layer for group in found for layer, _ in group.family}
     parts = (
-        "image_encoder.stages.0.0", "image_encoder.stages.6.reach.0", "audio_encoder.blocks.0.up", "layers.1.self_attn.k_proj",
-        "layers.3.mlp.gate_up_proj", "gated.0.image.o_proj", "gated.2.audio.v_proj",
-    )  # fmt: skip
+        "image_encoder.stages.0.0",
+        "image_encoder.stages.6.reach.0",
+        "audio_encoder.blocks.0.up",
+        "layers.1.self_attn.k_proj",
+        "layers.3.mlp.gate_up_proj",
+        "gated.0.image.o_proj",
+        "gated.2.audio.v_proj",
+    )
     for part in parts:
         assert part in layers, (part, sorted(layers))
     assert not any("embed_tokens" in layer or "norm" in layer for layer in layers), "the width of the shared space stays"
@@ -79,8 +97,12 @@ def test_a_student_keeps_its_eyes_and_ears(small):
 def test_what_sees_follows_the_last_layer_that_stays_before_it(small, layers, moved):
     model, example = small
     student, _ = apply(model, Recipe("student", layers=layers), example)
-    assert {new: old for new in student.gated for old in model.gated if torch.equal(
-        student.gated[new]["image"].q_proj.weight, model.gated[old]["image"].q_proj.weight)} == moved  # fmt: skip
+    assert {
+        new: old
+        for new in student.gated
+        for old in model.gated
+        if torch.equal(student.gated[new]["image"].q_proj.weight, model.gated[old]["image"].q_proj.weight)
+    } == moved
     assert tuple(map(str, student.config.gated_layers)) == tuple(moved)
     assert torch.isfinite(outputs(student, example)[0]).all()
 
@@ -141,10 +163,16 @@ def test_four_bits_are_enough_to_open_settings(tmp_path, capsys):
 
 def test_channels_go_by_what_the_loss_would_miss_and_the_others_speak_for_them(small):
     model, example = small
-    made, report = apply(model, Recipe("fisher", channels=0.4, importance="fisher", refit=True), example,
-                         loss=lambda m: outputs(m, example)[0].square().mean(), calibration=[example])  # fmt: skip
-    plain, _ = apply(model, Recipe("fisher", channels=0.4, importance="fisher"), example,
-                     loss=lambda m: outputs(m, example)[0].square().mean())  # fmt: skip
+    made, report = apply(
+        model,
+        Recipe("fisher", channels=0.4, importance="fisher", refit=True),
+        example,
+        loss=lambda m: outputs(m, example)[0].square().mean(),
+        calibration=[example],
+    )
+    plain, _ = apply(
+        model, Recipe("fisher", channels=0.4, importance="fisher"), example, loss=lambda m: outputs(m, example)[0].square().mean()
+    )
     shapes = [{name: p.shape for name, p in network.named_parameters()} for network in (made, plain)]
     assert shapes[0] == shapes[1] and report.macs < sum(layer_macs(model, example).values())
     with torch.no_grad():

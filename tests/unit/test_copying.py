@@ -29,8 +29,13 @@ def test_words_hold_every_free_word():
 
 
 def test_a_chance_phrase_replaces_the_phrase_everywhere():
-    sample = {"kind": "search", "lang": "en", "text": "look up jazz in Music", "thinking": "type jazz",
-              "action": 'do(action="Type", text="jazz")'}  # fmt: skip
+    sample = {
+        "kind": "search",
+        "lang": "en",
+        "text": "look up jazz in Music",
+        "thinking": "type jazz",
+        "action": 'do(action="Type", text="jazz")',
+    }
     new = with_chance_phrase(sample, np.random.default_rng(2))
     phrase = new["thinking"].removeprefix("type ")
     assert new["text"] == f"look up {phrase} in Music"
@@ -42,10 +47,10 @@ def test_a_chance_phrase_replaces_the_phrase_everywhere():
     "changes",
     [
         {"kind": "alarm", "action": 'do(action="Type", text="07:30")'},
-        {"action": "do(action=\"Tap\", element=[1, 2])"},
+        {"action": 'do(action="Tap", element=[1, 2])'},
         {"text": "jazz and jazz"},
     ],
-)  # fmt: skip
+)
 def test_other_samples_stay(changes):
     sample = {
         "kind": "search",

@@ -50,8 +50,18 @@ def stack(count=12):
 
 
 def gemma():
-    config = Gemma3TextConfig(vocab_size=99, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-                              num_key_value_heads=2, head_dim=8, pad_token_id=0, eos_token_id=1, bos_token_id=2)  # fmt: skip
+    config = Gemma3TextConfig(
+        vocab_size=99,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
     torch.manual_seed(0)
     return Gemma3ForCausalLM(config).eval()
 
@@ -123,8 +133,18 @@ def test_subclasses_of_layers_keep_what_they_compute_and_their_tie(tmp_path):
     assert stored_bytes(small) < 0.3 * sum(4 * p.numel() for p in model.parameters()), "the tied table was stored twice"
     save(small, tmp_path / "small")
     assert torch.equal(load(gemma(), tmp_path / "small")(IDS).logits, small(IDS).logits)
-    config = BartConfig(vocab_size=99, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, pad_token_id=0,
-                        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=32)  # fmt: skip
+    config = BartConfig(
+        vocab_size=99,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        pad_token_id=0,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_position_embeddings=32,
+    )
     bart = BartModel(config).eval()
     packed = quantize_weights(bart, BYTE)
     assert packed.encoder.embed_tokens.weight_codes is packed.decoder.embed_tokens.weight_codes

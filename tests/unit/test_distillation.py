@@ -16,13 +16,21 @@ from autoglm_lab.compress.distillation import (
     kl_divergence,
     share_layers,
     soft_cross_entropy,
-)  # fmt: skip
+)
 
 
 def llama(layers=4):
     torch.manual_seed(0)
-    return T.LlamaForCausalLM(T.LlamaConfig(vocab_size=32, hidden_size=32, intermediate_size=48, num_hidden_layers=layers,
-                                            num_attention_heads=2, num_key_value_heads=1)).eval()  # fmt: skip
+    return T.LlamaForCausalLM(
+        T.LlamaConfig(
+            vocab_size=32,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+        )
+    ).eval()
 
 
 @given(st.floats(0.5, 10), st.integers(0, 100))

@@ -252,8 +252,11 @@ def test_thoughts_and_blind_requests_are_the_same_too(agent, whole):
             wanted = agent.answer(task, image, think=True, last="Tap", current_app="Clock").answer
             given = engine.answer(task, image, think=True, last="Tap", current_app="Clock").answer
             assert (given.text, given.thinking, given.action, given.tokens) == (
-                wanted.text, wanted.thinking, wanted.action, wanted.tokens
-            )  # fmt: skip
+                wanted.text,
+                wanted.thinking,
+                wanted.action,
+                wanted.tokens,
+            )
             assert set(given.ms) >= {"features", "prefill", "decode", "total"}
 
 
@@ -424,10 +427,12 @@ def test_a_damaged_bundle_is_refused_in_one_sentence(whole, tmp_path):
     path = copy() / MANIFEST
     known = json.loads(path.read_text())
     for change, words in (
-        ({"format": 99}, "format 99, this runtime reads 4; update"), ({"opset": 9}, "opset 9; this runtime reads 17"),
+        ({"format": 99}, "format 99, this runtime reads 4; update"),
+        ({"opset": 9}, "opset 9; this runtime reads 17"),
         ({"format": 3}, "format 3, this runtime reads 4; export the bundle anew"),
-        ({"files": {}}, "does not list audio.onnx, image.onnx"), ({"format": "x"}, "is broken"),
-    ):  # fmt: skip
+        ({"files": {}}, "does not list audio.onnx, image.onnx"),
+        ({"format": "x"}, "is broken"),
+    ):
         path.write_text(json.dumps(known | change))
         refused(ValueError, words)
     path.write_text("{")
@@ -489,9 +494,14 @@ def test_a_bundle_is_raced(whole, capsys, monkeypatch):
     assert main(asked) == 0
     told = json.loads(capsys.readouterr().out)
     ratios = told["ratios"]
-    assert set(ratios) == {"cache_vs_recompute", "drafts_vs_token_by_token", "grammar_vs_free", "pipeline_vs_one_by_one",
-                           "answer_vs_generate",
-                           "answer_by_grammar_vs_generate"}  # fmt: skip
+    assert set(ratios) == {
+        "cache_vs_recompute",
+        "drafts_vs_token_by_token",
+        "grammar_vs_free",
+        "pipeline_vs_one_by_one",
+        "answer_vs_generate",
+        "answer_by_grammar_vs_generate",
+    }
     for ratio in ratios.values():
         assert ratio["lo"] <= ratio["median"] <= ratio["hi"] and ratio["runs"] >= 1
     assert ratios["cache_vs_recompute"]["median"] > 1.5, "128 tokens read again and again"
@@ -545,8 +555,11 @@ def test_generate_is_a_witness(agent):
 
 def test_a_strangers_convolutions_are_computed_with_integers():
     torch.manual_seed(1)
-    layers = [part for i, o in ((3, 16), (16, 16), (16, 32))
-              for part in (nn.Conv2d(i, o, 3, 2, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU())]  # fmt: skip
+    layers = [
+        part
+        for i, o in ((3, 16), (16, 16), (16, 32))
+        for part in (nn.Conv2d(i, o, 3, 2, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU())
+    ]
     network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 16, 5))
     for _ in range(3):
         network(normal(8, 3, 32, 32))  # batch norms that have seen something

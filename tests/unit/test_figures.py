@@ -94,7 +94,7 @@ UNTRAINED = {"mini", "pruning", "edge:sync"}  # which no checkpoint changes
         ("notebooks/source/07_fast_decoding.py", {"chapter:07_fast_decoding", "time:07_fast_decoding"}, set()),
         ("data/model/model.safetensors", {job.name for job in PLAN.jobs.values() if job.writes} - PAGES - UNTRAINED, PAGES),
     ],
-)  # fmt: skip
+)
 def test_a_changed_byte_makes_exactly_its_dependants_stale(changed, due, later, tmp_path):
     record = Record(PLAN, _copied(tmp_path))
     for name in PLAN.jobs:  # as if all had been measured
@@ -113,20 +113,30 @@ def test_a_changed_byte_makes_exactly_its_dependants_stale(changed, due, later, 
 def _copied(folder):
     """The checkout as links, without what was measured when."""
     for place in ("data", "notebooks", "tests"):
-        shutil.copytree(ROOT / place, folder / place, copy_function=lambda file, link: Path(link).symlink_to(file),
-                        ignore=shutil.ignore_patterns("__pycache__", ".*"))  # fmt: skip
+        shutil.copytree(
+            ROOT / place,
+            folder / place,
+            copy_function=lambda file, link: Path(link).symlink_to(file),
+            ignore=shutil.ignore_patterns("__pycache__", ".*"),
+        )
     (folder / "README.md").symlink_to(ROOT / "README.md")
     (folder / COMMITTED).unlink()
     return folder
 
 
-TOY = Plan([
-    Job("sum", (Command("cat figures/*.txt > sum.txt"),), ("figures/a.txt", "figures/b.txt"), ("sum.txt",)),
-    Job("figure:a", (Command("echo a >> log; cp build/figures/agent figures/a.txt"),), (), ("figures/a.txt",), uses=("agent",)),
-    Job("figure:b", (Command("echo b >> log; cp recipe.txt figures/b.txt"),), ("recipe.txt",), ("figures/b.txt",), timed=True),
-    Job("agent", (Command("echo agent >> log; cat model.txt >> build/figures/agent; test ! -e full"),), ("model.txt",),
-        makes="build/figures/agent"),
-])  # fmt: skip
+TOY = Plan(
+    [
+        Job("sum", (Command("cat figures/*.txt > sum.txt"),), ("figures/a.txt", "figures/b.txt"), ("sum.txt",)),
+        Job("figure:a", (Command("echo a >> log; cp build/figures/agent figures/a.txt"),), (), ("figures/a.txt",), uses=("agent",)),
+        Job("figure:b", (Command("echo b >> log; cp recipe.txt figures/b.txt"),), ("recipe.txt",), ("figures/b.txt",), timed=True),
+        Job(
+            "agent",
+            (Command("echo agent >> log; cat model.txt >> build/figures/agent; test ! -e full"),),
+            ("model.txt",),
+            makes="build/figures/agent",
+        ),
+    ]
+)
 
 
 @pytest.fixture

@@ -47,9 +47,14 @@ def test_every_action_comes_through(name):
 
 @pytest.mark.parametrize(
     ("text", "asked"),
-    [('do(action="Tap", element=[915,69])', 4), ('do(action="Swipe", start=[1,2], end=[3,4])', 6), ('do(action="Back")', 2),
-     ('do(action="Double Tap", element=[5,6])', 4), ('finish(message="Sent")', 3)],
-)  # fmt: skip
+    [
+        ('do(action="Tap", element=[915,69])', 4),
+        ('do(action="Swipe", start=[1,2], end=[3,4])', 6),
+        ('do(action="Back")', 2),
+        ('do(action="Double Tap", element=[5,6])', 4),
+        ('finish(message="Sent")', 3),
+    ],
+)
 def test_what_is_forced_needs_no_question(text, asked):
     ids = tokens(text + END)
     assert len(ids) - walk(ids)[1] == asked
@@ -57,9 +62,16 @@ def test_what_is_forced_needs_no_question(text, asked):
 
 @pytest.mark.parametrize(
     ("begun", "drafted"),
-    [("", 'do(action="Tap", element=['), ('do(action="Swipe', '", start=['), ('do(action="Tap", element=[3', ","),
-     ('do(action="Tap", element=[3,4', "])"), ('do(action="Back', '")'), ('finish(message="Hi', ""), ('do(action="Back")', "")],
-)  # fmt: skip
+    [
+        ("", 'do(action="Tap", element=['),
+        ('do(action="Swipe', '", start=['),
+        ('do(action="Tap", element=[3', ","),
+        ('do(action="Tap", element=[3,4', "])"),
+        ('do(action="Back', '")'),
+        ('finish(message="Hi', ""),
+        ('do(action="Back")', ""),
+    ],
+)
 def test_what_usually_comes_is_drafted_up_to_the_end(begun, drafted):
     state, _ = walk(tokens(begun))
     assert TOKENIZER.decode(state.draft(9), skip_special_tokens=False) == drafted
@@ -98,9 +110,18 @@ def test_of_a_thought_nothing_is_drafted():
 
 @pytest.mark.parametrize(
     "text",
-    ['do(action="Jump"', 'do(action="Tap", element=[1,x', 'do(action="Back")do', 'finish(message="a"b', "open",
-     'finish(message="a\\n', 'finish(message="a\n', 'finish(message="<think>', 'do(action="Tap", element=[1,2], message="ok'],
-)  # fmt: skip
+    [
+        'do(action="Jump"',
+        'do(action="Tap", element=[1,x',
+        'do(action="Back")do',
+        'finish(message="a"b',
+        "open",
+        'finish(message="a\\n',
+        'finish(message="a\n',
+        'finish(message="<think>',
+        'do(action="Tap", element=[1,2], message="ok',
+    ],
+)
 def test_other_texts_do_not(text):
     with pytest.raises(ValueError, match="may not come here"):
         walk(tokens(text))

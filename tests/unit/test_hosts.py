@@ -15,9 +15,22 @@ from tests.unit.served import Fake, asked
 
 OWN = ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "127.0.0.2"]
 FOREIGN = [
-    "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example@localhost", "localhost evil", "x", "",
-    "2130706433", "0177.0.0.1", "192.168.0.1", "[::2]", "localhost\t", "é", "localhost:80:80", "a" * 3000,
-]  # fmt: skip
+    "evil.example",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "evil.example@localhost",
+    "localhost evil",
+    "x",
+    "",
+    "2130706433",
+    "0177.0.0.1",
+    "192.168.0.1",
+    "[::2]",
+    "localhost\t",
+    "é",
+    "localhost:80:80",
+    "a" * 3000,
+]
 
 
 @pytest.mark.parametrize("port", ["", ":8000", ":1"])
@@ -37,10 +50,22 @@ def test_other_names_are_not(host):
     assert AllowedHosts("0.0.0.0").refusal(host, None, here="10.0.0.5") is not None
 
 
-@pytest.mark.parametrize("origin", [
-    "null", "", "https://evil.example", "http://localhost:3000", "http://localhost", "http://127.0.0.1:8000", "file://localhost:8000",
-    "localhost:8000", "http://localhost:8000.evil.example", "http://localhost:8000/", "chrome-extension://localhost:8000",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "null",
+        "",
+        "https://evil.example",
+        "http://localhost:3000",
+        "http://localhost",
+        "http://127.0.0.1:8000",
+        "file://localhost:8000",
+        "localhost:8000",
+        "http://localhost:8000.evil.example",
+        "http://localhost:8000/",
+        "chrome-extension://localhost:8000",
+    ],
+)
 def test_pages_of_another_origin_are_refused(origin):
     assert "another origin" in AllowedHosts().refusal("localhost:8000", origin)
 
@@ -67,8 +92,13 @@ def request(port, method, path, body=None, **headers):
     return answer, content
 
 
-HOSTILE = [{"Host": "evil.example"}, {"Host": "evil.example:PORT"}, {"Host": "localhost:PORT", "Origin": "https://evil.example"},
-           {"Host": "localhost:PORT", "Origin": "null"}, {"Host": "127.0.0.1:PORT", "Origin": "http://localhost:PORT"}]  # fmt: skip
+HOSTILE = [
+    {"Host": "evil.example"},
+    {"Host": "evil.example:PORT"},
+    {"Host": "localhost:PORT", "Origin": "https://evil.example"},
+    {"Host": "localhost:PORT", "Origin": "null"},
+    {"Host": "127.0.0.1:PORT", "Origin": "http://localhost:PORT"},
+]
 
 
 @pytest.fixture(scope="module")

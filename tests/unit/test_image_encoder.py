@@ -32,11 +32,22 @@ def macs(config):
 def small():
     """A PhoneGLM with the image encoder of the agent to come, but few channels, its batch norms settled."""
     torch.manual_seed(0)
-    model = PhoneGLMForConditionalGeneration(PhoneGLMConfig(
-        vocab_size=1200, hidden_size=32, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
-        num_hidden_layers=1, gated_layers=(0,), audio_channels=8, audio_blocks=1,
-        image_channels=(4, 8, 12, 16), **BLOCKS,
-    ))  # fmt: skip
+    model = PhoneGLMForConditionalGeneration(
+        PhoneGLMConfig(
+            vocab_size=1200,
+            hidden_size=32,
+            intermediate_size=24,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+            num_hidden_layers=1,
+            gated_layers=(0,),
+            audio_channels=8,
+            audio_blocks=1,
+            image_channels=(4, 8, 12, 16),
+            **BLOCKS,
+        )
+    )
     for _ in range(3):
         model.encode_image(PIXELS)
     return model.eval()

@@ -65,8 +65,10 @@ def test_an_export_that_fails_leaves_nothing_that_counts_as_made(exports, monkey
     assert kept_bundle() == folder and len(exports) == 2
 
 
-@pytest.mark.parametrize(("script", "reason"), [("echo begun >&2; echo the disk is full >&2; exit 1", "the disk is full"),
-                                                ("exit 3", "the process ended with code 3")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [("echo begun >&2; echo the disk is full >&2; exit 1", "the disk is full"), ("exit 3", "the process ended with code 3")],
+)
 def test_a_process_that_could_not_export_says_why(tmp_path, monkeypatch, script, reason):
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")

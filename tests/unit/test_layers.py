@@ -14,10 +14,14 @@ PROFILE = [
     {"cat": "Session", "name": "model_run", "ts": 0, "dur": 90},
     node("model.layers.0.mlp.up/a", 10, 5_000),
     {"cat": "Session", "name": "model_run", "ts": 100, "dur": 90},
-    node("model.layers.0.mlp.up/a", 110, 1_000), node("model.layers.0.mlp.down/b", 120, 2_000), node("lm_head/c", 130, 4_000),
-    node("/add", 140, 500), node("Transpose", 150, 250), node("looks.0.audio/if_given", 160, 9_000, "If"),
+    node("model.layers.0.mlp.up/a", 110, 1_000),
+    node("model.layers.0.mlp.down/b", 120, 2_000),
+    node("lm_head/c", 130, 4_000),
+    node("/add", 140, 500),
+    node("Transpose", 150, 250),
+    node("looks.0.audio/if_given", 160, 9_000, "If"),
     {"cat": "Node", "name": "lm_head/c_fence_before", "ts": 130, "dur": 7, "args": {}},
-]  # fmt: skip
+]
 
 
 def test_kernels_are_booked_under_their_modules():

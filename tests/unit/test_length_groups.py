@@ -69,8 +69,11 @@ def test_a_batch_without_any_sound_is_decoded_too(world):
 
 def test_practice_in_copying_costs_what_it_did_in_one_rectangle(world):
     data, model = world
-    practice = next(b.copying for b in (data.batch(0, step, 0, 2, 2, copies=12) for step in range(20))
-                    if len(copying_groups(b.copying.attention_mask)) > 1)  # fmt: skip
+    practice = next(
+        b.copying
+        for b in (data.batch(0, step, 0, 2, 2, copies=12) for step in range(20))
+        if len(copying_groups(b.copying.attention_mask)) > 1
+    )
     states, _ = model.decode(practice.ids, model.remember(None, None, len(practice.ids)), practice.attention_mask)
     wanted = practice.copied[:, 1:]
     expected = F.cross_entropy(model.head(states[-1][:, :-1][wanted]), practice.ids[:, 1:][wanted])

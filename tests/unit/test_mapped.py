@@ -28,8 +28,10 @@ def stem(name):
 
 
 def said(engine):
-    return [engine.answer(text, SimulatedPhone(3).screenshot(), sound, max_new_tokens=12).answer.text
-            for text, sound in (("open Settings", None), ("", np.sin(np.arange(8000) / 9).astype(np.float32)))]  # fmt: skip
+    return [
+        engine.answer(text, SimulatedPhone(3).screenshot(), sound, max_new_tokens=12).answer.text
+        for text, sound in (("open Settings", None), ("", np.sin(np.arange(8000) / 9).astype(np.float32)))
+    ]
 
 
 def test_answers_are_the_same_and_the_files_lie_beside_the_bundle(bundle):

@@ -28,7 +28,7 @@ from autoglm_lab.training.speech_data import (
     template_takes,
     through_the_air,
     training_takes,
-)  # fmt: skip
+)
 from autoglm_lab.training.unaddressed import FOREIGN
 from autoglm_lab.training.voices_evaluation import ESPEAK_ROW, evaluate_voices, rows_of, unseen_clips, unseen_requests
 
@@ -38,15 +38,29 @@ OPEN_MAPS = {"kind": "open_app", "lang": "en", "slots": [["app", "maps"]], "text
 ALARM = {"kind": "alarm", "lang": "zh", "slots": [["time", "06:30"]], "text": "六点半叫我"}
 SMALL_TALK = {"kind": "beyond", "lang": "en", "slots": [["subject", "weather"]], "text": "lovely day today"}
 LINES = {
-    "k00001": ("af_sky+am_adam", OPEN_MAPS, False), "k00002": ("zf_xiaoni", ALARM, False), "k00003": ("af_sky", SMALL_TALK, False),
-    "k00004": ("af_sky", OPEN_MAPS, False), "k00005": ("af_sky", OPEN_MAPS, False), "k00016": ("bm_george", OPEN_MAPS, True),
-    "k00017": ("zm_yunxi", ALARM, True), "k00018": ("bm_george", SMALL_TALK, True), "h00001": ("heart", OPEN_MAPS, True),
-}  # fmt: skip
+    "k00001": ("af_sky+am_adam", OPEN_MAPS, False),
+    "k00002": ("zf_xiaoni", ALARM, False),
+    "k00003": ("af_sky", SMALL_TALK, False),
+    "k00004": ("af_sky", OPEN_MAPS, False),
+    "k00005": ("af_sky", OPEN_MAPS, False),
+    "k00016": ("bm_george", OPEN_MAPS, True),
+    "k00017": ("zm_yunxi", ALARM, True),
+    "k00018": ("bm_george", SMALL_TALK, True),
+    "h00001": ("heart", OPEN_MAPS, True),
+}
 # a handful of wishes from every source
 FEW = SpeechSpec(
-    template_takes=1, takes_per_share=0, phrasing_takes=1, natural_takes=2, bank_takes=1, unaddressed_takes=1, counting=3,
-    babble=2, kinds=frozenset({"home", "open_app"}), bank_voices=1,
-)  # fmt: skip
+    template_takes=1,
+    takes_per_share=0,
+    phrasing_takes=1,
+    natural_takes=2,
+    bank_takes=1,
+    unaddressed_takes=1,
+    counting=3,
+    babble=2,
+    kinds=frozenset({"home", "open_app"}),
+    bank_voices=1,
+)
 KINDS_AND_BEYOND = frozenset({"home", "open_app", "beyond"})
 
 

@@ -57,8 +57,10 @@ def test_a_language_model_exports_with_its_cache_as_it_is(tmp_path):
         f"present_{pair}": ["batch", 2, "past + tokens", 8] for pair in pairs
     }
     assert 0 < file.difference < 1e-5
-    lengths = {axis: {dict(part.rsplit(" ", 1) for part in case.split(", "))[axis] for case in file.differences}
-               for axis in ("batch", "tokens", "past")}  # fmt: skip
+    lengths = {
+        axis: {dict(part.rsplit(" ", 1) for part in case.split(", "))[axis] for case in file.differences}
+        for axis in ("batch", "tokens", "past")
+    }
     assert all(len(outputs) >= 3 for outputs in lengths.values()), "the example, a second and a third length"
 
     run, mask = opened(file.content), torch.ones(2, 5, dtype=torch.long)
@@ -71,8 +73,11 @@ def test_a_language_model_exports_with_its_cache_as_it_is(tmp_path):
     np.testing.assert_allclose(np.concatenate((first["logits"], second["logits"]), 1), right, atol=1e-5)
 
     padded = torch.cat((torch.zeros(1, 2, dtype=torch.long), IDS[:1, :3]), 1)
-    both = run(input_ids=torch.cat((padded, IDS[1:])), attention_mask=torch.tensor([[0, 0, 1, 1, 1], [1] * 5]),
-               **{name: value[:, :, :0] for name, value in past.items()})  # fmt: skip
+    both = run(
+        input_ids=torch.cat((padded, IDS[1:])),
+        attention_mask=torch.tensor([[0, 0, 1, 1, 1], [1] * 5]),
+        **{name: value[:, :, :0] for name, value in past.items()},
+    )
     np.testing.assert_allclose(both["logits"][0, 2:], first["logits"][0], atol=1e-5, err_msg="padded in front beside a longer one")
 
 
@@ -89,8 +94,11 @@ def test_encoders_export_as_they_are():
     mask = torch.tensor([[0, 0, 1, 1, 1], [1] * 5])
     file = export_onnx(words, {"input_ids": IDS, "attention_mask": mask})
     assert file.outputs == {"last_hidden_state": ["batch", "tokens", 32], "pooler_output": ["batch", 32]}
-    sight = transformers.ViTModel(transformers.ViTConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1,
-                                                         num_attention_heads=4, image_size=16, patch_size=4))  # fmt: skip
+    sight = transformers.ViTModel(
+        transformers.ViTConfig(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, image_size=16, patch_size=4
+        )
+    )
     seen = export_onnx(sight, {"pixel_values": normal(1, 3, 16, 16)})
     assert seen.inputs == {"pixel_values": ["batch", 3, 16, 16]}
     assert max(file.difference, seen.difference) < 1e-5

@@ -109,19 +109,26 @@ def test_a_whole_run_is_taken_up(tmp_path):
     assert check_run(tmp_path / "other", RUN) is None
 
 
-@pytest.mark.parametrize(("damage", "words"), [
-    (lambda run: (run / "log.csv").write_text(""), "does not hold each of the 3 steps"),
-    (lambda run: (run / "log.csv").unlink(), "does not hold each of the 3 steps"),
-    (lambda run: (run / "log.csv").write_text((run / "log.csv").read_text()[:-20]), "does not hold each of the 3 steps"),
-    (lambda run: (run / "log.csv").write_text((run / "log.csv").read_text().replace("1.0", "x", 1)), "line 2 of"),
-    (lambda run: (run / "log.csv").write_text("a,b\n1,2\n"), "is not the log of a run"),
-    (lambda run: (run / "log.csv").write_bytes(b"\xff\xfe\x00"), "log.csv is not the log of a run"),
-    (lambda run: (run / "checkpoint.pt").write_bytes(b""), "is no checkpoint that can be read"),
-    (lambda run: (run / "checkpoint.pt").write_bytes(b"PK\x03\x04 and no more"), "is no checkpoint that can be read"),
-    (lambda run: (run / "checkpoint.pt").write_bytes((run / "checkpoint.pt").read_bytes()[:600]), "no checkpoint that can be read"),
-    (lambda run: torch.save([1, 2], run / "checkpoint.pt"), "is no checkpoint that can be read"),
-    (lambda run: torch.save({"step": 3, "model": 0}, run / "checkpoint.pt"), "is no checkpoint that can be read"),
-], ids=range(11))  # fmt: skip
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda run: (run / "log.csv").write_text(""), "does not hold each of the 3 steps"),
+        (lambda run: (run / "log.csv").unlink(), "does not hold each of the 3 steps"),
+        (lambda run: (run / "log.csv").write_text((run / "log.csv").read_text()[:-20]), "does not hold each of the 3 steps"),
+        (lambda run: (run / "log.csv").write_text((run / "log.csv").read_text().replace("1.0", "x", 1)), "line 2 of"),
+        (lambda run: (run / "log.csv").write_text("a,b\n1,2\n"), "is not the log of a run"),
+        (lambda run: (run / "log.csv").write_bytes(b"\xff\xfe\x00"), "log.csv is not the log of a run"),
+        (lambda run: (run / "checkpoint.pt").write_bytes(b""), "is no checkpoint that can be read"),
+        (lambda run: (run / "checkpoint.pt").write_bytes(b"PK\x03\x04 and no more"), "is no checkpoint that can be read"),
+        (
+            lambda run: (run / "checkpoint.pt").write_bytes((run / "checkpoint.pt").read_bytes()[:600]),
+            "no checkpoint that can be read",
+        ),
+        (lambda run: torch.save([1, 2], run / "checkpoint.pt"), "is no checkpoint that can be read"),
+        (lambda run: torch.save({"step": 3, "model": 0}, run / "checkpoint.pt"), "is no checkpoint that can be read"),
+    ],
+    ids=range(11),
+)
 def test_a_damaged_run_is_refused_before_anything_slow(damage, words, tmp_path, capsys):
     run_folder(tmp_path / "X" / "run")
     damage(tmp_path / "X" / "run")

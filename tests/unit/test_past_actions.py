@@ -111,8 +111,13 @@ def processor():
 def test_a_bundle_and_its_copies_know_the_length(tmp_path, monkeypatch, processor):
     engine = TorchEngine(PhoneGLMForConditionalGeneration(PhoneGLMConfig(**TINY, memory=4)), processor)
     assert engine.memory == memory_length(engine) == 4
-    stubs = {"agent_graphs": dict.fromkeys(GRAPHS, b"graph"), "feature_graphs": dict.fromkeys(FEATURES, b"graph"), "verify": {},
-             "_check_integers": None, "count_nodes": {"DynamicQuantizeLinear": 0}}  # fmt: skip
+    stubs = {
+        "agent_graphs": dict.fromkeys(GRAPHS, b"graph"),
+        "feature_graphs": dict.fromkeys(FEATURES, b"graph"),
+        "verify": {},
+        "_check_integers": None,
+        "count_nodes": {"DynamicQuantizeLinear": 0},
+    }
     for name, made in stubs.items():
         monkeypatch.setattr(exporting, name, lambda *_, made=made, **__: made)
     exporting.bundle(engine, tmp_path / "b")
@@ -212,14 +217,20 @@ def test_screenshots_tell_where_no_words_do():
     address = {"type": "image_url", "image_url": {"url": "https://127.0.0.1/screen.png"}}
     tool = {"role": "tool", "content": "nothing changed"}
     for after, told in (
-        ([screen(picture("red"))], "Home="), ([screen(picture("blue"))], "Home"), ([screen()], "Home"), ([], "Home"),
+        ([screen(picture("red"))], "Home="),
+        ([screen(picture("blue"))], "Home"),
+        ([screen()], "Home"),
+        ([], "Home"),
         ([screen(picture("red"), last_action="the screen changed")], "Home"),
-        ([screen(picture("blue"), last_action="nothing changed")], "Home="), ([screen(picture("blue"), last_action=7)], "Home"),
-        ([tool, screen(picture("red"))], "Home="), ([said(DEAD_END)], "Home, Swipe"),
+        ([screen(picture("blue"), last_action="nothing changed")], "Home="),
+        ([screen(picture("blue"), last_action=7)], "Home"),
+        ([tool, screen(picture("red"))], "Home="),
+        ([said(DEAD_END)], "Home, Swipe"),
         ([screen(picture("red")), said(DEAD_END), screen(picture("red"))], "Home=, Swipe="),
         ([screen(address), said(DEAD_END), screen(address)], "Home, Swipe"),
-        ([screen(), said("words"), screen()], "Home"), ([screen(last_action="there is no app 'X' on this phone")], "Home="),
-    ):  # fmt: skip
+        ([screen(), said("words"), screen()], "Home"),
+        ([screen(last_action="there is no app 'X' on this phone")], "Home="),
+    ):
         assert write_memory(read([task, said(HOME), *after]).steps, 4) == told, after
     long = [task, *[message for _ in range(40) for message in (said(HOME), screen(picture("red")))]]
     assert len(read(long).steps) == MAX_MEMORY

@@ -78,15 +78,29 @@ def test_a_small_model_learns_from_them(tmp_path):
     (tmp_path / "speech").mkdir()
     waves = np.random.default_rng(0).integers(-3000, 3000, 1600 * len(keys)).astype(np.int16)
     np.save(tmp_path / "speech" / "waves.npy", waves)
-    np.savez(tmp_path / "speech" / "clips.npz", start=np.arange(len(keys)) * 1600, length=np.full(len(keys), 1600),
-             key=np.array(keys), snr=np.full(len(keys), np.inf))  # fmt: skip
+    np.savez(
+        tmp_path / "speech" / "clips.npz",
+        start=np.arange(len(keys)) * 1600,
+        length=np.full(len(keys), 1600),
+        key=np.array(keys),
+        snr=np.full(len(keys), np.inf),
+    )
     wishes = load_wishes(tmp_path / "wishes.json")
     data = Scenes(tmp_path / "scenes", tmp_path / "speech", train_tokenizer(people_pieces(), 2600), free_text, wishes)
     config = PhoneGLMConfig(
-        hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
-        gated_layers=(0,), image_channels=(4, 6, 8, 12), audio_channels=16, audio_blocks=1, memory=4,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        gated_layers=(0,),
+        image_channels=(4, 6, 8, 12),
+        audio_channels=16,
+        audio_blocks=1,
+        memory=4,
         vocab_size=len(data.tokenizer),
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     recipe = Recipe(
         align_steps=1,

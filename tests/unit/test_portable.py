@@ -66,8 +66,9 @@ def test_answers_are_those_of_the_engine(agent, parts, requests, tmp_path):
     host = host_of(OnnxRuntime(), parts, tmp_path)
     for request, case in zip(requests, parts.cases(), strict=True):
         spoken = request.audio is not None
-        wanted = agent.answer("" if spoken else request.task.text, request.image, request.audio,
-                              current_app=request.app, last=request.last).answer  # fmt: skip
+        wanted = agent.answer(
+            "" if spoken else request.task.text, request.image, request.audio, current_app=request.app, last=request.last
+        ).answer
         states, _ = host.remember(case["pixels"], case["mel"] if spoken else None)
         said = host.write(states, case["prompt"].tolist(), parts.facts["end"], ROOM)
         assert agent.processor.tokenizer.decode(said) == wanted.text

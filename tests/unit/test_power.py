@@ -27,21 +27,31 @@ from autoglm_lab.edge.power import SNAPDRAGON_835, TICK_S, Heat, Job, PowerTable
 TABLE = SNAPDRAGON_835
 WORK = [[0.3, 0.3, 0.33], [0.28, 0.35], [0.3]]
 GOVERNORS = {
-    "performance": performance, "powersave": powersave, "ondemand": ondemand, "schedutil": schedutil, "load steps": load_steps(),
-    "budget": budget(500), "budget with a floor": budget(500, 0.5), "fixed": fixed(0.7), "by deadline": by_deadline(),
+    "performance": performance,
+    "powersave": powersave,
+    "ondemand": ondemand,
+    "schedutil": schedutil,
+    "load steps": load_steps(),
+    "budget": budget(500),
+    "budget with a floor": budget(500, 0.5),
+    "fixed": fixed(0.7),
+    "by deadline": by_deadline(),
     "race to idle": race_to_idle,
-}  # fmt: skip
+}
 some_jobs = st.lists(st.builds(Job, st.floats(0, 5), st.floats(0.01, 0.4), st.floats(0.2, 2)), min_size=1, max_size=12)
 
 
-@pytest.mark.parametrize(("change", "reason"), [
-    ({"speeds": (0.5, 1.0), "busy": (1.0, 2.0)}, "five or more"),
-    ({"speeds": (*TABLE.speeds[:-1], 0.99)}, "rise from above 0 to 1"),
-    ({"speeds": (TABLE.speeds[1], TABLE.speeds[0], *TABLE.speeds[2:])}, "rise from above 0 to 1"),
-    ({"busy": (*TABLE.busy[:-1], TABLE.busy[0])}, "power has to rise"),
-    ({"busy": (math.nan, *TABLE.busy[1:])}, "power has to rise"),
-    ({"idle": TABLE.busy[0]}, "from above 80 .idle."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"speeds": (0.5, 1.0), "busy": (1.0, 2.0)}, "five or more"),
+        ({"speeds": (*TABLE.speeds[:-1], 0.99)}, "rise from above 0 to 1"),
+        ({"speeds": (TABLE.speeds[1], TABLE.speeds[0], *TABLE.speeds[2:])}, "rise from above 0 to 1"),
+        ({"busy": (*TABLE.busy[:-1], TABLE.busy[0])}, "power has to rise"),
+        ({"busy": (math.nan, *TABLE.busy[1:])}, "power has to rise"),
+        ({"idle": TABLE.busy[0]}, "from above 80 .idle."),
+    ],
+)
 def test_a_table_that_cannot_be_is_refused(change, reason):
     with pytest.raises(ValueError, match=reason):
         replace(TABLE, **change)

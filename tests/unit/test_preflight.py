@@ -9,8 +9,18 @@ import pytest
 from autoglm_lab.cli import main
 from autoglm_lab.runtime.preflight import PHONE_9B, Machine, bundle_needs, examine, model_needs
 
-GOOD = Machine("Linux", "x86_64", "glibc 2.39", (3, 12), 4, ("avx2", "avx512_vnni"), 8 * 10**9, 6 * 10**9, 50 * 10**9,
-               {"numpy": "2.4", "onnxruntime": "1.31"})  # fmt: skip
+GOOD = Machine(
+    "Linux",
+    "x86_64",
+    "glibc 2.39",
+    (3, 12),
+    4,
+    ("avx2", "avx512_vnni"),
+    8 * 10**9,
+    6 * 10**9,
+    50 * 10**9,
+    {"numpy": "2.4", "onnxruntime": "1.31"},
+)
 SMALL = bundle_needs("int8", 17_000_000, 4096)
 
 

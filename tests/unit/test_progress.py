@@ -94,8 +94,10 @@ def test_a_bar_is_on_standard_error_after_a_moment_and_goes():
         "for _ in track(range({}), 'working', 'step'): time.sleep({})\n"
         "print('[1]')"
     )
-    runs = [subprocess.run([sys.executable, "-c", code.format(*run)], capture_output=True, timeout=60, check=True)
-            for run in ((4, 0.3), (2, 0))]  # fmt: skip
+    runs = [
+        subprocess.run([sys.executable, "-c", code.format(*run)], capture_output=True, timeout=60, check=True)
+        for run in ((4, 0.3), (2, 0))
+    ]
     assert [run.stdout.split() for run in runs] == [[b"[1]"]] * 2
     *_, shown, blank, rest = runs[0].stderr.split(b"\r")
     assert b"working" in shown and not (blank + rest).strip(), "the last that is written wipes the bar away"

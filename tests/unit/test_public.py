@@ -26,9 +26,11 @@ def test_names_and_homes_are_the_same_and_each_is_in_the_docstring():
 
 
 def test_modules_do_not_hide_names_and_nothing_is_loaded_early():
-    code = ("import sys; from autoglm_lab import compress, export; assert 'torch' not in sys.modules; "
-            "import autoglm_lab.compress.recipe, autoglm_lab.compress.kinds; "
-            "print(*(name for name in compress.__all__ if not callable(getattr(compress, name))))")  # fmt: skip
+    code = (
+        "import sys; from autoglm_lab import compress, export; assert 'torch' not in sys.modules; "
+        "import autoglm_lab.compress.recipe, autoglm_lab.compress.kinds; "
+        "print(*(name for name in compress.__all__ if not callable(getattr(compress, name))))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not done.stdout.split()

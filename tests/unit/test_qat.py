@@ -168,16 +168,20 @@ def beside_torchao(tmp_path_factory):
     if not folder.exists():
         part = tmp_path_factory.mktemp("torchao")
         wanted = ["torchao", "-c", str(ROOT / "binder" / "constraints.txt")]
-        made = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(part), *wanted],
-                              capture_output=True, text=True)  # fmt: skip
+        made = subprocess.run(
+            [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(part), *wanted],
+            capture_output=True,
+            text=True,
+        )
         if made.returncode:
             pytest.skip(f"torchao cannot be had here: {made.stderr.strip().splitlines()[-1]}")
         folder.parent.mkdir(exist_ok=True)
         with contextlib.suppress(OSError):  # another worker may have been faster
             shutil.move(part, folder)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
-    done = subprocess.run([sys.executable, str(ROOT / "tests" / "beside" / "torchao_qat.py")],
-                          capture_output=True, text=True, env=environment)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "beside" / "torchao_qat.py")], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -114,9 +114,17 @@ def test_what_ships_has_the_size_it_claims():
 
 def tiny_glm(tie):
     config = GlmConfig(
-        vocab_size=99, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=8, pad_token_id=0, eos_token_id=1, tie_word_embeddings=tie,
-    )  # fmt: skip
+        vocab_size=99,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        pad_token_id=0,
+        eos_token_id=1,
+        tie_word_embeddings=tie,
+    )
     torch.manual_seed(0)
     return GlmForCausalLM(config).eval()
 

@@ -35,14 +35,22 @@ def test_json_and_back(channels, rank, sparsity, bits, group_size, name):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("{", "no JSON: .* line 1"), ("[]", "JSON object, not list"), ('{"bit": 4}', "no field 'bit'; there are answer, bits"),
-        ('{"bits": "four"}', "bits is 'four'"), ('{"bits": true}', "bits is True"), ('{"channels": 1.0}', "channels is 1.0"),
-        ('{"bits": 9}', "bits is 9"), ('{"multiple": 0}', "multiple is 0"),
-        ('{"group_size": 1}', "at least two"), ('{"importance": "luck"}', "importance is 'luck'"),
-        ('{"method": "eye"}', "method is 'eye'"), ('{"rank_layers": "("}', "no regular expression"),
-        ('{"train_rounding": true}', "round nothing"), ('{"bits": 4, "sparsity": 0.5, "train_rounding": true}', "grow back"),
+        ("{", "no JSON: .* line 1"),
+        ("[]", "JSON object, not list"),
+        ('{"bit": 4}', "no field 'bit'; there are answer, bits"),
+        ('{"bits": "four"}', "bits is 'four'"),
+        ('{"bits": true}', "bits is True"),
+        ('{"channels": 1.0}', "channels is 1.0"),
+        ('{"bits": 9}', "bits is 9"),
+        ('{"multiple": 0}', "multiple is 0"),
+        ('{"group_size": 1}', "at least two"),
+        ('{"importance": "luck"}', "importance is 'luck'"),
+        ('{"method": "eye"}', "method is 'eye'"),
+        ('{"rank_layers": "("}', "no regular expression"),
+        ('{"train_rounding": true}', "round nothing"),
+        ('{"bits": 4, "sparsity": 0.5, "train_rounding": true}', "grow back"),
     ],
-)  # fmt: skip
+)
 def test_bad_recipes_are_refused(text, reason, tmp_path):
     with pytest.raises(ValueError, match=reason):
         Recipe.from_json(text)
@@ -57,9 +65,13 @@ def test_a_missing_recipe_file_is_named(tmp_path):
         Recipe.read(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize(("given", "reason"), [
-    ({"answer": -1, "importance": "fisher"}, "answer is -1"), ({"answer": 6}, "ranked by 'fisher', not by 'l1'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"answer": -1, "importance": "fisher"}, "answer is -1"),
+        ({"answer": 6}, "ranked by 'fisher', not by 'l1'"),
+    ],
+)
 def test_prices_of_answers_are_for_channels_ranked_by_fisher(given, reason):
     with pytest.raises(ValueError, match=reason):
         Recipe(channels=0.4, **given)
@@ -230,8 +242,12 @@ def test_an_executor_that_does_not_tell_of_what_was_called_off_is_not_waited_for
 
 
 def test_what_fits_a_budget():
-    reports = [Report("big", bytes=30_000_000, success=0.98), Report("four", bytes=8_000_000, success=0.95),
-               Report("two", bytes=5_000_000, success=0.6), Report("bad", bytes=9_000_000, success=0.5)]  # fmt: skip
+    reports = [
+        Report("big", bytes=30_000_000, success=0.98),
+        Report("four", bytes=8_000_000, success=0.95),
+        Report("two", bytes=5_000_000, success=0.6),
+        Report("bad", bytes=9_000_000, success=0.5),
+    ]
     assert within(reports, megabytes=10).name == "four"
     assert within(reports, megabytes=6).name == "two"
     assert within(reports).name == "big"

@@ -175,10 +175,15 @@ def test_a_strangers_recovery_goes_on_where_it_was(tmp_path):
     torch.testing.assert_close(again[0].weight, whole[0].weight)
 
 
-@pytest.mark.parametrize(("changes", "reason"), [
-    ({"loss": lambda model, batch: torch.tensor(float("nan"))}, "one finite number"), ({"data": []}, "a sequence of batches"),
-    ({"loss": lambda model, batch: model(batch[0])}, "one finite number"), ({"student": True}, "put a teacher into `loss`"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"loss": lambda model, batch: torch.tensor(float("nan"))}, "one finite number"),
+        ({"data": []}, "a sequence of batches"),
+        ({"loss": lambda model, batch: model(batch[0])}, "one finite number"),
+        ({"student": True}, "put a teacher into `loss`"),
+    ],
+)
 def test_what_a_stranger_gives_is_checked(changes, reason):
     with pytest.raises(ValueError, match=reason):
         strangers(**changes)[1](stranger())

@@ -88,9 +88,15 @@ def test_a_refit_that_serves_nothing_is_refused():
 def network():
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 12, 3, 2), nn.ReLU(), nn.Flatten(),
-        nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 5),
-    ).eval()  # fmt: skip
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 12, 3, 2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(48, 32),
+        nn.ReLU(),
+        nn.Linear(32, 5),
+    ).eval()
 
 
 def pictures(count=64, seed=1):

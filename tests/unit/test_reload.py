@@ -203,15 +203,18 @@ class Limits:
             raise ValueError(f"patience_s is {self.patience_s}; it is above zero")
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ('{"workers": 2, "na', r"limits\.json cannot be read.*stay as they are"),
-    ("[1]", "no settings but a list"),
-    ('{"workers": 2, "colour": "red"}', "colour is unknown; there are workers, name, patience_s"),
-    ('{"name": "x"}', "workers is missing"),
-    ('{"workers": "2"}', "workers is '2'; it has to be of type int"),
-    ('{"workers": true}', "workers is True; it has to be of type"),
-    ('{"workers": 2, "patience_s": -1}', "patience_s is -1; it is above zero"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"workers": 2, "na', r"limits\.json cannot be read.*stay as they are"),
+        ("[1]", "no settings but a list"),
+        ('{"workers": 2, "colour": "red"}', "colour is unknown; there are workers, name, patience_s"),
+        ('{"name": "x"}', "workers is missing"),
+        ('{"workers": "2"}', "workers is '2'; it has to be of type int"),
+        ('{"workers": true}', "workers is True; it has to be of type"),
+        ('{"workers": 2, "patience_s": -1}', "patience_s is -1; it is above zero"),
+    ],
+)
 def test_settings_are_read_whole_or_not_at_all(tmp_path, text, reason):
     (tmp_path / "limits.json").write_text(text)
     with pytest.raises(ValueError, match=reason):

@@ -57,8 +57,9 @@ def test_answers_do_not_remember_each_other():
     assert [rules.picker()(np.array([1.0, 0.9], np.float32)) for _ in range(2)] == [0, 0]
 
 
-@pytest.mark.parametrize("rules", [{"temperature": -1}, {"temperature": 2.1}, {"top_p": 1.1}, {"frequency_penalty": 3},
-                                   {"temperature": float("nan")}])  # fmt: skip
+@pytest.mark.parametrize(
+    "rules", [{"temperature": -1}, {"temperature": 2.1}, {"top_p": 1.1}, {"frequency_penalty": 3}, {"temperature": float("nan")}]
+)
 def test_what_is_out_of_range_is_named(rules):
     with pytest.raises(ValueError, match=next(iter(rules))):
         Sampling(**rules)

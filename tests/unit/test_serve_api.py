@@ -229,26 +229,50 @@ def refusal(response, status):
     return error
 
 
-@pytest.mark.parametrize(("fields", "param"), [
-    ({"messages": "x"}, "messages"), ({"messages": [{"role": "x", "content": "y"}]}, "messages.0.role"),
-    ({"messages": []}, "messages"),
-    ({"n": 0}, "n"), ({"n": 99}, "n"), ({"temperature": 3}, "temperature"), ({"temperature": "warm"}, "temperature"),
-    ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": -1}, "max_tokens"), ({"top_p": 2}, "top_p"), ({"seed": 2**63}, "seed"),
-    ({"frequency_penalty": 9}, "frequency_penalty"), ({"stop": list("abcde")}, "stop"), ({"stop": 5}, "stop.str"),
-    ({"thinking": {"type": "maybe"}}, "thinking.type"), ({"stream": "perhaps"}, "stream"),
-    ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages.0.content"),
-    ({"messages": [{"role": "user", "content": "x"}] * 2_001}, "messages"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": "x"}, "messages"),
+        ({"messages": [{"role": "x", "content": "y"}]}, "messages.0.role"),
+        ({"messages": []}, "messages"),
+        ({"n": 0}, "n"),
+        ({"n": 99}, "n"),
+        ({"temperature": 3}, "temperature"),
+        ({"temperature": "warm"}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"top_p": 2}, "top_p"),
+        ({"seed": 2**63}, "seed"),
+        ({"frequency_penalty": 9}, "frequency_penalty"),
+        ({"stop": list("abcde")}, "stop"),
+        ({"stop": 5}, "stop.str"),
+        ({"thinking": {"type": "maybe"}}, "thinking.type"),
+        ({"stream": "perhaps"}, "stream"),
+        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": "x"}] * 2_001}, "messages"),
+    ],
+)
 def test_400_names_the_field(inside, fields, param):
     error = refusal(inside.post(CHAT, json={**asked(), **fields}), 400)
     assert error["type"] == "invalid_request_error" and (error["param"] or "").startswith(param)
 
 
-@pytest.mark.parametrize("body", [
-    b"", b"{", b"[]", b"null", b"\xff", b'{"messages": ' + b"[" * 90_000, b'{"temperature": NaN, "query": "x"}',
-    b'{"temperature": Infinity, "query": "x"}', b'{"query": "\\ud800"}', b'{"max_tokens": 1e999, "query": "x"}',
-    b'{"seed": ' + b"9" * 5000 + b', "query": "x"}',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        b'{"messages": ' + b"[" * 90_000,
+        b'{"temperature": NaN, "query": "x"}',
+        b'{"temperature": Infinity, "query": "x"}',
+        b'{"query": "\\ud800"}',
+        b'{"max_tokens": 1e999, "query": "x"}',
+        b'{"seed": ' + b"9" * 5000 + b', "query": "x"}',
+    ],
+)
 def test_400_for_what_is_no_request(inside, body):
     refusal(inside.post(CHAT, content=body, headers={"content-type": "application/json"}), 400)
 
@@ -369,19 +393,35 @@ def test_413_for_a_bomb_which_does_not_go_off(inside):
 def test_415_for_what_is_neither_picture_nor_sound(inside):
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
     for part in (
-        image_part(data_url(svg, "image/svg+xml")), image_part(data_url(b"%PDF-1.4", "application/pdf")), image_part(data_url(b"")),
-        image_part(data_url(picture("TIFF"))), audio_part(b"RIFF"), audio_part(sound(), "mp3"), audio_part(sound(kind="OGG")),
-    ):  # fmt: skip
+        image_part(data_url(svg, "image/svg+xml")),
+        image_part(data_url(b"%PDF-1.4", "application/pdf")),
+        image_part(data_url(b"")),
+        image_part(data_url(picture("TIFF"))),
+        audio_part(b"RIFF"),
+        audio_part(sound(), "mp3"),
+        audio_part(sound(kind="OGG")),
+    ):
         error = refusal(inside.post(CHAT, json=asked(part, text_part("x")) if "image_url" in part else asked(part)), 415)
         assert error["param"] == "messages[0].content[0]"
     for kind in ({"content-type": "application/x-www-form-urlencoded"}, {"content-type": "text/plain"}, {"content-type": ""}, {}):
         refusal(inside.post(CHAT, content=json.dumps(asked()).encode(), headers=kind), 415)
 
 
-@pytest.mark.parametrize("address", [
-    "http://127.0.0.1:1/x.png", "https://example.com/x.png", "file:///etc/passwd", "HTTP://localhost/x", "ftp://x/y",
-    "/etc/passwd", "", "data:,x", "data:image/png,abc", "gopher://x",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:1/x.png",
+        "https://example.com/x.png",
+        "file:///etc/passwd",
+        "HTTP://localhost/x",
+        "ftp://x/y",
+        "/etc/passwd",
+        "",
+        "data:,x",
+        "data:image/png,abc",
+        "gopher://x",
+    ],
+)
 def test_no_address_is_followed(inside, address, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("nobody is to be looked up"))
     assert refusal(inside.post(CHAT, json=asked(image_part(address), text_part("x"))), 400)["code"].startswith("invalid_image")
@@ -585,10 +625,16 @@ def test_measurements_count():
         client.post(CHAT, json=asked(n=99))
         client.get("/some/where")
         text = client.get("/metrics").text
-    for line in ('autoglm_requests_total{path="/v1/chat/completions",status="200"} 2.0', 'status="400"} 1.0',
-                 'autoglm_requests_total{path="other",status="404"} 1.0', "autoglm_completion_tokens_total 10.0",
-                 "autoglm_prompt_tokens_total 14.0", "autoglm_time_to_first_token_seconds_count 2.0", "autoglm_queue_length 0.0",
-                 "autoglm_rows 0.0"):  # fmt: skip
+    for line in (
+        'autoglm_requests_total{path="/v1/chat/completions",status="200"} 2.0',
+        'status="400"} 1.0',
+        'autoglm_requests_total{path="other",status="404"} 1.0',
+        "autoglm_completion_tokens_total 10.0",
+        "autoglm_prompt_tokens_total 14.0",
+        "autoglm_time_to_first_token_seconds_count 2.0",
+        "autoglm_queue_length 0.0",
+        "autoglm_rows 0.0",
+    ):
         assert line in text, line
     assert "some" not in text
 
@@ -596,15 +642,25 @@ def test_measurements_count():
 def test_nothing_of_a_request_is_logged(caplog, capfd):
     secret = "Xyzzy-4711"
     with caplog.at_level(logging.DEBUG), running(Fake([secret]), api_key=f"key-{secret}") as url:
-        for body in (asked(f"{secret} open"), asked(f"{secret}", stream=True), asked(secret, n=99), {"messages": secret},
-                     asked(image_part(f"data:image/png;base64,{secret}"), text_part(secret)),
-                     asked("too long", user=secret)):  # fmt: skip
+        for body in (
+            asked(f"{secret} open"),
+            asked(f"{secret}", stream=True),
+            asked(secret, n=99),
+            {"messages": secret},
+            asked(image_part(f"data:image/png;base64,{secret}"), text_part(secret)),
+            asked("too long", user=secret),
+        ):
             for key in (f"key-{secret}", "wrong"):
                 content = json.dumps(body).encode()
                 with connected(url) as link:
-                    link.sendall((f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
-                                  "Content-Type: application/json\r\n"
-                                  f"Content-Length: {len(content)}\r\n\r\n").encode() + content)  # fmt: skip
+                    link.sendall(
+                        (
+                            f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
+                            "Content-Type: application/json\r\n"
+                            f"Content-Length: {len(content)}\r\n\r\n"
+                        ).encode()
+                        + content
+                    )
                     assert b"HTTP/1.1" in received(link)
     printed = capfd.readouterr()
     assert secret not in caplog.text + printed.out + printed.err

@@ -48,8 +48,17 @@ def asking(seed, **given):
     sampling = Sampling(1.2, 0.95, 0.5, seed) if seed % 2 else Sampling()
     words = "" if audio is not None else f"open the app number {seed} " + "please " * int(rng.integers(0, 30))
     facts = {"image": None if image is None else lambda take=None: image.copy(), "audio": None if audio is None else audio.copy}
-    return Asking(**{"task": words, **facts, "think": seed % 5 == 0, "max_new_tokens": int(rng.integers(2, 60)),
-                     "steps": (("Tap", True),), "sampling": sampling, **given})  # fmt: skip
+    return Asking(
+        **{
+            "task": words,
+            **facts,
+            "think": seed % 5 == 0,
+            "max_new_tokens": int(rng.integers(2, 60)),
+            "steps": (("Tap", True),),
+            "sampling": sampling,
+            **given,
+        }
+    )
 
 
 def alone(engine, asked):
@@ -174,8 +183,14 @@ def test_what_is_broken_disturbs_nobody(batches, wanted):
     good, bad = [], []
     for number in range(12):
         good += submitted(batches, KINDS[number])
-        bad += submitted(batches, asking(0, image=broken), asking(0, image=cracked), asking(0, task="word " * 3000),
-                         asking(0, task=" "), asking(0, max_new_tokens=5000))  # fmt: skip
+        bad += submitted(
+            batches,
+            asking(0, image=broken),
+            asking(0, image=cracked),
+            asking(0, task="word " * 3000),
+            asking(0, task=" "),
+            asking(0, max_new_tokens=5000),
+        )
     assert [joined(events(job)) for job in good] == wanted[:12]
     statuses = [events(job)[-1].status for job in bad]
     assert statuses == [415, 500, 400, 400, 400] * 12

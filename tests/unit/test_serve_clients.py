@@ -77,15 +77,22 @@ def test_sampling_is_handed_on(engine, url):
 
 
 SCREEN = lab.SimulatedPhone(7, lang="en").screenshot()
-QUESTION = HumanMessage([
-    {"type": "image_url", "image_url": {"url": data_url(SCREEN)}},
-    {"type": "text", "text": "open Settings"},
-])  # fmt: skip
+QUESTION = HumanMessage(
+    [
+        {"type": "image_url", "image_url": {"url": data_url(SCREEN)}},
+        {"type": "text", "text": "open Settings"},
+    ]
+)
 
 
 def test_the_call_of_the_articles_works_as_it_stands(url):
-    chat = ChatOpenAI(model="autoglm-phone-9b", base_url=url, api_key="EMPTY", streaming=True,
-                      extra_body={"enable_thinking": True, "return_reasoning": True})  # fmt: skip
+    chat = ChatOpenAI(
+        model="autoglm-phone-9b",
+        base_url=url,
+        api_key="EMPTY",
+        streaming=True,
+        extra_body={"enable_thinking": True, "return_reasoning": True},
+    )
     said = chat.invoke([QUESTION])
     assert said.content.startswith("do(action=") and said.content.endswith(")")
     assert "".join(part.content for part in chat.stream([QUESTION])) == said.content
@@ -121,8 +128,9 @@ def test_a_spoken_question_and_several_turns(url, engine):
 
 
 def test_the_flat_form_of_a_question(url):
-    chat = ChatOpenAI(model="m", base_url=url, api_key="EMPTY",
-                      extra_body={"image": data_url(SCREEN).partition(",")[2], "query": "open Settings"})  # fmt: skip
+    chat = ChatOpenAI(
+        model="m", base_url=url, api_key="EMPTY", extra_body={"image": data_url(SCREEN).partition(",")[2], "query": "open Settings"}
+    )
     assert chat.invoke("ignored").content == ChatAutoGLM(model="m", base_url=url, api_key="EMPTY").invoke([QUESTION]).content
 
 

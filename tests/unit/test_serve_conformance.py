@@ -115,10 +115,17 @@ class TestLangChainIntegration(integration_tests.ChatModelIntegrationTests):
 # --- the description of the interface, taken at its word
 
 load_all_checks()
-CHECKED = [CHECKS.get_one(name) for name in (
-    "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
-    "response_schema_conformance", "unsupported_method",
-)]  # fmt: skip
+CHECKED = [
+    CHECKS.get_one(name)
+    for name in (
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_headers_conformance",
+        "response_schema_conformance",
+        "unsupported_method",
+    )
+]
 
 
 def described():
@@ -150,12 +157,28 @@ def test_schemathesis_reached_good_and_bad():
 # --- broken pictures and sounds
 
 KINDS = [
-    *(("picture", picture(kind, (24, 16), mode)) for kind, mode in (
-        ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "L"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("JPEG", "L"),
-        ("WEBP", "RGB"), ("WEBP", "RGBA"), ("GIF", "P"), ("BMP", "RGB"), ("BMP", "1"),
-    )),
-    ("sound", sound(0.02)), ("sound", sound(0.02, 44_100)), ("sound", sound(0.05, 8000)), ("sound", sound(0.02, kind="FLAC")),
-]  # fmt: skip
+    *(
+        ("picture", picture(kind, (24, 16), mode))
+        for kind, mode in (
+            ("PNG", "RGB"),
+            ("PNG", "RGBA"),
+            ("PNG", "P"),
+            ("PNG", "L"),
+            ("JPEG", "RGB"),
+            ("JPEG", "CMYK"),
+            ("JPEG", "L"),
+            ("WEBP", "RGB"),
+            ("WEBP", "RGBA"),
+            ("GIF", "P"),
+            ("BMP", "RGB"),
+            ("BMP", "1"),
+        )
+    ),
+    ("sound", sound(0.02)),
+    ("sound", sound(0.02, 44_100)),
+    ("sound", sound(0.05, 8000)),
+    ("sound", sound(0.02, kind="FLAC")),
+]
 
 
 def mutated(content, rng):

@@ -131,15 +131,20 @@ def test_a_client_that_half_closes_and_then_goes_costs_nothing():
         assert not engine.running
 
 
-@pytest.mark.parametrize("content", [
-    b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\r\n\r\n",
-    JSON + b"Content-Length: \xb2\r\n\r\n{}",
-    JSON + b"Content-Length: " + b"9" * 400 + b"\r\n\r\n{}",
-    JSON + b"Content-Length: -1\r\n\r\n{}",
-    JSON + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    JSON + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\r\n\r\n",
+        JSON + b"Content-Length: \xb2\r\n\r\n{}",
+        JSON + b"Content-Length: " + b"9" * 400 + b"\r\n\r\n{}",
+        JSON + b"Content-Length: -1\r\n\r\n{}",
+        JSON + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        JSON + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000,
+    ],
+)
 def test_what_is_no_http_is_refused_in_the_shape_that_clients_read(content):
     with running(Fake()) as url, connected(url) as link:
         link.sendall(content)

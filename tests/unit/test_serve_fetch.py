@@ -85,24 +85,55 @@ def test_a_name_is_looked_up_once(monkeypatch):
     assert looked == [(HOST, 80)] and connected == [("93.184.215.14", 80)]
 
 
-@pytest.mark.parametrize("url", [
-    f"http://{HOST}:22/x", f"http://{HOST}:8080/x", f"https://{HOST}:80/x", f"http://user@{HOST}/x", f"http://{HOST}.evil/x",
-    f"http://{HOST}@evil.example/x", f"http://{HOST}:99999/x", f"http://{HOST}:x/", "http:///x", "http://[::1",
-    f"http://{HOST}\\@evil/",
-    "https://other.example/x", "https://other.example:444/x",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://{HOST}:22/x",
+        f"http://{HOST}:8080/x",
+        f"https://{HOST}:80/x",
+        f"http://user@{HOST}/x",
+        f"http://{HOST}.evil/x",
+        f"http://{HOST}@evil.example/x",
+        f"http://{HOST}:99999/x",
+        f"http://{HOST}:x/",
+        "http:///x",
+        "http://[::1",
+        f"http://{HOST}\\@evil/",
+        "https://other.example/x",
+        "https://other.example:444/x",
+    ],
+)
 def test_other_hosts_and_ports_are_not_asked(url, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("nobody is to be looked up"))
     with pytest.raises(ApiError, match="not fetched from other hosts or ports"):
         open_picture(url, Limits(image_hosts=frozenset({HOST, "other.example:8443"})), "p")
 
 
-@pytest.mark.parametrize("address", [
-    "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-    "0.0.0.0", "224.0.0.1", "255.255.255.255", "240.0.0.1",
-    "::", "::1", "fe80::1%eth0", "fc00::1", "fec0::1", "ff02::1", "::ffff:10.0.0.1", "64:ff9b::7f00:1",
-    "2002:7f00:1::", "2001:0:1::5601:aff",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "240.0.0.1",
+        "::",
+        "::1",
+        "fe80::1%eth0",
+        "fc00::1",
+        "fec0::1",
+        "ff02::1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "2001:0:1::5601:aff",
+    ],
+)
 def test_private_addresses_are_refused_also_in_disguise(address, monkeypatch):
     assert not is_public(address)
     entries = [(0, 0, 0, "", ("8.8.8.8", 0)), (0, 0, 0, "", (address, 0))]
@@ -119,9 +150,15 @@ def test_public_addresses_are_public(address):
     assert is_public(address)
 
 
-@pytest.mark.parametrize("content", [
-    reply(b"", "302 Found", "Location: http://127.0.0.1/secret"), reply(b"no", "404 Not Found"), b"SSH-2.0-x\r\n", b"",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        reply(b"", "302 Found", "Location: http://127.0.0.1/secret"),
+        reply(b"no", "404 Not Found"),
+        b"SSH-2.0-x\r\n",
+        b"",
+    ],
+)
 def test_only_an_answer_is_taken(content, unnamed):
     with answering(content) as (port, asked), pytest.raises((ValueError, OSError, fetching.HTTPException)):
         get(urlsplit(f"http://{HOST}:{port}/"), port, "127.0.0.1", 1000)

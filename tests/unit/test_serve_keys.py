@@ -30,12 +30,20 @@ def written(path, text, mode=0o600):
     return path
 
 
-@pytest.mark.parametrize(("text", "keys"), [
-    ("secret", {"key": "secret"}), ("secret\n", {"key": "secret"}), ("  secret \r\n\r\n# made by Bob\r\n", {"key": "secret"}),
-    (b"\xef\xbb\xbfsecret\n", {"key": "secret"}), (b"\xef\xbb\xbfanna: secret\n", {"anna": "secret"}),
-    ("correct horse battery\n", {"key": "correct horse battery"}), ("sk:abc/d=", {"key": "sk:abc/d="}),
-    ("anna: one\n\n# two\nbert:\ttwo\nthree", {"anna": "one", "bert": "two", "key5": "three"}), ("schlüssel", {"key": "schlüssel"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("secret", {"key": "secret"}),
+        ("secret\n", {"key": "secret"}),
+        ("  secret \r\n\r\n# made by Bob\r\n", {"key": "secret"}),
+        (b"\xef\xbb\xbfsecret\n", {"key": "secret"}),
+        (b"\xef\xbb\xbfanna: secret\n", {"anna": "secret"}),
+        ("correct horse battery\n", {"key": "correct horse battery"}),
+        ("sk:abc/d=", {"key": "sk:abc/d="}),
+        ("anna: one\n\n# two\nbert:\ttwo\nthree", {"anna": "one", "bert": "two", "key5": "three"}),
+        ("schlüssel", {"key": "schlüssel"}),
+    ],
+)
 def test_files_with_keys(tmp_path, text, keys):
     assert read_keys(written(tmp_path / "keys", text)) == keys
 
@@ -223,9 +231,11 @@ def test_a_server_with_two_keys_from_the_command_line(tmp_path):
             far = [sys.executable, "-m", "autoglm_lab.cli", "ask", "open Settings", "--url", address]
             plain = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
             for more, environment, code in (
-                (["--api-key-file", str(keys)], {}, 0), ([], {"OPENAI_API_KEY": ANNA}, 0), ([], {}, 2),
+                (["--api-key-file", str(keys)], {}, 0),
+                ([], {"OPENAI_API_KEY": ANNA}, 0),
+                ([], {}, 2),
                 (["--api-key", ANNA], {}, 0),
-            ):  # fmt: skip
+            ):
                 done = subprocess.run([*far, *more], env=plain | environment, capture_output=True, text=True, check=False)
                 assert done.returncode == code, done.stderr
                 assert ("list of processes" in done.stderr) == ("--api-key" in more)
@@ -240,18 +250,24 @@ def test_a_server_with_two_keys_from_the_command_line(tmp_path):
 def test_keys_where_there_is_no_server(tmp_path, capsys):
     path = written(tmp_path / "keys", ANNA)
     for arguments, word in (
-        (["--api-key-file", str(path)], "give its --url"), (["--api-key", "x"], "give its --url"),
+        (["--api-key-file", str(path)], "give its --url"),
+        (["--api-key", "x"], "give its --url"),
         (["--url", "http://127.0.0.1:9/v1", "--api-key", "x", "--api-key-file", str(path)], "not both"),
         (["--url", "http://127.0.0.1:9/v1", "--api-key-file", "nowhere"], "no key file"),
-    ):  # fmt: skip
+    ):
         assert main(["ask", "open Settings", *arguments]) == 2
         assert word in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("url", "sent"), [
-    ("http://127.0.0.1:1/v1", "k"), ("https://models.example/v1", "k"), ("http://models.example/v1", "EMPTY"),
-    ("http://127.0.0.1.models.example/v1", "EMPTY"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("http://127.0.0.1:1/v1", "k"),
+        ("https://models.example/v1", "k"),
+        ("http://models.example/v1", "EMPTY"),
+        ("http://127.0.0.1.models.example/v1", "EMPTY"),
+    ],
+)
 def test_the_key_of_the_environment_goes_over_no_network_in_plain_text(url, sent, monkeypatch):
     from autoglm_lab.cli import _api_key
 

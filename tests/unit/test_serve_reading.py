@@ -106,8 +106,14 @@ def test_a_new_task_forgets_what_was_done_for_the_old_one():
 def test_its_call_before_the_first_task():
     [asking] = read(user("Hi"), max_tokens=5, temperature=0.0, stream=False)
     assert asking.opened() == {
-        "task": "Hi", "image": None, "audio": None, "current_app": "System Home", "last": "", "think": False, "max_new_tokens": 5,
-    }  # fmt: skip
+        "task": "Hi",
+        "image": None,
+        "audio": None,
+        "current_app": "System Home",
+        "last": "",
+        "think": False,
+        "max_new_tokens": 5,
+    }
     assert asking.sampling == GREEDY
 
 
@@ -180,19 +186,29 @@ def test_long_hostile_words_are_read_once(letters, count):
 
 
 def test_a_data_url_is_read_once():
-    for url in ("data:" + "a" * 4_000_000, "data:image/png" + ";a" * 2_000_000, "data:image/png;" + "a=" * 2_000_000,
-                "data:image/png;base64," + "ab " * 1_300_000):  # fmt: skip
+    for url in (
+        "data:" + "a" * 4_000_000,
+        "data:image/png" + ";a" * 2_000_000,
+        "data:image/png;" + "a=" * 2_000_000,
+        "data:image/png;base64," + "ab " * 1_300_000,
+    ):
         began = time.thread_time()
         assert refused(user({"type": "image_url", "image_url": {"url": url}}, text("x"))).status in (400, 415)
         assert time.thread_time() - began < 1
 
 
-@pytest.mark.parametrize(("fields", "thinks"), [
-    ({}, False), ({"enable_thinking": True}, True), ({"thinking": {"type": "enabled"}}, True),
-    ({"thinking": {"type": "disabled"}}, False), ({"chat_template_kwargs": {"enable_thinking": True}}, True),
-    ({"chat_template_kwargs": {"enable_thinking": None, "other": 1}}, False),
-    ({"enable_thinking": False, "thinking": {"type": "enabled"}}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "thinks"),
+    [
+        ({}, False),
+        ({"enable_thinking": True}, True),
+        ({"thinking": {"type": "enabled"}}, True),
+        ({"thinking": {"type": "disabled"}}, False),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, True),
+        ({"chat_template_kwargs": {"enable_thinking": None, "other": 1}}, False),
+        ({"enable_thinking": False, "thinking": {"type": "enabled"}}, False),
+    ],
+)
 def test_three_spellings_of_thinking(fields, thinks):
     assert read(user("x"), **fields)[0].think is thinks
 
@@ -208,18 +224,21 @@ def test_how_long_how_many_and_how():
     assert read(user("x"), top_p=0.0)[0].sampling == GREEDY
 
 
-@pytest.mark.parametrize(("messages", "fields", "param"), [
-    ([], {}, "messages"),
-    ([{"role": "system", "content": "x"}], {}, "messages"),
-    ([user(" ")], {}, "messages"),
-    ([user(picture())], {}, "messages"),
-    ([{"role": "user", "content": None}], {}, "messages"),
-    ([user("x")], {"n": 9}, "n"),
-    ([user("x")], {"stop": list("abcde")}, "stop"),
-    ([], {"query": ""}, "messages"),
-    ([user("x" * (LONGEST + 1))], {}, "messages"),
-    ([user("x"), user({"type": "image_url", "image_url": {"url": "ftp://x/y"}}, text("y"))], {}, "messages[1].content[0]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("messages", "fields", "param"),
+    [
+        ([], {}, "messages"),
+        ([{"role": "system", "content": "x"}], {}, "messages"),
+        ([user(" ")], {}, "messages"),
+        ([user(picture())], {}, "messages"),
+        ([{"role": "user", "content": None}], {}, "messages"),
+        ([user("x")], {"n": 9}, "n"),
+        ([user("x")], {"stop": list("abcde")}, "stop"),
+        ([], {"query": ""}, "messages"),
+        ([user("x" * (LONGEST + 1))], {}, "messages"),
+        ([user("x"), user({"type": "image_url", "image_url": {"url": "ftp://x/y"}}, text("y"))], {}, "messages[1].content[0]"),
+    ],
+)
 def test_what_is_missing_or_too_much_is_named(messages, fields, param):
     error = refused(*messages, **fields)
     assert (error.status, error.param) == (400, param)
@@ -232,8 +251,10 @@ def test_limits_are_above_zero():
 
 @pytest.mark.parametrize("spoken", [False, True])
 def test_what_an_agent_tells_of_its_turns_is_read_again(spoken):
-    turns = [Turn("System Home", '<think>where?</think>do(action="Launch", app="Chrome")', "the screen changed"),
-             Turn("Chrome", 'do(action="Tap", element=[1,2])', "nothing changed")]  # fmt: skip
+    turns = [
+        Turn("System Home", '<think>where?</think>do(action="Launch", app="Chrome")', "the screen changed"),
+        Turn("Chrome", 'do(action="Tap", element=[1,2])', "nothing changed"),
+    ]
     given = {"image": Image.new("RGB", (4, 6)), "current_app": "Chrome"}
     given |= {"audio": np.zeros(1600, np.float32)} if spoken else {"task": "open the news"}
     messages = conversation(**given, history=turns)

@@ -19,10 +19,34 @@ from autoglm_lab.serve.speech import Bracket, Speech
 
 TOKENIZER = Tokenizer.from_file(str(Path(data_dir()) / "model" / "tokenizer.json"))
 SPELLER = Speller(TOKENIZER)
-PARTS = st.sampled_from([
-    "do(action=", '"Tap"', ", element=[1,2])", "finish(message=", '"done"', ")", "(", "\\", '"', THINK, END_THINK, END, "</th", "<",
-    "ink>", "好", "\n", "stop", "st", "op", "a", " ", 'do(action="Type", text="a)b\\"c)")', "🙂",
-])  # fmt: skip
+PARTS = st.sampled_from(
+    [
+        "do(action=",
+        '"Tap"',
+        ", element=[1,2])",
+        "finish(message=",
+        '"done"',
+        ")",
+        "(",
+        "\\",
+        '"',
+        THINK,
+        END_THINK,
+        END,
+        "</th",
+        "<",
+        "ink>",
+        "好",
+        "\n",
+        "stop",
+        "st",
+        "op",
+        "a",
+        " ",
+        'do(action="Type", text="a)b\\"c)")',
+        "🙂",
+    ]
+)
 TEXTS = st.lists(PARTS, max_size=12).map("".join)
 STOPS = st.lists(st.sampled_from(["stop", "op", "\n", ")", '")', END_THINK, "top)", "aa", "好", "sto"]), max_size=3).map(tuple)
 
@@ -61,9 +85,13 @@ def test_neither_a_stop_nor_a_mark_of_the_template_is_shown(text, think, stop):
 
 
 ACTIONS = [
-    Action("Back"), Action("Tap", element=(5, 999)), Action("Type", text='a)b("c\\ d)'), Action("Type", text="你好)（世界"),
-    Action("finish", message="done :)"), Action("Swipe", start=(1, 2), end=(3, 4)),
-]  # fmt: skip
+    Action("Back"),
+    Action("Tap", element=(5, 999)),
+    Action("Type", text='a)b("c\\ d)'),
+    Action("Type", text="你好)（世界"),
+    Action("finish", message="done :)"),
+    Action("Swipe", start=(1, 2), end=(3, 4)),
+]
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda a: a.name)

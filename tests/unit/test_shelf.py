@@ -133,9 +133,14 @@ def test_idleness_counts_from_the_end_of_the_last_use():
         assert built["a"] == 2
 
 
-@pytest.mark.parametrize(("options", "reason"), [
-    ({"room_bytes": 0}, "one byte or more"), ({"idle_s": 0}, "more than zero"), ({"idle_s": float("nan")}, "more than zero"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"room_bytes": 0}, "one byte or more"),
+        ({"idle_s": 0}, "more than zero"),
+        ({"idle_s": float("nan")}, "more than zero"),
+    ],
+)
 def test_a_shelf_that_makes_no_sense_is_refused(options, reason):
     with pytest.raises(ValueError, match=reason):
         Shelf(**options)

@@ -20,7 +20,7 @@ from autoglm_lab.phone.speech import (
     add_noise,
     pad_silence,
     set_level,
-)  # fmt: skip
+)
 from autoglm_lab.phone.spoken import wish_key
 
 pytest.importorskip("soundfile")

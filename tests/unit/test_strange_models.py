@@ -139,9 +139,12 @@ def test_attention_is_that_of_torch(mask, batch_first, weights):
     x, y = torch.randn(3, 5, 16), torch.randn(3, 6, 16)
     padding = torch.zeros(3, 6, dtype=torch.bool)
     padding[1, 4:] = True
-    masks = {"none": {}, "padding": {"key_padding_mask": padding},
-             "both": {"key_padding_mask": padding, "attn_mask": torch.ones(5, 6, dtype=torch.bool).triu(3)},
-             "per head": {"attn_mask": torch.randn(12, 5, 6)}}[mask]  # fmt: skip
+    masks = {
+        "none": {},
+        "padding": {"key_padding_mask": padding},
+        "both": {"key_padding_mask": padding, "attn_mask": torch.ones(5, 6, dtype=torch.bool).triu(3)},
+        "per head": {"attn_mask": torch.randn(12, 5, 6)},
+    }[mask]
     if not batch_first:
         x, y = x.transpose(0, 1), y.transpose(0, 1)
     options = {"need_weights": weights is not None, "average_attn_weights": bool(weights)} | masks

@@ -28,8 +28,11 @@ def test_key_value_groups_and_fused_projections_are_found():
     attention = next(g for g in groups if "self_attn" in g.family[0][0])
     layer = "model.layers.0.self_attn."
     assert {key: len(channels) for key, channels in attention.parts.items()} == {
-        (layer + "q_proj", "out"): 32, (layer + "k_proj", "out"): 16, (layer + "v_proj", "out"): 16, (layer + "o_proj", "in"): 32,
-    }  # fmt: skip
+        (layer + "q_proj", "out"): 32,
+        (layer + "k_proj", "out"): 16,
+        (layer + "v_proj", "out"): 16,
+        (layer + "o_proj", "in"): 32,
+    }
     neuron = next(g for g in groups if "gate_up_proj" in g.family[0][0])
     mlp = "model.layers.0.mlp."
     assert neuron.parts == {(mlp + "gate_up_proj", "out"): (0, 48), (mlp + "down_proj", "in"): (0,)}
@@ -101,11 +104,20 @@ def test_rows_that_are_the_same_are_computed_once_and_no_others_are():
     one = torch.randn(1, 5, 6)
     same, other = one.expand(3, 5, 6), torch.randn(3, 5, 6)
     for name, args, options, rows in (
-        ("mul", (same, 2), {}, 3), ("mul", (same, same), {}, 3), ("add", (one, same), {}, 3), ("add", (same, torch.ones(6)), {}, 3),
-        ("mul", (same, other), {}, 0), ("add", (torch.ones(6), 1), {}, 0), ("mean", (same, -1), {"keepdim": True}, 3),
-        ("mean", (same, 0), {}, 0), ("mean", (same,), {}, 0), ("sum", (same, 0), {}, 0), ("add", (same,), {"other": other}, 0),
-        ("conv1d", (same, torch.randn(4, 5, 1)), {}, 3), ("batch_norm", (same[..., 0], other[0, :, 0]), {}, 0),
-    ):  # fmt: skip
+        ("mul", (same, 2), {}, 3),
+        ("mul", (same, same), {}, 3),
+        ("add", (one, same), {}, 3),
+        ("add", (same, torch.ones(6)), {}, 3),
+        ("mul", (same, other), {}, 0),
+        ("add", (torch.ones(6), 1), {}, 0),
+        ("mean", (same, -1), {"keepdim": True}, 3),
+        ("mean", (same, 0), {}, 0),
+        ("mean", (same,), {}, 0),
+        ("sum", (same, 0), {}, 0),
+        ("add", (same,), {"other": other}, 0),
+        ("conv1d", (same, torch.randn(4, 5, 1)), {}, 3),
+        ("batch_norm", (same[..., 0], other[0, :, 0]), {}, 0),
+    ):
         found, short = one_row(name, args, options)
         assert found == rows, (name, args)
         assert found == 0 or len(short[0]) == 1
@@ -320,16 +332,22 @@ def test_a_layer_that_uses_its_channels_in_secret_is_named():
 
 def test_choose_prefers_what_counts_least():
     groups = [Group({("a", "out"): (i,), ("b", "in"): (i,)}) for i in range(4)]
-    ledger = Ledger({"a": 4.0, "b": 4.0}, {("a", "out"): 4, ("a", "in"): 2, ("b", "in"): 4, ("b", "out"): 2,
-                                           ("a", "through"): 4, ("b", "through"): 2}, False)  # fmt: skip
+    ledger = Ledger(
+        {"a": 4.0, "b": 4.0},
+        {("a", "out"): 4, ("a", "in"): 2, ("b", "in"): 4, ("b", "out"): 2, ("a", "through"): 4, ("b", "through"): 2},
+        False,
+    )
     assert choose(groups, [3.0, 0.5, 2.0, 1.0], ledger, 0.5, 0.1) == [groups[1], groups[3]]
 
 
 def test_ink_goes_through_attention_as_its_sums_would_carry_it():
     generator = torch.Generator().manual_seed(0)
     for stained in ("query", "key", "value", "nothing"):
-        parts = {"query": torch.randn(3, 4, 5, 8, generator=generator), "key": torch.randn(3, 2, 6, 8, generator=generator),
-                 "value": torch.randn(3, 2, 6, 7, generator=generator)}  # fmt: skip
+        parts = {
+            "query": torch.randn(3, 4, 5, 8, generator=generator),
+            "key": torch.randn(3, 2, 6, 8, generator=generator),
+            "value": torch.randn(3, 2, 6, 7, generator=generator),
+        }
         if stained in parts:
             parts[stained][1, 1, 2, 3] = torch.nan
         repeated = (parts["key"].repeat_interleave(2, 1), parts["value"].repeat_interleave(2, 1))

@@ -42,7 +42,7 @@ from autoglm_lab.training.evaluation import (
     spoken_requests,
     task_rate,
     typed_requests,
-)  # fmt: skip
+)
 from autoglm_lab.training.objective import NOISE_PRICE, align_switches, price_of_gates
 from autoglm_lab.training.scenes import SceneSpec, evidence, looks, make_scene, make_scenes
 from autoglm_lab.training.trainer import Recipe, Training, preset
@@ -71,8 +71,13 @@ def data(tmp_path_factory):
     keys = [wish_key(said) for lang in LANGS for said in utterances(lang)]
     (folder / "speech").mkdir()
     np.save(folder / "speech" / "waves.npy", rng.integers(-3000, 3000, 1600 * len(keys)).astype(np.int16))
-    np.savez(folder / "speech" / "clips.npz", start=np.arange(len(keys)) * 1600, length=np.full(len(keys), 1600),
-             key=np.array(keys), snr=np.full(len(keys), np.inf))  # fmt: skip
+    np.savez(
+        folder / "speech" / "clips.npz",
+        start=np.arange(len(keys)) * 1600,
+        length=np.full(len(keys), 1600),
+        key=np.array(keys),
+        snr=np.full(len(keys), np.inf),
+    )
     return Scenes(folder / "scenes", folder / "speech", train_tokenizer())
 
 
@@ -255,8 +260,12 @@ def test_a_description_looks_at_each_app_as_it_names_it(data, lang):
 
 
 def test_agents_come_back_to_a_home_page_from_an_app():
-    ways = [(facts["app"], sample["kind"], sample["last"]) for seed in range(60) for _, facts in [make_scene(seed, SceneSpec())]
-            for sample in facts["samples"]]  # fmt: skip
+    ways = [
+        (facts["app"], sample["kind"], sample["last"])
+        for seed in range(60)
+        for _, facts in [make_scene(seed, SceneSpec())]
+        for sample in facts["samples"]
+    ]
     on_pages = [last for app, kind, last in ways if app == HOME_SCREEN and kind == "open_app"]
     assert 0.03 < sum(last == "Home" for last in on_pages) / len(on_pages) < 0.4
     assert {last for _, kind, last in ways if kind in ("describe", "has_app", "who")} == {""}

@@ -16,9 +16,16 @@ from autoglm_lab.training.warm_start import hand_on_tokens, learn_to_see, transp
 CHINESE = re.compile("[一-鿿]")
 
 SIZES = {
-    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "head_dim": 16, "gated_layers": (0,), "audio_channels": 16, "audio_blocks": 1,
-}  # fmt: skip
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "gated_layers": (0,),
+    "audio_channels": 16,
+    "audio_blocks": 1,
+}
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,15 @@ def folder(tmp_path_factory):
     for name in files:
         (place / name).write_bytes(name.encode() * 400)
     facts = {name: {"bytes": (place / name).stat().st_size, "sha256": digest(place / name)} for name in files}
-    manifest = {"format": FORMAT, "opset": 20, "recipe": {"name": "int8"}, "places": 640, "end": 1, "shared_scale": True,
-                "files": facts}  # fmt: skip
+    manifest = {
+        "format": FORMAT,
+        "opset": 20,
+        "recipe": {"name": "int8"},
+        "places": 640,
+        "end": 1,
+        "shared_scale": True,
+        "files": facts,
+    }
     (place / MANIFEST).write_text(json.dumps(manifest))
     return place
 
@@ -143,13 +150,22 @@ def test_only_times_are_taken(served):
         read_latency(b'{"device": "x", "ms": {"total": -3}}')
 
 
-@pytest.mark.parametrize("content", [
-    b"[" * 4000, b'{"device": "x", "ms": {"total": ' + b"9" * 400 + b"}}",
-    b'{"device": "x", "ms": {"total": ' + b"9" * 3900 + b"}}",
-    b'{"device": "x", "ms": {"total": 1e999}}', b'{"device": "x", "ms": {"total": true}}', b'{"device": "x", "ms": {"total": "1"}}',
-    b'{"device": 3, "ms": {"total": 1}}', b'{"device": "", "ms": {"total": 1}}', b'{"device": "a\\nb", "ms": {"total": 1}}',
-    b'{"device": "' + b"x" * 81 + b'", "ms": {"total": 1}}', b'{"device": "x", "ms": {"total": 1}, "more": 1}',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 4000,
+        b'{"device": "x", "ms": {"total": ' + b"9" * 400 + b"}}",
+        b'{"device": "x", "ms": {"total": ' + b"9" * 3900 + b"}}",
+        b'{"device": "x", "ms": {"total": 1e999}}',
+        b'{"device": "x", "ms": {"total": true}}',
+        b'{"device": "x", "ms": {"total": "1"}}',
+        b'{"device": 3, "ms": {"total": 1}}',
+        b'{"device": "", "ms": {"total": 1}}',
+        b'{"device": "a\\nb", "ms": {"total": 1}}',
+        b'{"device": "' + b"x" * 81 + b'", "ms": {"total": 1}}',
+        b'{"device": "x", "ms": {"total": 1}, "more": 1}',
+    ],
+)
 def test_times_that_are_none_are_refused_and_the_connection_stays(served, content):
     status, reason = told(served, content)
     assert status == 400 and reason

@@ -711,8 +711,15 @@ def rounded():
         if bits == 3:
             raise OverflowError("three is a crowd")
         found = quantize(weight, Scheme(bits, symmetric, granularity), method)
-        return QuantizationView(weight.numpy(), found.dequantize().numpy(), found.scale.numpy(), found.zero_point.numpy(), bits,
-                                found.clipped, found.stored_bytes)  # fmt: skip
+        return QuantizationView(
+            weight.numpy(),
+            found.dequantize().numpy(),
+            found.scale.numpy(),
+            found.zero_point.numpy(),
+            bits,
+            found.clipped,
+            found.stored_bytes,
+        )
 
     widget = widgets.quantization(compute)
     widget.asked = asked
@@ -761,9 +768,12 @@ def test_a_view_refuses_shapes_that_differ():
 def reports():
     from autoglm_lab.measure.report import Report
 
-    return [Report("whole", bytes=32_000_000, macs=400, success=0.98, ci95=(0.96, 0.99)), Report("four", bytes=9_000_000, macs=400,
-            success=0.97, ci95=(0.95, 0.98)), Report("two", bytes=6_000_000, macs=300, success=0.7),
-            Report("bad", bytes=12_000_000, macs=500, success=0.6)]  # fmt: skip
+    return [
+        Report("whole", bytes=32_000_000, macs=400, success=0.98, ci95=(0.96, 0.99)),
+        Report("four", bytes=9_000_000, macs=400, success=0.97, ci95=(0.95, 0.98)),
+        Report("two", bytes=6_000_000, macs=300, success=0.7),
+        Report("bad", bytes=12_000_000, macs=500, success=0.6),
+    ]
 
 
 def test_what_nothing_beats_is_named():
@@ -796,9 +806,11 @@ def test_pareto_refuses_what_cannot_be_compared():
     from autoglm_lab.measure.report import Report
 
     bad = [
-        ([], "no report"), ([Report("a", bytes=1)], "success was not measured of 'a'"), ([Report("a", success=1.0)], "in common"),
+        ([], "no report"),
+        ([Report("a", bytes=1)], "success was not measured of 'a'"),
+        ([Report("a", success=1.0)], "in common"),
         ([*reports(), reports()[0]], "one name: 'whole'"),
-    ]  # fmt: skip
+    ]
     for wrong, reason in bad:
         with pytest.raises(ValueError, match=reason):
             widgets.pareto(wrong)

@@ -10,11 +10,23 @@ from autoglm_lab.phone.phrasing import PHRASINGS
 from autoglm_lab.phone.wording import NAMES, parse, phrasebook, read_phrasebook, slots_of, subjects
 
 SLOTS = {
-    "open_app": {"app"}, "toggle_on": {"setting"}, "toggle_off": {"setting"}, "search": {"app", "query"},
-    "send": {"contact", "message"}, "alarm": {"time"}, "delete_alarm": {"time"}, "delete_alarms": set(), "back": set(),
-    "home": set(), "close": set(), "describe": set(), "is_on": {"setting"}, "has_app": {"app"}, "who": set(),
+    "open_app": {"app"},
+    "toggle_on": {"setting"},
+    "toggle_off": {"setting"},
+    "search": {"app", "query"},
+    "send": {"contact", "message"},
+    "alarm": {"time"},
+    "delete_alarm": {"time"},
+    "delete_alarms": set(),
+    "back": set(),
+    "home": set(),
+    "close": set(),
+    "describe": set(),
+    "is_on": {"setting"},
+    "has_app": {"app"},
+    "who": set(),
     "two": {"first", "second"},
-}  # fmt: skip
+}
 FREE = ("query", "message", "time", "first", "second")
 WORDS = {"app": "maps", "setting": "wifi", "contact": "mum"} | {slot: f"q{slot}q" for slot in FREE}
 
@@ -99,7 +111,7 @@ def other_kind(sentence):
         (lambda text: text.replace("intents:\n", other_kind("{app} <no>")), "has a rule that is not there: no"),
         (lambda text: text.replace("intents:\n", other_kind("(open {app}")), r"template '\(open \{app\}'"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_wrong_is_named_with_the_reason(tmp_path, change, said):
     from autoglm_lab.paths import data_dir
 

@@ -19,10 +19,20 @@ FILES = GRAPHS | FEATURES | {"rows": ROWS}
 def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
     """`export.bundle` without its comparison with the model, which takes longer than the graphs."""
     torch.manual_seed(seed)
-    model = PhoneGLMForConditionalGeneration(PhoneGLMConfig(
-        hidden_size=32, intermediate_size=48, num_attention_heads=4, num_key_value_heads=2, head_dim=32, num_hidden_layers=2,
-        gated_layers=(0,), image_channels=(8, 8, 16, 16), audio_channels=16, audio_blocks=1,
-    )).eval()  # fmt: skip
+    model = PhoneGLMForConditionalGeneration(
+        PhoneGLMConfig(
+            hidden_size=32,
+            intermediate_size=48,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=32,
+            num_hidden_layers=2,
+            gated_layers=(0,),
+            image_channels=(8, 8, 16, 16),
+            audio_channels=16,
+            audio_blocks=1,
+        )
+    ).eval()
     with torch.no_grad():  # loud enough that answers depend on what is seen, heard and said
         for name, weight in model.named_parameters():
             if weight.ndim > 1:
@@ -33,11 +43,17 @@ def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
         (folder / FILES[name]).write_bytes(content)
     (folder / TOKENIZER).write_bytes((data_dir() / "model" / "tokenizer.json").read_bytes())
     manifest = {
-        "format": FORMAT, "opset": OPSET, "recipe": {}, "places": model.config.max_position_embeddings, "apart": {},
+        "format": FORMAT,
+        "opset": OPSET,
+        "recipe": {},
+        "places": model.config.max_position_embeddings,
+        "apart": {},
         "shared_scale": False,
         "end": model.config.eos_token_id,
-        "files": {name: {"bytes": (folder / name).stat().st_size, "sha256": digest(folder / name)}
-                  for name in (*FILES.values(), TOKENIZER)},
-    }  # fmt: skip
+        "files": {
+            name: {"bytes": (folder / name).stat().st_size, "sha256": digest(folder / name)}
+            for name in (*FILES.values(), TOKENIZER)
+        },
+    }
     (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
     return folder
