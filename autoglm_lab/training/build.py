@@ -94,11 +94,11 @@ def train(
 
 
 def _check(name: str, folder: Path, seed: int) -> None:
-    chosen = preset(name)
+    settings = preset(name)
     atomic.check(folder / "model", "model")
-    scenes = 0 if (folder / "data" / "scenes" / "scenes.json").exists() else chosen.scenes.scenes
+    scenes = 0 if (folder / "data" / "scenes" / "scenes.json").exists() else settings.scenes.scenes
     atomic.check_room(folder, scenes * SCENE_BYTES + MODEL_BYTES)
-    check_run(folder / "run", replace(chosen.recipe, seed=seed))
+    check_run(folder / "run", replace(settings.recipe, seed=seed))
 
 
 def finish(training: Training, name: str, folder: Path) -> None:
@@ -113,7 +113,7 @@ def finish(training: Training, name: str, folder: Path) -> None:
 
 
 def run_facts(training: Training) -> dict[str, Any]:
-    """What a run was, in numbers: for its model card."""
+    """Collect the numbers of a run for its model card."""
     data, recipe = training.data, training.recipe
     seconds = sum(row["seconds"] for row in read_log(training.folder / "log.csv"))
     return {

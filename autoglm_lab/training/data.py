@@ -83,10 +83,10 @@ class Concepts:
 
     def to(self, device: torch.device) -> Concepts:
         """The same on another device."""
-        moved = copy.copy(self)
+        duplicate = copy.copy(self)
         for name, value in vars(self).items():
-            setattr(moved, name, value.to(device) if isinstance(value, torch.Tensor) else value)
-        return moved
+            setattr(duplicate, name, value.to(device) if isinstance(value, torch.Tensor) else value)
+        return duplicate
 
     def embed(self, table: torch.Tensor) -> torch.Tensor:
         """[names, D] unit vectors: the mean of each name's token embeddings."""
@@ -127,11 +127,11 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
         practice = self.copying
         if practice is not None:
             practice = replace(practice, **{name: value.to(device) for name, value in vars(practice).items()})
-        return replace(self, **moved, copying=practice)
+        return replace(self, **tensors, copying=practice)
 
 
 class Scenes:
@@ -187,12 +187,12 @@ class Scenes:
         `commands` typed and `clips` spoken ones, to be understood, come along, and `copies` rows of practice in copying.
         """
         rng = np.random.default_rng([seed, step, rank])
-        chosen = rng.choice(len(self.facts), pictures, p=self.shares) if hard else rng.integers(len(self.facts), size=pictures)
+        scenes = rng.choice(len(self.facts), pictures, p=self.shares) if hard else rng.integers(len(self.facts), size=pictures)
         think = bool(rng.random() < THINK_SHARE)  # for the whole batch: answers with and without a thought differ much in length
         rows: list[dict[str, Any]] = []
         cells: list[Label] = []
         switches: list[Label] = []
-        for picture, scene in enumerate(chosen):
+        for picture, scene in enumerate(scenes):
             fact = self.facts[scene]
             for (x, y), concept in fact["concepts"]:
                 if concept in self.concepts.index:
@@ -201,12 +201,12 @@ class Scenes:
             count = len(fact["samples"])
             if hard:
                 odds = self.difficulties[scene] / self.difficulties[scene].sum()
-                picked = rng.choice(count, min(samples, count), replace=False, p=odds)
+                numbers = rng.choice(count, min(samples, count), replace=False, p=odds)
             else:
-                picked = rng.permutation(count)[:samples]
-            rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in picked]
+                numbers = rng.permutation(count)[:samples]
+            rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in numbers]
         rows += [self._typed_command(rng) for _ in range(commands)] + [self._spoken_command(rng) for _ in range(clips)]
-        tensors = self._tensors(np.asarray(self.pictures[chosen]), rows, cells, switches)
+        tensors = self._tensors(np.asarray(self.pictures[scenes]), rows, cells, switches)
         off = np.round(rng.normal(0, READ_SIGMA, tensors.ids.shape)).astype(np.int64)
         near = np.clip(tensors.ids.numpy() + off, self.numbers[0], self.numbers[-1])
         copying = copying_rows(self.tokenizer, copies, rng, self.phrases) if copies else None
@@ -221,10 +221,10 @@ class Scenes:
         thinking, action = sample["blind"] if blind else (sample["thinking"], sample["action"])
         row: dict[str, Any] = {"picture": picture, "seen": not blind, "noise": fact["noise"]}
         if spoken:
-            heard = rng.random() >= UNHEARD_SHARE
-            key = sample["utterance"] if heard else UNHEARD
+            is_clear = rng.random() >= UNHEARD_SHARE
+            key = sample["utterance"] if is_clear else UNHEARD
             row["clip"] = int(rng.choice(self.by_wish[key]))
-            if heard:
+            if is_clear:
                 row["utterance"] = key
             else:
                 thinking, action = "听不清 / unclear speech", self.repeat
@@ -374,7 +374,7 @@ HARD_KINDS = ("two", "delete_alarm", "delete_alarms", "absent_app", "absent_cont
 
 
 def difficulty(sample: dict[str, Any], app: str) -> float:
-    """How often a request is drawn, against others, once the easy ones are learned: comparing two things and copying come first.
+    """Weight with which a request is drawn once the easy ones are learned: comparing two things and copying come first.
 
     Is the switch as wished? Is the app in front the one that was asked for? Is the time in the list?
     """
@@ -397,7 +397,7 @@ def cell_of(x: int, y: int) -> int:
 
 
 def clip_noise(folder: Path, count: int) -> np.ndarray:
-    """How spoilt each of `count` clips is: 0 from 30 dB of speech over noise upwards, 1 at 0 dB and for clips lost in noise."""
+    """Noise level of each of `count` clips: 0 from 30 dB of speech over noise upwards, 1 at 0 dB and for clips lost in noise."""
     snr_db = np.load(folder / "clips.npz")["snr"].astype(np.float64)
     return np.asarray(np.concatenate((np.clip(1 - snr_db / 30, 0, 1), np.ones(count - len(snr_db)))))
 
@@ -423,12 +423,12 @@ def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str
     return mels, np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths, by_wish
 
 
-def _write_mels(folder: Path, starts: np.ndarray, lengths: np.ndarray, lost: int) -> None:
-    """Write `mels.npy`, the frames of all clips and of `lost` in noise, and then `mel_lengths.npy`."""
+def _write_mels(folder: Path, starts: np.ndarray, lengths: np.ndarray, noisy: int) -> None:
+    """Write `mels.npy`, the frames of all clips and of `noisy` clips in noise, and then `mel_lengths.npy`."""
     waves = np.load(folder / "waves.npy", mmap_mode="r")
     rng = np.random.default_rng(5)
     sounds: list[tuple[int, int, float | None]] = [(s, n, None) for s, n in zip(starts, lengths, strict=True)]
-    numbers = rng.integers(len(starts), size=min(lost, len(starts)))
+    numbers = rng.integers(len(starts), size=min(noisy, len(starts)))
     sounds += [(*sounds[int(i)][:2], rng.uniform(*LOST_IN_NOISE_DB)) for i in numbers]
 
     def frames(sound: tuple[int, int, float | None]) -> np.ndarray:
@@ -441,9 +441,9 @@ def _write_mels(folder: Path, starts: np.ndarray, lengths: np.ndarray, lost: int
     with atomic.file(folder / "mels.npy") as part, part.open("wb") as file, ThreadPoolExecutor(2) as pool:
         write_header(file, "<f2", (0, 80))
         for first in range(0, len(sounds), MELS_AT_ONCE):
-            for made in pool.map(frames, sounds[first : first + MELS_AT_ONCE]):
-                file.write(made.tobytes())
-                counts.append(len(made))
+            for mel in pool.map(frames, sounds[first : first + MELS_AT_ONCE]):
+                file.write(mel.tobytes())
+                counts.append(len(mel))
         file.seek(0)
         write_header(file, "<f2", (sum(counts), 80))
     with atomic.file(folder / "mel_lengths.npy") as part, part.open("wb") as file:  # last: where it is, the frames are

@@ -45,7 +45,7 @@ def _cut(rows: list[int], lengths: Sequence[int]) -> list[list[int]]:
 def decode_in_groups(
     model: PhoneGLMForConditionalGeneration, batch: Batch, memories: Memories, *, all_looks: bool = False
 ) -> tuple[list[Float[Tensor, "B T D"]], list[dict[str, Fused]]]:
-    """What `model.decode` gives for the whole batch, zeros where there is padding.
+    """Decode the whole batch as `model.decode` does, with zeros where there is padding.
 
     `memories` are those of the pictures and clips, which each row finds through the batch. Of the attention only that of the last
     gated layer to the picture is kept, with `all_looks` that of every one.
@@ -94,10 +94,10 @@ def _joined_looks(
     each: list[Tensor | None], rows: list[Int[Tensor, " R"]], join: Callable[[list[Tensor], int], Tensor]
 ) -> Tensor | None:
     """The attention of all groups to the picture, zero for rows without one; None if no row has one."""
-    known = next((piece for piece in each if piece is not None), None)
-    if known is None:
+    example = next((piece for piece in each if piece is not None), None)
+    if example is None:
         return None
-    nothing = [known.new_zeros(len(own), known.shape[1], 1, known.shape[3]) for own in rows]
+    nothing = [example.new_zeros(len(own), example.shape[1], 1, example.shape[3]) for own in rows]
     return join([none if piece is None else piece for piece, none in zip(each, nothing, strict=True)], 2)
 
 

@@ -1,4 +1,4 @@
-"""What PhoneGLM is trained for: the alignment of pictures and words with text, then the answers themselves."""
+"""Losses of PhoneGLM: the alignment of pictures and words with text, then the answers themselves."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Losses:
     switch_right: float = 0.0
 
     def total(self, *, align: float, point: float, gate: float) -> Tensor:
-        """What is minimised: the answers and the practice in copying, and with these weights alignment, looks and open gates."""
+        """Sum to be minimised: the answers and the practice in copying, and with these weights alignment, looks and open gates."""
         aligned = align * (self.image + self.switch + self.audio)
         return aligned + self.answer + self.copy + point * self.point + gate * self.gate
 
@@ -65,11 +65,11 @@ def align_image(
     """
     if not len(labels):
         return cells.sum() * 0, 0.0
-    picked = F.normalize(cells[labels[:, 0], labels[:, 1]].float(), dim=-1)
+    embedded = F.normalize(cells[labels[:, 0], labels[:, 1]].float(), dim=-1)
     losses, rights = [], []
     for number in range(len(LANGS)):
         mine = lang == number
-        scores = picked @ names[mine].T / TEMPERATURE
+        scores = embedded @ names[mine].T / TEMPERATURE
         target = (concept[mine][None] == labels[:, 2:]).int().argmax(1)
         losses.append(F.cross_entropy(scores.float(), target))
         rights.append(float((scores.argmax(1) == target).float().mean()))
@@ -82,8 +82,8 @@ def align_switches(
     """A switch's cell has to resemble the word for on or the word for off, in each language."""
     if not len(labels):
         return cells.sum() * 0, 0.0
-    picked = F.normalize(cells[labels[:, 0], labels[:, 1]].float(), dim=-1)
-    scores = torch.einsum("sd,old->slo", picked, F.normalize(states.float(), dim=-1)) / TEMPERATURE
+    embedded = F.normalize(cells[labels[:, 0], labels[:, 1]].float(), dim=-1)
+    scores = torch.einsum("sd,old->slo", embedded, F.normalize(states.float(), dim=-1)) / TEMPERATURE
     target = labels[:, 2:].expand(scores.shape[:2])
     return F.cross_entropy(scores.flatten(0, 1), target.flatten()), float((scores.argmax(-1) == target).float().mean())
 
@@ -117,8 +117,8 @@ def answer_logits(model: PhoneGLMForConditionalGeneration, hidden: Float[Tensor,
 
 def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Batch) -> tuple[Tensor, float, float]:
     """Cross-entropy of every answer token; coordinates earn credit for being near. Also the share of right tokens and answers."""
-    wanted = batch.answer[:, 1:]
-    target, place = batch.ids[:, 1:][wanted], batch.place[:, 1:][wanted]
+    is_answer = batch.answer[:, 1:]
+    target, place = batch.ids[:, 1:][is_answer], batch.place[:, 1:][is_answer]
     losses = F.cross_entropy(logits, target, reduction="none")
     first, count = config.first_number_id, config.number_tokens
     if place.any():
@@ -132,7 +132,7 @@ def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Bat
         guess = logits.argmax(-1)
         near = place & ((guess - target).abs() <= 2 * PLACE_SIGMA)
         right = (guess == target) | near
-        all_right = torch.ones_like(wanted).masked_scatter(wanted, right).all(1)
+        all_right = torch.ones_like(is_answer).masked_scatter(is_answer, right).all(1)
     return losses.mean(), float(right.float().mean()), float(all_right.float().mean())
 
 
@@ -202,21 +202,21 @@ def step_losses(
 
 
 def distance_of_thoughts(senses: tuple[Tensor, Tensor, Tensor], states: Sequence[Tensor], theirs: Lesson, batch: Batch) -> Tensor:
-    """How far cells, frames and hidden states are from the teacher's.
+    """Distance of cells, frames and hidden states from the teacher's.
 
     A student of fewer layers is asked for the last states alone: in between it has to go ways of its own.
     """
-    (cells, frames, mask), said = senses, batch.attention_mask.bool()
+    (cells, frames, mask), is_text = senses, batch.attention_mask.bool()
     last = len(theirs.states) if len(states) == len(theirs.states) else 1
     pairs = [(cells, theirs.cells)]
-    pairs += [(mine[said], right[said]) for mine, right in zip(states[-last:], theirs.states[-last:], strict=True)]
+    pairs += [(mine[is_text], right[is_text]) for mine, right in zip(states[-last:], theirs.states[-last:], strict=True)]
     if batch.audio_present.any():
         pairs.append((frames[mask], theirs.frames[mask]))
     return feature_distance(*zip(*pairs, strict=True))
 
 
 class Lesson(NamedTuple):
-    """What a teacher sees, hears, thinks and answers to a batch."""
+    """Outputs of a teacher for a batch: cells, frames, hidden states and logits."""
 
     cells: Float[Tensor, "I P D"]
     frames: Float[Tensor, "A F D"]
@@ -239,8 +239,8 @@ def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Ten
     for rows, longest in copying_groups(practice.attention_mask):
         ids, copied = practice.ids[rows, :longest], practice.copied[rows, :longest]
         states, _ = model.decode(ids, [{} for _ in model.gated_layers()], practice.attention_mask[rows, :longest])
-        wanted = copied[:, 1:]
-        losses.append(F.cross_entropy(model.head(states[-1][:, :-1][wanted]).float(), ids[:, 1:][wanted], reduction="sum"))
+        is_copy = copied[:, 1:]
+        losses.append(F.cross_entropy(model.head(states[-1][:, :-1][is_copy]).float(), ids[:, 1:][is_copy], reduction="sum"))
     return sum(losses, start=torch.zeros(())) / practice.copied[:, 1:].sum()
 
 
@@ -263,9 +263,9 @@ def quote_loss(model: PhoneGLMForConditionalGeneration, states: Sequence[Float[T
 def _looks_apart(
     model: PhoneGLMForConditionalGeneration, number: int, hidden: Float[Tensor, "B T D"], source: Int[Tensor, "B T"]
 ) -> Tensor:
-    """How far two heads of a layer, of its last group, are from looking at `source` when each token is chosen (cross-entropy)."""
-    wanted = source[:, 1:]
-    rows = (wanted >= 0).any(1).nonzero().squeeze(1)
+    """Cross-entropy between the attention of two heads of a layer, of its last group, and `source`, at each copied token."""
+    places = source[:, 1:]
+    rows = (places >= 0).any(1).nonzero().squeeze(1)
     if not len(rows):
         return hidden.sum() * 0
     layer: Any = model.layers[number]
@@ -281,9 +281,9 @@ def _looks_apart(
     scores = (query @ key.transpose(-1, -2) * attention.scaling).float()  # [R, 2, T, T]
     ahead = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
     looks = scores.masked_fill(ahead, float("-inf")).log_softmax(-1)[:, :, :-1]
-    target = wanted[rows]
-    chosen = looks.gather(-1, target.clamp_min(0)[:, None, :, None].expand(-1, query.shape[1], -1, 1)).squeeze(-1)
-    apart: Tensor = -chosen.transpose(1, 2)[target >= 0].mean()
+    target = places[rows]
+    log_probability = looks.gather(-1, target.clamp_min(0)[:, None, :, None].expand(-1, query.shape[1], -1, 1)).squeeze(-1)
+    apart: Tensor = -log_probability.transpose(1, 2)[target >= 0].mean()
     return apart
 
 
@@ -297,21 +297,21 @@ def price_of_gates(
     Only requests that have the modality count (elsewhere the gate is exactly 0). The covariance makes it worth being more
     open to what is clean than to what is spoilt; a token is chosen one place before it stands.
     """
-    has, chosen = gate.gt(0), answer[:, 1:] & gate[:, :-1].gt(0)
-    if not chosen.any():
+    has, deciding = gate.gt(0), answer[:, 1:] & gate[:, :-1].gt(0)
+    if not deciding.any():
         return gate.sum() * 0
-    excess = noise - noise[chosen.any(1)].mean()
+    excess = noise - noise[deciding.any(1)].mean()
     prompt = gate[read & has].mean() if read is not None and (read & has).any() else gate.sum() * 0
-    return gate[answer & has].mean() + prompt + NOISE_PRICE * (gate[:, :-1] * excess[:, None])[chosen].mean()
+    return gate[answer & has].mean() + prompt + NOISE_PRICE * (gate[:, :-1] * excess[:, None])[deciding].mean()
 
 
 def point_loss(weights: Float[Tensor, "B H T P"] | None, batch: Batch) -> tuple[Tensor, float]:
     """While an answer is written, the last gated layer should look at the cell that decides it (`scenes.evidence`)."""
-    wanted = batch.cell[:, 1:]
-    chosen = wanted >= 0
-    if weights is None or not chosen.any():
+    cells = batch.cell[:, 1:]
+    has_cell = cells >= 0
+    if weights is None or not has_cell.any():
         return torch.zeros(()), 0.0
-    looks = weights.float().mean(1)[:, :-1][chosen]  # [tokens, P]
-    target = wanted[chosen]
+    looks = weights.float().mean(1)[:, :-1][has_cell]  # [tokens, P]
+    target = cells[has_cell]
     on_target = looks.gather(1, target[:, None]).squeeze(1)
     return -on_target.clamp_min(1e-6).log().mean(), float((looks.argmax(1) == target).float().mean())

@@ -174,8 +174,8 @@ class Training:
         aligning = self.step < recipe.align_steps
         self.model.train()
         for group in self.optimizer.param_groups:
-            held = group["part"] == "gates" and self.step < recipe.align_steps + recipe.gate_hold
-            group["lr"] = 0.0 if held else group["share"] * self.learning_rate(self.step)
+            is_frozen = group["part"] == "gates" and self.step < recipe.align_steps + recipe.gate_hold
+            group["lr"] = 0.0 if is_frozen else group["share"] * self.learning_rate(self.step)
         half = self.device.type != "cpu" or has_fast_bf16()
         batch = batch.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
@@ -345,9 +345,9 @@ def best_device() -> torch.device:
 
 
 def has_fast_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX); elsewhere float32 is faster."""
-    known = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return bool(known and {"avx512_bf16", "amx_bf16"} & set(cpu_flags()))
+    """True if this processor multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX); elsewhere float32 is faster."""
+    supported = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return bool(supported and {"avx512_bf16", "amx_bf16"} & set(cpu_flags()))
 
 
 def _gradient_mean() -> Callable[[torch.nn.Module], None]:
@@ -385,10 +385,10 @@ def start(name: str, data: Scenes, folder: Path, source: Path | None = None, **c
 
     With `source`, a model folder, it starts from that model's weights, on the recipe of `WARM`.
     """
-    chosen = preset(name)
-    recipe = replace(chosen.recipe, **((WARM if source is not None else {}) | changes))
+    settings = preset(name)
+    recipe = replace(settings.recipe, **((WARM if source is not None else {}) | changes))
     torch.manual_seed(recipe.seed)
-    config = chosen.model
+    config = settings.model
     config.vocab_size = len(data.tokenizer)
     model = PhoneGLMForConditionalGeneration(config)
     training = Training(model, data, recipe, folder)

@@ -55,9 +55,9 @@ def _table(
     theirs: torch.Tensor, old_tokenizer: PreTrainedTokenizerFast, mine: torch.Tensor, new_tokenizer: PreTrainedTokenizerFast
 ) -> torch.Tensor:
     """The token table [V, D] of the new vocabulary from that of the old one."""
-    known, table = old_tokenizer.get_vocab(), mine.clone()
+    vocabulary, table = old_tokenizer.get_vocab(), mine.clone()
     for token, row in new_tokenizer.get_vocab().items():
-        ids = [known[token]] if token in known else old_tokenizer.encode(new_tokenizer.decode([row]))
+        ids = [vocabulary[token]] if token in vocabulary else old_tokenizer.encode(new_tokenizer.decode([row]))
         if ids:
             table[row] = theirs[ids].mean(0)
     return table
@@ -98,7 +98,7 @@ def hand_on_tokens(model: PhoneGLMForConditionalGeneration, rows: Sequence[Seque
 def _states_of(
     model: PhoneGLMForConditionalGeneration, layer: GlmDecoderLayer, rows: Sequence[Sequence[int]]
 ) -> tuple[Float[Tensor, "N D"], Int[Tensor, " N"]]:
-    """What the last layer reads at each token of rows that are read alone, with nothing to see or hear."""
+    """Read rows alone, with nothing to see or hear, and return the last layer's input at each token, with the token ids."""
     states = []
     for row in rows:
         hidden, _ = model.decode(torch.tensor([row]), [{} for _ in model.gated_layers()])
@@ -139,8 +139,8 @@ def _imitate(old: ImageEncoder, new: ImageEncoder, pictures: UInt8[np.ndarray, "
     for step in bar:
         falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimizer.param_groups[0]["lr"] = EYE_RATE * min((step + 1) / EYE_WARMUP, falling)
-        chosen = np.sort(order[step * EYE_PICTURES : (step + 1) * EYE_PICTURES])
-        pixels = torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2).float() / 255
+        numbers = np.sort(order[step * EYE_PICTURES : (step + 1) * EYE_PICTURES])
+        pixels = torch.from_numpy(pictures[numbers]).permute(0, 3, 1, 2).float() / 255
         loss = _apart(new(pixels), _shown(old, pixels))
         optimizer.zero_grad()
         loss.backward()

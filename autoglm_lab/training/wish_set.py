@@ -105,8 +105,8 @@ def make_wishes(path: Path, count: int, processes: int = 2) -> None:
         return
     jobs = [range(first, min(first + WISHES_AT_ONCE, count)) for first in range(0, count, WISHES_AT_ONCE)]
     with ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
-        made = list(tqdm(pool.map(_draw, jobs), total=len(jobs), desc="drawing wishes", unit=f"x{WISHES_AT_ONCE}"))
-    atomic.write_text(path, json.dumps([wish for part in made for wish in part], ensure_ascii=False))
+        parts = list(tqdm(pool.map(_draw, jobs), total=len(jobs), desc="drawing wishes", unit=f"x{WISHES_AT_ONCE}"))
+    atomic.write_text(path, json.dumps([wish for part in parts for wish in part], ensure_ascii=False))
 
 
 def load_wishes(path: Path) -> list[Wish]:
