@@ -39,7 +39,7 @@ __all__ = [
     "widgets",
 ]
 
-# what is asked for first is loaded then: the package itself imports nothing
+# each name is imported when it is first used: the package itself imports nothing
 _LAZY = {
     "OnnxEngine": "autoglm_lab.runtime.onnx_engine",
     "SimulatedPhone": "autoglm_lab.phone.simulator",
@@ -56,7 +56,7 @@ _LAZY = {
 
 
 def load(folder: Path | str | None = None, *, grammar: bool = False) -> Any:
-    """The shipped agent, or the one in `folder`: a bundle runs in ONNX Runtime, any other, compressed or not, in PyTorch.
+    """Load the shipped agent, or the one in `folder`: a bundle runs in ONNX Runtime, any other, compressed or not, in PyTorch.
 
     With `grammar` a bundle writes nothing that does not parse. FileNotFoundError names a missing file, ValueError one that was
     changed after its export, or a `grammar` for what is no bundle.

@@ -26,7 +26,7 @@ PATIENCE_S = 60.0
 POLL_S = 0.05
 _NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM}
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
-_locks: dict[tuple[int, int, Path], int] = {}  # process, thread and place -> how often it was taken
+_locks: dict[tuple[int, int, Path], int] = {}  # process, thread and place -> handle of the lock file
 
 
 @contextmanager
@@ -39,14 +39,14 @@ def folder(path: Path | str, kind: str, *, cache: bool = False, patience_s: floa
     """
     place = _resolved(path)
     with _parent(place), lock(place, patience_s=patience_s):
-        with _said(place):
+        with _disk_errors(place):
             _recover(place)
         if not cache:
             check_ours(place, kind)
-        with _said(place):
+        with _disk_errors(place):
             part = Path(tempfile.mkdtemp(prefix=_prefix(place, "part"), dir=place.parent))
         try:
-            with _said(place):
+            with _disk_errors(place):
                 part.chmod(place.stat().st_mode & 0o777 if place.is_dir() else 0o777 & ~_umask())
                 yield part
                 if not cache:
@@ -62,11 +62,11 @@ def file(path: Path | str, *, patience_s: float = PATIENCE_S) -> Iterator[Path]:
     """Give the path of a file to write; at the end it takes the place of `path`. NotWrittenError as `folder`."""
     place = check_file(path)
     with _parent(place), lock(place, patience_s=patience_s):
-        with _said(place):
+        with _disk_errors(place):
             _recover(place)
         part = place.with_name(f"{_prefix(place, 'part')}{os.getpid()}{place.suffix}")  # NumPy and others look at the ending
         try:
-            with _said(place):
+            with _disk_errors(place):
                 yield part
                 if place.exists():
                     part.chmod(place.stat().st_mode & 0o777)
@@ -96,7 +96,7 @@ def update(path: Path, texts: Mapping[str, str]) -> None:
 
 
 def claim(path: Path | str, kind: str) -> None:
-    """Make a folder ours that is filled over a long time, and stays when it is. NotWrittenError as `check` says."""
+    """Mark a folder as ours that is filled over a long time; one of ours stays as it is. NotWrittenError as `check` says."""
     place = _resolved(path)
     if read_mark(place) is None:
         with folder(place, kind):
@@ -106,7 +106,7 @@ def claim(path: Path | str, kind: str) -> None:
 
 
 def check(path: Path | str, kind: str, *, needs_bytes: int = 0) -> None:
-    """Say before slow work whether `folder(path, kind)` will be able to write there.
+    """Check before slow work that `folder(path, kind)` will be able to write there.
 
     NotWrittenError unless the place is new, empty, or carries the mark of this kind, can be written to, and has `needs_bytes` free.
     """
@@ -115,7 +115,7 @@ def check(path: Path | str, kind: str, *, needs_bytes: int = 0) -> None:
 
 
 def check_file(path: Path | str) -> Path:
-    """Say before slow work whether `file(path)` will be able to write there, and return the place that a link leads to.
+    """Check before slow work that `file(path)` will be able to write there, and return the place that a link leads to.
 
     NotWrittenError for a folder, a device, and a place that cannot be written to.
     """
@@ -129,7 +129,7 @@ def check_file(path: Path | str) -> Path:
 
 
 def check_room(path: Path | str, needs_bytes: int = 0) -> None:
-    """Say whether something of `needs_bytes` can be written at `path`: NotWrittenError for a read-only place or a full disk."""
+    """Check that something of `needs_bytes` can be written at `path`: NotWrittenError for a read-only place or a full disk."""
     near = _resolved(path)
     while not near.exists():
         near = near.parent
@@ -154,7 +154,7 @@ def lock(path: Path | str, *, patience_s: float = PATIENCE_S) -> Iterator[None]:
         yield
         return
     guard = place.with_name(f".{place.name}.lock")
-    with _parent(place), _said(place):
+    with _parent(place), _disk_errors(place):
         handle = _locked(guard, place, time.monotonic() + patience_s)
     _locks[key] = handle
     try:
@@ -207,7 +207,7 @@ def _parent(place: Path) -> Iterator[None]:
     """Make the folder around a place; take back what was made when nothing is put there."""
     fresh = [above for above in place.parents if not above.exists()]
     try:
-        with _said(place):
+        with _disk_errors(place):
             place.parent.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
@@ -218,8 +218,8 @@ def _parent(place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _said(place: Path) -> Iterator[None]:
-    """Say in one line what the disk refused."""
+def _disk_errors(place: Path) -> Iterator[None]:
+    """Raise an error of the disk as a NotWrittenError of one line."""
     try:
         yield
     except OSError as error:

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+    """Build the parser of all commands and their options."""
     top = argparse.ArgumentParser(prog="autoglm-lab", description="A tiny phone agent that sees, hears and acts.")
     commands = top.add_subparsers(required=True, metavar="command")
 
@@ -412,17 +412,17 @@ def _ask(options: argparse.Namespace) -> int:
     if options.url is None:
         check_length(options.text or "", _model_folder(options))
     answer = _engine(options).answer(options.text or "", image, audio, current_app=options.app, think=options.think).answer
-    told = {
+    report = {
         "thinking": answer.thinking,
         "action": _action_text(answer.action),
         "text": answer.text,
         "ms": _rounded(answer.ms),
     }
     if options.json:
-        print(json.dumps(told, ensure_ascii=False))
+        print(json.dumps(report, ensure_ascii=False))
     else:
-        print(*filter(None, (told["thinking"], answer.text if answer.action is None else told["action"])), sep="\n")
-        print(f"({told['ms']['total']:.0f} ms)", file=sys.stderr)
+        print(*filter(None, (report["thinking"], answer.text if answer.action is None else report["action"])), sep="\n")
+        print(f"({report['ms']['total']:.0f} ms)", file=sys.stderr)
     return 0 if answer.action is not None else 1
 
 
@@ -454,18 +454,18 @@ def _demo(options: argparse.Namespace) -> int:
     from autoglm_lab import agent
 
     before = deepcopy(getattr(phone, "state", None))
-    engine, done = _engine(options), []
+    engine, steps = _engine(options), []
     if not options.json:
         print(f"{task}")
     asks: dict[str, Any] = {}
     if sys.stdin.isatty() and not options.json:
         asks = {"confirm": _confirm, "take_over": _take_over}
     for step in agent.steps(task, phone, engine, think=options.think, max_steps=options.steps, **asks):
-        done.append(step)
+        steps.append(step)
         if not options.json:
             _print_step(step)
-    end, film = done[-1].end, _film(done, options.out)
-    message = getattr(done[-1].action, "message", None) if done[-1].error is None else None
+    end, film = steps[-1].end, _film(steps, options.out)
+    message = getattr(steps[-1].action, "message", None) if steps[-1].error is None else None
     wish = recognise(task)
     if wish is None or before is None:  # a real phone says nothing about itself but what it shows
         end_of_task = "declined" if declined(message or "") else "finished (a task I cannot check)"
@@ -474,7 +474,7 @@ def _demo(options: argparse.Namespace) -> int:
         success = message is not None and wish.done(before, phone.state, message)
         verdict = ("declined" if declined(message or "") else "done") if success else "not done"
     if options.json:
-        report = {"task": task, "success": success, "end": end, "steps": [_step_report(step) for step in done]}
+        report = {"task": task, "success": success, "end": end, "steps": [_step_report(step) for step in steps]}
         print(json.dumps(report, ensure_ascii=False))
     else:
         print(f"{verdict}: {end}" + (f"; the film is in {film}" if film else ""))
@@ -510,7 +510,7 @@ def _take_over(message: str) -> bool:
 
 
 def _print_step(step: Any) -> None:
-    """One line for what was thought and done; one more for what was overlooked in it, or went wrong and did not end the run."""
+    """Print a line for thought and action; one more for what was overlooked in it, or went wrong and did not end the run."""
     if step.goal and not step.index:
         print(f"understood: {step.goal}")
     thought = step.thinking + "  " if step.thinking else ""
@@ -529,7 +529,7 @@ def _step_report(step: Any) -> dict[str, Any]:
 
 
 def _film(steps: list[Any], folder: Path) -> Path | None:
-    """The steps as a filmstrip in `folder`; None when there is nothing to show."""
+    """Write the steps as a filmstrip into `folder`; None when there is nothing to show."""
     from PIL.PngImagePlugin import PngInfo
 
     from autoglm_lab.agent import frames
@@ -546,7 +546,7 @@ def _film(steps: list[Any], folder: Path) -> Path | None:
 
 
 def _check_film(folder: Path) -> None:
-    """NotWrittenError when a film cannot be written to a folder, or would replace a picture of somebody else."""
+    """Raise NotWrittenError when a film cannot be written to a folder, or would replace a picture of somebody else."""
     from PIL import Image
 
     atomic.check_room(folder, FILM_BYTES)
@@ -610,7 +610,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     hosts, log = AllowedHosts(options.host, options.allow_host), _access_log(options.access_log)
 
-    def made() -> Any:
+    def make_scheduler() -> Any:
         from autoglm_lab import load
 
         served = options.bundle or load(options.model)
@@ -627,9 +627,9 @@ def _serve(options: argparse.Namespace) -> int:
         )
 
     try:
-        service = Service(made, limits, keys, hosts, log, "small" if options.small_exchange else "available")
+        service = Service(make_scheduler, limits, keys, hosts, log, "small" if options.small_exchange else "available")
         watch = options.bundle / MANIFEST if options.watch else None
-        serve(service, options.host, options.port, made, watch, options.settings, base)
+        serve(service, options.host, options.port, make_scheduler, watch, options.settings, base)
     except OSError as error:
         raise ValueError(str(error)) from None
     return 0
@@ -653,18 +653,18 @@ def _load(options: argparse.Namespace) -> int:
     from autoglm_lab.serve.load import GRID, WAYS, loads, shared_step, summary
 
     ways = GRID if options.grid else WAYS
-    found = summary(loads(options.bundle, ways, clients=options.clients, answers=options.answers, rounds=options.rounds))
+    results = summary(loads(options.bundle, ways, clients=options.clients, answers=options.answers, rounds=options.rounds))
     gain = shared_step(options.bundle)
-    found["ratios"]["step_of_16_vs_16_steps"] = asdict(gain)
+    results["ratios"]["step_of_16_vs_16_steps"] = asdict(gain)
     if options.json:
-        print(json.dumps({**found, "cpu_flags": fast_maths(), "cores": os.cpu_count()}))
+        print(json.dumps({**results, "cpu_flags": fast_maths(), "cores": os.cpu_count()}))
         return 0
     print(f"{'':15}{'clients':>8}{'answers/s':>11}{'tokens/s':>10}{'p50 ms':>8}{'p95 ms':>8}")
-    for name, rows in found["ways"].items():
+    for name, rows in results["ways"].items():
         for row in rows:
             figures = (row[figure]["median"] for figure in ("answers_per_s", "tokens_per_s", "p50_ms", "p95_ms"))
-            told = (f"{value:{width}.0f}" for value, width in zip(figures, (11, 10, 8, 8), strict=True))
-            print(f"{name:15}{row['clients']:8}{''.join(told)}")
+            columns = (f"{value:{width}.0f}" for value, width in zip(figures, (11, 10, 8, 8), strict=True))
+            print(f"{name:15}{row['clients']:8}{''.join(columns)}")
     print(f"a step of 16 answers against 16 steps: {gain}")
     return 0
 
@@ -728,7 +728,7 @@ def _compressed(options: argparse.Namespace, recipe: Recipe) -> int:
         recipe,
         engine.example(),
         train=train,
-        loss=lambda made: many.loss(sample, made),
+        loss=lambda variant: many.loss(sample, variant),
         calibration=(many.rightly_answered([request])[0] for request in sample),
         half=True,
     )
@@ -786,25 +786,25 @@ def _exported(options: argparse.Namespace) -> int:
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
     from autoglm_lab.training.measured import measured_in_runtime, sample_requests
 
-    engine, made = load_agent(options.model), options.model or Path()
-    recipe = Recipe.read(made / "recipe.json") if (made / "recipe.json").exists() else Recipe()
+    engine, source = load_agent(options.model), options.model or Path()
+    recipe = Recipe.read(source / "recipe.json") if (source / "recipe.json").exists() else Recipe()
     screens = [request.image for request in sample_requests(64)] if recipe.round_inputs else []
     bundle(engine, options.out, recipe, screens=screens, one_call=options.one_call, rows=options.rows)
     exported = OnnxEngine(options.out, speculate=False)  # token by token: models are compared, not what drafts save (`bench` does)
-    told: dict[str, Any] = {"bundle": str(options.out), "bytes": exported.bundle.bytes}
+    facts: dict[str, Any] = {"bundle": str(options.out), "bytes": exported.bundle.bytes}
     if options.tasks:
-        known = made / "report.json"
-        report = Report.from_json(known.read_text("utf-8")) if known.exists() else Report(recipe.name)
+        report_file = source / "report.json"
+        report = Report.from_json(report_file.read_text("utf-8")) if report_file.exists() else Report(recipe.name)
         with TemporaryDirectory() as folder:
             bundle(load_agent(None), Path(folder) / "whole")
             other = OnnxEngine(Path(folder) / "whole", speculate=False)
             report = measured_in_runtime(report, exported, other, tasks=options.tasks)
         write_report(report, options.out)
-        told["report"] = json.loads(report.to_json())
+        facts["report"] = json.loads(report.to_json())
     if options.mapped:
-        told["mapped"] = str(write_mapped(exported.bundle))
+        facts["mapped"] = str(write_mapped(exported.bundle))
     if options.json:
-        print(json.dumps(told))
+        print(json.dumps(facts))
         return 0
     print(
         f"the bundle in {options.out} has {exported.bundle.bytes / 1e6:.1f} MB; ask it: autoglm-lab ask TEXT --model {options.out}"
@@ -834,7 +834,7 @@ def _recovery(options: argparse.Namespace, recipe: Recipe, teacher: Any | None, 
 
 
 def _unfinished(options: argparse.Namespace, recipe: Recipe) -> Path:
-    """Where the recovery of what a recipe made of a model keeps its checkpoints until the agent is saved."""
+    """Folder for the checkpoints of a recovery until the agent is saved; another one for each recipe and model."""
     from autoglm_lab.runtime.bundle import digest
 
     whole = digest(_model_folder(options) / "model.safetensors")
@@ -870,13 +870,13 @@ def _bench(options: argparse.Namespace) -> int:
     engines = {"shipped": load_agent(None), **{str(path): opened(path) for path in options.models}}
     if options.grammar:
         engines |= {f"{path}, grammar": OnnxEngine(path, threads=options.threads, grammar=True) for path in options.models}
-    found = bench(engines, requests=options.requests, rounds=options.rounds)
+    stage_times = bench(engines, requests=options.requests, rounds=options.rounds)
     if options.json:
-        times = {name: {stage: asdict(time) for stage, time in stages.items()} for name, stages in found.items()}
+        times = {name: {stage: asdict(time) for stage, time in stages.items()} for name, stages in stage_times.items()}
         print(json.dumps({"threads": threads, "cpu_flags": flags, "engines": times}))
         return 0
     print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}")
-    for name, stages in found.items():
+    for name, stages in stage_times.items():
         print(name, *(f"  {stage:11} {time}" for stage, time in stages.items()), sep="\n")
     return 0
 
@@ -884,11 +884,11 @@ def _bench(options: argparse.Namespace) -> int:
 def _layers(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> int:
     from autoglm_lab.measure.layers import layer_times, table
 
-    found = layer_times(options.bundle, threads=options.threads, count=options.requests, rounds=options.rounds)
+    times = layer_times(options.bundle, threads=options.threads, count=options.requests, rounds=options.rounds)
     if options.json:
-        print(json.dumps({"threads": threads, "cpu_flags": flags, "layers_ms": found}))
+        print(json.dumps({"threads": threads, "cpu_flags": flags, "layers_ms": times}))
     else:
-        print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}", table(found), sep="\n")
+        print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}", table(times), sep="\n")
     return 0
 
 
@@ -910,18 +910,18 @@ def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> 
         if name not in peers:
             many = BatchEngine(whole.model if name == "generate" else compiled(whole.model), whole.processor)
             ways[name] = lambda request, many=many: many.generate(**request)  # type: ignore[misc]
-    found = race(options.bundle, against=ways, threads=options.threads, count=options.requests, rounds=options.rounds)
+    results = race(options.bundle, against=ways, threads=options.threads, count=options.requests, rounds=options.rounds)
     if peers:
-        told = survey(whole, peers, work_dir() / "runtimes", threads=threads, rounds=3 * options.rounds, bundle=options.bundle)
-        for name, report in told.items():
+        reports = survey(whole, peers, work_dir() / "runtimes", threads=threads, rounds=3 * options.rounds, bundle=options.bundle)
+        for name, report in reports.items():
             if report["verdict"] != "verified":
                 raise ValueError(f"{name} cannot be raced here: {described(report)}")
-            found["ratios"] |= report["ratios"]
+            results["ratios"] |= report["ratios"]
     if options.json:
-        print(json.dumps({"threads": threads, "cpu_flags": flags, "against": ",".join(others), **found}))
+        print(json.dumps({"threads": threads, "cpu_flags": flags, "against": ",".join(others), **results}))
         return 0
     print(f"{threads} threads; {' '.join(flags) or 'the processor does not say what it can do'}")
-    for name, value in {**found.pop("ratios"), **found}.items():
+    for name, value in {**results.pop("ratios"), **results}.items():
         print(f"{name:30} {Spread(**value)}")
     return 0
 
@@ -939,15 +939,15 @@ def _runtimes(options: argparse.Namespace) -> int:
         return 1 if missing else 0
     from autoglm_lab.compress.agent import load_agent
 
-    found = survey(
+    reports = survey(
         load_agent(options.model), names, options.out, requests=options.requests, threads=options.threads, rounds=options.rounds
     )
     if options.json:
-        print(json.dumps({"threads": options.threads, "cpu_flags": fast_maths(), "runtimes": found}))
+        print(json.dumps({"threads": options.threads, "cpu_flags": fast_maths(), "runtimes": reports}))
     else:
-        for name, told in found.items():
-            print(f"{name:12} {described(told)}")
-    return 1 if any(told["verdict"] == "fails" for told in found.values()) else 0
+        for name, report in reports.items():
+            print(f"{name:12} {described(report)}")
+    return 1 if any(report["verdict"] == "fails" for report in reports.values()) else 0
 
 
 def _device(options: argparse.Namespace) -> int:
@@ -1015,13 +1015,13 @@ def _doctor(options: argparse.Namespace) -> int:
     elif options.bits is not None:
         needs = model_needs("AutoGLM-Phone-9B", bits=options.bits, **PHONE_9B)
     ports = [] if options.port is None else [options.port]
-    found = examine(Machine.here(cpu_flags(), ports=ports), needs, options.port)
+    findings = examine(Machine.here(cpu_flags(), ports=ports), needs, options.port)
     arithmetic = [] if needs is None else list(needs.arithmetic)
     if options.json:
-        print(json.dumps({"verdict": found.verdict, "findings": [asdict(line) for line in found], "arithmetic": arithmetic}))
+        print(json.dumps({"verdict": findings.verdict, "findings": [asdict(line) for line in findings], "arithmetic": arithmetic}))
     else:
-        print(repr(found), *arithmetic, sep="\n")
-    return 1 if found.verdict == "fail" else 0
+        print(repr(findings), *arithmetic, sep="\n")
+    return 1 if findings.verdict == "fail" else 0
 
 
 def _doctor_power(options: argparse.Namespace) -> int:
@@ -1115,11 +1115,11 @@ def _doctor_adb(options: argparse.Namespace) -> int:
 def _recipes(options: argparse.Namespace) -> int:
     from autoglm_lab.compress.recipe import named, names
 
-    found = {name: json.loads(named(name).to_json()) for name in names()}
+    recipes = {name: json.loads(named(name).to_json()) for name in names()}
     if options.json:
-        print(json.dumps(found, ensure_ascii=False))
+        print(json.dumps(recipes, ensure_ascii=False))
         return 0
-    for name, facts in found.items():
+    for name, facts in recipes.items():
         print(f"{name:12} " + ", ".join(f"{key} {value}" for key, value in facts.items() if key != "name"))
     return 0
 

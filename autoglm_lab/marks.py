@@ -15,7 +15,7 @@ KEPT = ".yours"  # added to the name of a file that somebody changed, when a new
 
 
 class NotWrittenError(ValueError):
-    """The place cannot be written to, or holds what is not ours; the message says why. Everything is as it was."""
+    """Raised when a place cannot be written to, or holds what is not ours; the message says why. Everything is as it was."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def verify(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def check_ours(folder: Path, kind: str) -> None:
-    """NotWrittenError unless a folder is missing, empty, or carries our mark of this kind."""
+    """Raise NotWrittenError unless a folder is missing, empty, or carries our mark of this kind."""
     if not folder.is_dir():
         if folder.exists():
             raise NotWrittenError(f"{folder} is a file; give a folder")
@@ -78,16 +78,16 @@ def check_ours(folder: Path, kind: str) -> None:
         raise NotWrittenError(f"{folder} is the folder you are in, or above it; name a folder of its own")
     mark, names = read_mark(folder), sorted(entry.name for entry in folder.iterdir())
     if mark is None and names:
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        contents = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise NotWrittenError(
-            f"{folder} holds {shown} and was not written by autoglm-lab; nothing there is touched, give a new or an empty folder"
+            f"{folder} holds {contents} and was not written by autoglm-lab; nothing there is touched, give a new or an empty folder"
         )
     if mark is not None and mark.kind != kind:
         raise NotWrittenError(f"{folder} holds a {mark.kind}, which a {kind} does not replace; give another folder")
 
 
 def carry(old: Path, new: Path) -> None:
-    """Link into `new` what `old` holds that we did not write, or not like that; names that are taken get a longer one."""
+    """Link into `new` the files of `old` that we did not write, or that were changed since; taken names get a longer one."""
     mark = read_mark(old) if old.is_dir() else None
     if mark is None:
         return

@@ -1,4 +1,4 @@
-"""Where the shipped data lies: beside the package in a checkout, inside it in an installed wheel."""
+"""Folders of the shipped data (beside the package in a checkout, inside it in an installed wheel) and of results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def work_dir() -> Path:
-    """Find the folder for runs, films and models that were given no other: `build/` of a checkout, wherever one stands in it.
+    """Find the default folder for runs, films and models: `build/` of a checkout, whatever the current folder is.
 
     Of an installed package it is the folder for data of the user's applications (Linux: ~/.local/share/autoglm-lab).
     """

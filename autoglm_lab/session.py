@@ -1,4 +1,4 @@
-"""What a notebook's cell opens: run again, the cell first closes what it opened before."""
+"""Resources that a notebook's cell opens: run again, the cell first closes what it opened before."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _open: dict[str, ExitStack] = {}
 
 
 def open_once(name: str, factory: Callable[..., AbstractContextManager[T]], *arguments: object, **options: object) -> T:
-    """Enter `factory(*arguments, **options)` under a name and return what it gives; whatever bore that name is left first.
+    """Enter `factory(*arguments, **options)` under a name and return what it gives; what was open under that name is closed first.
 
-    A cell that starts a server holds one server, however often it is run. `close(name)` leaves what is open. Raises what the
+    A cell that starts a server holds one server, however often it is run. `close(name)` closes what is open. Raises what the
     factory raises; then nothing is open under the name.
 
     >>> from tempfile import TemporaryDirectory
@@ -30,7 +30,7 @@ def open_once(name: str, factory: Callable[..., AbstractContextManager[T]], *arg
 
 
 def close(name: str) -> None:
-    """Leave what is open under this name, if anything is, and let go of its memory."""
+    """Close what is open under this name, if anything is, and free its memory."""
     if name in _open:
         _open.pop(name).close()
         gc.collect()

@@ -45,7 +45,7 @@ class Step:
     action: Action | None = None
     answer_text: str = ""
     ms: dict[str, float] = field(default_factory=dict)
-    changed: bool = False  # whether the phone changed
+    changed: bool = False  # True if the phone changed
     error: str | None = None
     irregularities: tuple[str, ...] = ()
     goal: str = ""
@@ -67,7 +67,7 @@ def steps(
     confirm: Confirm | None = None,
     take_over: TakeOver | None = None,
 ) -> Iterator[Step]:
-    """Work on a task (typed, or spoken as a 16 kHz waveform), giving each step as it is done; the last one has an `end`.
+    """Work on a task (typed, or spoken as a 16 kHz waveform), yielding each step as it is done; the last one has an `end`.
 
     Ends after `finish`, after `max_steps`, when three actions in a row change nothing, when the agent goes in circles, and when the
     phone fails. An engine is told the names of its last `memory` actions, and which of them changed nothing. An answer that is no
@@ -91,7 +91,7 @@ def steps(
 
 
 def run(task: str, phone: Phone, engine: Engine, **options: Any) -> list[Step]:
-    """All steps of a task at once; see `steps`."""
+    """Work on a task to its end and return all steps; see `steps`."""
     return list(steps(task, phone, engine, **options))
 
 

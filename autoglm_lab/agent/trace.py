@@ -1,4 +1,4 @@
-"""What an agent did, as files: every step as JSON, every screen beside it, and all of them as one picture."""
+"""Files of an agent's run: every step as JSON, every screen beside it, and all of them as one picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def save_trace(task: str, steps: Sequence[Step], folder: Path) -> None:
     """
     if not steps:
         raise ValueError("there is no step to save; run the agent first")
-    told = [
+    records = [
         {
             "screen": None if step.screenshot is None else f"screen-{step.index}.png",
             "thinking": step.thinking,
@@ -44,4 +44,4 @@ def save_trace(task: str, steps: Sequence[Step], folder: Path) -> None:
                 step.screenshot.save(part / f"screen-{step.index}.png")
         if pictures := frames(steps):
             filmstrip(pictures).save(part / "filmstrip.png")
-        (part / "trace.json").write_text(json.dumps({"task": task, "steps": told}, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        (part / "trace.json").write_text(json.dumps({"task": task, "steps": records}, ensure_ascii=False, indent=1) + "\n", "utf-8")

@@ -10,39 +10,39 @@ Event = tuple[str, object]
 
 def dropped(built: list[Module], wanted: int, room: int) -> list[str] | None:
     """Names in the order in which they are dropped so that `wanted` bytes fit; None if they cannot."""
-    taken, gone = sum(size for _, size, _, _ in built), list[str]()
+    total, gone = sum(size for _, size, _, _ in built), list[str]()
     for name, size, _, in_use in sorted(built, key=lambda module: module[2]):
-        if taken + wanted <= room:
+        if total + wanted <= room:
             break
         if not in_use:
             gone.append(name)
-            taken -= size
-    return gone if taken + wanted <= room else None
+            total -= size
+    return gone if total + wanted <= room else None
 
 
-def _in_use_too(built: list[Module], wanted: int, room: int) -> list[str] | None:
-    return dropped([(name, size, moment, False) for name, size, moment, _ in built], wanted, room)
+def _in_use_too(built: list[Module], n_bytes: int, room: int) -> list[str] | None:
+    return dropped([(name, size, moment, False) for name, size, moment, _ in built], n_bytes, room)
 
 
-def _newest(built: list[Module], wanted: int, room: int) -> list[str] | None:
-    return dropped([(name, size, -moment, in_use) for name, size, moment, in_use in built], wanted, room)
+def _newest(built: list[Module], n_bytes: int, room: int) -> list[str] | None:
+    return dropped([(name, size, -moment, in_use) for name, size, moment, in_use in built], n_bytes, room)
 
 
-def _largest(built: list[Module], wanted: int, room: int) -> list[str] | None:
-    return dropped([(name, size, -float(size), in_use) for name, size, _, in_use in built], wanted, room)
+def _largest(built: list[Module], n_bytes: int, room: int) -> list[str] | None:
+    return dropped([(name, size, -float(size), in_use) for name, size, _, in_use in built], n_bytes, room)
 
 
-def _everything(built: list[Module], wanted: int, room: int) -> list[str] | None:
+def _everything(built: list[Module], n_bytes: int, room: int) -> list[str] | None:
     return [name for name, _, _, in_use in sorted(built, key=lambda module: module[2]) if not in_use]
 
 
-def _too_few(built: list[Module], wanted: int, room: int) -> list[str] | None:
+def _too_few(built: list[Module], n_bytes: int, room: int) -> list[str] | None:
     return dropped(built, 0, room)
 
 
-def _never_none(built: list[Module], wanted: int, room: int) -> list[str] | None:
-    right = dropped(built, wanted, room)
-    return _everything(built, wanted, room) if right is None else right
+def _never_none(built: list[Module], n_bytes: int, room: int) -> list[str] | None:
+    right = dropped(built, n_bytes, room)
+    return _everything(built, n_bytes, room) if right is None else right
 
 
 def speed(speeds: list[float], powers: list[float], idle: float, work: float, deadline: float) -> float | None:
@@ -76,44 +76,44 @@ def _times_speed(speeds: list[float], powers: list[float], idle: float, work: fl
 def generations(events: list[Event]) -> tuple[dict[object, object], list[set[object]]]:
     """The generation that answers each request, and those in memory after each event."""
     now: object = 1
-    asked, under_way, memory = dict[object, object](), dict[object, object](), list[set[object]]()
+    generation_of, under_way, memory = dict[object, object](), dict[object, object](), list[set[object]]()
     for kind, what in events:
         if kind == "ask":
-            asked[what] = under_way[what] = now
+            generation_of[what] = under_way[what] = now
         elif kind == "done":
             del under_way[what]
         else:
             now = what
         memory.append({now, *under_way.values()})
-    return asked, memory
+    return generation_of, memory
 
 
 def dropped_late(events: list[Event]) -> tuple[dict[object, object], list[set[object]]]:
     """Never frees an old generation."""
-    asked, memory = generations(events)
-    seen: set[object] = set()
-    return asked, [seen := seen | each for each in memory]
+    generation_of, memory = generations(events)
+    union: set[object] = set()
+    return generation_of, [union := union | each for each in memory]
 
 
 def _at_once(events: list[Event]) -> tuple[dict[object, object], list[set[object]]]:
-    asked, _ = generations(events)
+    generation_of, _ = generations(events)
     now: object = 1
     alone = []
     for kind, what in events:
         now = what if kind == "reload" else now
         alone.append({now})
-    return asked, alone
+    return generation_of, alone
 
 
 def _by_the_end(events: list[Event]) -> tuple[dict[object, object], list[set[object]]]:
-    asked, memory = generations(events)
+    generation_of, memory = generations(events)
     now: object = 1
     for kind, what in events:
         if kind == "reload":
             now = what
         elif kind == "done":
-            asked[what] = now
-    return asked, memory
+            generation_of[what] = now
+    return generation_of, memory
 
 
 BUILT: list[Module] = [

@@ -35,14 +35,14 @@ def difference(mine: Any, right: Any, dtype: str | None = None) -> str | None:
         return None if isinstance(mine, str) and str(mine) == right else _texts(mine, right)
     if isinstance(right, list | tuple) and not all(map(_is_number, right)):
         return _in_sequence(mine, right)
-    got, wanted = _numbers(mine), np.asarray(right)
+    got, expected = _numbers(mine), np.asarray(right)
     if got is None:
         return f"it gives {brief(mine)}{_advice(mine)}, but {brief(right)} is right"
-    if got.shape != wanted.shape:
-        return f"it gives {_kind(got)}, but {_kind(wanted)} is right"
-    apart = _first_apart(got, wanted)
+    if got.shape != expected.shape:
+        return f"it gives {_kind(got)}, but {_kind(expected)} is right"
+    apart = _first_apart(got, expected)
     if apart is not None:
-        return f"{_at(apart)}it gives {_two(got[apart], wanted[apart])} is right"
+        return f"{_at(apart)}it gives {_two(got[apart], expected[apart])} is right"
     if dtype is not None and getattr(mine, "dtype", None) != dtype:
         return f"the numbers are right, but they are {_type(mine)}, not an array of {dtype}"
     return None

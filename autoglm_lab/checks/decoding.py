@@ -16,9 +16,9 @@ Edges = dict[int, dict[int, int]]
 def append(buffer: Array, filled: int, new: Array) -> tuple[Array, int]:
     """The buffer with new rows after those that are filled, and how many are filled then."""
     end = filled + len(new)
-    written = buffer.copy()
-    written[filled:end] = new
-    return written, end
+    copy = buffer.copy()
+    copy[filled:end] = new
+    return copy, end
 
 
 def _grown(buffer: Array, filled: int, new: Array) -> tuple[Array, int]:
@@ -59,11 +59,11 @@ def _single(edges: Edges, state: int) -> list[int]:
 
 
 def _choosing(edges: Edges, state: int) -> list[int]:
-    taken = []
+    tokens = []
     while edges.get(state):
         token, state = next(iter(edges[state].items()))
-        taken.append(token)
-    return taken
+        tokens.append(token)
+    return tokens
 
 
 def _states(edges: Edges, state: int) -> list[int]:

@@ -44,8 +44,8 @@ def rank_for_energy(singular_values: Array, share: float) -> int:
 
 
 def _not_squared(singular_values: Array, share: float) -> int:
-    kept = np.cumsum(singular_values) / np.sum(singular_values)
-    return int(np.argmax(kept >= share - 1e-12)) + 1
+    cumulative = np.cumsum(singular_values) / np.sum(singular_values)
+    return int(np.argmax(cumulative >= share - 1e-12)) + 1
 
 
 def _index(singular_values: Array, share: float) -> int:
@@ -85,7 +85,7 @@ def _more_than(singular_values: Array, share: float) -> int:
     return int(np.argmax(energy > share + 1e-12)) + 1
 
 
-def _lost(singular_values: Array, share: float) -> int:
+def _one_minus(singular_values: Array, share: float) -> int:
     return rank_for_energy(singular_values, 1 - share)
 
 
@@ -117,7 +117,7 @@ EXERCISES = (
             (_index, "that is a place, counted from zero; a rank is a number of singular values."),
             (_one_more, "one fewer is enough already."),
             (_share_of_ranks, "that is a share of the number of singular values, not of their energy."),
-            (_lost, "`share` is what is kept, not what may be lost."),
+            (_one_minus, "`share` is what is kept, not what may be lost."),
         ),
         (
             (_SPECTRUM, 0.9),

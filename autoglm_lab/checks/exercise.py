@@ -118,7 +118,7 @@ class Exercise:
 
 def _call(attempt: Function, arguments: tuple[Any, ...], limit_s: float) -> tuple[Any, str | None]:
     """Result of the learner's function, and a sentence where it has none."""
-    shown = brief(arguments)
+    inputs = brief(arguments)
     try:
         with time_limit(limit_s):
             return attempt(*arguments), None
@@ -126,9 +126,9 @@ def _call(attempt: Function, arguments: tuple[Any, ...], limit_s: float) -> tupl
         return None, "the function still waits to be written."
     except TimeLimitError as error:
         loop = endless_loop(attempt, error)
-        return None, f"it did not end within {limit_s:g} s (for {shown})" + (f": {loop}." if loop else ".")
+        return None, f"it did not end within {limit_s:g} s (for {inputs})" + (f": {loop}." if loop else ".")
     except (Exception, SystemExit) as error:  # the learner's code may raise anything
-        return None, f"it raised {type(error).__name__}: {_words(error)} (for {shown})."
+        return None, f"it raised {type(error).__name__}: {_words(error)} (for {inputs})."
 
 
 def _words(error: BaseException) -> str:
@@ -143,8 +143,8 @@ def exercises(chapter: str) -> dict[str, Exercise]:
     """The exercises of a chapter, by name. ValueError when there is no such chapter."""
     if chapter not in CHAPTERS:
         raise ValueError(f"there is no chapter {chapter!r} with exercises; there are {', '.join(CHAPTERS)}")
-    found: dict[str, Exercise] = {e.name: e for e in import_module(f"autoglm_lab.checks.{CHAPTERS[chapter]}").EXERCISES}
-    return found
+    by_name: dict[str, Exercise] = {e.name: e for e in import_module(f"autoglm_lab.checks.{CHAPTERS[chapter]}").EXERCISES}
+    return by_name
 
 
 def check(name: str, attempt: Any) -> Verdict:

@@ -39,14 +39,14 @@ def _alarm(seconds: float) -> Iterator[None]:
 
     began = time.monotonic()
     before = signal.signal(signal.SIGALRM, ring)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # once more where the first was swallowed
+    remaining_s, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # once more where the first was swallowed
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        if left:  # somebody else's alarm goes on
-            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 1e-3), interval)
+        if remaining_s:  # somebody else's alarm goes on
+            signal.setitimer(signal.ITIMER_REAL, max(remaining_s - (time.monotonic() - began), 1e-3), interval)
 
 
 @contextmanager

@@ -40,40 +40,40 @@ def _hopeful(outcomes: Mapping[str, Sequence[Outcome]], values: Mapping[str, flo
 
 def first_answers(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
     """The answer that each request gets: the first that is one and is in time; None where there is none."""
-    taken: dict[str, str | None] = dict.fromkeys(asked)
+    answers: dict[str, str | None] = dict.fromkeys(asked)
     for second, request, _, answer in sorted(events, key=lambda event: event[0]):
-        if request in taken and taken[request] is None and answer is not None and second <= asked[request] + deadline:
-            taken[request] = answer
-    return taken
+        if request in answers and answers[request] is None and answer is not None and second <= asked[request] + deadline:
+            answers[request] = answer
+    return answers
 
 
-def _last(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
-    in_time = [e for e in sorted(events, key=lambda event: event[0]) if e[1] in asked and e[0] <= asked[e[1]] + deadline]
-    return dict.fromkeys(asked) | {request: answer for _, request, _, answer in in_time if answer is not None}
+def _last(requests: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
+    in_time = [e for e in sorted(events, key=lambda event: event[0]) if e[1] in requests and e[0] <= requests[e[1]] + deadline]
+    return dict.fromkeys(requests) | {request: answer for _, request, _, answer in in_time if answer is not None}
 
 
-def _late_too(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
-    return first_answers(asked, events, 1e9)
+def _late_too(requests: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
+    return first_answers(requests, events, 1e9)
 
 
-def _from_zero(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
-    return {name: first_answers({name: 0.0}, [e for e in events if e[1] == name], deadline)[name] for name in asked}
+def _from_zero(requests: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
+    return {name: first_answers({name: 0.0}, [e for e in events if e[1] == name], deadline)[name] for name in requests}
 
 
-def _first_event(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
-    taken: dict[str, str | None] = {}
+def _first_event(requests: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
+    answers: dict[str, str | None] = {}
     for second, request, _, answer in sorted(events, key=lambda event: event[0]):
-        if request in asked and request not in taken and second <= asked[request] + deadline:
-            taken[request] = answer
-    return {name: taken.get(name) for name in asked}
+        if request in requests and request not in answers and second <= requests[request] + deadline:
+            answers[request] = answer
+    return {name: answers.get(name) for name in requests}
 
 
-def _cloud_only(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
-    return first_answers(asked, [event for event in events if event[2] == "cloud"], deadline)
+def _cloud_only(requests: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
+    return first_answers(requests, [event for event in events if event[2] == "cloud"], deadline)
 
 
-def _no_none(asked: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
-    return {name: answer for name, answer in first_answers(asked, events, deadline).items() if answer is not None}
+def _no_none(requests: Mapping[str, float], events: Sequence[Event], deadline: float) -> dict[str, str | None]:
+    return {name: answer for name, answer in first_answers(requests, events, deadline).items() if answer is not None}
 
 
 def to_prepare(guesses: Sequence[Guess], saving: float, cost: float) -> list[str]:

@@ -38,9 +38,9 @@ def _turned(mine: Vector, yours: Vector) -> str:
 
 def merge(mine: Mapping[Dot, str], my_vector: Vector, yours: Mapping[Dot, str], your_vector: Vector) -> dict[Dot, str]:
     """The versions of a key after a merge: what the other one has replaced goes, what it has not seen stays, what is new comes."""
-    kept = {dot: value for dot, value in mine.items() if dot in yours or dot[1] > your_vector.get(dot[0], 0)}
+    remaining = {dot: value for dot, value in mine.items() if dot in yours or dot[1] > your_vector.get(dot[0], 0)}
     new = {dot: value for dot, value in yours.items() if dot[1] > my_vector.get(dot[0], 0)}
-    return kept | new
+    return remaining | new
 
 
 def _union(mine: Mapping[Dot, str], my_vector: Vector, yours: Mapping[Dot, str], your_vector: Vector) -> dict[Dot, str]:

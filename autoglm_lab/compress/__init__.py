@@ -1,9 +1,9 @@
-"""Making models small. Each function takes any `nn.Module`, leaves it as it was, and gives a smaller copy.
+"""Compression of models. Each function takes any `nn.Module`, leaves it as it was, and returns a smaller copy.
 
 >>> from autoglm_lab import compress
 >>> recipe = compress.Recipe("small", channels=0.4, bits=4)
->>> made, report = compress.apply(model, recipe, example)       # doctest: +SKIP
->>> compress.save(made, folder)                                 # doctest: +SKIP
+>>> small, report = compress.apply(model, recipe, example)      # doctest: +SKIP
+>>> compress.save(small, folder)                                # doctest: +SKIP
 
 | step | functions |
 | --- | --- |
@@ -15,8 +15,8 @@
 | least squares after a cut | `input_moments`, `refit_channels`, `refit_masked` |
 | integers | `Scheme`, `quantize`, `quantize_weights`, `relative_error` |
 | training with rounding | `prepare`, `calibrate`, `convert` |
-| what bears what | `scan`, `gradient_sensitivity`, `Sensitivity` |
-| what was taken, and of what kinds | `Coverage`, `known_layers`, `layer_table` |
+| sensitivity of layers | `scan`, `gradient_sensitivity`, `Sensitivity` |
+| coverage, and the kinds of layers | `Coverage`, `known_layers`, `layer_table` |
 | files | `save`, `load`, `stored_bytes` |
 
 The kinds of layers that each step knows are a table: `print(compress.layer_table())`, or as data `compress.known_layers()`.
@@ -90,7 +90,7 @@ __all__ = [
     "within",
 ]
 
-# what is asked for first is loaded then: the package itself imports nothing
+# each name is imported when it is first used: the package itself imports nothing
 _NAMES = {
     "coverage": "Coverage",
     "distillation": "drop_layers",

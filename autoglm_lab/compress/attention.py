@@ -15,7 +15,7 @@ from torch.nn import functional as F
 class Attention(nn.Module):
     """Computes what an `nn.MultiheadAttention` computes, and is called in the same way."""
 
-    in_proj_bias = None  # this, and the next line, are what torch's fast path asks for, and does without
+    in_proj_bias = None  # torch's fast path reads this attribute and the next, and is off with these values
     _qkv_same_embed_dim = False
 
     def __init__(self, fused: nn.MultiheadAttention) -> None:
@@ -41,7 +41,7 @@ class Attention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Float[Tensor, "*B T D"], Float[Tensor, "*BH T S"] | None]:
-        """The attended values and, if asked for, the weights. Shapes are for `batch_first`; otherwise B and T change places."""
+        """Attended values and, with `need_weights`, the weights. Shapes are for `batch_first`; otherwise B and T change places."""
         batched, inputs = query.ndim == 3, (query, key, value)
         if not batched:
             inputs = query[None], key[None], value[None]
@@ -58,12 +58,12 @@ class Attention(nn.Module):
             heads = weights @ v
         else:
             heads = F.scaled_dot_product_attention(q, k, v, mask, chance)
-        made: Tensor = self.out_proj(heads.transpose(1, 2).flatten(2))
+        output: Tensor = self.out_proj(heads.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
         if not batched:
-            return made[0], None if weights is None else weights[0]
-        return made if self.batch_first else made.transpose(0, 1), weights
+            return output[0], None if weights is None else weights[0]
+        return output if self.batch_first else output.transpose(0, 1), weights
 
 
 def separable(module: nn.Module) -> bool:
@@ -73,11 +73,11 @@ def separable(module: nn.Module) -> bool:
 
 def linear(weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"] | None) -> nn.Linear:
     """A linear layer with copies of these values."""
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-    made.weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
     if bias is not None:
-        made.bias = nn.Parameter(bias.detach().clone(), bias.requires_grad)
-    return made
+        layer.bias = nn.Parameter(bias.detach().clone(), bias.requires_grad)
+    return layer
 
 
 def _joined(attn_mask: Tensor | None, padding: Tensor | None, query: Tensor) -> Tensor | None:

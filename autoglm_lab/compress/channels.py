@@ -1,4 +1,4 @@
-"""Where each kind of layer keeps its channels: which values belong to one, and which counts change when one goes.
+"""Channels of each kind of layer: the values that belong to one, and the counts that change when one is removed.
 
 A layer that mixes has channels on two sides, IN and OUT. One that does not has units THROUGH it: a channel of a batch norm,
 a group of channels of a group norm or of a grouped convolution.
@@ -20,7 +20,7 @@ RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 
 
 def mixes(module: nn.Module) -> bool:
-    """True for a layer in which every output channel depends on every input channel, so that ink would colour all of them."""
+    """True for a layer in which every output channel depends on every input channel, so that NaN in one reaches all."""
     if isinstance(module, RECURRENT):
         return not module.proj_size
     if not isinstance(module._parameters.get("weight"), nn.Parameter):
@@ -60,12 +60,12 @@ def size_of(module: nn.Module, side: str) -> int:
 
 
 def block(module: nn.Module, channels: int) -> int:
-    """The number of neighbouring channels, of so many that flow into a layer, that make one unit of it."""
+    """The number of neighbouring input channels that make one unit of a layer which has `channels` of them."""
     return max(1, channels // width(module)) if passes_through(module) else 1
 
 
 def channel_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Every layer that has channels to speak of, by name."""
+    """Every layer that has channels or units, by name."""
     return {name: module for name, module in model.named_modules() if mixes(module) or passes_through(module)}
 
 
@@ -77,7 +77,7 @@ class Slices:
     axis: int
     repeats: int = 1
     each: int = 1
-    reads: bool = False  # the values multiply what comes from the channels, and do not make it
+    reads: bool = False  # the values multiply what comes from the channels, and do not compute it
 
     def places(self, value: Tensor, units: Iterable[int]) -> Int[Tensor, " N"]:
         """The numbers of the places that belong to some units."""
@@ -90,35 +90,35 @@ def slices(module: nn.Module, side: str) -> list[Slices]:
     if isinstance(module, nn.Embedding) and side == IN:
         return []  # words are no channels
     if isinstance(module, nn.RNNBase):
-        found = _recurrent(module, side)
+        parts = _recurrent(module, side)
     elif side == THROUGH:
         values = ((name, getattr(module, name, None)) for name in ("weight", "bias", "running_mean", "running_var"))
         units = width(module)
-        found = [Slices(name, 0, each=len(value) // units) for name, value in values if isinstance(value, Tensor)]
+        parts = [Slices(name, 0, each=len(value) // units) for name, value in values if isinstance(value, Tensor)]
         if isinstance(module, _ConvTransposeNd):
-            found = [Slices("weight", 0, each=module.in_channels // units), *found[1:]]
+            parts = [Slices("weight", 0, each=module.in_channels // units), *parts[1:]]
     else:
         swapped = isinstance(module, nn.Embedding | _ConvTransposeNd)  # their weights are [input, output]
-        found = [Slices("weight", int((side == IN) != swapped), reads=side == IN)]
+        parts = [Slices("weight", int((side == IN) != swapped), reads=side == IN)]
         if side == OUT:
-            found.append(Slices("bias", 0))
-    return [part for part in found if isinstance(getattr(module, part.name, None), Tensor)]
+            parts.append(Slices("bias", 0))
+    return [part for part in parts if isinstance(getattr(module, part.name, None), Tensor)]
 
 
 def _recurrent(module: nn.RNNBase, side: str) -> list[Slices]:
-    """One unit is the same row of every gate in every layer and direction, and what the next step and layer read of it."""
+    """Slices of a recurrent layer: a unit is the same row of every gate, layer and direction, and the columns that read it."""
     gates, directions = {"LSTM": 4, "GRU": 3}.get(module.mode, 1), 1 + module.bidirectional
     if side == IN:
         return [Slices(f"weight_ih_l0{end}", 1, reads=True) for end in ("", "_reverse")]
-    found = []
+    parts = []
     for layer in range(module.num_layers):
         for end in ("", "_reverse"):
             names = (f"{name}_l{layer}{end}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-            found += [Slices(name, 0, gates) for name in names]
-            found.append(Slices(f"weight_hh_l{layer}{end}", 1, reads=True))
+            parts += [Slices(name, 0, gates) for name in names]
+            parts.append(Slices(f"weight_hh_l{layer}{end}", 1, reads=True))
             if layer:
-                found.append(Slices(f"weight_ih_l{layer}{end}", 1, directions, reads=True))
-    return found
+                parts.append(Slices(f"weight_ih_l{layer}{end}", 1, directions, reads=True))
+    return parts
 
 
 COUNTS = {
@@ -129,7 +129,7 @@ COUNTS = {
 
 
 def cut(module: nn.Module, side: str, keep: list[int], known: dict[tuple[int, int, tuple[int, ...]], Tensor]) -> None:
-    """Shrink one side of a layer, in place. `known` holds what was cut already: layers that share a value go on sharing it."""
+    """Shrink one side of a layer, in place. `known` holds the values cut so far: layers that share one go on sharing it."""
     before = size_of(module, side)
     for part in slices(module, side):
         value = getattr(module, part.name)
@@ -146,7 +146,7 @@ def cut(module: nn.Module, side: str, keep: list[int], known: dict[tuple[int, in
 
 
 def silence(module: nn.Module, side: str, channels: Iterable[int]) -> None:
-    """Let a layer read nothing from some of its channels, in place."""
+    """Set the weights with which a layer reads some of its channels to zero, in place."""
     units = list(channels)
     for part in slices(module, side):
         if part.reads:

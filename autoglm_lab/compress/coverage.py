@@ -33,11 +33,11 @@ class Coverage:
     @property
     def share(self) -> float:
         """The share taken of all parameters that the operation is for; spared ones, vectors and other kinds do not count."""
-        taken, missed = sum(self.taken.values()), sum(self.missed.values())
-        return taken / (taken + missed) if taken + missed else 1.0
+        taken_count, missed = sum(self.taken.values()), sum(self.missed.values())
+        return taken_count / (taken_count + missed) if taken_count + missed else 1.0
 
     def __str__(self) -> str:
-        """Two sentences at most: what was taken, and what was left, grouped by its reason.
+        """Report in two sentences at most the parameters taken, and those left, grouped by the reason.
 
         >>> print(Coverage("packed in 4 bits", {"0": 900, "2": 50}, {"1": 50}, {"1": "a LSTM is not known"}))
         packed in 4 bits: 95.0 % of the parameters it is for, 950 in 2 layers. Left: 50 (1: a LSTM is not known)
@@ -81,22 +81,22 @@ def coverage_of(
     """Compare the layers that an operation takes, by name, with all parameters of the model before it.
 
     A parameter with several names counts once, and as taken if one of its layers is. Layers that `spared` names, vectors, and
-    layers of `other_kinds` are left without blame; of all others `reasons` says why, or that their kind is not known.
+    layers of `other_kinds` do not count as missed; of all others `reasons` says why, or that their kind is not known.
     """
-    chosen, known = set(taken), reasons or {}
+    taken_layers, known_reasons = set(taken), reasons or {}
     owners: dict[int, list[str]] = defaultdict(list)
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
             owners[id(parameter)].append(name)
-    took: Counter[str] = Counter()
-    left: Counter[str] = Counter()
+    taken_counts: Counter[str] = Counter()
+    left_counts: Counter[str] = Counter()
     why: dict[str, str] = {}
     for full, parameter in model.named_parameters():
         names = owners[id(parameter)]
         name, vector = full.rpartition(".")[0], parameter.numel() == max(parameter.shape, default=1)
-        holder = next((owner for owner in names if owner in chosen), None)
+        holder = next((owner for owner in names if owner in taken_layers), None)
         if holder is not None and not vector:
-            took[holder] += parameter.numel()
+            taken_counts[holder] += parameter.numel()
             continue
         modules = [model.get_submodule(owner) for owner in names]
         if spared(full) or any(map(spared, names)):
@@ -106,11 +106,11 @@ def coverage_of(
         elif any(isinstance(module, other_kinds) for module in modules):
             reason = OTHER_KIND
         else:
-            reason = known.get(name) or f"a {type(modules[0]).__name__} is not known to it"
+            reason = known_reasons.get(name) or f"a {type(modules[0]).__name__} is not known to it"
             name = name or full  # a parameter of the model itself
-        left[name] += parameter.numel()
+        left_counts[name] += parameter.numel()
         why[name] = reason
-    return Coverage(operation, dict(took), dict(left), why)
+    return Coverage(operation, dict(taken_counts), dict(left_counts), why)
 
 
 def record(model: nn.Module, coverage: Coverage, quiet: bool = False) -> nn.Module:
@@ -137,7 +137,7 @@ def name_filter(model: nn.Module, patterns: Iterable[str], argument: str = "skip
     >>> inside("0.0"), inside("0.0.weight"), inside("1")
     (True, True, False)
     """
-    known = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    globs = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     names = list(
         dict.fromkeys(name for name, _ in (*model.named_modules(remove_duplicate=False), *model.named_parameters()) if name)
     )
@@ -145,8 +145,8 @@ def name_filter(model: nn.Module, patterns: Iterable[str], argument: str = "skip
     def covers(pattern: str, name: str) -> bool:
         return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
-    for pattern in known:
+    for pattern in globs:
         if not any(covers(pattern, name) for name in names):
             near = get_close_matches(pattern, names, 3, 0.3) or names[:3]
             raise ValueError(f"{argument} {pattern!r} names nothing in this model; near it are {', '.join(map(repr, near))}")
-    return lambda name: any(covers(pattern, name) for pattern in known)
+    return lambda name: any(covers(pattern, name) for pattern in globs)

@@ -1,4 +1,4 @@
-"""A small model learns from a large one: from its scores, softened by a temperature, and from what it thinks on the way."""
+"""Distillation: a small model learns from the scores of a large one, softened by a temperature, and from its hidden states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IGNORED = -100  # label of a place that does not count
 
 @dataclass(frozen=True)
 class Temperature:
-    """How soft the scores are: from `start` to `end` along a straight line."""
+    """Softmax temperature during a run: from `start` to `end` along a straight line."""
 
     start: float = 3.0
     end: float = 3.0
@@ -113,8 +113,8 @@ def feature_distance(student: Sequence[Float[Tensor, ...]], teacher: Sequence[Fl
     for mine, theirs in zip(student, teacher, strict=True):
         if mine.shape != theirs.shape:
             raise ValueError(f"the student's states are {list(mine.shape)}, the teacher's {list(theirs.shape)}; project them first")
-        wanted = theirs.detach().float()
-        losses.append(F.mse_loss(mine.float(), wanted) / wanted.square().mean().clamp_min(1e-12))
+        target = theirs.detach().float()
+        losses.append(F.mse_loss(mine.float(), target) / target.square().mean().clamp_min(1e-12))
     return torch.stack(losses).mean()
 
 
@@ -122,7 +122,7 @@ def drop_layers(model: nn.Module, keep: Sequence[int], *, stack: str = "layers")
     """A copy of a model that has only some layers of a stack: a student that starts as its teacher (Sanh et al. 2019).
 
     `stack` names a ModuleList, such as "model.layers". The places of key/value caches and the layer count of the configuration
-    follow; a model that has more to put in order does it in a method `layers_kept(keep)`. ValueError for layers that do not
+    follow; a model that has more to adjust does it in a method `layers_kept(keep)`. ValueError for layers that do not
     exist, are given twice or out of order, or a stack that is no ModuleList.
     """
     copied = copy.deepcopy(model)
@@ -132,15 +132,15 @@ def drop_layers(model: nn.Module, keep: Sequence[int], *, stack: str = "layers")
         raise ValueError(f"{stack!r} is no ModuleList of this model")
     if not keep or list(keep) != sorted(set(keep)) or not 0 <= min(keep) <= max(keep) < len(layers):
         raise ValueError(f"keep is {list(keep)}; give rising numbers from 0 to {len(layers) - 1}")
-    kept = nn.ModuleList(layers[number] for number in keep)
-    for place, layer in enumerate(kept):
+    student_layers = nn.ModuleList(layers[number] for number in keep)
+    for place, layer in enumerate(student_layers):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
                 setattr(module, "layer_idx", place)  # noqa: B010  # only some modules declare it
-    setattr(copied.get_submodule(holder), name, kept)
+    setattr(copied.get_submodule(holder), name, student_layers)
     config = getattr(copied, "config", None)
     if config is not None:
-        config.num_hidden_layers = len(kept)
+        config.num_hidden_layers = len(student_layers)
         if getattr(config, "layer_types", None):
             config.layer_types = [config.layer_types[number] for number in keep]
     after = getattr(copied, "layers_kept", None)
@@ -150,7 +150,7 @@ def drop_layers(model: nn.Module, keep: Sequence[int], *, stack: str = "layers")
 
 
 def share_layers(model: nn.Module, same: Mapping[int, int], *, stack: str = "layers") -> nn.Module:
-    """A copy of a model in which some layers of a stack are others once more: `{1: 0}` runs layer 0 in place of layer 1.
+    """A copy of a model in which some layers of a stack have the weights of others: `{1: 0}` runs layer 0 in place of layer 1.
 
     Saved once, computed twice (Lan et al. 2020, ALBERT). Layers that keep a key/value cache keep one for each place, so their
     attention is told its place anew: only the weights are shared. ValueError as in `drop_layers`.

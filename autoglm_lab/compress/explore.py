@@ -38,7 +38,7 @@ def grid(base: Recipe | None = None, **choices: Iterable[Any]) -> Iterator[Recip
 
 
 def search(recipes: Iterable[Recipe], measure: Measure, folder: Path, *, executor: Executor | None = None) -> list[Report]:
-    """Measure every recipe, in any order, and give the reports in theirs.
+    """Measure every recipe, in any order, and return the reports in the order of `recipes`.
 
     A report is written to `folder` as soon as it is there, so a search that was killed goes on where it was; what is in the
     folder is not measured again (use another folder for another model or measure). Without an `executor` two processes are
@@ -46,13 +46,13 @@ def search(recipes: Iterable[Recipe], measure: Measure, folder: Path, *, executo
     processes. An error in `measure` ends the search, naming the recipe, once the others that can no longer be called off are
     written.
     """
-    wanted = list(recipes)
+    recipe_list = list(recipes)
     atomic.check_room(folder)
-    _read(folder, wanted)
-    with tqdm(total=len(wanted), desc="recipes", unit="recipe", leave=False) as bar:
+    _read(folder, recipe_list)
+    with tqdm(total=len(recipe_list), desc="recipes", unit="recipe", leave=False) as bar:
         for attempt in range(ATTEMPTS):
-            missing = [recipe for recipe in wanted if not _path(folder, recipe).exists()]
-            bar.update(len(wanted) - len(missing) - bar.n)
+            missing = [recipe for recipe in recipe_list if not _path(folder, recipe).exists()]
+            bar.update(len(recipe_list) - len(missing) - bar.n)
             if not missing:
                 break
             try:
@@ -63,12 +63,12 @@ def search(recipes: Iterable[Recipe], measure: Measure, folder: Path, *, executo
                         _measure(missing, measure, folder, pool, bar)
             except BrokenProcessPool as error:
                 if executor is not None or attempt == ATTEMPTS - 1:
-                    left = [recipe.name for recipe in missing if not _path(folder, recipe).exists()]
+                    unmeasured = [recipe.name for recipe in missing if not _path(folder, recipe).exists()]
                     raise RuntimeError(
-                        f"a worker died again and again (out of memory?); not measured: {', '.join(left)}"
+                        f"a worker died again and again (out of memory?); not measured: {', '.join(unmeasured)}"
                     ) from error
-    reports = _read(folder, wanted)
-    return [reports[_path(folder, recipe)] for recipe in wanted]
+    reports = _read(folder, recipe_list)
+    return [reports[_path(folder, recipe)] for recipe in recipe_list]
 
 
 def _read(folder: Path, recipes: list[Recipe]) -> dict[Path, Report]:
@@ -90,8 +90,8 @@ def _measure(recipes: list[Recipe], measure: Measure, folder: Path, executor: Ex
     failed: tuple[Recipe, Exception] | None = None
     waiting = set(jobs)
     while waiting:
-        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for job in done:
+        finished_jobs, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        for job in finished_jobs:
             try:
                 report = job.result()
             except BrokenProcessPool:

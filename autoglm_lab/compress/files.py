@@ -36,7 +36,7 @@ STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"
 
 
 def structure_of(model: nn.Module) -> dict[str, Any]:
-    """What a compressed model is made of: sizes of its layers, ranks, integer schemes, and parameters with several names."""
+    """Structure of a compressed model: sizes of its layers, ranks, integer schemes, and parameters with several names."""
     sizes: dict[str, dict[str, int]] = {}
     low_rank: dict[str, int] = {}
     packed: dict[str, dict[str, Any]] = {}
@@ -90,11 +90,11 @@ def stored_bytes(model: nn.Module, *, half: bool = False) -> int:
 
     The file begins with their names and shapes, which are not counted: about a hundred bytes each.
     """
-    seen: set[int] = set()
+    pointers: set[int] = set()
     total = 0
     for value in model.state_dict().values():
-        if value.data_ptr() not in seen or value.numel() == 0:
-            seen.add(value.data_ptr())
+        if value.data_ptr() not in pointers or value.numel() == 0:
+            pointers.add(value.data_ptr())
             total += value.numel() * (2 if half and value.dtype == torch.float32 else value.element_size())
     return total
 
@@ -134,8 +134,8 @@ def load(model: nn.Module, folder: Path | str) -> nn.Module:
     if not path.exists():
         raise FileNotFoundError(f"{folder.name} holds no {STRUCTURE}; give a folder written by compress.save")
     structure = json.loads(path.read_text("utf-8"))
-    made = plain(model)
-    layers = channel_layers(made)
+    compressed_model = plain(model)
+    layers = channel_layers(compressed_model)
     sizes, geometry = structure["sizes"], structure.get("geometry")
     unlisted = {name for name in layers if passes_through(layers[name])} if geometry is None else set()  # once they were not listed
     if not set(layers) - unlisted <= set(sizes) <= set(layers):
@@ -148,20 +148,20 @@ def load(model: nn.Module, folder: Path | str) -> nn.Module:
                 raise ValueError(f"{folder.name} has {size} channels in {name!r}, the full model only {full}")
             if size < full:
                 keep[name, side] = list(range(size))
-    resize(made, keep, heads=geometry is None)
+    resize(compressed_model, keep, heads=geometry is None)
     for name, setting in (geometry or {}).items():
-        change(made.get_submodule(name), setting)
+        change(compressed_model.get_submodule(name), setting)
     for name, rank in structure["low_rank"].items():
-        put(made, name, _empty_low_rank(made.get_submodule(name), rank))
+        put(compressed_model, name, _empty_low_rank(compressed_model.get_submodule(name), rank))
     for name, facts in structure["packed"].items():
-        put(made, name, _empty_packed(made.get_submodule(name), facts))
+        put(compressed_model, name, _empty_packed(compressed_model.get_submodule(name), facts))
         if facts["same_as"] != name:
-            made.get_submodule(name).weight_codes = made.get_submodule(facts["same_as"]).weight_codes
+            compressed_model.get_submodule(name).weight_codes = compressed_model.get_submodule(facts["same_as"]).weight_codes
     for first, *others in structure["shared"]:
         for other in others:
-            put(made, other, made.get_parameter(first))
-    load_model(made, str(folder / WEIGHTS))
-    return made
+            put(compressed_model, other, compressed_model.get_parameter(first))
+    load_model(compressed_model, str(folder / WEIGHTS))
+    return compressed_model
 
 
 def _empty_low_rank(layer: nn.Module, rank: int) -> LowRankLinear:

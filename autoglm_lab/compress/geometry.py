@@ -42,7 +42,7 @@ Keep = Mapping[tuple[str, str], list[int]]
 
 
 class Misfit(ValueError):
-    """A module does not compute with fewer channels what it computes with these channels masked."""
+    """Raised when a module with fewer channels does not compute what it computes with these channels masked."""
 
     def __init__(self, module: str, reason: str) -> None:
         super().__init__(f"{reason}, in {module or 'the model itself'}")
@@ -50,15 +50,15 @@ class Misfit(ValueError):
 
 
 def shares(model: nn.Module, keep: Keep) -> dict[str, list[tuple[Fraction, int, list[int]]]]:
-    """For each module whose layers shrink: the shares that stay, with the full size and the channels they are taken from.
+    """Shares that stay in each module whose layers shrink, with the full size and the channels they are taken from.
 
     Call this before the layers are cut.
     """
-    found: dict[str, list[tuple[Fraction, int, list[int]]]] = defaultdict(list)
+    module_shares: dict[str, list[tuple[Fraction, int, list[int]]]] = defaultdict(list)
     for (layer, side), channels in keep.items():
         size = size_of(model.get_submodule(layer), side)
-        found[layer.rpartition(".")[0]].append((Fraction(len(channels), size), size, channels))
-    return found
+        module_shares[layer.rpartition(".")[0]].append((Fraction(len(channels), size), size, channels))
+    return module_shares
 
 
 def count_heads(model: nn.Module, kept: Mapping[str, list[tuple[Fraction, int, list[int]]]]) -> None:
@@ -100,20 +100,20 @@ def _value(module: nn.Module, name: str) -> Any:
 
 def _scaled(module: nn.Module, by: Mapping[str, Fraction]) -> Setting | None:
     """The attributes at a share of their values; None where one would be no whole number."""
-    made: Setting = {}
+    setting: Setting = {}
     for name, share in by.items():
         value = _value(module, name)
         if type(value) is int:
             after = value * share
             if after.denominator > 1 or after < 1:
                 return None
-            made[name] = int(after)
+            setting[name] = int(after)
         elif isinstance(value, list | tuple):
             several = [part * share for part in value]
             if any(part.denominator > 1 for part in several):
                 return None
-            made[name] = type(value)(int(part) for part in several)
-    return made
+            setting[name] = type(value)(int(part) for part in several)
+    return setting
 
 
 @dataclass
@@ -162,7 +162,7 @@ class Fitter:
         original = module.forward
 
         def forward(*args: Any, **options: Any) -> Any:
-            wanted = self.calls[name][places[name]].output
+            expected = self.calls[name][places[name]].output
             places[name] += 1
             first: Exception | None = None
             before, calls = dict(vars(module)), dict(places)
@@ -171,7 +171,7 @@ class Fitter:
                 try:
                     copies = copy.deepcopy((args, options))
                     mine = original(*copies[0], **copies[1])
-                    if alike(wanted, mine):
+                    if alike(expected, mine):
                         if _untouched(copies, (args, options)):
                             return mine
                         _set(places, calls)  # of modules inside this one, which run once more

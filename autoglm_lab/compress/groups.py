@@ -1,4 +1,4 @@
-"""Which channels can only go together: found by letting ink run through the model.
+"""Groups of channels that can only be removed together, found by letting ink run through the model.
 
 A channel of a layer's output is filled with NaN, the ink. NaN survives every sum, product and activation, so wherever it
 comes out at the input of another layer, that layer reads the channel and has to lose it too. Layers themselves let no
@@ -97,8 +97,8 @@ def _groups(together: UnionFind, ink: Ink) -> Iterator[Group]:
             if side != PIECE:
                 parts[layer, side].append(channel)
         whole = any(len(channels) == size_of(ink.layers[layer], side) for (layer, side), channels in parts.items())
-        read = any(side == IN for _, side in parts)
-        if read and not whole:
+        has_reader = any(side == IN for _, side in parts)
+        if has_reader and not whole:
             order = sorted(parts, key=lambda key: (ink.order[key[0]], key[1]))
             yield Group({key: tuple(sorted(parts[key])) for key in order})
 

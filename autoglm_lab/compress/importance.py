@@ -1,4 +1,4 @@
-"""What a group of channels counts: by its weights, by their gradients, or by what the loss would do without it."""
+"""Importance of a group of channels: by its weights, by their gradients, or by the change of the loss without it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Loss = Callable[[nn.Module], Float[Tensor, ""]]
 
 
 def weight_scores(model: nn.Module, importance: Importance, loss: Loss | None = None) -> dict[str, Float[Tensor, "*shape"]]:
-    """What each single weight counts: |w| (Li et al. 2017), |w g| (Molchanov et al. 2019) or g squared, with g the gradient.
+    """Score each single weight: |w| (Li et al. 2017), |w g| (Molchanov et al. 2019) or g squared, with g the gradient.
 
     Output channels come first in each, then input channels. "fisher" is of groups, not of weights. The model's own gradients
     are left as they were. ValueError for an unknown importance, a missing loss, or weights that are not finite.
     """
-    known = [name for name in get_args(Importance) if name != "fisher"]
-    if importance not in known:
-        raise ValueError(f"importance {importance!r} is unknown; there are {', '.join(map(repr, known))}")
+    methods = [name for name in get_args(Importance) if name != "fisher"]
+    if importance not in methods:
+        raise ValueError(f"importance {importance!r} is unknown; there are {', '.join(map(repr, methods))}")
     modules = {f"{name}.weight": m for name, m in model.named_modules() if mixes(m) and not isinstance(m, nn.Embedding)}
     weights = {name: module.get_parameter(main_weight(module)) for name, module in modules.items()}
     for name, weight in weights.items():
@@ -43,10 +43,10 @@ def _single_scores(
     if loss is None:
         raise ValueError(f"importance {importance!r} is measured with gradients and needs a loss")
     gradients = torch.autograd.grad(loss(model), list(weights.values()), allow_unused=True, materialize_grads=True)
-    found = dict(zip(weights, gradients, strict=True))
+    gradients_by_name = dict(zip(weights, gradients, strict=True))
     if importance == "gradient":
-        return {name: gradient.square() for name, gradient in found.items()}
-    return {name: (weights[name].detach() * gradient).abs() for name, gradient in found.items()}
+        return {name: gradient.square() for name, gradient in gradients_by_name.items()}
+    return {name: (weights[name].detach() * gradient).abs() for name, gradient in gradients_by_name.items()}
 
 
 def group_importance(groups: Sequence[Group], scores: Mapping[str, Float[Tensor, "*shape"]]) -> list[float]:
@@ -57,9 +57,9 @@ def group_importance(groups: Sequence[Group], scores: Mapping[str, Float[Tensor,
         sums[layer, side] = score.sum(1), score.shape[1]
     raw = []
     for group in groups:
-        known = [(*sums[key], list(channels)) for key, channels in group.parts.items() if key in sums]
+        entries = [(*sums[key], list(channels)) for key, channels in group.parts.items() if key in sums]
         raw.append(
-            float(sum(total[numbers].sum() for total, _, numbers in known) / sum(n * len(numbers) for _, n, numbers in known))
+            float(sum(total[numbers].sum() for total, _, numbers in entries) / sum(n * len(numbers) for _, n, numbers in entries))
         )
     totals: dict[object, list[float]] = defaultdict(list)
     for group, value in zip(groups, raw, strict=True):
@@ -77,10 +77,11 @@ def below_threshold(groups: Sequence[Group], importance: Sequence[float], thresh
 
 
 def fisher_importance(model: nn.Module, groups: Sequence[Group], loss: Loss | None) -> list[float]:
-    """How much the loss would change without each group, squared, summed over the examples of the loss (Liu et al. 2021).
+    """Squared change of the loss without each group, summed over the examples of the loss (Liu et al. 2021).
 
-    If a group's channels were multiplied by m, each example's loss would have a derivative by m at 1: what everything that
-    reads the group `felt`. Its square is the diagonal of the Fisher information, and comparable between groups of all kinds.
+    If a group's channels were multiplied by m, each example's loss would have a derivative by m at 1: the sum of what
+    `felt` gives for all that read the group. Its square is the diagonal of the Fisher information, and comparable between
+    groups of all kinds.
     ValueError without a loss, or for layers whose rows are not examples.
     """
     each = felt(model, {layer for group in groups for layer, side in group.parts if side == IN}, loss)
@@ -96,14 +97,14 @@ def fisher_importance(model: nn.Module, groups: Sequence[Group], loss: Loss | No
 
 
 def felt(model: nn.Module, layers: Iterable[str], loss: Loss | None) -> dict[str, Float[Tensor, "B C"]]:
-    """Of every channel that layers read, what each example's part of the loss feels of it: activation times gradient.
+    """Activation times gradient of every channel that layers read, for each example of the loss.
 
     The loss is a mean over examples, and the layers' inputs have one row for each. Layers that no gradient reaches are left
     out. ValueError without a loss.
     """
     if loss is None:
         raise ValueError("importance 'fisher' is measured with gradients and needs a loss")
-    found: dict[str, Float[Tensor, "B C"]] = {}
+    products: dict[str, Float[Tensor, "B C"]] = {}
 
     def feel(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -111,7 +112,7 @@ def felt(model: nn.Module, layers: Iterable[str], loss: Loss | None) -> dict[str
 
             def add(gradient: Tensor) -> None:
                 each = (gradient * x.detach()).movedim(channel_axis(layer), 1)
-                found[name] = found.get(name, 0) + each.reshape(*each.shape[:2], -1).sum(2).double()
+                products[name] = products.get(name, 0) + each.reshape(*each.shape[:2], -1).sum(2).double()
 
             if x.requires_grad:
                 x.register_hook(add)
@@ -125,4 +126,4 @@ def felt(model: nn.Module, layers: Iterable[str], loss: Loss | None) -> dict[str
     finally:
         for handle in hooks:
             handle.remove()
-    return found
+    return products

@@ -1,4 +1,4 @@
-"""A model through which ink runs: NaN in one channel of a layer's output shows up wherever that channel is read."""
+"""Tracing of channels: ink (see `groups`), NaN in one channel of a layer's output, shows up wherever that channel is read."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ ROWS = 64  # channels inked at once, each in its own row of the batch
 FEWEST_ROWS, MOST_ROWS = 8, 64  # in layers with large answers, and in those with small ones
 VALUES_AT_ONCE = 2**21  # of a layer's answer to all rows: more is slower to get from the system than to fill
 SPLITS = (torch.chunk, Tensor.chunk, torch.split, Tensor.split, torch.tensor_split, Tensor.tensor_split)
-# functions of one value after the other, that forward passes spend time in; and those in which the rows of one tensor stay apart
-# if it has so many axes
+# elementwise functions that take time in forward passes; and functions that keep the rows of a tensor with so many axes apart
 EACH_VALUE = {
     *("add", "sub", "rsub", "__rsub__", "mul", "div", "true_divide", "pow", "neg", "exp", "sqrt", "rsqrt", "square", "masked_fill"),
     *("relu", "gelu", "silu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "leaky_relu", "elu", "mish", "softplus"),
@@ -43,7 +42,7 @@ EACH_ROW = {"conv1d": 3, "conv2d": 4, "batch_norm": 3, "to": 2, "float": 2, "mea
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of a module in the clean run, and on which axes its first input and its parts have the rows of the batch."""
+    """One answer of a module in the clean run, with the axes on which its first input and its parts have the rows of the batch."""
 
     input_axis: int | None
     leaves: list[Any]
@@ -51,7 +50,7 @@ class Answer:
     spec: TreeSpec
 
     def spread(self, rows: int) -> Any:
-        """The answer to so many times the same row."""
+        """Return the answer to the same row, `rows` times over."""
         leaves = [leaf if axis is None else spread(leaf, axis, rows) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
         return tree_unflatten(leaves, self.spec)
 
@@ -62,7 +61,7 @@ class Answer:
 
 
 def _plainly(function: Callable[P, T]) -> Callable[P, T]:
-    """A function of our own, whose calls of torch are not looked at."""
+    """Wrap a function of our own so that no function mode sees its calls of torch."""
 
     @wraps(function)
     def plainly(*args: P.args, **options: P.kwargs) -> T:
@@ -73,7 +72,7 @@ def _plainly(function: Callable[P, T]) -> Callable[P, T]:
 
 
 class Ink:
-    """A model whose layers answer from memory, so that one channel's ink can be followed from where it is dropped."""
+    """A model whose layers repeat the answers of a clean run, so that NaN in one channel can be followed to all that read it."""
 
     def __init__(self, model: nn.Module, example: Example) -> None:
         self.model = model
@@ -104,30 +103,30 @@ class Ink:
         """The answers of every module to one row, with the axes on which those to two rows are twice as long."""
         runs, answers = [], []
         for example in (one, two):
-            seen: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
+            call_log: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
 
-            def keep(name: str, seen: dict[str, list[tuple[Any, Any]]]) -> Callable[..., None]:
+            def keep(name: str, call_log: dict[str, list[tuple[Any, Any]]]) -> Callable[..., None]:
                 def hook(_module: nn.Module, args: tuple[Any, ...], options: dict[str, Any], output: Any) -> None:
-                    seen[name].append((next(iter((*args, *options.values())), None), output))
+                    call_log[name].append((next(iter((*args, *options.values())), None), output))
 
                 return hook
 
-            hooks = [m.register_forward_hook(keep(name, seen), with_kwargs=True) for name, m in self.model.named_modules()]
+            hooks = [m.register_forward_hook(keep(name, call_log), with_kwargs=True) for name, m in self.model.named_modules()]
             answers.append(outputs(self.model, example))
             for handle in hooks:
                 handle.remove()
-            runs.append(seen)
+            runs.append(call_log)
         memory: dict[str, list[Answer]] = {}
         for name, calls in runs[0].items():
             others = runs[1].get(name, [])
             if len(calls) == len(others):
-                made = [_answer(*call, *other) for call, other in zip(calls, others, strict=True)]
-                if all(made):
-                    memory[name] = [answer for answer in made if answer is not None]
+                call_answers = [_answer(*call, *other) for call, other in zip(calls, others, strict=True)]
+                if all(call_answers):
+                    memory[name] = [answer for answer in call_answers if answer is not None]
         return memory, [_rows_axis(a, b) for a, b in zip(*answers, strict=True)]
 
     def _layer(self, name: str, module: nn.Module) -> Callable[..., Any]:
-        """A stand-in for a layer's forward: notes the ink it is given and answers as in the clean run."""
+        """A stand-in for a layer's forward: notes the ink in its input and answers as in the clean run."""
         axis, original, state = channel_axis(module), module.forward, {"run": -1, "calls": 0}
 
         def forward(*args: Any, **options: Any) -> Any:
@@ -148,13 +147,13 @@ class Ink:
 
         return forward
 
-    def _other(self, name: str, module: nn.Module, known: bool) -> Callable[..., Any]:
-        """A stand-in for what is no layer: as long as no ink comes to it, what holds layers answers from memory.
+    def _other(self, name: str, module: nn.Module, from_memory: bool) -> Callable[..., Any]:
+        """A stand-in for the forward of any other module: one that holds layers answers from memory as long as no ink comes to it.
 
         Ink could also come in unseen, in a value that modules share. So the first run from each layer goes through everything.
         """
         original = module.forward
-        clean = self.memory[name][0] if known and self.memory[name][0].repeatable else None
+        clean = self.memory[name][0] if from_memory and self.memory[name][0].repeatable else None
 
         def forward(*args: Any, **options: Any) -> Any:
             if clean is None or name in self.leaky or self.source.startswith(name + "."):
@@ -193,7 +192,7 @@ class Ink:
             self.stains.append((name, side, stained))
 
     def split(self, x: Tensor, pieces: tuple[Tensor, ...], axis: int) -> None:
-        """Note the ink in a tensor that falls into pieces of one size: what goes has to go from all of them."""
+        """Note the ink in a tensor that falls into pieces of one size: a channel has to go from all of them."""
         sizes = {piece.shape[axis] for piece in pieces}
         axis %= x.ndim
         if not self.dropped or len(pieces) < 2 or len(sizes) > 1 or axis == 0 or x.shape[0] % self.rows:
@@ -227,7 +226,7 @@ class Ink:
 
     @torch.no_grad()
     def follow(self, name: str) -> Iterator[tuple[list[int], tuple[Node, ...]]]:
-        """Output channels of a layer, and places at which the ink of each of them arrives; all such pairs together say it all."""
+        """Yield output channels of a layer with places that the ink of each of them reaches; a channel may be in several pairs."""
         self.source, channels = name, width(self.layers[name])
         rows = self.rows = self._rows_of(name)
         if all(axis is None for axis in self.memory[name][0].axes):  # the same for every row, as embeddings of positions are
@@ -267,7 +266,7 @@ class Ink:
 
 
 class _InkMode(TorchFunctionMode):
-    """Functions as ink needs them.
+    """Function mode of a run with ink.
 
     Fused attention goes without its sums, since only stains count here. Of rows that are all the same one is computed. What is
     written in place gets memory of its own before. Splits are noted, because their pieces have to stay alike.
@@ -330,7 +329,7 @@ def _powers(least: int, most: int) -> list[int]:
 def stained_attention(
     query: Float[Tensor, "*B H T E"], key: Float[Tensor, "*B K S E"], value: Float[Tensor, "*B K S V"]
 ) -> Float[Tensor, "*B H T V"]:
-    """What attention makes of ink: a stained query colours its own answer, a key its whole head, a value one channel of it."""
+    """NaN pattern of attention: NaN in a query reaches its own answer, in a key the whole head, in a value one channel of it."""
     rows = len(query)
     query, key, value = (x[:1] if x.stride(0) == 0 else x for x in (query, key, value))  # rows that are all the same
     heads = query.shape[-3] // key.shape[-3]
@@ -364,7 +363,7 @@ def _free_of_ink(value: Any) -> bool:
 
 
 def spread(value: Tensor, axis: int, times: int) -> Tensor:
-    """A tensor with its rows so many times over, without a copy where there is one."""
+    """A tensor with its rows `times` times over, without a copy where it has one row."""
     if value.shape[axis] == 1:
         return value.expand(*value.shape[:axis], times, *value.shape[axis + 1 :])
     return value.repeat(*(times if place == axis else 1 for place in range(value.ndim)))
@@ -389,13 +388,13 @@ def batch_axis(model: nn.Module, example: Example) -> int:
 def first_row(example: Example, axis: int) -> Example:
     """The example with the first of its rows only."""
     size = next(value.shape[axis] for value in tensors(example) if value.ndim > axis)
-    made: Example = map_tensors(example, lambda value: value.narrow(axis, 0, 1) if _has(value, axis, size) else value)
-    return made
+    row: Example = map_tensors(example, lambda value: value.narrow(axis, 0, 1) if _has(value, axis, size) else value)
+    return row
 
 
 def _spread_example(example: Example, axis: int, times: int) -> Example:
-    made: Example = map_tensors(example, lambda value: spread(value, axis, times) if _has(value, axis, 1) else value)
-    return made
+    rows: Example = map_tensors(example, lambda value: spread(value, axis, times) if _has(value, axis, 1) else value)
+    return rows
 
 
 def _has(value: Tensor, axis: int, size: int) -> bool:
@@ -410,7 +409,7 @@ def _first_alike(whole: Tensor, alone: Tensor, axis: int) -> bool:
 
 
 def _rows_axis(one: Tensor, two: Tensor) -> int | None:
-    """The axis that is twice as long in the answer to two rows; None if there is none. ValueError if that is no answer."""
+    """The axis that is twice as long in the answer to two rows; None if there is none. ValueError for other shapes."""
     if one.ndim != two.ndim:
         raise ValueError
     longer = [axis for axis in range(one.ndim) if one.shape[axis] != two.shape[axis]]

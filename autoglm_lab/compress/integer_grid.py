@@ -17,7 +17,7 @@ Ranges = tuple[Tensor, Tensor]  # lowest and highest value of each row
 
 @dataclass(frozen=True)
 class Scheme:
-    """How floats become integers: one scale for a tensor, for each output channel, or for each `group_size` inputs of one."""
+    """Rounding of floats to integers: one scale for a tensor, for each output channel, or for each `group_size` inputs of one."""
 
     bits: int = 8
     symmetric: bool = True  # zero is in the middle of the range; otherwise the range is fitted, at the price of a zero point
@@ -57,7 +57,7 @@ class Quantized:
 
     @property
     def stored_bytes(self) -> int:
-        """What it takes to store: packed codes, a 16-bit scale and, if there are any, an 8-bit zero point for each row."""
+        """Bytes when stored: packed codes, a 16-bit scale and, if there are any, an 8-bit zero point for each row."""
         rows = self.scale.shape[0]
         return -(-self.codes.numel() * self.scheme.bits // 8) + 2 * rows + (0 if self.scheme.symmetric else rows)
 
@@ -112,22 +112,22 @@ def _percentile(rows: Tensor, scheme: Scheme, share: float = 0.999) -> Ranges:
 def _mse(rows: Tensor, scheme: Scheme) -> Ranges:
     low, high = _minmax(rows, scheme)
     best = torch.full_like(low, float("inf"))
-    chosen = (low, high)
+    best_range = (low, high)
     for shrink in torch.linspace(1.0, 0.4, 25):
         scale, zero_point = affine(low * shrink, high * shrink, scheme)
         rounded = scale * ((torch.round(rows / scale) + zero_point).clamp(*scheme.limits) - zero_point)
         error = (rounded - rows).square().sum(1, keepdim=True)
         better = error < best
         best = torch.where(better, error, best)
-        chosen = torch.where(better, low * shrink, chosen[0]), torch.where(better, high * shrink, chosen[1])
-    return chosen
+        best_range = torch.where(better, low * shrink, best_range[0]), torch.where(better, high * shrink, best_range[1])
+    return best_range
 
 
 RANGES: dict[str, Callable[[Tensor, Scheme], Ranges]] = {"minmax": _minmax, "percentile": _percentile, "mse": _mse}
 
 
 def _has_groups(inputs: int, scheme: Scheme) -> bool:
-    """Whether a channel falls into groups; one that is shorter than a group has a scale of its own, and no padding."""
+    """True if a channel falls into groups; one that is shorter than a group has a scale of its own, and no padding."""
     return scheme.granularity == "group" and inputs > scheme.group_size
 
 

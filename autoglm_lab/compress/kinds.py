@@ -73,7 +73,7 @@ def layer_table() -> str:
     Linear                  yes       yes   yes   yes
     """
     columns = [field.name for field in fields(KnownLayer)]
-    rows = [columns, *([kind, *("yes" if can else "-" for can in known)] for kind, *known in map(astuple, known_layers()))]
+    rows = [columns, *([kind, *("yes" if can else "-" for can in abilities)] for kind, *abilities in map(astuple, known_layers()))]
     return "\n".join(f"{kind:<24}{channels:<10}{rank:<6}{bits:<6}{training}" for kind, channels, rank, bits, training in rows)
 
 

@@ -83,18 +83,18 @@ def replace_linear(
     `make` raises is raised again with the name of the layer.
     """
     copied = plain(model)
-    chosen = [(name, layer) for name, layer in linear_layers(copied) if select(name)]
+    selected_layers = [(name, layer) for name, layer in linear_layers(copied) if select(name)]
     coverage = coverage_of(
         operation,
         copied,
-        [name for name, _ in chosen],
+        [name for name, _ in selected_layers],
         spared=lambda name: not select(name),
         other_kinds=(nn.Embedding, *CONVOLUTIONS, *other_kinds),
         reasons=linear_refusals(copied),
     ).require(min_share)
-    if not chosen:
+    if not selected_layers:
         raise ValueError("no linear layer is selected: the model has none of its own, or all are left out")
-    for name, layer in chosen:
+    for name, layer in selected_layers:
         put(copied, name, named_error(name, make, name, layer))
     return record(copied, coverage, quiet)
 
@@ -106,7 +106,7 @@ def put(model: nn.Module, name: str, value: object) -> None:
 
 
 def named_error(name: str, make: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
-    """What `make` gives; a ValueError that it raises is raised again with the name of the layer."""
+    """Return what `make` returns; a ValueError that it raises is raised again with the name of the layer."""
     try:
         return make(*args, **options)
     except ValueError as error:

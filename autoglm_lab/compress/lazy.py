@@ -1,4 +1,4 @@
-"""A weight that is worked out only when somebody computes with it: asked for its type or shape it costs nothing."""
+"""A weight that is worked out only when something computes with it: its type and shape cost nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHEAP |= {Tensor.size, Tensor.dim, Tensor.numel, Tensor.is_floating_point, Tenso
 
 
 class LazyWeight(Tensor):
-    """Stands for the tensor that `make()` gives. Models read `layer.weight.dtype` at every call, and mean no more by it."""
+    """Stands for the tensor that `make()` gives. Models read `layer.weight.dtype` at every call, and need no more of it."""
 
     make: Callable[[], Tensor]
 
@@ -26,7 +26,7 @@ class LazyWeight(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        """Every function gets the tensor that the weight stands for, but for those that look at nothing inside."""
+        """Call a function with the tensor that the weight stands for, unless it reads no values (`CHEAP`)."""
         options = kwargs or {}
         if func in CHEAP:
             with torch._C.DisableTorchFunctionSubclass():

@@ -24,7 +24,7 @@ class LowRankLinear(nn.Module):
 
     @property
     def rank(self) -> int:
-        """The width of the waist."""
+        """The rank R: the number of features between the two factors."""
         return self.down.shape[0]
 
     @property
@@ -39,7 +39,7 @@ class LowRankLinear(nn.Module):
 
     @torch.no_grad()
     def singular_values(self) -> Float[Tensor, " R"]:
-        """Those of `weight`, from two thin QR factorisations: the full matrix is never made."""
+        """Singular values of `weight`, from two thin QR factorisations: the full matrix is never made."""
         left, right = torch.linalg.qr(self.up).R, torch.linalg.qr(self.down.T).R
         values: Tensor = torch.linalg.svdvals(left @ right.T)
         return values
@@ -99,8 +99,8 @@ def rank_for_energy(weight: Float[Tensor, "O I"], share: float) -> int:
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; an energy is kept to more than 0 and at most 1")
     energy = torch.linalg.svdvals(weight.detach().float()).square()
-    kept = energy.cumsum(0) / energy.sum().clamp_min(1e-30)
-    return min(len(kept), int((kept < share - 1e-7).sum()) + 1)
+    energy_share = energy.cumsum(0) / energy.sum().clamp_min(1e-30)
+    return min(len(energy_share), int((energy_share < share - 1e-7).sum()) + 1)
 
 
 def rank_for_budget(outputs: int, inputs: int, ratio: float) -> int:
@@ -139,15 +139,15 @@ def factorise_layers(
 
 @torch.no_grad()
 def record_inputs(model: nn.Module, run: Callable[[nn.Module], object], *, most: int = 4096) -> dict[str, Float[Tensor, "N I"]]:
-    """What flows into each linear layer while `run(model)` runs: up to `most` rows each, by layer name."""
-    seen: dict[str, list[Tensor]] = {}
+    """Record the inputs of each linear layer while `run(model)` runs: up to `most` rows each, by layer name."""
+    rows_by_layer: dict[str, list[Tensor]] = {}
     hooks = []
 
     def keep(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...], _output: object) -> None:
             rows = inputs[0].detach().flatten(0, -2)
-            have = sum(map(len, seen.setdefault(name, [])))
-            seen[name].append(rows[: max(0, most - have)])
+            have = sum(map(len, rows_by_layer.setdefault(name, [])))
+            rows_by_layer[name].append(rows[: max(0, most - have)])
 
         return hook
 
@@ -158,7 +158,7 @@ def record_inputs(model: nn.Module, run: Callable[[nn.Module], object], *, most:
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: torch.cat(rows) for name, rows in seen.items()}
+    return {name: torch.cat(rows) for name, rows in rows_by_layer.items()}
 
 
 def _check_rank(rank: int, largest: int) -> None:

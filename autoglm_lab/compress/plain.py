@@ -26,18 +26,18 @@ def plain(model: nn.Module) -> nn.Module:
     attention gets a linear layer for each projection. ValueError for a hook that computes a weight and cannot be removed.
     """
     model = _uncompiled(model)
-    known: dict[int, object] = {id(value): value.detach().clone() for module in model.modules() for value in _computed(module)}
+    memo: dict[int, object] = {id(value): value.detach().clone() for module in model.modules() for value in _computed(module)}
     for module in model.modules():
         if _uncompiled(module) is not module:
-            known[id(module)] = copy.deepcopy(_uncompiled(module), known)
-    copied = copy.deepcopy(model, known)  # what is known is not copied: values in the middle of a graph cannot be
+            memo[id(module)] = copy.deepcopy(_uncompiled(module), memo)
+    copied = copy.deepcopy(model, memo)  # what is in the memo is not copied: values in the middle of a graph cannot be
     for name, module in list(copied.named_modules()):
         _remove_hooks(name, module)
-    made: dict[int, nn.Module] = {}
+    replacements: dict[int, nn.Module] = {}
     for parent in list(copied.modules()):
         for name, child in list(parent._modules.items()):  # one that has two names is in both places afterwards, too
-            if child is not None and made.setdefault(id(child), _plain_layer(child)) is not child:
-                setattr(parent, name, made[id(child)])
+            if child is not None and replacements.setdefault(id(child), _plain_layer(child)) is not child:
+                setattr(parent, name, replacements[id(child)])
     return _plain_layer(copied)
 
 
@@ -61,7 +61,7 @@ def _computed(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _is_conv1d(module: nn.Module) -> bool:
-    kind = getattr(sys.modules.get("transformers.pytorch_utils"), "Conv1D", None)  # who has such a layer has loaded the class
+    kind = getattr(sys.modules.get("transformers.pytorch_utils"), "Conv1D", None)  # a model with such a layer has loaded the class
     return kind is not None and isinstance(module, kind)
 
 

@@ -144,7 +144,7 @@ def prepare(
     """A copy of the model that trains with rounding: selected linear layers compute on the grid of `scheme`.
 
     `learned` makes the scales parameters; otherwise they are observed. `inputs` also rounds what flows into each layer. Layers
-    that a sensitivity scan finds touchy are left out by `select` and stay floats. ValueError when no layer is selected, less
+    that a scan finds sensitive are left out by `select` and stay floats. ValueError when no layer is selected, less
     than the share `min_share` of the selected matrices can be taken (embeddings and convolutions are none), or for weights
     that are not finite (the layer is named). The result has its `coverage`, printed unless `quiet`.
     """
@@ -158,7 +158,7 @@ def prepare(
 
 @torch.no_grad()
 def calibrate(model: nn.Module, examples: Iterable[Example]) -> None:
-    """Let a prepared model see examples, so that the ranges of its layers' inputs are known. Nothing else of it changes.
+    """Run examples through a prepared model, so that the ranges of its layers' inputs are known. Nothing else of it changes.
 
     ValueError without any example.
     """
@@ -190,13 +190,13 @@ def convert(model: nn.Module) -> nn.Module:
 
 def scales(model: nn.Module) -> dict[str, dict[str, Any]]:
     """Every grid of a prepared or converted model by layer name: what an exporter writes into the file."""
-    found: dict[str, dict[str, Any]] = {}
+    grids: dict[str, dict[str, Any]] = {}
     for name, layer in model.named_modules():
         if isinstance(layer, QATLinear):
             scale, zero_point = layer.quantizer.scale.detach().half().float(), layer.quantizer.zero_point
-            found[name] = {"scale": scale, "zero_point": zero_point, "bits": layer.quantizer.scheme.bits}
+            grids[name] = {"scale": scale, "zero_point": zero_point, "bits": layer.quantizer.scheme.bits}
         elif isinstance(layer, PackedLayer):
             codes = layer.weight_codes
             zero_point = codes.zero_point.to(torch.int32).expand_as(codes.scale)
-            found[name] = {"scale": codes.scale.float(), "zero_point": zero_point, "bits": codes.scheme.bits}
-    return found
+            grids[name] = {"scale": codes.scale.float(), "zero_point": zero_point, "bits": codes.scheme.bits}
+    return grids

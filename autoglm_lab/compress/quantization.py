@@ -54,7 +54,7 @@ __all__ = [
 
 
 class PackedWeight(nn.Module):
-    """The weight of a layer as packed integers: what is saved is what ships. 3, 5, 6 and 7 bits take the next byte fraction."""
+    """The weight of a layer as packed integers, in the file as in memory. Codes of 3 bits take 4, those of 5 to 7 bits take 8."""
 
     packed: Tensor
     scale: Tensor
@@ -64,13 +64,13 @@ class PackedWeight(nn.Module):
         self, weight: Float[Tensor, "*shape"], scheme: Scheme, method: str = "minmax", learned: Ranges | None = None
     ) -> None:
         super().__init__()
-        found = quantize(weight, scheme, method, learned=learned)
-        self.shape, self.scheme, self.kept = found.shape, scheme, weight.dtype
-        self.rows = tuple(found.codes.shape)
+        quantized_weight = quantize(weight, scheme, method, learned=learned)
+        self.shape, self.scheme, self.float_dtype = quantized_weight.shape, scheme, weight.dtype
+        self.rows = tuple(quantized_weight.codes.shape)
         self.width = next(bits for bits in (2, 4, 8) if bits >= scheme.bits)
-        self.register_buffer("packed", pack(found.codes - scheme.limits[0], self.width))
-        self.register_buffer("scale", found.scale.half())
-        zero_point = found.zero_point[:1] if scheme.symmetric else found.zero_point  # one 0 stands for all
+        self.register_buffer("packed", pack(quantized_weight.codes - scheme.limits[0], self.width))
+        self.register_buffer("scale", quantized_weight.scale.half())
+        zero_point = quantized_weight.zero_point[:1] if scheme.symmetric else quantized_weight.zero_point  # one 0 stands for all
         self.register_buffer("zero_point", zero_point.to(torch.uint8))
 
     @property
@@ -81,7 +81,7 @@ class PackedWeight(nn.Module):
     def forward(self) -> Shaped[Tensor, "*shape"]:
         """The weight as floats."""
         rows = self.scale.float() * (self.codes - self.zero_point.to(torch.int32))
-        return from_rows(rows, self.shape, self.scheme).to(self.kept)
+        return from_rows(rows, self.shape, self.scheme).to(self.float_dtype)
 
     def channels(self, numbers: Int[Tensor, "*N"]) -> Shaped[Tensor, "*N I"]:
         """Some channels of the weight only, as floats: the words of a sentence out of a whole vocabulary."""
@@ -94,8 +94,8 @@ class PackedWeight(nn.Module):
         shape = (self.shape[0], each, 1)
         offset, scale = self.scheme.limits[0] - self.zero_point.to(torch.int32).expand(self.rows[0], 1), self.scale.float()
         values = scale.reshape(shape)[numbers] * (codes + offset.reshape(shape)[numbers])
-        wanted: Tensor = values.flatten(-2)[..., : self.shape.numel() // self.shape[0]].to(self.kept)
-        return wanted
+        channel_values: Tensor = values.flatten(-2)[..., : self.shape.numel() // self.shape[0]].to(self.float_dtype)
+        return channel_values
 
 
 class PackedLayer(nn.Module):
@@ -107,7 +107,7 @@ class PackedLayer(nn.Module):
     def weight(self) -> Shaped[Tensor, "*shape"]:
         """The weight as floats, unpacked when it is computed with."""
         codes = self.weight_codes
-        return LazyWeight.of(codes, codes.shape, codes.kept, codes.packed.device)
+        return LazyWeight.of(codes, codes.shape, codes.float_dtype, codes.packed.device)
 
 
 class PackedLinear(PackedLayer):
@@ -123,14 +123,14 @@ class PackedLinear(PackedLayer):
         inputs: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.inputs = inputs  # rounds what flows in, if anything does
+        self.inputs = inputs  # rounds the input; None leaves it as it is
         self.weight_codes = PackedWeight(weight, scheme, method, learned)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         """The product with the unpacked weight, plus the bias."""
-        seen = x if self.inputs is None else self.inputs(x)
-        return F.linear(seen, self.weight_codes().to(x.dtype), self.bias)
+        layer_input = x if self.inputs is None else self.inputs(x)
+        return F.linear(layer_input, self.weight_codes().to(x.dtype), self.bias)
 
 
 class PackedConv(PackedLayer):
@@ -169,14 +169,14 @@ class PackedEmbedding(PackedLayer):
 
 
 def _packed_subclass(layer: nn.Module, scheme: Scheme, method: str) -> PackedLayer:
-    """A layer whose class computes something of its own goes on doing so, and reads a weight that is unpacked for each call."""
-    made = copy.copy(layer)
-    made._parameters = {name: value for name, value in layer._parameters.items() if name != "weight"}
-    made._modules = dict(layer._modules)
-    made.__class__ = type(f"Packed{type(layer).__name__}", (PackedLayer, type(layer)), {})
-    assert isinstance(made, PackedLayer)
-    made.weight_codes = PackedWeight(layer.get_parameter("weight"), scheme, method)
-    return made
+    """A copy of a layer whose class has a forward of its own; that forward reads a weight that is unpacked for each call."""
+    layer_copy = copy.copy(layer)
+    layer_copy._parameters = {name: value for name, value in layer._parameters.items() if name != "weight"}
+    layer_copy._modules = dict(layer._modules)
+    layer_copy.__class__ = type(f"Packed{type(layer).__name__}", (PackedLayer, type(layer)), {})
+    assert isinstance(layer_copy, PackedLayer)
+    layer_copy.weight_codes = PackedWeight(layer.get_parameter("weight"), scheme, method)
+    return layer_copy
 
 
 class PackedRecurrent(nn.Module):
@@ -188,7 +188,7 @@ class PackedRecurrent(nn.Module):
         self.order = list(values)  # in which the kernel wants them
         self.codes = nn.ModuleDict({name: PackedWeight(v, scheme, method) for name, v in values.items() if v.ndim > 1})
         self.biases = nn.ParameterDict({name: v.detach().clone() for name, v in values.items() if v.ndim == 1})
-        frame = copy.deepcopy(layer)  # what the layer computes, without what it computes with
+        frame = copy.deepcopy(layer)  # the layer without its parameters
         for name in values:
             del frame._parameters[name]
         frame._flat_weights, frame._flat_weight_refs, frame._flat_weights_names = [], [], []
@@ -201,7 +201,7 @@ class PackedRecurrent(nn.Module):
         return first.scheme
 
     def forward(self, x: Any, state: Any = None) -> Any:
-        """What the layer with the unpacked matrices answers: outputs and last states."""
+        """Return outputs and last states, as the layer with the unpacked matrices does."""
         frame = copy.copy(self.frame[0])  # of this call alone
         frame.train(self.training)
         frame._flat_weights = [self.codes[n]() if n in self.codes else self.biases[n] for n in self.order]
@@ -244,17 +244,17 @@ def quantize_weights(
     """
     copied = plain(model)
     spared = name_filter(copied, skip)
-    chosen = [(name, layer) for name, layer in weight_layers(copied) if not spared(name)]
+    selected_layers = [(name, layer) for name, layer in weight_layers(copied) if not spared(name)]
     recurrent = [(name, layer) for name, layer in copied.named_modules() if isinstance(layer, RECURRENT) and not spared(name)]
-    names, operation = [name for name, _ in (*chosen, *recurrent)], f"packed in {scheme.bits} bits"
+    names, operation = [name for name, _ in (*selected_layers, *recurrent)], f"packed in {scheme.bits} bits"
     coverage = coverage_of(operation, copied, names, spared=spared, other_kinds=(LowRankLinear,)).require(min_share)
     if not names:
         raise ValueError("no layer is left to quantise: the model has none with weights, or all are skipped")
-    known: dict[int, PackedWeight] = {}
-    for name, layer in chosen:
-        made = named_error(name, packed_layer, layer, scheme, method)
-        made.weight_codes = known.setdefault(id(layer.get_parameter("weight")), made.weight_codes)
-        put(copied, name, made)
+    codes_by_weight: dict[int, PackedWeight] = {}
+    for name, layer in selected_layers:
+        replacement = named_error(name, packed_layer, layer, scheme, method)
+        replacement.weight_codes = codes_by_weight.setdefault(id(layer.get_parameter("weight")), replacement.weight_codes)
+        put(copied, name, replacement)
     for name, layer in recurrent:
         put(copied, name, named_error(name, PackedRecurrent, layer, scheme, method))
     return record(copied, coverage, quiet)

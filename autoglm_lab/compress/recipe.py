@@ -1,4 +1,4 @@
-"""How a model is made small, as one record: the steps of all chapters in the order in which they go together."""
+"""Compression of a model as one record: the steps of all chapters in the order in which they go together."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REST = Scheme(8, granularity="channel")  # for convolutions and embeddings where
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done to a model. Every field's default does nothing."""
+    """Settings of all steps of a compression. Every field's default does nothing."""
 
     name: str = "as it is"
     layers: tuple[int, ...] = ()  # of the stack only these stay: a student
@@ -91,7 +91,7 @@ class Recipe:
 
     @property
     def wants_examples(self) -> bool:
-        """Whether `apply` needs a loss or calibration."""
+        """True if `apply` needs a loss or calibration."""
         return self.importance != "l1" or self.round_inputs or self.refit
 
     @property
@@ -102,7 +102,7 @@ class Recipe:
         return Scheme(self.bits, self.symmetric, "channel")
 
     def to_json(self) -> str:
-        """The recipe as JSON: its name and whatever is not as by default."""
+        """The recipe as JSON: its name and every field that differs from its default."""
         plain = asdict(Recipe())
         changed = {name: value for name, value in asdict(self).items() if name == "name" or value != plain[name]}
         return json.dumps(changed, ensure_ascii=False, indent=1)
@@ -145,8 +145,8 @@ class Recipe:
         """
         if megabytes is None and milliseconds is None:
             raise ValueError("a budget is needed: megabytes or milliseconds")
-        known = read_reports(data_dir() / "reports" / "onnx" if reports is None else reports)
-        best = within(known.values(), megabytes=megabytes, milliseconds=milliseconds)
+        reports_by_name = read_reports(data_dir() / "reports" / "onnx" if reports is None else reports)
+        best = within(reports_by_name.values(), megabytes=megabytes, milliseconds=milliseconds)
         return cls() if best.name == cls().name else named(best.name)
 
 
@@ -187,21 +187,21 @@ def apply(
     examples = list(calibration)
     if recipe.refit and not examples:
         raise ValueError("refit needs calibration: examples of real input, by which weights are set")
-    made, masks = _with_step(model, recipe, example, loss, examples, min_share, quiet), None
+    smaller, masks = _with_step(model, recipe, example, loss, examples, min_share, quiet), None
     if recipe.sparsity:
-        masks = magnitude_masks(made, recipe.sparsity, scope=recipe.scope, skip=recipe.keep)
+        masks = magnitude_masks(smaller, recipe.sparsity, scope=recipe.scope, skip=recipe.keep)
         if recipe.refit:
-            moments = input_moments(made, _run(examples))
-            made = refit_masked(made, masks, moments, quiet=quiet)
+            moments = input_moments(smaller, _run(examples))
+            smaller = refit_masked(smaller, masks, moments, quiet=quiet)
         else:
-            made = prune(made, masks)
+            smaller = prune(smaller, masks)
     if train is not None and (recipe.layers or recipe.channels or recipe.rank or recipe.sparsity):
-        train(made, masks)
-    macs = sum(layer_macs(made, example).values())  # before rounding: calibration may have left parts unseen
-    parameters = sum(p.numel() for p in made.parameters())
+        train(smaller, masks)
+    macs = sum(layer_macs(smaller, example).values())  # before rounding: calibration may have left parts unseen
+    parameters = sum(p.numel() for p in smaller.parameters())
     if recipe.bits < 16:
-        made = _rounded(made, recipe, examples, train, min_share, quiet)
-    return made.train(False), Report(recipe.name, stored_bytes(made, half=half), parameters, macs)
+        smaller = _rounded(smaller, recipe, examples, train, min_share, quiet)
+    return smaller.train(False), Report(recipe.name, stored_bytes(smaller, half=half), parameters, macs)
 
 
 def _with_step(
@@ -214,16 +214,16 @@ def _with_step(
     quiet: bool,
 ) -> nn.Module:
     step = ""
-    made = model if is_plain(model) else plain(model)  # of which names are
+    smaller = model if is_plain(model) else plain(model)  # layer names are those of the plain model
     try:
         if recipe.layers:
             step = "layers"
-            made = drop_layers(made, recipe.layers, stack=recipe.stack)
+            smaller = drop_layers(smaller, recipe.layers, stack=recipe.stack)
         if recipe.channels:
             step = "channels"
-            prices = answer_prices(made, example, recipe.answer, recipe.stack) if recipe.answer else None
+            prices = answer_prices(smaller, example, recipe.answer, recipe.stack) if recipe.answer else None
             pruned = prune_structured(
-                made,
+                smaller,
                 example,
                 recipe.channels,
                 importance=recipe.importance,
@@ -235,25 +235,25 @@ def _with_step(
             )
             if recipe.refit:
                 readers = {layer for group in pruned.removed for layer, side in group.parts if side == IN}
-                moments = input_moments(made, _run(examples), readers)
-                made = refit_channels(pruned.model, made, pruned.removed, moments, quiet=quiet)
+                moments = input_moments(smaller, _run(examples), readers)
+                smaller = refit_channels(pruned.model, smaller, pruned.removed, moments, quiet=quiet)
             else:
-                made = pruned.model
+                smaller = pruned.model
         if recipe.rank:
             step = "rank"
-            inputs = record_inputs(made, _run(examples)) if recipe.refit else None
-            spared = name_filter(made, recipe.keep, "keep")
-            chosen = [name for name, _ in made.named_modules() if re.search(recipe.rank_layers, name) and not spared(name)]
-            made = factorise_layers(
-                made, recipe.rank, select=chosen.__contains__, activations=inputs, min_share=min_share, quiet=quiet
+            inputs = record_inputs(smaller, _run(examples)) if recipe.refit else None
+            spared = name_filter(smaller, recipe.keep, "keep")
+            layer_names = [name for name, _ in smaller.named_modules() if re.search(recipe.rank_layers, name) and not spared(name)]
+            smaller = factorise_layers(
+                smaller, recipe.rank, select=layer_names.__contains__, activations=inputs, min_share=min_share, quiet=quiet
             )
     except ValueError as error:
         raise ValueError(f"{step}: {error}") from error
-    return made
+    return smaller
 
 
 def _run(examples: Sequence[Example]) -> Callable[[nn.Module], None]:
-    """Every example through a model, one after the other."""
+    """Return a function that runs every example through a model, one after the other."""
 
     def run(model: nn.Module) -> None:
         for example in tqdm(examples, desc="examples", unit="example", leave=False):
@@ -275,8 +275,8 @@ def _rounded(
             train(learning, None)
         elif recipe.round_inputs:
             calibrate(learning, calibration)
-        made = convert(learning)
-        rest = any(not spared(name) for name, _ in weight_layers(made))
-        return quantize_weights(made, REST, method=recipe.method, skip=recipe.keep, **share) if rest else made
+        converted_model = convert(learning)
+        rest = any(not spared(name) for name, _ in weight_layers(converted_model))
+        return quantize_weights(converted_model, REST, method=recipe.method, skip=recipe.keep, **share) if rest else converted_model
     except ValueError as error:
         raise ValueError(f"bits: {error}") from error

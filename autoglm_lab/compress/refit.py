@@ -1,9 +1,9 @@
-"""What is left speaks for what went: weights that stay are set by least squares, so that a layer's outputs change least.
+"""Least squares after pruning: the weights that stay are set so that a layer's outputs change least.
 
 For one row w of a layer's weight and inputs x, the outputs w x are wanted from some of the inputs only. The best weights
 v at the kept places solve a small linear system in the second moments M of the inputs: M[kept, kept] v = M[kept, :] w.
-Nothing is trained; M comes from some example requests. Where they are few, least squares learns them by heart: so every
-fourth is held out, and how far the new weights may move from the old ones is what serves those best.
+Nothing is trained; M comes from some example requests. Where they are few, least squares overfits them: so every
+fourth is held out, and how far the new weights may move from the old ones is what suits those best.
 Sources: optimal brain surgeon (Hassibi and Stork 1993), layer by layer (Dong et al. 2017); channels (He et al. 2017); large
 language models (Frantar and Alistarh 2023, SparseGPT).
 """
@@ -32,7 +32,7 @@ DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # relative to the mean of the m
 
 
 def refittable(module: nn.Module) -> bool:
-    """Whether a layer's outputs are sums over all its inputs: linear layers and plain convolutions of one or two dimensions."""
+    """True if a layer's outputs are sums over all its inputs: linear layers and plain convolutions of one or two dimensions."""
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
     return type(module) is nn.Linear
@@ -63,10 +63,10 @@ class Moments(dict[str, Float[Tensor, "I I"]]):
         each = len(rows) // examples if examples and len(rows) % examples == 0 else 1
         alone = examples == 1 and not self.examples[name]
         numbers = torch.arange(len(rows)) if alone else self.examples[name] + torch.arange(len(rows)) // each
-        kept_back = rows[numbers % EVERY == 1]
+        held_out_rows = rows[numbers % EVERY == 1]
         self.examples[name] += examples
         self[name] = self.get(name, 0) + rows.T @ rows
-        self.held_out[name] = self.held_out.get(name, 0) + kept_back.T @ kept_back
+        self.held_out[name] = self.held_out.get(name, 0) + held_out_rows.T @ held_out_rows
 
 
 @torch.no_grad()
@@ -75,26 +75,26 @@ def input_moments(model: nn.Module, run: Callable[[nn.Module], object], layers: 
 
     ValueError when nothing runs through any of the layers.
     """
-    chosen = {name: module for name, module in model.named_modules() if refittable(module)}
-    wanted = chosen if layers is None else {name: chosen[name] for name in layers if name in chosen}
-    found = Moments()
+    candidates = {name: module for name, module in model.named_modules() if refittable(module)}
+    recorded_layers = candidates if layers is None else {name: candidates[name] for name in layers if name in candidates}
+    moments = Moments()
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], _output: object) -> None:
             rows = read_by(layer, inputs[0].detach().float())
-            found.add(name, rows, len(inputs[0]))
+            moments.add(name, rows, len(inputs[0]))
 
         return hook
 
-    hooks = [module.register_forward_hook(keep(name)) for name, module in wanted.items()]
+    hooks = [module.register_forward_hook(keep(name)) for name, module in recorded_layers.items()]
     try:
         run(model)
     finally:
         for hook in hooks:
             hook.remove()
-    if not found:
+    if not moments:
         raise ValueError("there are no examples to refit by: nothing ran through the layers")
-    return found
+    return moments
 
 
 @torch.no_grad()
@@ -135,12 +135,12 @@ def _fitted(
 ) -> Float[Tensor, "O I"]:
     full = moments.double().clone()
     full.diagonal().add_(damping * full.diagonal().mean().clamp_min(1e-12))
-    wanted = weight.double() @ full  # [O, I]
-    fitted = torch.zeros_like(wanted)
+    targets = weight.double() @ full  # [O, I]
+    fitted = torch.zeros_like(targets)
     alike = bool((keep == keep[:1]).all())  # the same places in every row: one system
     for rows in [slice(None)] if alike else [slice(row, row + 1) for row in range(len(keep))]:
-        kept = keep[rows][0].nonzero().flatten()
-        fitted[rows, kept] = torch.linalg.solve(full[kept][:, kept], wanted[rows][:, kept].T).T
+        columns = keep[rows][0].nonzero().flatten()
+        fitted[rows, columns] = torch.linalg.solve(full[columns][:, columns], targets[rows][:, columns].T).T
     return fitted.to(weight.dtype)
 
 
@@ -151,36 +151,36 @@ def refit_masked(model: nn.Module, masks: Masks, moments: Mapping[str, Float[Ten
     and added to the result's `coverage`. ValueError when no layer answers held-out examples better for it.
     """
     copied = prune(model, masks)
-    lost: dict[str, int] = {}
+    counts: dict[str, int] = {}
     reasons: dict[str, str] = {}
     owners = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
     for full, keep in track(masks.keep.items(), "refitting", "weight"):
         if keep.all():
             continue
         weight, name = model.get_parameter(full), full.rpartition(".")[0]
-        lost[name] = weight.numel()
+        counts[name] = weight.numel()
         if name not in moments or not full.endswith(".weight"):
             reasons[name] = NOT_MEASURED
         elif owners[id(weight)] > 1:
             reasons[name] = "other layers have its weight too"
         else:
-            fitted = refit(weight.detach().flatten(1), moments[name], keep.flatten(1), held_out=_held_out(moments, name))
+            fitted = refit(weight.detach().flatten(1), moments[name], keep.flatten(1), held_out=_held_out_moments(moments, name))
             if torch.equal(fitted, (weight.detach() * keep).flatten(1)):
                 reasons[name] = NO_BETTER
             copied.get_parameter(full).data.copy_(fitted.reshape(weight.shape))
-    return _recorded(copied, lost, reasons, quiet)
+    return _recorded(copied, counts, reasons, quiet)
 
 
-def _held_out(moments: Mapping[str, Float[Tensor, "I I"]], name: str) -> Float[Tensor, "I I"] | None:
+def _held_out_moments(moments: Mapping[str, Float[Tensor, "I I"]], name: str) -> Float[Tensor, "I I"] | None:
     return moments.held_out[name] if isinstance(moments, Moments) else None
 
 
-def _recorded(model: nn.Module, lost: Mapping[str, int], reasons: Mapping[str, str], quiet: bool) -> nn.Module:
-    """The model with a coverage of the layers that lost inputs. ValueError if examples spoke of some, and served none."""
-    if NO_BETTER in reasons.values() and all(name in reasons for name in lost):
+def _recorded(model: nn.Module, counts: Mapping[str, int], reasons: Mapping[str, str], quiet: bool) -> nn.Module:
+    """The model with a coverage of the layers that lost inputs. ValueError if some were measured, and none got better."""
+    if NO_BETTER in reasons.values() and all(name in reasons for name in counts):
         raise ValueError("refit serves no layer: held-out examples are answered worse than without it; give more examples")
-    better = {name: count for name, count in lost.items() if name not in reasons}
-    return record(model, Coverage("refitted", better, {name: lost[name] for name in reasons}, dict(reasons)), quiet)
+    better = {name: count for name, count in counts.items() if name not in reasons}
+    return record(model, Coverage("refitted", better, {name: counts[name] for name in reasons}, dict(reasons)), quiet)
 
 
 def refit_channels(
@@ -198,24 +198,24 @@ def refit_channels(
     better for it.
     """
     copied, gone = copy.deepcopy(smaller), together(removed)
-    lost: dict[str, int] = {}
+    counts: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for name in track([layer for layer, side in gone if side == IN], "refitting", "layer"):
         if name not in moments:
-            lost[name] = sum(parameter.numel() for parameter in copied.get_submodule(name).parameters(recurse=False))
+            counts[name] = sum(parameter.numel() for parameter in copied.get_submodule(name).parameters(recurse=False))
             reasons[name] = NOT_MEASURED
             continue
         weight = model.get_parameter(f"{name}.weight").detach()
         rows, columns = (_stays(weight.shape[axis], gone.get((name, side), ())) for axis, side in ((0, OUT), (1, IN)))
         places = columns.repeat_interleave(weight[0, 0].numel())  # of a kernel
         old, keep = weight[rows].flatten(1), places.expand(int(rows.sum()), -1)
-        fitted = refit(old, moments[name], keep, held_out=_held_out(moments, name))
+        fitted = refit(old, moments[name], keep, held_out=_held_out_moments(moments, name))
         if torch.equal(fitted, old * keep):
             reasons[name] = NO_BETTER
         mine = copied.get_parameter(f"{name}.weight")
-        lost[name] = mine.numel()
+        counts[name] = mine.numel()
         mine.data.copy_(fitted[:, places].reshape(mine.shape))
-    return _recorded(copied, lost, reasons, quiet)
+    return _recorded(copied, counts, reasons, quiet)
 
 
 def _stays(size: int, gone: Iterable[int]) -> Bool[Tensor, " C"]:

@@ -50,20 +50,20 @@ def together(groups: Iterable[Group]) -> dict[tuple[str, str], list[int]]:
 def resize(model: nn.Module, keep: Mapping[tuple[str, str], list[int]], *, heads: bool = True) -> nn.Module:
     """Shrink layers in place to the channels that are kept on each side. ValueError for layers that share a weight alone.
 
-    With `heads` the modules that hold them are told how many heads they have now.
+    With `heads` the modules that hold them get the number of heads that they have now.
     """
     sharing: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for name, module in channel_layers(model).items():
         for part, parameter in module.named_parameters(recurse=False):
             sharing[id(parameter)].append((name, part))
-    kept = shares(model, keep)
-    known: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
+    module_shares = shares(model, keep)
+    cut_values: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
     for (layer, side), channels in keep.items():
-        cut(model.get_submodule(layer), side, channels, known)
+        cut(model.get_submodule(layer), side, channels, cut_values)
     for owners in sharing.values():
         if len({id(getattr(model.get_submodule(name), part)) for name, part in owners}) > 1:
             names = [name for name, _ in owners]
             raise ValueError(f"layer {names[0]!r} shares its weight with {names[1:]}; it cannot shrink alone")
     if heads:
-        count_heads(model, kept)
+        count_heads(model, module_shares)
     return model

@@ -1,4 +1,4 @@
-"""Which layers can bear it: one layer at a time is pruned or rounded, and what that costs decides how the budget is spread."""
+"""Sensitivity of layers: one layer at a time is pruned or rounded, and the cost of that decides how the budget is spread."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Measure = Callable[[nn.Module], float]  # lower is better
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What each layer costs at each setting: `cost[layer][setting]`, and `base`, the cost of the model as it is."""
+    """Cost of each layer at each setting: `cost[layer][setting]`, and `base`, the cost of the model as it is."""
 
     base: float
     cost: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
 
     def rises(self) -> dict[str, dict[float, float]]:
-        """By how much each setting raises the cost."""
+        """Rise of the cost by each setting of each layer."""
         return {layer: {setting: value - self.base for setting, value in row.items()} for layer, row in self.cost.items()}
 
     def ranking(self) -> list[str]:
@@ -43,21 +43,21 @@ class Sensitivity:
         missing = sorted(set(self.cost) - set(sizes))
         if missing:
             raise ValueError(f"sizes lacks {', '.join(missing)}")
-        rises, chosen = self.rises(), dict.fromkeys(self.cost, 0.0)
+        rises, settings = self.rises(), dict.fromkeys(self.cost, 0.0)
         total, gone = sum(sizes[layer] for layer in self.cost), 0.0
         while gone < saved * total - 1e-9:
             steps = []
             for layer in self.cost:
-                before = chosen[layer]
+                before = settings[layer]
                 for setting in (s for s in rises[layer] if s > before):
                     rise = rises[layer][setting] - rises[layer].get(before, 0.0)
                     steps.append((rise / ((setting - before) * sizes[layer]), layer, setting))
             if not steps:
                 raise ValueError(f"the strongest settings save {gone / total:.0%}; {saved:.0%} was asked for")
             _, layer, setting = min(steps)
-            gone += (setting - chosen[layer]) * sizes[layer]
-            chosen[layer] = setting
-        return chosen
+            gone += (setting - settings[layer]) * sizes[layer]
+            settings[layer] = setting
+        return settings
 
 
 def scan(
@@ -76,24 +76,24 @@ def scan(
     """
     if not layers or not settings:
         raise ValueError(f"a scan needs layers and settings, got {len(layers)} and {len(settings)}")
-    known = {} if cache is None or not cache.exists() else _known(cache)
+    cached_costs = {} if cache is None or not cache.exists() else _read_cache(cache)
 
     def value(key: str, make: Callable[[], nn.Module]) -> float:
-        if key not in known:
-            known[key] = float(measure(make()))
+        if key not in cached_costs:
+            cached_costs[key] = float(measure(make()))
             if cache is not None:
-                atomic.write_text(cache, json.dumps(known, indent=1))
-        return known[key]
+                atomic.write_text(cache, json.dumps(cached_costs, indent=1))
+        return cached_costs[key]
 
     base = value("as it is", lambda: model)
     cost: dict[str, dict[float, float]] = {}
     for layer, setting in tqdm([(n, s) for n in layers for s in settings], desc="sensitivity", unit="variant", leave=False):
-        made = value(f"{layer} at {setting:g}", lambda layer=layer, setting=setting: change(model, layer, setting))  # type: ignore[misc]
-        cost.setdefault(layer, {})[setting] = made
+        layer_cost = value(f"{layer} at {setting:g}", lambda layer=layer, setting=setting: change(model, layer, setting))  # type: ignore[misc]
+        cost.setdefault(layer, {})[setting] = layer_cost
     return Sensitivity(base, cost)
 
 
-def _known(cache: Path) -> dict[str, float]:
+def _read_cache(cache: Path) -> dict[str, float]:
     try:
         return {str(key): float(value) for key, value in json.loads(cache.read_text("utf-8")).items()}
     except (ValueError, TypeError, AttributeError, OSError) as error:

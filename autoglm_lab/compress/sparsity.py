@@ -23,7 +23,7 @@ Scope = Literal["global", "layer", "scaled"]
 
 @dataclass(frozen=True)
 class Masks:
-    """Which weights stay, by parameter name. Apply them after every optimizer step, or zeros grow back."""
+    """Masks of the weights that stay, by parameter name. Apply them after every optimizer step, or zeros grow back."""
 
     keep: Mapping[str, Bool[Tensor, "*shape"]]
 
@@ -37,9 +37,9 @@ class Masks:
     @property
     def sparsity(self) -> float:
         """The share of weights that do not stay."""
-        kept = sum(int(keep.sum()) for keep in self.keep.values())
+        remaining = sum(int(keep.sum()) for keep in self.keep.values())
         total = sum(keep.numel() for keep in self.keep.values())
-        return 1 - kept / total
+        return 1 - remaining / total
 
 
 def magnitude_masks(model: nn.Module, sparsity: float, *, scope: Scope = "scaled", skip: str | Iterable[str] = ()) -> Masks:
@@ -110,7 +110,7 @@ def prunable(model: nn.Module, skip: str | Iterable[str] = ()) -> dict[str, Floa
 
 
 def _largest(weights: list[Tensor], sparsity: float) -> list[Tensor]:
-    """Masks of the largest weights of all. Exactly the asked number goes, also among equal weights."""
+    """Masks of the largest weights of all. Exactly the share `sparsity` goes, also among equal weights."""
     flat = torch.cat([weight.abs().float().flatten() for weight in weights])
     count = round(sparsity * len(flat))
     if not count:
@@ -139,11 +139,11 @@ def sparsity_of(model: nn.Module) -> dict[str, float]:
 
 def compressed_bytes(model: nn.Module) -> int:
     """The size of the model's safetensors file after deflate, as 16-bit floats: where zeros do pay."""
-    seen: set[int] = set()
+    pointers: set[int] = set()
     state = {}
     for name, value in model.state_dict().items():
-        if value.data_ptr() not in seen or value.numel() == 0:
-            seen.add(value.data_ptr())
+        if value.data_ptr() not in pointers or value.numel() == 0:
+            pointers.add(value.data_ptr())
             state[name] = value.detach().to(torch.bfloat16).contiguous() if value.is_floating_point() else value
     packer, data = zlib.compressobj(6), memoryview(save(state))
     parts = range(0, len(data), DEFLATED_AT_ONCE)

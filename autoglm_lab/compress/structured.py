@@ -33,7 +33,7 @@ NEAR = 0.05  # how far, as a share of what was asked, the achieved ratio may be 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How big a network is: channels that are in a group, parameters, and multiply-accumulates of layers for one example."""
+    """Size of a network: channels that are in a group, parameters, and multiply-accumulates of layers for one example."""
 
     channels: int
     parameters: int
@@ -119,7 +119,7 @@ def prune_structured(
         while tries < TRIES:  # what is outside of layers, or squared in them, may cost otherwise than the ledger knows
             stay = [(group, score) for group, score in zip(groups, scores, strict=True) if group.family not in spared]
             try:
-                chosen = choose(
+                selection = choose(
                     [group for group, _ in stay],
                     [score for _, score in stay],
                     ledger.anew(),
@@ -128,25 +128,25 @@ def prune_structured(
                     multiple,
                     exact=target == ratio,
                 )
-                done = remove_checked(model, example, chosen, groups)
+                candidate = remove_checked(model, example, selection, groups)
                 bar.update(bar.n < bar.total)
             except Misfit as error:
-                spared |= _misfits(model, example, chosen, error)
+                spared |= _misfits(model, example, selection, error)
                 continue
             except ValueError as error:
                 if target == ratio:
                     raise ValueError(f"{error}{_because(spared)}") from error
                 break
-            saved = done.saved[of]
+            saved = candidate.saved[of]
             if abs(saved - ratio) <= NEAR * ratio:
                 reasons = {layer: reason for family, reason in spared.items() for layer, _ in family}
                 coverage = _coverage(model, [group for group, _ in stay], reasons).require(min_share)
-                record(done.model, coverage, quiet=True)
+                record(candidate.model, coverage, quiet=True)
                 bar.close()
                 if not quiet:
                     print(f"{100 * saved:.1f} % of the {of} gone; {coverage}", file=sys.stderr)
                 first = {family[0][0]: reason for family, reason in spared.items()}
-                return replace(done, of=of, ratio=ratio, coverage=coverage, spared=first)
+                return replace(candidate, of=of, ratio=ratio, coverage=coverage, spared=first)
             nearest = min(nearest, saved, key=lambda share: abs(share - ratio))
             under, over = (target, over) if saved < ratio else (under, target)
             target, tries = target * ratio / max(saved, 0.1 * ratio), tries + 1
@@ -170,7 +170,7 @@ def _scores(
     loss: Loss | None,
     prices: Mapping[str, float] | None,
 ) -> tuple[list[float], Ledger]:
-    """How important each group is, and a ledger of the whole network."""
+    """Importance of each group, and a ledger of the whole network."""
     ledger = Ledger.of(model, example, of, groups)
     if importance != "fisher":
         return group_importance(groups, weight_scores(model, importance, loss)), ledger
@@ -179,20 +179,20 @@ def _scores(
     return [harm / max(purse.left - purse.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)], ledger
 
 
-def _misfits(model: nn.Module, example: Example, chosen: Sequence[Group], error: Misfit) -> dict[Family, str]:
+def _misfits(model: nn.Module, example: Example, selection: Sequence[Group], error: Misfit) -> dict[Family, str]:
     """The families of groups that do not survive on their own, with the reason. Raises `error` if all of them do."""
     families: dict[Family, list[Group]] = defaultdict(list)
-    for group in chosen:
+    for group in selection:
         families[group.family].append(group)
-    found = {}
+    misfits = {}
     for family, groups in families.items():
         try:
             _fitted(model, example, groups)
         except Misfit as alone:
-            found[family] = str(alone)
-    if not found:
+            misfits[family] = str(alone)
+    if not misfits:
         raise error
-    return found
+    return misfits
 
 
 def _because(spared: Mapping[Family, str]) -> str:
@@ -216,19 +216,19 @@ def first_channel(group: Group) -> tuple[str, str, int]:
     return layer, side, channels[0]
 
 
-def _fitted(model: nn.Module, example: Example, chosen: Sequence[Group]) -> nn.Module:
-    mask, smaller = masked(model, chosen), remove(model, chosen)
-    fitter = Fitter(mask, smaller, shares(mask, stays(mask, chosen)))
+def _fitted(model: nn.Module, example: Example, selection: Sequence[Group]) -> nn.Module:
+    mask, smaller = masked(model, selection), remove(model, selection)
+    fitter = Fitter(mask, smaller, shares(mask, stays(mask, selection)))
     with evaluating(mask, smaller), torch.no_grad():
-        wanted = outputs(mask, example)
+        expected = outputs(mask, example)
         mine = fitter.fit(example)
-    if len(mine) != len(wanted) or not all(map(near, mine, wanted)):
+    if len(mine) != len(expected) or not all(map(near, mine, expected)):
         raise Misfit("", "the smaller network does not answer as the masked one does")
     return smaller
 
 
 class Ledger:
-    """What is left of every layer while groups are chosen, in MACs, parameters or channels."""
+    """Remaining cost of a network while groups are chosen, in MACs, parameters or channels."""
 
     def __init__(self, costs: Mapping[str, float], sizes: Mapping[tuple[str, str], int], outputs_only: bool) -> None:
         self.costs, self.sizes, self.outputs_only = costs, sizes, outputs_only
@@ -272,13 +272,13 @@ class Ledger:
         return cost
 
     def without(self, group: Group) -> float:
-        """What would be left if this group went too."""
+        """Remaining cost if this group went too."""
         after = {key: self.gone[key] + len(channels) for key, channels in group.parts.items()}
         layers = {layer for layer, _ in group.parts}
         return self.left + sum(self._cost(layer, {**self.gone, **after}) - self._cost(layer, self.gone) for layer in layers)
 
     def take(self, group: Group) -> None:
-        """Let a group go."""
+        """Take a group out of the network."""
         self.left = self.without(group)
         for key, channels in group.parts.items():
             self.gone[key] += len(channels)
@@ -289,17 +289,17 @@ def _sides(model: nn.Module) -> dict[tuple[str, str], int]:
 
 
 def answer_prices(model: nn.Module, example: Example, tokens: int, stack: str) -> dict[str, float]:
-    """What each layer costs in a whole answer, in MACs: those for the example, and what `tokens` written after it read.
+    """Cost of each layer in a whole answer, in MACs: those for the example, and the weights that `tokens` after it read.
 
     For one token a layer of the `stack` computes next to nothing, but its weights have to come from memory, and that takes as
     long as READ MACs for each of them.
     """
-    read = {
+    weight_counts = {
         name: module.get_parameter("weight").numel()
         for name, module in model.named_modules()
         if name.startswith(f"{stack}.") and isinstance(module, nn.Linear)
     }
-    return {name: macs + tokens * READ * read.get(name, 0) for name, macs in layer_macs(model, example).items()}
+    return {name: macs + tokens * READ * weight_counts.get(name, 0) for name, macs in layer_macs(model, example).items()}
 
 
 def choose(
@@ -323,21 +323,21 @@ def choose(
         size = multiple if len(places) >= 2 * multiple else 1
         going = len(places) - max(1, round(least * len(places)))
         packs += [places[first : first + size] for first in range(0, going - going % size, size)]
-    chosen: list[Group] = []
+    selection: list[Group] = []
     for pack in sorted(packs, key=lambda places: sum(importance[i] for i in places) / len(places)):
         if 1 - ledger.left / ledger.total >= ratio:
             break
         pack_gone = merged(groups[i] for i in pack)
         if 1 - ledger.without(pack_gone) / ledger.total <= ratio * (1 + NEAR):
             ledger.take(pack_gone)
-            chosen += [groups[i] for i in pack]
+            selection += [groups[i] for i in pack]
     saved = 1 - ledger.left / ledger.total
     if exact and saved < ratio * (1 - NEAR):
         raise ValueError(
             f"at most {saved:.1%} can go this way, {ratio:.0%} was asked for: the rest is tied to inputs and outputs, "
             f"or is the last {least:.0%} of its layer"
         )
-    return chosen
+    return selection
 
 
 def merged(groups: Iterable[Group]) -> Group:

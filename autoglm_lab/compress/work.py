@@ -57,7 +57,7 @@ MORE: dict[str, Callable[..., int]] = {  # flops of operators that PyTorch's reg
 
 
 class _Counter(TorchDispatchMode):
-    """Sees every operator; remembers whose storage depends on the example: the others are the model's own."""
+    """Counts every operator; remembers the storages that depend on the example: the others are the model's own."""
 
     def __init__(self, example: Example, activations: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Which bundle for which chip: what a device can is read from it, what a bundle needs from a table, and measurements choose.
+"""Choice of a bundle for a chip: abilities are read from the device, needs from a table, and measurements choose.
 
 Makers and model names decide nothing: the same chip comes with other systems, and a name says neither which instructions there are
 nor whether the system lets a program use them.
@@ -150,7 +150,7 @@ def choose(bundles: Sequence[Candidate], device: Device, least_success: float = 
 
 
 class Crashes:
-    """Which backends took the whole process down: written before each first try, and erased when it came back.
+    """File of the backends that took the whole process down: written before each try, and erased when it came back.
 
     A fault that kills a process leaves no exception, only the line that says what was tried.
     """

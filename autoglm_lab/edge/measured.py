@@ -39,7 +39,7 @@ class Variant:
 
 @cache
 def steps_of_tasks(count: int = 200) -> tuple[int, ...]:
-    """How many answers each of some sampled tasks takes on simulated phones, the closing one included, as the oracle acts."""
+    """Number of answers that each of some sampled tasks takes on simulated phones, the closing one included, as the oracle acts."""
     return tuple(_steps(seed) for seed in range(count))
 
 
@@ -61,8 +61,8 @@ def variant(name: str, folder: Path | None = None) -> Variant:
         answer, first, success, whole = (float(report[key]) for key in ("answer_ms", "first_token_ms", "success", "whole_ms"))
         figures = Variant(name, answer, first, success, int(report["n"]), int(report["bytes"]), answer / whole)
     except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
-        raise ValueError(f"there is no report of {name!r} in {path.parent.name}; there are: {known}") from None
+        names = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
+        raise ValueError(f"there is no report of {name!r} in {path.parent.name}; there are: {names}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name} lacks a figure that the simulation needs: {error}") from None
     if not 0 < figures.first_token_ms <= figures.answer_ms:

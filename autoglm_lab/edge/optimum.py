@@ -23,7 +23,7 @@ def yds(jobs: Iterable[Job]) -> list[tuple[float, float]]:
 
 
 def _rounds(jobs: Iterable[Job]) -> Iterator[tuple[float, Intervals]]:
-    """Again and again the interval with the most work for its length; it runs at just that speed, and is cut out of time."""
+    """Take again and again the interval with the most work for its length: it runs at just that speed, and is cut out of time."""
     pending = [(job.arrival, job.arrival + job.deadline, job.work) for job in checked(jobs)]
     free = [(0.0, max((due for _, due, _ in pending), default=0.0))]  # what has not been cut out, in real time
     while pending:

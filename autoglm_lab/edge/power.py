@@ -210,7 +210,7 @@ class Heat:
 
 @dataclass(frozen=True)
 class Run:
-    """What a governor made of some jobs: energy, seconds from the arrival of each job to its end, switches of the clock."""
+    """Result of a governor on some jobs: energy, seconds from the arrival of each job to its end, switches of the clock."""
 
     energy: float
     seconds: float
@@ -266,7 +266,7 @@ def simulate(
             min(1.0, loads / count),
             powers / count,
             wish,
-            [(left, due) for _, left, due in waiting],
+            [(work, due) for _, work, due in waiting],
             table,
             heat.celsius if heat else 25.0,
         )
@@ -278,18 +278,18 @@ def simulate(
         if step != last:
             switches += 1
             trace.append((now, table.speeds[step]))
-        speed, used = table.speeds[step], 0.0
-        while waiting and used < TICK_S:
+        speed, busy_s = table.speeds[step], 0.0
+        while waiting and busy_s < TICK_S:
             need = waiting[0][1] / speed
-            if need > TICK_S - used:
-                waiting[0][1] -= (TICK_S - used) * speed
-                used = TICK_S
+            if need > TICK_S - busy_s:
+                waiting[0][1] -= (TICK_S - busy_s) * speed
+                busy_s = TICK_S
             else:
-                used += need
+                busy_s += need
                 arrival, _, due = waiting.popleft()
-                latencies.append(now + used - arrival)
-                late += now + used > due + 1e-9
-        busy = used / TICK_S
+                latencies.append(now + busy_s - arrival)
+                late += now + busy_s > due + 1e-9
+        busy = busy_s / TICK_S
         power = busy * table.busy[step] + (1 - busy) * table.idle
         if len(recent) == recent.maxlen:
             loads, powers = loads - recent[0][0], powers - recent[0][1]

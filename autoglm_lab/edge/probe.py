@@ -1,4 +1,4 @@
-"""Which counters of power, clock and heat a machine has: measured, closed to this user, or absent. Never a zero that means nothing.
+"""Counters of power, clock and heat of a machine: measured, closed to this user, or absent. Never a zero that means nothing.
 
 A virtual machine has none of them. Tools that put a constant in their place turn a guess into a figure.
 """

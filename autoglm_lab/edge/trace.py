@@ -53,9 +53,9 @@ class Trace:
             raise ValueError(f"a start of {start_s} s and {n_bytes} bytes: both have to be numbers of at least 0")
         if not n_bytes:
             return 0.0
-        wanted = self.bytes_until(start_s) + n_bytes
-        rounds = math.ceil(wanted / self.total_bytes[-1]) - 1
-        rest = wanted - rounds * self.total_bytes[-1]
+        target = self.bytes_until(start_s) + n_bytes
+        rounds = math.ceil(target / self.total_bytes[-1]) - 1
+        rest = target - rounds * self.total_bytes[-1]
         if self.packets:
             end = self.seconds[np.searchsorted(self.total_bytes, rest - 1e-6, side="left")]
         else:
@@ -74,14 +74,14 @@ class Trace:
         return self.bytes_until(second) if second < self.period_s else float(self.total_bytes[-1])
 
 
-def _first_time(seconds: Float[np.ndarray, " N"], total_bytes: Float[np.ndarray, " N"], wanted: float) -> float:
+def _first_time(seconds: Float[np.ndarray, " N"], total_bytes: Float[np.ndarray, " N"], target: float) -> float:
     """The first time at which so many bytes have passed."""
-    after = int(np.searchsorted(total_bytes, wanted, side="left"))
+    after = int(np.searchsorted(total_bytes, target, side="left"))
     if after == 0:
         return float(seconds[0])
     after = min(after, len(seconds) - 1)
     (low, high), (start, end) = total_bytes[after - 1 : after + 1], seconds[after - 1 : after + 1]
-    return float(start + (end - start) * min(1.0, (wanted - low) / (high - low)))
+    return float(start + (end - start) * min(1.0, (target - low) / (high - low)))
 
 
 def read_trace(path: Path) -> Trace:

@@ -155,8 +155,8 @@ class Vault:
         entry = KeyEntry.read(self._value("key"), self.path.name)
         if self._sealer is None or entry != self._entry:
             data_key = entry.unwrap(self.path.name, self._key)
-            used = max(0, self._version() - entry.first)
-            self._entry, self._sealer = entry, Sealer({entry.key_id: data_key}, nonces=lambda: RandomNonces(used))
+            n_nonces = max(0, self._version() - entry.first)
+            self._entry, self._sealer = entry, Sealer({entry.key_id: data_key}, nonces=lambda: RandomNonces(n_nonces))
         return self._sealer
 
     def _value(self, name: str) -> Any:

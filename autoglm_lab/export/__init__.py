@@ -1,4 +1,4 @@
-"""From PyTorch to files that run without it: graphs, integers in them, and the bundle that is put on a phone.
+"""Export from PyTorch to files that run without it: graphs, integers in them, and the bundle that is put on a phone.
 
 >>> from autoglm_lab import export
 >>> file = export.export_onnx(model, example, "model.onnx")       # doctest: +SKIP

@@ -37,7 +37,7 @@ def bundle(
 ) -> None:
     """Write an agent, compressed or not, as a bundle; a kill at any moment leaves the old folder or the new one.
 
-    With `screens`, pictures of any kind, the convolutions that see are computed with integers; their ranges come from these.
+    With `screens`, pictures of any kind, the convolutions of the image encoder compute with integers; ranges come from these.
     With `one_call` there is one more file, in which the step stands in a loop (`greedy.greedy_graph`), with `rows` one that takes a
     step in several answers at once, for a server (`runtime.rows`).
     Every graph is compared with the model at several lengths first, and the manifest says how far they are apart (`verify`).
@@ -76,40 +76,40 @@ def bundle(
 
 
 def count_nodes(graph: bytes) -> Counter[str]:
-    """How many nodes of each kind a graph has."""
+    """Count the nodes of a graph by operator."""
     import onnx
 
     return Counter(node.op_type for node in every_node(onnx.load_from_string(graph).graph))
 
 
 def integer_products(graph: bytes) -> int:
-    """How many matrices of a graph are multiplied as integers: by a kernel of their own, or between quantised and dequantised."""
+    """Count the matrices of a graph that are multiplied as integers, by a kernel of their own or between (de)quantise nodes."""
     import onnx
 
     return len(_integer_channels(onnx.load_from_string(graph).graph))
 
 
 def _integer_channels(graph: Any) -> list[int]:
-    """How many channels each matrix has that is multiplied as integers."""
+    """Return the number of channels of each matrix that is multiplied as integers."""
     stored = {initializer.name: initializer.dims[1] for initializer in graph.initializer if len(initializer.dims) == 2}
-    found = []
+    channels = []
     for node in every_node(graph):
         if node.op_type == "MatMulNBits":
-            found.append(next(attribute.i for attribute in node.attribute if attribute.name == "N"))
+            channels.append(next(attribute.i for attribute in node.attribute if attribute.name == "N"))
         elif node.op_type == "MatMulInteger":
-            found.append(stored.get(node.input[1], 0))
+            channels.append(stored.get(node.input[1], 0))
         elif node.op_type == "DequantizeLinear" and node.input[0] in stored:
-            found.append(stored[node.input[0]])
-    return found
+            channels.append(stored[node.input[0]])
+    return channels
 
 
 def _check_integers(engine: TorchEngine, graphs: dict[str, bytes]) -> None:
-    """A quantiser that did nothing is an error, not a slow surprise. Layers are counted by channels: several may be one product."""
+    """Refuse graphs that multiply fewer channels as integers than the model's layers have; several layers may be one product."""
     import onnx
 
-    wanted = sum(layer.weight_codes.shape[0] for layer in engine.model.modules() if isinstance(layer, PackedLinear))
-    found = sum(sum(_integer_channels(onnx.load_from_string(graph).graph)) for graph in graphs.values())
-    if found < wanted:
+    expected = sum(layer.weight_codes.shape[0] for layer in engine.model.modules() if isinstance(layer, PackedLinear))
+    count = sum(sum(_integer_channels(onnx.load_from_string(graph).graph)) for graph in graphs.values())
+    if count < expected:
         raise ValueError(
-            f"the files multiply {found} channels as integers, the layers of the model have {wanted}: some were written as floats"
+            f"the files multiply {count} channels as integers, the layers of the model have {expected}: some were written as floats"
         )

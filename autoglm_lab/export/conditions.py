@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-CONDITION = "/if_given"  # how nodes that were made here are called, after their module
+CONDITION = "/if_given"  # ends the names of nodes that are made here, after the module's own
 
 
 def on_condition(graph: bytes, parts: Mapping[str, tuple[str, int]]) -> bytes:
-    """A graph in which whole modules stand under a condition: they run when one number of an input is above zero.
+    """Put whole modules of a graph under a condition: they run when one number of an input is above zero.
 
-    `parts` names the input and the place in it for each module, by the path that its nodes are called by (`onnx_module`). A module
-    ends in a sum whose first summand is what it was given; where the condition does not hold, that is passed on as it came.
+    `parts` names the input and the place in it for each module, by the path in the names of its nodes (`onnx_module`). A module
+    ends in a sum whose first summand is its input; where the condition does not hold, the input is passed on as it came.
     ValueError for a module that the graph does not have, that does not end in a sum, or whose insides are read elsewhere.
-    `always` is the way back.
+    `always` undoes it.
     """
     import onnx
     from onnx import TensorProto, helper
 
     model = onnx.load_from_string(graph)
     zero = helper.make_tensor("nothing", TensorProto.FLOAT, [], [0.0])
-    nodes, known = list(model.graph.node), [zero]
+    nodes, initializers = list(model.graph.node), [zero]
     for path, (source, place) in parts.items():
         inside = [node for node in nodes if node.name.startswith(f"{path}/") or node.name.startswith(f"{path}.")]
         if not inside:
@@ -30,11 +30,11 @@ def on_condition(graph: bytes, parts: Mapping[str, tuple[str, int]]) -> bytes:
         if last.op_type != "Add":
             raise ValueError(f"the module {path!r} ends in {last.op_type}; under a condition it has to end in a sum")
         own = {name for node in inside[:-1] for name in node.output}
-        read = {name for node in nodes if node not in inside for name in node.input} | {out.name for out in model.graph.output}
-        if own & read:
-            raise ValueError(f"{sorted(own & read)[0]} of the module {path!r} is read outside of it")
-        chosen, asked, holds = (f"{path}/{what}" for what in ("place", "given", "holds"))
-        known.append(helper.make_tensor(chosen, TensorProto.INT64, [], [place]))
+        outside = {name for node in nodes if node not in inside for name in node.input} | {out.name for out in model.graph.output}
+        if own & outside:
+            raise ValueError(f"{sorted(own & outside)[0]} of the module {path!r} is read outside of it")
+        index_name, value_name, condition_name = (f"{path}/{what}" for what in ("place", "given", "holds"))
+        initializers.append(helper.make_tensor(index_name, TensorProto.INT64, [], [place]))
         [result] = last.output
         runs, passes = f"{path}/sum", f"{path}/as_it_came"
         last.output[0] = runs
@@ -47,20 +47,20 @@ def on_condition(graph: bytes, parts: Mapping[str, tuple[str, int]]) -> bytes:
         first = nodes.index(inside[0])
         nodes = [node for node in nodes if node not in inside]
         nodes[first:first] = [
-            helper.make_node("Gather", [source, chosen], [asked], asked),
-            helper.make_node("Greater", [asked, "nothing"], [holds], holds),
-            helper.make_node("If", [holds], [result], path + CONDITION, **branches),
+            helper.make_node("Gather", [source, index_name], [value_name], value_name),
+            helper.make_node("Greater", [value_name, "nothing"], [condition_name], condition_name),
+            helper.make_node("If", [condition_name], [result], path + CONDITION, **branches),
         ]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    model.graph.initializer.extend(known)
+    model.graph.initializer.extend(initializers)
     del model.graph.value_info[:]  # names inside are no longer values of this graph; the runtime infers shapes
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
 
 def always(graph: bytes) -> bytes:
-    """A graph of `on_condition` in which everything runs: its insides are values of the graph again, and can be asked for."""
+    """Undo `on_condition`: every module runs, and its inner values can be outputs again."""
     import onnx
 
     model = onnx.load_from_string(graph)

@@ -37,17 +37,17 @@ def integer_convolutions(graph: bytes, examples: Sequence[NDArray[np.float32]]) 
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self, name: str) -> None:
-            self.left: Iterator[NDArray[np.float32]] = iter(examples)
+            self.examples: Iterator[NDArray[np.float32]] = iter(examples)
             self.name = name
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             """The next example, until there is none."""
-            example = next(self.left, None)
+            example = next(self.examples, None)
             return None if example is None else {self.name: example}
 
     log = logging.getLogger()
     level = log.level
-    log.setLevel(logging.ERROR)  # the quantiser asks for what was done just before
+    log.setLevel(logging.ERROR)  # the quantiser warns of missing pre-processing, which was done just before
     try:
         with tempfile.TemporaryDirectory() as folder:
             whole, folded, rounded = (Path(folder) / f"{name}.onnx" for name in ("whole", "folded", "rounded"))
@@ -66,25 +66,25 @@ def integer_convolutions(graph: bytes, examples: Sequence[NDArray[np.float32]]) 
                 per_channel=True,
                 reduce_range=True,
             )
-            made = rounded.read_bytes()
+            content = rounded.read_bytes()
     finally:
         log.setLevel(level)
-    if not runtime_nodes(made)[INTEGER]:
+    if not runtime_nodes(content)[INTEGER]:
         raise ValueError("the runtime computes none of the convolutions with integers; nothing was gained")
-    return made
+    return content
 
 
 def _floats(graph: bytes) -> list[str]:
     """The sums of a graph that stay floats: those with one stored number, or one for each channel. A bias of a product, a norm."""
     import onnx
 
-    known = onnx.load_from_string(graph).graph
-    small = {stored.name for stored in known.initializer if math.prod(stored.dims) == (stored.dims[-1] if stored.dims else 1)}
-    return [node.name for node in known.node if node.op_type == "Add" and small & set(node.input)]
+    proto = onnx.load_from_string(graph).graph
+    small = {stored.name for stored in proto.initializer if math.prod(stored.dims) == (stored.dims[-1] if stored.dims else 1)}
+    return [node.name for node in proto.node if node.op_type == "Add" and small & set(node.input)]
 
 
 def runtime_nodes(graph: bytes) -> Counter[str]:
-    """How many nodes of each kind the runtime runs, after it has put together what belongs together."""
+    """Count the nodes that the runtime runs by operator, after its fusions."""
     import onnx
 
     options = onnxruntime.SessionOptions()

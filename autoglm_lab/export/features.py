@@ -99,8 +99,8 @@ def _traced() -> dict[str, bytes]:
     return {"pixels": pixels, "mel": mel}
 
 
-def _same(graph: str, case: str, graphs: dict[str, bytes], given: NDArray[np.generic], right: NDArray[np.float32]) -> None:
+def _same(graph: str, case: str, graphs: dict[str, bytes], inputs: NDArray[np.generic], right: NDArray[np.float32]) -> None:
     session = onnxruntime.InferenceSession(graphs[graph], providers=["CPUExecutionProvider"])
-    found = session.run(None, {session.get_inputs()[0].name: given})[0]
-    if found.shape != right.shape or not np.abs(found - right).max() <= ALLOWED:
-        raise ValueError(f"the {graph} graph does not give the features of {case}: {np.abs(found - right).max():.1e} apart")
+    features = session.run(None, {session.get_inputs()[0].name: inputs})[0]
+    if features.shape != right.shape or not np.abs(features - right).max() <= ALLOWED:
+        raise ValueError(f"the {graph} graph does not give the features of {case}: {np.abs(features - right).max():.1e} apart")

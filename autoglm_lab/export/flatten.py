@@ -135,14 +135,14 @@ def _positional(module: nn.Module, example: Mapping[str, Any]) -> tuple[str, ...
     """
     parameters = inspect.signature(module.forward).parameters
     kinds = {parameter.kind for parameter in parameters.values()}
-    known = [name for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    strange = [name for name in example if name not in known]
-    if strange and len(example) == 1 and known:
+    names = [name for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    strange = [name for name in example if name not in names]
+    if strange and len(example) == 1 and names:
         return tuple(strange)
     if strange and not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
-        raise ValueError(f"forward takes no {strange[0]!r}; it takes {', '.join(map(repr, known))}")
-    absent = [name for name in known if name not in example and parameters[name].default is inspect.Parameter.empty]
+        raise ValueError(f"forward takes no {strange[0]!r}; it takes {', '.join(map(repr, names))}")
+    absent = [name for name in names if name not in example and parameters[name].default is inspect.Parameter.empty]
     if absent:
         raise ValueError(f"forward needs {absent[0]!r} as well; the example has {', '.join(map(repr, example))}")
     by_place = inspect.Parameter.POSITIONAL_ONLY in kinds or (strange and inspect.Parameter.VAR_POSITIONAL in kinds)
-    return tuple(name for name in (*known, *strange) if name in example) if by_place else ()
+    return tuple(name for name in (*names, *strange) if name in example) if by_place else ()

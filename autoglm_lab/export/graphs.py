@@ -1,4 +1,4 @@
-"""The three graphs of an agent: what it sees, what it hears, and one step of its answer."""
+"""The three graphs of an agent: image encoder, audio encoder, and one step of its answer."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration, *, rows: bool = False)
 
     With `rows` there is one more: a step of several answers at once. ValueError names a layer that cannot be written.
     """
-    written = exportable(model)
-    assert isinstance(written, PhoneGLMForConditionalGeneration)
-    with_quotients(written)
-    if isinstance(written.embed_tokens, nn.Embedding):
-        columns = nn.Parameter(written.embed_tokens.weight.detach().T.contiguous())
-        put(written, "embed_tokens", TableEmbedding(columns))
-        put(written, "lm_head", TableHead(columns))
-    put(written, "lm_head", rowwise(written.lm_head))  # scores of several tokens are asked for at once
+    network = exportable(model)
+    assert isinstance(network, PhoneGLMForConditionalGeneration)
+    with_quotients(network)
+    if isinstance(network.embed_tokens, nn.Embedding):
+        columns = nn.Parameter(network.embed_tokens.weight.detach().T.contiguous())
+        put(network, "embed_tokens", TableEmbedding(columns))
+        put(network, "lm_head", TableHead(columns))
+    put(network, "lm_head", rowwise(network.lm_head))  # scores of several tokens are asked for at once
     side, width = model.config.image_size, model.config.hidden_size
     with torch.no_grad():
         image = _named("image", flat_memories(model, "image", torch.randn(1, model.config.image_cells, width)))
@@ -105,13 +105,13 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration, *, rows: bool = False)
     }
     dynamic = {"input_ids": {1: "tokens"}, "places": {0: "wanted"}, **{name: {2: grows[name.split("_")[0]]} for name in states}}
     outputs = ["scores", *(name.replace("past", "present") for name in past)]
-    step = onnx_module(StepGraph(written), example, dynamic=dynamic, outputs=outputs, check=False)  # `verify` compares them all
+    step = onnx_module(StepGraph(network), example, dynamic=dynamic, outputs=outputs, check=False)  # `verify` compares them all
     places = {"image": 0, "audio": 1}  # in `present`
     looks = {f"looks.{layer}.{m}": ("present", place) for layer in range(len(model.gated)) for m, place in places.items()}
     graphs = {
-        "image": onnx_module(SeenGraph(written), {"pixel_values": torch.rand(1, 3, side, side)}, outputs=list(image), check=False),
+        "image": onnx_module(SeenGraph(network), {"pixel_values": torch.rand(1, 3, side, side)}, outputs=list(image), check=False),
         "audio": onnx_module(
-            HeardGraph(written),
+            HeardGraph(network),
             {"input_features": torch.rand(1, 48, model.config.mel_bins)},
             dynamic={"input_features": {1: "mel_frames"}},
             outputs=list(audio),
@@ -124,7 +124,7 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration, *, rows: bool = False)
         dynamic = {name: {0: "rows"} for name in example if name not in ("anywhere", "longest")}
         dynamic |= {name: {0: "rows", 2: grows[name.split("_")[0]]} for name in states} | {"covered": {0: "rows", 3: "frames"}}
         looks = {path: ("anywhere", place) for path, (_, place) in looks.items()}
-        several = onnx_module(RowsGraph(written), example, dynamic=dynamic, outputs=outputs, check=False)
+        several = onnx_module(RowsGraph(network), example, dynamic=dynamic, outputs=outputs, check=False)
         graphs["rows"] = on_condition(several, looks)
     return graphs
 

@@ -18,13 +18,13 @@ def greedy_graph(step: bytes, end: int) -> bytes:
 
     model = onnx.load_from_string(step)
     graph = model.graph
-    given = {value.name: value for value in graph.input}
-    if not {"input_ids", "present", "total", "places"} <= set(given) or "scores" not in {value.name for value in graph.output}:
-        wanted = "a step reads input_ids, present, total and places, and gives scores"
-        raise ValueError(f"the graph has inputs {', '.join(given)}; {wanted}")
-    cache = [name for name in given if name.startswith("past")]
+    inputs = {value.name: value for value in graph.input}
+    if not {"input_ids", "present", "total", "places"} <= set(inputs) or "scores" not in {value.name for value in graph.output}:
+        expected = "a step reads input_ids, present, total and places, and gives scores"
+        raise ValueError(f"the graph has inputs {', '.join(inputs)}; {expected}")
+    cache = [name for name in inputs if name.startswith("past")]
     carried = ["input_ids", "total", *cache]
-    del given["places"]  # only what follows the last token is asked
+    del inputs["places"]  # only the scores after the last token are needed
 
     def value(name: str, kind: int, shape: list[int | str]) -> Any:
         return helper.make_tensor_value_info(name, kind, shape)
@@ -44,17 +44,17 @@ def greedy_graph(step: bytes, end: int) -> bytes:
     body = helper.make_graph(
         [*graph.node, *after],
         "one_token",
-        [value("turn", TensorProto.INT64, []), value("goes", TensorProto.BOOL, []), *(given[name] for name in carried)],
+        [value("turn", TensorProto.INT64, []), value("goes", TensorProto.BOOL, []), *(inputs[name] for name in carried)],
         [
             value("goes_on_scalar", TensorProto.BOOL, []),
             value("next_ids", TensorProto.INT64, [1, 1]),
             value("next_total", TensorProto.INT32, [1]),
-            *(value(name.replace("past", "present"), TensorProto.FLOAT, _shape(given[name])) for name in cache),
+            *(value(name.replace("past", "present"), TensorProto.FLOAT, _shape(inputs[name])) for name in cache),
             value("token", TensorProto.INT64, []),
         ],
     )
     firsts = {name: f"first_{name}" for name in carried}
-    outer = [*(_renamed(given[name], firsts.get(name, name)) for name in given), value("max_new_tokens", TensorProto.INT64, [])]
+    outer = [*(_renamed(inputs[name], firsts.get(name, name)) for name in inputs), value("max_new_tokens", TensorProto.INT64, [])]
     loop = helper.make_node(
         "Loop", ["max_new_tokens", "true", *firsts.values()], [*(f"last_{name}" for name in carried), "tokens"], "answer", body=body
     )
@@ -65,10 +65,10 @@ def greedy_graph(step: bytes, end: int) -> bytes:
         constant("true", TensorProto.BOOL, [], [True]),
         constant("places", TensorProto.INT64, [1], [-1]),
     ]
-    made = helper.make_graph(
+    loop_graph = helper.make_graph(
         [loop], "answer", outer, [value("tokens", TensorProto.INT64, ["said"])], [*graph.initializer, *constants]
     )
-    whole = helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
+    whole = helper.make_model(loop_graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     return bytes(whole.SerializeToString())
 
 

@@ -46,8 +46,8 @@ MICROSOFT = "com.microsoft::"
 def node(name: str, inputs: tuple[Any, ...], dtype: torch.dtype, shape: Any, **attributes: Any) -> Tensor:
     """One ONNX operator in a traced graph."""
     version = 1 if name.startswith(MICROSOFT) else None
-    made: Tensor = torch.onnx.ops.symbolic(name, inputs, attributes or None, dtype=dtype, shape=shape, version=version)
-    return made
+    output: Tensor = torch.onnx.ops.symbolic(name, inputs, attributes or None, dtype=dtype, shape=shape, version=version)
+    return output
 
 
 def exportable(model: nn.Module, *, by_rows: bool = False) -> nn.Module:
@@ -65,8 +65,8 @@ def exportable(model: nn.Module, *, by_rows: bool = False) -> nn.Module:
         if key not in stored:
             stored[key] = named_error(name, Stored.of, layer.weight_codes)
         if id(layer) not in layers:
-            written = named_error(name, _written, layer, stored[key])
-            layers[id(layer)] = rowwise(written) if by_rows else written
+            replacement = named_error(name, _export_layer, layer, stored[key])
+            layers[id(layer)] = rowwise(replacement) if by_rows else replacement
         put(copied, name, layers[id(layer)])
     return copied
 
@@ -90,25 +90,25 @@ class Stored(nn.Module, ABC):
 
     @abstractmethod
     def rows(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        """Some channels only, as floats."""
+        """Weights of some channels, as floats."""
 
     @abstractmethod
     def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
-        """What a linear layer with this weight gives, as integers are multiplied."""
+        """Product of an input and this weight, multiplied as integers."""
 
     @abstractmethod
     def beside(self, others: Sequence[Any]) -> Stored:
         """The channels of several weights of the same layout, one after the other."""
 
     def _with(self, outputs: int, **buffers: Tensor) -> Stored:
-        made = copy.copy(self)
-        made._buffers = {**self._buffers, **buffers}
-        made.shape = torch.Size((outputs, *self.shape[1:]))
-        return made
+        clone = copy.copy(self)
+        clone._buffers = {**self._buffers, **buffers}
+        clone.shape = torch.Size((outputs, *self.shape[1:]))
+        return clone
 
     @staticmethod
     def of(weight: PackedWeight) -> Stored:
-        """Blocks for weights in groups, bytes for all others. ValueError for groups of a size without a kernel."""
+        """Store weights in groups as `Blocks`, all others as `Bytes`. ValueError for groups of a size without a kernel."""
         if weight.scheme.granularity != "group":
             return Bytes(weight)
         if weight.scheme.group_size not in BLOCKS:
@@ -138,14 +138,14 @@ class Bytes(Stored):
 
     def rows(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         """See `Stored.rows`."""
-        picked = self._signed(self.codes[:, ids]) * self.scale[ids].float()
-        return picked.movedim(0, -1)
+        vectors = self._signed(self.codes[:, ids]) * self.scale[ids].float()
+        return vectors.movedim(0, -1)
 
     def _signed(self, codes: Tensor) -> Tensor:
         return codes.float() - self.middle if self.middle else codes.float()
 
     def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
-        """The input is rounded as it comes, with one scale for all of it."""
+        """Multiply as integers; the input is rounded as it comes, with one scale for all of it."""
         shape = (*x.shape[:-1], self.shape[0])
         rounded, scale, zero_point = torch.onnx.ops.symbolic_multi_out(
             "DynamicQuantizeLinear", (x,), dtypes=(torch.uint8, torch.float32, torch.uint8), shapes=(x.shape, (), ())
@@ -159,17 +159,17 @@ class Bytes(Stored):
         """See `Stored.beside`."""
         every = [self, *others]
         codes, scale = torch.cat([each.codes for each in every], 1), torch.cat([each.scale for each in every])
-        made = self._with(len(scale), codes=codes, scale=scale)
-        assert isinstance(made, Bytes)
-        return made
+        matrix = self._with(len(scale), codes=codes, scale=scale)
+        assert isinstance(matrix, Bytes)
+        return matrix
 
     def product_of_ranges(self, x: Float[Tensor, "B T I"], low: Tensor, high: Tensor, limits: Any) -> Float[Tensor, "B T O"]:
-        """The input is rounded to a range that is known beforehand."""
+        """Multiply as integers; the input is rounded to a range that is known beforehand."""
         scale, zero_point = affine(low, high, limits)
         return self._rounded(x, scale.reshape(()), zero_point.reshape(()).to(torch.uint8))
 
     def product_of_rows(self, x: Float[Tensor, "B T I"], sums: Float[Tensor, " O"]) -> Float[Tensor, "B T O"]:
-        """Each row is rounded as `product` rounds all of them, to its own range: rows beside it do not change what it gives.
+        """Multiply as integers; each row is rounded as by `product`, but to its own range: its output depends on no other row.
 
         Codes of all rows are multiplied as if zero were their zero point; what that adds for each row is taken off again. `sums`
         are those of the weights of each channel.
@@ -182,10 +182,10 @@ class Bytes(Stored):
 
     def _rounded(self, x: Float[Tensor, "B T I"], scale: Float[Tensor, ""], zero: UInt8[Tensor, ""]) -> Float[Tensor, "B T O"]:
         grid = node("QuantizeLinear", (x, scale, zero), torch.uint8, x.shape)
-        seen = node("DequantizeLinear", (grid, scale, zero), torch.float32, x.shape)
+        inputs = node("DequantizeLinear", (grid, scale, zero), torch.float32, x.shape)
         middle = torch.full_like(self.codes[0], self.middle)
         weight = node("DequantizeLinear", (self.codes, self.scale.float(), middle), torch.float32, self.codes.shape, axis=1)
-        return seen @ weight
+        return inputs @ weight
 
 
 class Blocks(Stored):
@@ -210,20 +210,20 @@ class Blocks(Stored):
         """See `Stored.beside`."""
         every = [self, *others]
         parts = {name: torch.cat([each.get_buffer(name) for each in every]) for name in ("codes", "scale", "zero_point")}
-        made = self._with(len(parts["scale"]), **parts)
-        assert isinstance(made, Blocks)
-        return made
+        matrix = self._with(len(parts["scale"]), **parts)
+        assert isinstance(matrix, Blocks)
+        return matrix
 
     @property
     def inputs(self) -> int:
-        """How many inputs a channel has."""
+        """Number of inputs of a channel."""
         return self.shape.numel() // self.shape[0]
 
     def _unpacked(self, codes: UInt8[Tensor, "*B n"], scale: Float[Tensor, "*B"]) -> Float[Tensor, "*B m"]:
         each = 8 // self.bits
         parts = []
         for place in range(each):
-            moved = (
+            shifted_codes = (
                 codes
                 if place == 0
                 else node(
@@ -235,7 +235,7 @@ class Blocks(Stored):
                 )
             )
             mask = torch.tensor(2**self.bits - 1, dtype=torch.uint8)
-            parts.append(node("BitwiseAnd", (moved, mask), torch.uint8, codes.shape) if each > 1 else moved)
+            parts.append(node("BitwiseAnd", (shifted_codes, mask), torch.uint8, codes.shape) if each > 1 else shifted_codes)
         whole = torch.stack([part.float() for part in parts], -1).flatten(-2)
         return (whole - self._middle(scale)) * scale.float()[..., None]
 
@@ -253,7 +253,7 @@ class Blocks(Stored):
         return self._unpacked(self.codes[ids], self.scale[ids]).flatten(-2)[..., : self.inputs]
 
     def product(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T O"]:
-        """The product, unpacked block by block; the input is rounded to 8 bits in blocks as well (`accuracy_level` 4)."""
+        """Multiply as integers, unpacked block by block; the input is rounded to 8 bits in blocks as well (`accuracy_level` 4)."""
         points = () if self.symmetric else (self.zero_point.flatten(),)
         return node(
             f"{MICROSOFT}MatMulNBits",
@@ -294,7 +294,7 @@ class WrittenLinear(nn.Module):
         return y if self.bias is None else y + self.bias
 
     def like(self, other: WrittenLinear) -> bool:
-        """Whether both are multiplied by the same kernel and see the same: layers without bias, of one precision and range."""
+        """True if one product can replace both: layers without bias, of one kernel, precision and input range."""
         return self.bias is None and other.bias is None and self._key() == other._key()
 
     def _key(self) -> tuple[object, ...]:
@@ -302,9 +302,9 @@ class WrittenLinear(nn.Module):
 
     def beside(self, others: Sequence[WrittenLinear]) -> WrittenLinear:
         """The channels of several layers that are alike, one after the other."""
-        made = copy.copy(self)
-        made._modules = {**self._modules, "stored": self.stored.beside([other.stored for other in others])}
-        return made
+        layer = copy.copy(self)
+        layer._modules = {**self._modules, "stored": self.stored.beside([other.stored for other in others])}
+        return layer
 
 
 class Rowwise(nn.Module):
@@ -325,34 +325,34 @@ class Rowwise(nn.Module):
 
 
 def rowwise(layer: nn.Module) -> nn.Module:
-    """A layer that gives for each row what it would give for that row alone: itself, unless it rounds what it sees as it comes."""
+    """Return a layer whose output for a row depends on that row alone: itself, unless it rounds its input as it comes."""
     shares = isinstance(layer, WrittenLinear) and layer.ranges is None and isinstance(layer.stored, Bytes)
     return Rowwise(layer) if shares else layer  # type: ignore[arg-type]
 
 
 class Several(nn.Module):
-    """Several layers that see the same, each a product of its own; their outputs one after the other."""
+    """Several layers with the same input, each a product of its own; their outputs one after the other."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
-        """All outputs."""
+        """Concatenate the outputs of all layers."""
         return torch.cat([layer(x) for layer in self.layers], -1)
 
 
 def beside(layers: Sequence[nn.Module]) -> nn.Module:
-    """One layer for several that see the same: one product if they are linear, of one kind and without bias, else one by one."""
+    """One layer for several with the same input: one product if they are linear, of one kind and without bias, else one by one."""
     plain = [layer.weight.detach() for layer in layers if isinstance(layer, nn.Linear) and len(list(layer.parameters())) == 1]
     if len(plain) == len(layers):
         weight = torch.cat(plain)
-        made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-        made.weight = nn.Parameter(weight)
-        return made
-    written = [layer for layer in layers if isinstance(layer, WrittenLinear)]
-    if len(written) == len(layers) and all(layer.like(written[0]) for layer in written):
-        return written[0].beside(written[1:])
+        linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        linear.weight = nn.Parameter(weight)
+        return linear
+    packed_layers = [layer for layer in layers if isinstance(layer, WrittenLinear)]
+    if len(packed_layers) == len(layers) and all(layer.like(packed_layers[0]) for layer in packed_layers):
+        return packed_layers[0].beside(packed_layers[1:])
     return Several(layers)
 
 
@@ -383,7 +383,7 @@ class WrittenEmbedding(nn.Module):
         return self.stored.rows(ids)
 
 
-def _written(layer: PackedLayer, stored: Stored) -> nn.Module:
+def _export_layer(layer: PackedLayer, stored: Stored) -> nn.Module:
     if isinstance(layer, PackedLinear):
         return WrittenLinear(layer, stored)
     if isinstance(layer, PackedConv):

@@ -49,7 +49,7 @@ def export_here(recipe: str, rows: bool = False) -> Path:
         if not _up_to_date(folder):
             _digest_file(folder).unlink(missing_ok=True)
             _export(recipe, folder, rows)
-            atomic.write_text(_digest_file(folder), _made_of())
+            atomic.write_text(_digest_file(folder), _sources_digest())
     return folder
 
 
@@ -62,24 +62,24 @@ def _digest_file(folder: Path) -> Path:
 
 
 def _up_to_date(folder: Path) -> bool:
-    """True if the bundle is whole and made of what is here now."""
+    """True if the bundle is whole and its sources have not changed since."""
     digest = _digest_file(folder)
-    return digest.exists() and digest.read_text("utf-8") == _made_of() and _intact(folder)
+    return digest.exists() and digest.read_text("utf-8") == _sources_digest() and _intact(folder)
 
 
 def _export_in_another_process(recipe: str, rows: bool) -> None:
-    """Export where all memory is given back at the end: a trace takes more than twice what the agent needs to run."""
+    """Export in a process whose memory is freed at its end: a trace takes more than twice what the agent needs to run."""
     package = str(Path(autoglm_lab.__file__).parents[1])
     paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "autoglm_lab.export.kept", "--recipe", recipe, *["--rows"] * rows]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"the process ended with code {done.returncode}"]
+    process = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
+    if process.returncode:
+        lines = process.stderr.strip().splitlines() or [f"the process ended with code {process.returncode}"]
         raise NotWrittenError(f"the bundle {recipe!r} could not be exported: {lines[-1]}")
 
 
-def _made_of() -> str:
-    """One digest of all that a bundle is made of."""
+def _sources_digest() -> str:
+    """One digest of a bundle's sources: checkpoint, code and versions of the exporting libraries."""
     package, total = Path(autoglm_lab.__file__).parent, hashlib.sha256()
     sources = [path for room in ROOMS for path in sorted((package / room).rglob("*.py"))]
     for path in [*sorted(path for path in (data_dir() / "model").iterdir() if path.is_file()), *sources]:

@@ -1,4 +1,4 @@
-"""Comparing a file with its module at lengths that nobody traced: a trace that has frozen one shows it there."""
+"""Compare a file with its module at lengths that were not traced: an axis that the trace has frozen shows there."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def compare_lengths(
     free = {label: length for label, length in lengths.items() if " + " not in label}
     both.judge(_with_sums(lengths, free), None)
     for label in free:
-        known, spare = _others(lengths[label], (bounds or {}).get(label, (1, None)))
+        first, spare = _others(lengths[label], (bounds or {}).get(label, (1, None)))
         count, failure = 0, ""
-        for other in known + spare:
+        for other in first + spare:
             if count >= ENOUGH and other in spare:
                 break
             try:
@@ -98,7 +98,7 @@ class OutOfRangeError(Exception):
 
 
 class _Comparison:
-    """A file beside its module."""
+    """A comparison of a file with its module."""
 
     def __init__(self, content: bytes, module: FlatModel, axes: Axes, allowed: float) -> None:
         self.session, self.module, self.axes, self.allowed = open_file(content), module, axes, allowed
@@ -136,7 +136,7 @@ class _Comparison:
     def _axis(self, label: str | None) -> str:
         if label is None:
             return ""
-        places = ((name, axis) for name, known in self.axes.items() for axis, each in known.items() if each == label)
+        places = ((name, axis) for name, labels in self.axes.items() for axis, each in labels.items() if each == label)
         name, axis = next(places)
         return f"axis {axis} of {name!r} ({label!r}) is frozen: "
 
@@ -184,9 +184,9 @@ def apart(mine: NDArray[Any], right: NDArray[Any]) -> float:
 def _others(length: int, bounds: tuple[int, int | None]) -> tuple[list[int], list[int]]:
     """Return lengths other than one: beside it, far from it, just beyond the bounds of a trace; and more, should these not do."""
     shortest, longest = bounds
-    known = [length + 1, 2 * length + 1, 1, *[shortest - 1] * (shortest > 1), *([] if longest is None else [longest + 1])]
+    first = [length + 1, 2 * length + 1, 1, *[shortest - 1] * (shortest > 1), *([] if longest is None else [longest + 1])]
     spare = [length - 1, 2 * length, 3 * length, length // 2]
-    unlike = [other for other in dict.fromkeys(known) if other not in (0, length)]
+    unlike = [other for other in dict.fromkeys(first) if other not in (0, length)]
     return unlike, [other for other in dict.fromkeys(spare) if other not in (0, length, *unlike)]
 
 
@@ -203,10 +203,10 @@ def _axes_of_outputs(stated: Stated, shapes: list[tuple[dict[str, int], dict[str
     """Return the axes of outputs, with a name for each that is stated as a number and turned out to change."""
     true: Stated = {}
     for name, places in stated.items():
-        seen = [shape[name] for _, shape in shapes]
-        true[name] = list(places) if len(places) == len(seen[0]) else [*range(len(seen[0]))]
-        for axis in range(len(seen[0])):
-            lengths = [shape[axis] for shape in seen]
+        output_shapes = [shape[name] for _, shape in shapes]
+        true[name] = list(places) if len(places) == len(output_shapes[0]) else [*range(len(output_shapes[0]))]
+        for axis in range(len(output_shapes[0])):
+            lengths = [shape[axis] for shape in output_shapes]
             if isinstance(true[name][axis], int) and set(lengths) != {true[name][axis]}:
                 same = (label for label in shapes[0][0] if all(case[label] == shape[name][axis] for case, shape in shapes))
                 true[name][axis] = next(same, f"{name}_{axis}") if len(set(lengths)) > 1 else lengths[0]

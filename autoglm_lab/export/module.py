@@ -1,4 +1,4 @@
-"""Any module as the bytes of one ONNX file: traced, cleaned, its axes read back, compared with the module at other lengths."""
+"""Export any module as one ONNX file: traced, cleaned, its axes read back, compared with the module at other lengths."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _axes(flat: FlatModel, dynamic: Dynamic) -> Axes:
 
 
 def _check_lengths(inputs: Mapping[str, Tensor], axes: Axes) -> None:
-    """Refuse names that are none, and axes of one name that differ in the example."""
+    """Refuse names that are no identifiers, and axes of one name that differ in the example."""
     lengths: dict[str, int] = {}
     places = [(label, inputs[name].shape[axis], f"axis {axis} of {name!r}") for name in axes for axis, label in axes[name].items()]
     for label, length, place in sorted(places, key=lambda each: " + " in each[0]):
@@ -165,9 +165,9 @@ def _trace(flat: FlatModel, axes: Axes, outputs: Sequence[str] | None) -> tuple[
 def _checked(model: Any) -> bytes:
     import onnx
 
-    known, content = not _has_kernels(model), bytes(model.SerializeToString())
+    full_check, content = not _has_kernels(model), bytes(model.SerializeToString())
     try:
-        onnx.checker.check_model(content, full_check=known)
+        onnx.checker.check_model(content, full_check=full_check)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ValueError(f"the exported file breaks a rule of ONNX: {' '.join(str(error).split())[:300]}") from error
     return content
@@ -178,7 +178,7 @@ def _identifier(label: str) -> str:
 
 
 def _spell(model: Any, labels: Mapping[str, str]) -> None:
-    """Call sums of axes as they were called: a tracer wants an identifier."""
+    """Give sums of axes their names back: the tracer wanted identifiers."""
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             for identifier, label in labels.items():
@@ -187,16 +187,16 @@ def _spell(model: Any, labels: Mapping[str, str]) -> None:
 
 
 def _bounds(program: Any, axes: Axes) -> dict[str, tuple[int, int | None]]:
-    """Read for which lengths of each axis the trace holds; None where there is no longest."""
+    """Read the shortest and the longest length of each axis for which the trace holds; None where there is no longest."""
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     bounds = {}
     for name, placeholder in zip(axes, program.graph_signature.user_inputs, strict=True):
         for axis, label in axes[name].items():
             symbol = getattr(getattr(values[placeholder].shape[axis], "node", None), "expr", None)
-            known = program.range_constraints.get(symbol)
-            if known is not None:
-                upper = int(known.upper) if known.upper.is_Integer and known.upper < 2**31 else None
-                bounds[label] = (int(known.lower), upper)
+            value_range = program.range_constraints.get(symbol)
+            if value_range is not None:
+                upper = int(value_range.upper) if value_range.upper.is_Integer and value_range.upper < 2**31 else None
+                bounds[label] = (int(value_range.lower), upper)
     return bounds
 
 
@@ -230,5 +230,5 @@ def _name_nodes(model: Any) -> None:
 
 
 def _has_kernels(model: Any) -> bool:
-    """Whether a graph uses operators of the runtime's own, which the checker of ONNX does not know."""
+    """True if a graph uses operators of the runtime's own, which the checker of ONNX does not know."""
     return any(node.domain not in ("", "ai.onnx") for node in model.graph.node)

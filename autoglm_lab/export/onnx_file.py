@@ -1,4 +1,4 @@
-"""One call from any model to an ONNX file that is known to compute the same: Hugging Face models, packed models, plain modules."""
+"""Export any model to an ONNX file that was compared with it: Hugging Face models, packed models, plain modules."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def export_onnx(
     elif cache:
         raise ValueError(f"a {type(model).__name__} has no cache that is known; give past_key_values in the example")
     packed = any(isinstance(part, PackedLayer) for part in model.modules())
-    written = exportable(model, by_rows=True) if packed else model
+    network = exportable(model, by_rows=True) if packed else model
     allowed = INTEGERS if packed and tolerance is None else tolerance
     content, differences = checked_module(
-        written, example, dynamic=dynamic, outputs=outputs, tolerance=allowed, reference=model if packed else None
+        network, example, dynamic=dynamic, outputs=outputs, tolerance=allowed, reference=model if packed else None
     )
     if path is not None:
         with atomic.file(path) as part:

@@ -1,4 +1,4 @@
-"""Does the file compute what the model computes? Layer by layer, so that the first that does not can be named."""
+"""Compare a file with its model layer by layer, so that the first layer that differs can be named."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Values = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Layer:
-    """How far two versions of one layer's output are apart (`distance`)."""
+    """Distance (`distance`) between two versions of one layer's output."""
 
     name: str
     difference: float
 
 
 def layer_outputs(graph: bytes) -> dict[str, str]:
-    """For each module of an exported graph, in the order in which they end: the name of the last value that it computes."""
+    """Name of the last value that each module of an exported graph computes, in the order in which the modules end."""
     import onnx
 
     last: dict[str, str] = {}
@@ -41,33 +41,33 @@ def layer_outputs(graph: bytes) -> dict[str, str]:
 
 
 def file_layers(graph: bytes, feeds: Mapping[str, NDArray[np.generic]]) -> Values:
-    """What every module of a graph computes in ONNX Runtime, without any fusion or condition: a fused node has no inside."""
+    """Compute the output of every module of a graph in ONNX Runtime, without fusions and conditions: a fused node has no inside."""
     import onnx
 
     graph = always(graph)
-    made, wanted = onnx.load_from_string(graph), layer_outputs(graph)
-    known = {value.name for value in made.graph.output}
-    for name in dict.fromkeys(wanted.values()):
-        if name not in known:
-            made.graph.output.append(onnx.ValueInfoProto(name=name))
+    model, value_names = onnx.load_from_string(graph), layer_outputs(graph)
+    graph_outputs = {value.name for value in model.graph.output}
+    for name in dict.fromkeys(value_names.values()):
+        if name not in graph_outputs:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = dict(zip((output.name for output in session.get_outputs()), session.run(None, dict(feeds)), strict=True))
-    return {layer: values[name] for layer, name in wanted.items() if values[name].dtype == np.float32}
+    return {layer: values[name] for layer, name in value_names.items() if values[name].dtype == np.float32}
 
 
 @torch.no_grad()
 def module_layers(module: nn.Module, example: Mapping[str, Tensor]) -> Values:
-    """What every submodule computes in PyTorch, where that is one tensor; of one that runs twice the last counts."""
-    found: Values = {}
+    """Compute the output of every submodule in PyTorch, where it is one tensor; the last one, of a submodule that runs twice."""
+    values: Values = {}
 
     def note(name: str) -> object:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
             if isinstance(output, Tensor):
-                found.pop(name, None)
-                found[name] = output.detach().float().numpy()
+                values.pop(name, None)
+                values[name] = output.detach().float().numpy()
 
         return hook
 
@@ -78,11 +78,11 @@ def module_layers(module: nn.Module, example: Mapping[str, Tensor]) -> Values:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return values
 
 
 def compare(mine: Values, right: Values) -> list[Layer]:
-    """The layers that two versions have in common, in the order of the second. ValueError when there is none."""
+    """Compare the layers that two versions have in common, in the order of the second. ValueError when there is none."""
     both = [name for name in right if name in mine and mine[name].shape == right[name].shape]
     if not both:
         raise ValueError("the two have no layer in common; was the file written by onnx_module, from the same module?")
@@ -90,7 +90,7 @@ def compare(mine: Values, right: Values) -> list[Layer]:
 
 
 def distance(mine: NDArray[np.float32], right: NDArray[np.float32]) -> float:
-    """The norm of the difference as a share of the norm of what is right.
+    """The norm of the difference as a share of the norm of `right`.
 
     >>> round(distance(np.array([1.01, 1.01]), np.array([1.0, 1.0])), 6)
     0.01
@@ -104,7 +104,7 @@ def first_diverging(layers: list[Layer], tolerance: float = 1e-4) -> Layer | Non
 
 
 def check_layers(module: nn.Module, example: Mapping[str, Tensor], graph: bytes, tolerance: float = 1e-4) -> list[Layer]:
-    """All layers of a module beside those of its file. ValueError names the first that diverges."""
+    """Compare all layers of a module with those of its file. ValueError names the first that diverges."""
     layers = compare(file_layers(graph, {name: value.numpy() for name, value in example.items()}), module_layers(module, example))
     wrong = first_diverging(layers, tolerance)
     if wrong is not None:

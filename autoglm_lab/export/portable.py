@@ -29,8 +29,8 @@ from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGenerat
 from autoglm_lab.runtime.host import COVERED
 
 ROOM, MEL_FRAMES = 128, 400  # tokens that the cache holds, and hundredths of a second of sound
-MASKS = ("every", "half", "quarter")  # what a sound looks up for its body
-LOOKED_UP = ("hidden", "cos", "sin", "read", "heard", "image_present", "audio_present")  # what a step looks up for its body
+MASKS = ("every", "half", "quarter")  # inputs of the audio body, looked up
+LOOKED_UP = ("hidden", "cos", "sin", "read", "heard", "image_present", "audio_present")  # inputs of the step's body, looked up
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Part:
     outputs: tuple[str, ...]
 
     def onnx(self) -> bytes:
-        """As a file of ONNX's own operators, opset 20, nothing dynamic."""
+        """Export as a file of ONNX's own operators, opset 20, nothing dynamic."""
         return onnx_module(self.module, self.example, outputs=self.outputs, check=False)  # `peers.compare` does
 
     def program(self) -> torch.export.ExportedProgram:
-        """As a program for the runtimes that come from PyTorch."""
+        """Export as a program for the runtimes that come from PyTorch."""
         return torch.export.export(self.module, tuple(self.example.values()))
 
 
@@ -68,7 +68,7 @@ def portable_parts(model: PhoneGLMForConditionalGeneration, *, room: int = ROOM,
         if isinstance(norm, GlmRMSNorm):
             put(plain, name, Norm(norm))
     for value in plain.parameters():
-        value.data = value.data.clone()  # what was cut out of a larger matrix lies by itself
+        value.data = value.data.clone()  # a slice of a larger matrix gets storage of its own
     config, rng = plain.config, torch.Generator().manual_seed(0)
     pixels = {"pixel_values": torch.rand(1, 3, config.image_size, config.image_size, generator=rng)}
     sound = {
@@ -78,24 +78,24 @@ def portable_parts(model: PhoneGLMForConditionalGeneration, *, room: int = ROOM,
     hears, body = SoundBody(plain, mel_frames), StepBody(plain)
     hear, step = PortableSound(hears, mel_frames), PortableStep(body, room, mel_frames // 4)
     with torch.no_grad():
-        seen, heard = SeenGraph(plain)(**pixels), hear(**sound)
-    image, audio = (_named(kind, states) for kind, states in (("image", seen), ("audio", heard)))
+        image_states, audio_states = SeenGraph(plain)(**pixels), hear(**sound)
+    image, audio = (_named(kind, states) for kind, states in (("image", image_states), ("audio", audio_states)))
     states = {**image, **audio, **step.cache()}
-    said = {
+    token_inputs = {
         "token": torch.tensor([[10]], dtype=torch.int32),
         "place": torch.tensor([2], dtype=torch.int32),
         "present": torch.ones(2),
         "audio_frames": torch.tensor([mel_frames // 8], dtype=torch.int32),
     }
     with torch.no_grad():
-        looked_up = dict(zip(LOOKED_UP, step.looked_up(*said.values()), strict=True))
+        looked_up = dict(zip(LOOKED_UP, step.looked_up(*token_inputs.values()), strict=True))
         masks = dict(zip(MASKS, hear.masks(sound["mel_frames"]), strict=True))
     outputs = ("scores", *(name.replace("past", "new") for name in states if name.startswith("past")))
     return {
         "image": Part(SeenGraph(plain), pixels, tuple(image)),
         "audio": Part(hear, sound, tuple(audio)),
         "audio_body": Part(hears, {"input_features": sound["input_features"], **masks}, tuple(audio)),
-        "step": Part(step, {**said, **states}, outputs),
+        "step": Part(step, {**token_inputs, **states}, outputs),
         "step_body": Part(body, {**looked_up, **states}, outputs),
     }
 
@@ -105,7 +105,7 @@ def _named(what: str, states: tuple[Tensor, ...]) -> dict[str, Tensor]:
 
 
 class SoundBody(nn.Module):
-    """What hears, without its masks, for runtimes that have floats only."""
+    """Audio encoder without its masks, for runtimes that have floats only."""
 
     when: Tensor
 
@@ -121,7 +121,7 @@ class SoundBody(nn.Module):
         half: Float[Tensor, "1 1 M/2"],
         quarter: Float[Tensor, "1 M/4 1"],
     ) -> tuple[Tensor, ...]:
-        """As `PortableSound.forward`; the masks are 1 where there is sound, at the three rates at which the encoder works."""
+        """Compute `PortableSound.forward`; the masks are 1 where there is sound, at the three rates at which the encoder works."""
         encoder = self.model.audio_encoder
         x = F.gelu(encoder.first(input_features.transpose(1, 2) * every)) * half
         x = F.gelu(encoder.second(x)).transpose(1, 2)
@@ -130,7 +130,7 @@ class SoundBody(nn.Module):
         frames = encoder.norm(encoder.project(x)) + self.when
         everything, there = torch.ones_like(frames[..., 0], dtype=torch.bool), torch.ones_like(frames[:, 0, 0])
         memories = [layer.of("audio").remember(frames, everything, there) for layer in self.model.gated_layers()]
-        return tuple(kept for memory in memories for kept in (memory.key, memory.value))
+        return tuple(state for memory in memories for state in (memory.key, memory.value))
 
 
 class PortableSound(nn.Module):
@@ -144,19 +144,19 @@ class PortableSound(nn.Module):
         self.register_buffer("places", torch.arange(mel_frames, dtype=torch.float32))
 
     def masks(self, mel_frames: Int[Tensor, " 1"]) -> tuple[Tensor, Tensor, Tensor]:
-        """What the body gets for a sound of so many frames."""
+        """Masks (`MASKS`) of the body for a sound of so many frames."""
         count, places = mel_frames.float(), self.places
         every, half, quarter = ((places[: len(places) // step] * step < count).float() for step in (1, 2, 4))
         return every[None, None], half[None, None], quarter[None, :, None]
 
     def forward(self, input_features: Float[Tensor, "1 M 80"], mel_frames: Int[Tensor, " 1"]) -> tuple[Tensor, ...]:
         """Key and value [1, H, M / 4, E] of each gated layer; only the first ceil(mel_frames / 4) places mean anything."""
-        found: tuple[Tensor, ...] = self.body(input_features, *self.masks(mel_frames))
-        return found
+        states: tuple[Tensor, ...] = self.body(input_features, *self.masks(mel_frames))
+        return states
 
 
 class StepBody(nn.Module):
-    """A step without its look-ups, for runtimes that have floats only: what the token and its place stand for is given."""
+    """A step without its look-ups, for runtimes that have floats only: embedding, rotation and masks are inputs."""
 
     swap: Tensor
 
@@ -179,26 +179,26 @@ class StepBody(nn.Module):
         audio_present: Float[Tensor, " 1"],
         *states: Tensor,
     ) -> tuple[Tensor, ...]:
-        """As `PortableStep.forward`. `read` and `heard` are added to the scores of places: 0, or `COVERED` where nothing is yet."""
+        """Compute `PortableStep.forward`; `read` and `heard` are added to the scores of places: 0, or `COVERED` where empty."""
         model, gated = self.model, self.model.gated_layers()
         each = 2 * len(gated)
         memories = {"image": (image_present, states[:each], None), "audio": (audio_present, states[each : 2 * each], heard)}
-        cache, kept = states[2 * each :], []
+        cache, new_states = states[2 * each :], []
         for number, layer in enumerate(model.layers):
             self_attention = layer.get_submodule("self_attn")
             past_key, past_value = cache[2 * number : 2 * number + 2]
             normed = layer.get_submodule("input_layernorm")(hidden)
             attended, key, value = self._attend(self_attention, normed, past_key, past_value, (cos, sin), read)
-            kept += [key, value]
+            new_states += [key, value]
             hidden = hidden + attended
             hidden = hidden + layer.get_submodule("mlp")(layer.get_submodule("post_attention_layernorm")(hidden))
             if str(number) in model.gated:
                 at = list(model.gated).index(str(number))
                 for modality in MODALITIES:
-                    given, parts, mask = memories[modality]
+                    present, parts, mask = memories[modality]
                     looked_key, looked_value = parts[2 * at : 2 * at + 2]
-                    hidden = _look(gated[at].of(modality), hidden, given, looked_key, looked_value, mask)
-        return (model.lm_head(model.norm(hidden)).reshape(1, -1), *kept)
+                    hidden = _look(gated[at].of(modality), hidden, present, looked_key, looked_value, mask)
+        return (model.lm_head(model.norm(hidden)).reshape(1, -1), *new_states)
 
     def _turn(self, x: Float[Tensor, "1 N G E"], turn: tuple[Tensor, Tensor]) -> Float[Tensor, "1 N G E"]:
         """Rotate pairs of channels by the angle of the token's place (Su et al. 2021), those that turn at all."""
@@ -211,7 +211,7 @@ class StepBody(nn.Module):
         keys: Float[Tensor, "1 K L E"],
         values: Float[Tensor, "1 K L E"],
         turn: tuple[Tensor, Tensor],
-        read: Float[Tensor, " L"],
+        mask: Float[Tensor, " L"],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Self-attention of one token, in which G query heads share each of K keys and values."""
         heads, width = keys.shape[1], keys.shape[3]
@@ -219,15 +219,15 @@ class StepBody(nn.Module):
         key = self._turn(attention.k_proj(x).reshape(1, heads, 1, width), turn)  # type: ignore[operator]
         value = attention.v_proj(x).reshape(1, heads, 1, width)  # type: ignore[operator]
         query = query * width**-0.5
-        before = query @ keys.transpose(2, 3) + read
+        before = query @ keys.transpose(2, 3) + mask
         own = (query * key).sum(-1, keepdim=True)  # no place of the cache is written before the token has looked
-        looks = torch.cat((before, own), -1).softmax(-1)
-        found = looks @ torch.cat((values, value), 2)
-        return attention.o_proj(found.reshape(1, 1, -1)), key, value  # type: ignore[operator]
+        attention_weights = torch.cat((before, own), -1).softmax(-1)
+        context = attention_weights @ torch.cat((values, value), 2)
+        return attention.o_proj(context.reshape(1, 1, -1)), key, value  # type: ignore[operator]
 
 
 class PortableStep(nn.Module):
-    """One token, and all that is remembered, to the scores of the next one and what this one adds to the cache."""
+    """One token, its cache and the memories to the scores of the next one and what this one adds to the cache."""
 
     cos: Tensor
     sin: Tensor
@@ -247,19 +247,19 @@ class PortableStep(nn.Module):
 
     def cache(self) -> dict[str, Tensor]:
         """An empty cache [1, K, L, E] for each key and value."""
-        room, made = len(self.places), {}
+        room, tensors = len(self.places), {}
         for number, layer in enumerate(self.body.model.layers):
             attention = layer.get_submodule("self_attn")
             width = int(attention.head_dim)  # type: ignore[arg-type]
             for kind in ("key", "value"):
                 outputs = int(attention.get_submodule(f"{kind[0]}_proj").weight.shape[0])  # type: ignore[index]
-                made[f"past_{kind}_{number}"] = torch.zeros(1, outputs // width, room, width)
-        return made
+                tensors[f"past_{kind}_{number}"] = torch.zeros(1, outputs // width, room, width)
+        return tensors
 
     def looked_up(
         self, token: Int[Tensor, "1 1"], place: Int[Tensor, " 1"], present: Float[Tensor, " 2"], audio_frames: Int[Tensor, " 1"]
     ) -> tuple[Tensor, ...]:
-        """What the body gets for a token."""
+        """Inputs (`LOOKED_UP`) of the body for a token."""
         return (
             self.body.model.embed(token),
             self.cos.index_select(0, place),
@@ -283,14 +283,14 @@ class PortableStep(nn.Module):
         `present` says whether there is a picture and whether there is sound, `audio_frames` how many of the places of the sound
         are there; `states` are the memories of the picture, those of the sound, and the cache [1, K, L, E], layer by layer.
         """
-        found: tuple[Tensor, ...] = self.body(*self.looked_up(token, place, present, audio_frames), *states)
-        return found
+        outputs: tuple[Tensor, ...] = self.body(*self.looked_up(token, place, present, audio_frames), *states)
+        return outputs
 
 
 def _look(
     part: GatedCrossAttention,
     hidden: Float[Tensor, "1 1 D"],
-    given: Float[Tensor, " 1"],
+    present: Float[Tensor, " 1"],
     key: Float[Tensor, "1 H S E"],
     value: Float[Tensor, "1 H S E"],
     mask: Float[Tensor, " S"] | None,
@@ -300,8 +300,8 @@ def _look(
     normed = part.query_norm(hidden)
     query = part.q_proj(normed).reshape(1, heads, 1, width) * width**-0.5
     scores = query @ key.transpose(2, 3)
-    found = (scores if mask is None else scores + mask).softmax(-1) @ value
-    attended: Tensor = part.o_proj(found.reshape(1, 1, -1))
-    gate = torch.sigmoid(part.gate_proj(torch.cat((normed, attended), -1))) * given
+    context = (scores if mask is None else scores + mask).softmax(-1) @ value
+    attended: Tensor = part.o_proj(context.reshape(1, 1, -1))
+    gate = torch.sigmoid(part.gate_proj(torch.cat((normed, attended), -1))) * present
     mixed: Tensor = hidden + gate * (attended - hidden)
     return mixed

@@ -29,7 +29,7 @@ class Norm(nn.Module):
         self.weight, self.eps = norm.get_parameter("weight"), float(norm.variance_epsilon)  # type: ignore[arg-type]
 
     def forward(self, x: Float[Tensor, "1 T D"]) -> Float[Tensor, "1 T D"]:
-        """The same shape as `x`."""
+        """Normalise `x`; its shape stays."""
         normed: Tensor = x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
         return normed
 
@@ -56,22 +56,22 @@ class Look(nn.Module):
         bias: Float[Tensor, "B 1 1 S"] | None = None,
         given: Float[Tensor, "B 1 1"] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """The new hidden states. It ends in a sum with what was given, which `conditions.on_condition` relies on.
+        """The new hidden states. The graph ends in a sum with `hidden`, which `conditions.on_condition` relies on.
 
         `bias` is added to the scores of places, and where `given` is 0 nothing is looked at: requests of one batch may differ.
         """
         normed = self.norm(hidden)
         shape = (*normed.shape[:2], value.shape[1] * value.shape[3])
         inputs = (self.q_proj(normed), key, value) if bias is None else (self.q_proj(normed), key, value, None, None, bias)
-        found = node(f"{MICROSOFT}MultiHeadAttention", inputs, normed.dtype, shape, num_heads=key.shape[1])
-        attended: Tensor = self.o_proj(found)
+        context = node(f"{MICROSOFT}MultiHeadAttention", inputs, normed.dtype, shape, num_heads=key.shape[1])
+        attended: Tensor = self.o_proj(context)
         gate = torch.sigmoid(self.gate_proj(torch.cat((normed, attended), -1)))
         mixed: Tensor = hidden + (gate if given is None else gate * given) * (attended - hidden)
         return mixed
 
 
 class StepGraph(nn.Module):
-    """New tokens, and all that is remembered, to the scores of the next one: prefill and decoding are the same graph."""
+    """New tokens, the cache and the memories to the scores of the next token: prefill and decoding are the same graph."""
 
     cos: Tensor
     sin: Tensor
@@ -101,8 +101,8 @@ class StepGraph(nn.Module):
         behind: -1 asks what follows the last. `states` are the memories of the picture, those of the sound, and the cache, each
         layer by layer. The cache has room for more tokens than there are, so it can be written in place.
         """
-        hidden, kept = self._read(input_ids, total - 1, total, states, dict.fromkeys(MODALITIES, ()))
-        return (self.model.lm_head(self.model.norm(hidden[:, places]))[0], *kept)
+        hidden, cache = self._read(input_ids, total - 1, total, states, dict.fromkeys(MODALITIES, ()))
+        return (self.model.lm_head(self.model.norm(hidden[:, places]))[0], *cache)
 
     def _read(
         self,
@@ -110,26 +110,26 @@ class StepGraph(nn.Module):
         past: Int[Tensor, " B"],
         longest: Int[Tensor, " 1"],
         states: tuple[Tensor, ...],
-        said: Mapping[str, tuple[Tensor | None, ...]],
+        look_inputs: Mapping[str, tuple[Tensor | None, ...]],
     ) -> tuple[Float[Tensor, "B T D"], list[Tensor]]:
-        """Hidden states after all layers, and the cache. `past` counts the tokens up to the last, `said` goes to the looks."""
+        """Hidden states after all layers, and the cache. `past` counts the tokens up to the last, `look_inputs` go to the looks."""
         model, each = self.model, 2 * len(self.looks)
         memories = {"image": states[:each], "audio": states[each : 2 * each]}
-        cache, kept = states[2 * each :], []
+        cache, new_cache = states[2 * each :], []
         hidden = model.embed(input_ids)
         for number, layer in enumerate(model.layers):
             attention = layer.get_submodule("self_attn")
             qkv = self.qkv[number](layer.get_submodule("input_layernorm")(hidden))
-            attended, *written = self._attend(attention, qkv, cache[2 * number : 2 * number + 2], past, longest)
-            kept += written
+            attended, *key_value = self._attend(attention, qkv, cache[2 * number : 2 * number + 2], past, longest)
+            new_cache += key_value
             hidden = hidden + attended
             hidden = hidden + layer.get_submodule("mlp")(layer.get_submodule("post_attention_layernorm")(hidden))
             if str(number) in model.gated:
                 place = list(model.gated).index(str(number))
                 for modality in MODALITIES:
                     memory = memories[modality][2 * place : 2 * place + 2]
-                    hidden = self.looks[place][modality](hidden, *memory, *said[modality])  # type: ignore[index]
-        return hidden, kept
+                    hidden = self.looks[place][modality](hidden, *memory, *look_inputs[modality])  # type: ignore[index]
+        return hidden, new_cache
 
     def _attend(
         self,
@@ -144,7 +144,7 @@ class StepGraph(nn.Module):
         `qkv` holds queries, keys and values of all heads one after the other, N = (G + 2) * K * width.
         """
         keys, shared, width = cache[0].shape[1], int(attention.num_key_value_groups), cache[0].shape[3]  # type: ignore[arg-type]
-        found, *written = torch.onnx.ops.symbolic_multi_out(
+        context, *key_value = torch.onnx.ops.symbolic_multi_out(
             f"{MICROSOFT}GroupQueryAttention",
             (qkv, None, None, *cache, past, longest, self.cos, self.sin),
             {"num_heads": keys * shared, "kv_num_heads": keys, "do_rotary": 1, "rotary_interleaved": 1},
@@ -152,7 +152,7 @@ class StepGraph(nn.Module):
             shapes=((*qkv.shape[:2], keys * shared * width), cache[0].shape, cache[1].shape),
             version=1,
         )
-        return (attention.o_proj(found), *written)  # type: ignore[operator]
+        return (attention.o_proj(context), *key_value)  # type: ignore[operator]
 
 
 class RowsGraph(StepGraph):
@@ -174,7 +174,7 @@ class RowsGraph(StepGraph):
         `anywhere` says whether any row has a picture, and whether any has sound: `conditions.on_condition` reads it. Sounds of
         different lengths lie in places of one length; `covered` is added to the scores of these places.
         """
-        seen, heard = (present[:, place, None, None] for place in range(len(MODALITIES)))
-        said = {"image": (None, seen), "audio": (covered, heard)}
-        hidden, kept = self._read(input_ids, totals - 1, longest, states, said)
-        return (self.model.lm_head(self.model.norm(hidden))[:, 0], *kept)
+        has_image, has_audio = (present[:, place, None, None] for place in range(len(MODALITIES)))
+        look_inputs = {"image": (None, has_image), "audio": (covered, has_audio)}
+        hidden, cache = self._read(input_ids, totals - 1, longest, states, look_inputs)
+        return (self.model.lm_head(self.model.norm(hidden))[:, 0], *cache)

@@ -1,4 +1,4 @@
-"""Every graph of an agent beside the agent itself, at several lengths, before a bundle is written."""
+"""Compare every graph of an agent with the agent itself, at several lengths, before a bundle is written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def verify(
 
     Pictures, sounds of several lengths, and answers with and without either, in two passes of several lengths. `pictures` [1, 3,
     224, 224] are those that ranges were taken from, if the image graph computes with integers; otherwise noise will do.
-    ValueError names the graph and the case when they are further apart than they may be, or hold what is no number.
+    ValueError names the graph and the case when they are further apart than they may be, or contain NaN.
     """
     packed = any(isinstance(layer, PackedLinear) for layer in model.modules())
     worst: dict[str, float] = {}
@@ -63,25 +63,25 @@ def _cases(
         yield from _outputs("image", session, pixels, flat_memories(model, "image", cells), "a picture")
     for frames in FRAMES:
         mel = torch.randn(1, frames, model.config.mel_bins, generator=rng)
-        heard, _ = model.encode_audio(mel)
-        yield from _outputs("audio", session, mel, flat_memories(model, "audio", heard), f"{frames} frames of sound")
-    for seen in (False, True):
-        for hearing in (False, True):
-            yield from _steps(model, session["step"], cells if seen else None, heard if hearing else None, rng)
+        audio, _ = model.encode_audio(mel)
+        yield from _outputs("audio", session, mel, flat_memories(model, "audio", audio), f"{frames} frames of sound")
+    for has_image in (False, True):
+        for has_audio in (False, True):
+            yield from _steps(model, session["step"], cells if has_image else None, audio if has_audio else None, rng)
     if "rows" in session:
-        yield from _rows(model, session["step"], session["rows"], cells, heard, rng)
+        yield from _rows(model, session["step"], session["rows"], cells, audio, rng)
 
 
-def _outputs(graph: str, sessions: Mapping[str, Any], given: Tensor, right: tuple[Tensor, ...], case: str) -> Iterator[Case]:
-    found = sessions[graph].run(None, {sessions[graph].get_inputs()[0].name: given.numpy()})
-    for mine, value in zip(found, right, strict=True):
+def _outputs(graph: str, sessions: Mapping[str, Any], inputs: Tensor, right: tuple[Tensor, ...], case: str) -> Iterator[Case]:
+    outputs = sessions[graph].run(None, {sessions[graph].get_inputs()[0].name: inputs.numpy()})
+    for mine, value in zip(outputs, right, strict=True):
         yield graph, case, mine, value.numpy()
 
 
 def _steps(
-    model: PhoneGLMForConditionalGeneration, session: Any, cells: Tensor | None, heard: Tensor | None, rng: torch.Generator
+    model: PhoneGLMForConditionalGeneration, session: Any, cells: Tensor | None, audio: Tensor | None, rng: torch.Generator
 ) -> Iterator[Case]:
-    memories, states = _remembered(model, cells, heard)
+    memories, states = _remembered(model, cells, audio)
     for counts in READ:
         step, past = Step(session, states, room=sum(counts)), None
         for place, count in enumerate(counts):
@@ -90,19 +90,19 @@ def _steps(
             past = out.past_key_values
             case = (
                 f"{count} tokens after {sum(counts[:place])}, {'with' if cells is not None else 'without'} a picture, "
-                f"{'with' if heard is not None else 'without'} sound"
+                f"{'with' if audio is not None else 'without'} sound"
             )
             yield "step", case, step.scores(ids[0].tolist()), out.logits[0, -1].float().numpy()
 
 
 def _rows(
-    model: PhoneGLMForConditionalGeneration, step: Any, session: Any, cells: Tensor, heard: Tensor, rng: torch.Generator
+    model: PhoneGLMForConditionalGeneration, step: Any, session: Any, cells: Tensor, audio: Tensor, rng: torch.Generator
 ) -> Iterator[Case]:
     """Answers of all kinds and of several lengths in one batch; in the middle one of them ends."""
     rows, right = Rows(session, most=4, room=80), []
-    for count, (seen, frames) in zip((3, 17, 9, 64), ((True, 0), (True, 20), (False, 40), (False, 0)), strict=True):
-        sound = heard[:, :frames] if frames else None
-        memories, states = _remembered(model, cells if seen else None, sound)
+    for count, (has_image, frames) in zip((3, 17, 9, 64), ((True, 0), (True, 20), (False, 40), (False, 0)), strict=True):
+        sound = audio[:, :frames] if frames else None
+        memories, states = _remembered(model, cells if has_image else None, sound)
         ids = torch.randint(8, model.config.vocab_size, (1, count), generator=rng)
         one = Step(step, states, room=count)
         one.scores(ids[0].tolist())
@@ -120,12 +120,12 @@ def _rows(
 
 
 def _remembered(
-    model: PhoneGLMForConditionalGeneration, cells: Tensor | None, heard: Tensor | None
+    model: PhoneGLMForConditionalGeneration, cells: Tensor | None, audio: Tensor | None
 ) -> tuple[Any, dict[str, NDArray[np.float32]]]:
-    """What is seen and heard as the model takes it, and as its graphs do."""
-    sound = None if heard is None else (heard, torch.ones(heard.shape[:2], dtype=torch.bool))
+    """Memories of a picture and a sound, as the model takes them and as its graphs do."""
+    sound = None if audio is None else (audio, torch.ones(audio.shape[:2], dtype=torch.bool))
     memories = model.remember(cells, sound, 1)
-    present = np.array([cells is not None, heard is not None], np.float32)
+    present = np.array([cells is not None, audio is not None], np.float32)
     states = {
         f"{m}_{kind}_{place}": getattr(layer[m], kind).numpy()
         for place, layer in enumerate(memories)

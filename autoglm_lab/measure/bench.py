@@ -1,4 +1,4 @@
-"""How fast agents answer: the same requests, in turns, stage by stage."""
+"""Time the answers of engines: the same requests, in turns, stage by stage."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def bench(engines: Mapping[str, Engine], *, requests: int = 24, rounds: int = 3,
     """
     if not engines or requests < 1 or rounds < 1:
         raise ValueError(f"there are {len(engines)} engines, {requests} requests and {rounds} rounds; one of each is needed")
-    asked = questions(requests, seed)
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
+    workload = questions(requests, seed)
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
     for turn in tqdm(range(rounds + 1), desc="answering", unit="round", leave=False):
         for name, engine in engines.items():  # all requests in a row: on a phone no other agent drives the weights out of the cache
-            for request in asked:
+            for request in workload:
                 answer = engine.answer(**request).answer
                 if turn:
-                    taken[name].append(_stages(answer))
+                    times[name].append(_stages(answer))
     return {
         name: {stage: Timing.of([row[stage] for row in rows if stage in row]) for stage in _names(rows)}
-        for name, rows in taken.items()
+        for name, rows in times.items()
     }
 
 
 def questions(count: int, seed: int = 0) -> list[dict[str, Any]]:
-    """What an engine is asked: every second request is spoken. ValueError for none."""
+    """Sample requests to an engine; every second one is spoken. ValueError for none."""
     if count < 1:
         raise ValueError(f"{count} requests are asked for; at least one is needed")
     return [_request(FIRST_PHONE + seed * 4096 + number, spoken=number % 2 == 1) for number in range(count)]
@@ -50,11 +50,11 @@ def questions(count: int, seed: int = 0) -> list[dict[str, Any]]:
 def _request(number: int, spoken: bool) -> dict[str, Any]:
     phone, rng = SimulatedPhone(seed=number), np.random.default_rng(number)
     task: Task = sample(phone.state, rng, kind="open_app", lang=LANGS[number // 2 % 2], spoken=spoken)
-    asked: dict[str, Any] = {"image": phone.screenshot(), "current_app": phone.current_app()}
+    request: dict[str, Any] = {"image": phone.screenshot(), "current_app": phone.current_app()}
     if not spoken:
-        return asked | {"task": task.text}
+        return request | {"task": task.text}
     bank = SpeechBank.load()
-    return asked | {"audio": bank.waveform(bank.find(task.text, task.lang, rng))}
+    return request | {"audio": bank.waveform(bank.find(task.text, task.lang, rng))}
 
 
 def _stages(answer: Answer) -> dict[str, float]:

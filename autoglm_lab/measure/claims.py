@@ -1,4 +1,4 @@
-"""What the articles on this subject claim, what is asked of the agent here, and what was measured: `data/claims.csv`.
+"""Table of what the articles on this subject claim, what is asked of the agent here, and what was measured: `data/claims.csv`.
 
 Every figure is computed from a report in `data/reports/`; `python -m autoglm_lab.measure.claims` writes the table anew.
 """
@@ -66,12 +66,12 @@ class Claim:
     macs: float | None = None  # share of MACs saved, at least
     faster: float | None = None  # times, at least: a whole answer
     recipe: str = ""  # where it differs from the report's name
-    regained: str = ""  # of what this other report loses, at least half
+    regained: str = ""  # another report, of whose loss at least half has to be regained
     better_than: str = ""  # another report that has less success
-    runtime: str = ""  # where all this is asked for, if it is not PyTorch: what PyTorch does is then no proof
+    runtime: str = ""  # in which all this has to hold, if it is not PyTorch: a figure of PyTorch is then no proof
 
     def asked(self) -> str:
-        """What is asked, in words."""
+        """Requirements of the claim, in words."""
         parts = (
             ("" if self.points is None else f"at most {self.points:g} points lost"),
             ("" if self.of_fp32 is None else f"at most {self.of_fp32:.0%} of FP32"),
@@ -91,18 +91,18 @@ class Claim:
         if small.runtime != self.runtime:
             raise ValueError(f"{self.report!r} was measured in {small.runtime or 'PyTorch'}, asked is {self.runtime or 'PyTorch'}")
         others = others or {}
-        lost = 100 * (_known(whole.success) - _known(small.success))
-        size = _known(small.bytes) / (4 * _known(whole.parameters))
-        saved = 1 - _known(small.macs) / _known(whole.macs)
-        faster = _known(small.whole_ms) / _known(small.answer_ms)
+        loss = 100 * (_number(whole.success) - _number(small.success))
+        size = _number(small.bytes) / (4 * _number(whole.parameters))
+        saved = 1 - _number(small.macs) / _number(whole.macs)
+        faster = _number(small.whole_ms) / _number(small.answer_ms)
         reached = (
-            (self.points is None or lost <= self.points + 1e-9)
+            (self.points is None or loss <= self.points + 1e-9)
             and (self.of_fp32 is None or size <= self.of_fp32)
             and (self.macs is None or saved >= self.macs)
             and (self.faster is None or faster >= self.faster)
-            and (not self.regained or lost <= 50 * (_known(whole.success) - _known(others[self.regained].success)))
+            and (not self.regained or loss <= 50 * (_number(whole.success) - _number(others[self.regained].success)))
             and (not self.better_than or self.better_than in others)
-            and (not self.better_than or _known(small.success) > _known(others[self.better_than].success))
+            and (not self.better_than or _number(small.success) > _number(others[self.better_than].success))
         )
         low, high = small.ci95 or (0.0, 1.0)
         steps = f" --steps {small.steps} --rate {small.rate:g}{' --alone' * small.alone}" if small.steps else ""
@@ -111,8 +111,8 @@ class Claim:
         command = f"autoglm-lab compress --recipe {self.recipe or self.report}{steps}"
         exported = " --out small; autoglm-lab export --model small --tasks 500 --out bundle"
         command += exported if self.runtime else " --tasks 500 --out small"
-        forward = "" if small.forward_ms is None else f"{_known(small.whole_forward_ms) / small.forward_ms:.2f}"
-        first = "" if small.first_token_ms is None else f"{_known(small.whole_first_token_ms) / small.first_token_ms:.2f}"
+        forward = "" if small.forward_ms is None else f"{_number(small.whole_forward_ms) / small.forward_ms:.2f}"
+        first = "" if small.first_token_ms is None else f"{_number(small.whole_first_token_ms) / small.first_token_ms:.2f}"
         return {
             "part": self.part,
             "report": self.report,
@@ -120,14 +120,14 @@ class Claim:
             "claimed": self.claimed,
             "asked": self.asked(),
             "reached": ("yes" if reached else "no") if self.asked() else "",
-            "points_lost": f"{lost:.1f}",
+            "points_lost": f"{loss:.1f}",
             "success": f"{small.success:.3f}",
             "low": f"{low:.3f}",
             "high": f"{high:.3f}",
             "n": f"{small.n}",
             "share_of_fp32_bytes": f"{size:.3f}",
             "macs_saved": f"{saved:.3f}",
-            "parameters_saved": f"{1 - _known(small.parameters) / _known(whole.parameters):.3f}",
+            "parameters_saved": f"{1 - _number(small.parameters) / _number(whole.parameters):.3f}",
             "times_faster": f"{faster:.2f}",
             "first_token_times_faster": first,
             "forward_times_faster": forward,
@@ -153,10 +153,10 @@ class RaceClaim:
         Without a `command` that is `autoglm-lab bench`; `where` is what the bundle ran in, ONNX Runtime if nothing is said.
         """
         spread = found.get("ratios", {}).get(self.figure) or found[self.figure]
-        asked = "" if self.least is None else f"at least {self.least:g}"
-        asked += "" if self.most is None else f"at most {self.most:g}"
-        asked = asked if self.of in ("", bundle) else ""
-        made = (
+        requirement = "" if self.least is None else f"at least {self.least:g}"
+        requirement += "" if self.most is None else f"at most {self.most:g}"
+        requirement = requirement if self.of in ("", bundle) else ""
+        export_command = (
             "autoglm-lab export"
             if bundle == "whole"
             else f"autoglm-lab compress --recipe {bundle} --out small; autoglm-lab export --model small"
@@ -168,14 +168,14 @@ class RaceClaim:
             "report": bundle,
             "runtime": where or ORT,
             "claimed": self.claimed,
-            "asked": asked,
-            "reached": ("yes" if reached else "no") if asked else "",
+            "asked": requirement,
+            "reached": ("yes" if reached else "no") if requirement else "",
             "figure": self.figure,
             "measured": _short(spread["median"]),
             "measured_low": _short(spread["lo"]),
             "measured_high": _short(spread["hi"]),
             "runs": f"{spread['runs']}",
-            "command": f"{made}{once} --out bundle; {command or 'autoglm-lab bench --bundle bundle --against generate'}",
+            "command": f"{export_command}{once} --out bundle; {command or 'autoglm-lab bench --bundle bundle --against generate'}",
         }
 
 
@@ -183,7 +183,7 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def _known(value: float | None) -> float:
+def _number(value: float | None) -> float:
     if value is None:
         raise ValueError("a report lacks a figure; measure it with `autoglm-lab compress --tasks`")
     return float(value)
@@ -256,15 +256,15 @@ SERVED = (
 def table() -> str:
     """`data/claims.csv` as the shipped reports give it; what has no report yet is said to be not measured."""
     folder = data_dir() / "reports"
-    known = read_reports() | read_reports(folder / "compared")
-    by_runtime = {"": known, ORT: read_reports(folder / "onnx")}
+    reports = read_reports() | read_reports(folder / "compared")
+    by_runtime = {"": reports, ORT: read_reports(folder / "onnx")}
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for claim in CLAIMS:
         report = by_runtime[claim.runtime].get(claim.report)
         if report is not None:
-            writer.writerow(claim.row(known["whole"], report, known))
+            writer.writerow(claim.row(reports["whole"], report, reports))
         else:
             writer.writerow(
                 {
@@ -277,21 +277,21 @@ def table() -> str:
                 }
             )
     for path in sorted((folder / "race").glob("*.json")):
-        found = json.loads(path.read_text("utf-8"))
-        told = [race for race in RACES if race.figure in {**found, **found["ratios"]}]
-        command = f"autoglm-lab bench --bundle bundle --against {found['against']}"
-        writer.writerows(race.row(path.stem, found, command=command) for race in told)
+        measurement = json.loads(path.read_text("utf-8"))
+        races = [race for race in RACES if race.figure in {**measurement, **measurement["ratios"]}]
+        command = f"autoglm-lab bench --bundle bundle --against {measurement['against']}"
+        writer.writerows(race.row(path.stem, measurement, command=command) for race in races)
     for path in sorted((folder / "page").glob("*.json")):
-        found = json.loads(path.read_text("utf-8"))
+        measurement = json.loads(path.read_text("utf-8"))
         command = "python -m tests.browser.page_times bundle"
-        writer.writerows(page.row(path.stem, found, "a browser", command) for page in PAGES)
+        writer.writerows(page.row(path.stem, measurement, "a browser", command) for page in PAGES)
     for path in sorted((folder / "serve").glob("*.json")):
-        found = json.loads(path.read_text("utf-8"))
-        command = found.get("command", "")
+        measurement = json.loads(path.read_text("utf-8"))
+        command = measurement.get("command", "")
         writer.writerows(
-            served.row(found.get("bundle", path.stem), found, SERVER, command)
+            served.row(measurement.get("bundle", path.stem), measurement, SERVER, command)
             for served in SERVED
-            if served.figure in found.get("ratios", {})
+            if served.figure in measurement.get("ratios", {})
         )
     figures = read_figures(folder)
     writer.writerows(sorted((verdict.row(figures) for verdict in (*ARTICLES, *EDGE, *NETWORK)), key=lambda row: row["key"]))

@@ -1,4 +1,4 @@
-"""Where the time of an answer goes inside the graphs: the runtime's own profile, added up layer by layer."""
+"""Times of an answer inside the graphs: the runtime's own profile, added up layer by layer."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ def layer_times(
     """
     if rounds < 1 or depth < 1:
         raise ValueError(f"rounds is {rounds} and depth {depth}; both are 1 or more")
-    asked = questions(count)
+    requests = questions(count)
     with tempfile.TemporaryDirectory() as place:
         engine = OnnxEngine(folder, threads=threads, profile=Path(place))
         before: Counter[str] = Counter()  # how often each graph ran while it warmed up
         for turn in tqdm(range(rounds + 1), desc="profiling", unit="round", leave=False):
-            for request in asked:
+            for request in requests:
                 answer = engine.answer(**request).answer
                 if not turn:
                     before += Counter({"step": answer.passes, **{name: int(name in answer.ms) for name in ("image", "audio")}})
         makers = {name: values_of(engine.bundle.path(name)) for name in engine.sessions}
         events = {name: json.loads(Path(session.end_profiling()).read_text("utf-8")) for name, session in engine.sessions.items()}
-    answers = rounds * len(asked)
+    answers = rounds * len(requests)
     return {
-        graph: {layer: ms / answers for layer, ms in added_up(told, before[graph], depth, makers[graph]).items()}
-        for graph, told in events.items()
+        graph: {layer: ms / answers for layer, ms in added_up(graph_events, before[graph], depth, makers[graph]).items()}
+        for graph, graph_events in events.items()
     }
 
 
 def values_of(path: Path) -> dict[str, str]:
-    """For each value of a graph the node that makes it."""
+    """Name of the node that makes each value of a graph."""
     import onnx
 
     return {value: node.name for node in onnx.load(path).graph.node for value in node.output}
@@ -65,12 +65,12 @@ def added_up(
     runs = sorted(event["ts"] for event in events if event["name"] == "model_run")
     if skipped >= len(runs):
         return {}
-    spent: Counter[str] = Counter()
+    milliseconds: Counter[str] = Counter()
     for event in events:
         kernel = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
         if kernel and event["ts"] >= runs[skipped] and event["args"]["op_name"] not in HOLLOW:
-            spent[layer_of(_named(event["name"], makers or {}), depth)] += event["dur"] / 1000
-    return dict(spent.most_common())
+            milliseconds[layer_of(_named(event["name"], makers or {}), depth)] += event["dur"] / 1000
+    return dict(milliseconds.most_common())
 
 
 def _named(name: str, makers: Mapping[str, str]) -> str:

@@ -26,7 +26,7 @@ from autoglm_lab.measure.timing import Spread
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.runtime.shelf import Pool
 
-# How an engine is opened, and whether it is shown a screen.
+# Options of an engine, and whether it gets a screen.
 WAYS: dict[str, tuple[dict[str, bool], bool]] = {
     "read": ({}, True),
     "mapped": ({"mapped": True}, True),
@@ -36,7 +36,7 @@ WAYS: dict[str, tuple[dict[str, bool], bool]] = {
 }
 PAIRS = ("read", "mapped")  # of which two processes run at once
 RUNS, TOKENS = 5, 40
-# Loads, answers twice, steps token by token; then tells its memory, and once more whenever it is asked.
+# Loads, answers twice, steps token by token; then prints its memory, and again for each line on its standard input.
 LOAD = """
 import json, sys, time
 from statistics import median
@@ -109,7 +109,7 @@ def load_once(bundle: Path, way: str, tokens: int = TOKENS) -> dict[str, float]:
 
 
 def load_twice(bundle: Path, way: str) -> dict[str, float]:
-    """The same in two processes at once, and what each then takes (PSS counts a page that both map as half)."""
+    """Load a bundle in two processes at once; megabytes that each then takes (PSS counts a page that both map as half)."""
     with ExitStack() as stack:
         both = [stack.enter_context(LoadProcess(bundle, way)) for _ in range(2)]
         for process in both:
@@ -120,7 +120,7 @@ def load_twice(bundle: Path, way: str) -> dict[str, float]:
 def loads(
     bundle: Path, runs: int = RUNS, progress: Callable[[Iterable[int]], Iterable[int]] = iter
 ) -> dict[str, dict[str, Spread]]:
-    """Every way to load a bundle, `runs` times in turns. A mapped form that is not there yet is written before."""
+    """Measure every way to load a bundle, `runs` times in turns. A mapped form that is not there yet is written before."""
     for way in WAYS:
         load_once(bundle, way, tokens=1)
     runs_by_way: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}

@@ -1,4 +1,4 @@
-"""What a measurement has to say about the machine it was made on."""
+"""Facts about the machine that a measurement was made on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process takes of the memory, in the four figures that are told apart: resident, peak, private and shared out."""
+"""Memory of a process, in four figures: resident, peak, private and shared out."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def memory_now(pid: int | str = "self") -> Memory:
 
 
 def _kb(text: str, name: str) -> int:
-    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
-    if found is None:
+    match = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    if match is None:
         raise ValueError(f"the system's record of this process has no {name}")
-    return 1024 * int(found[1])
+    return 1024 * int(match[1])
 
 
 def _from_psutil(pid: int | str) -> Memory:

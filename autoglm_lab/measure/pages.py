@@ -1,4 +1,4 @@
-"""Which pages of a mapped file a process has in memory, and which it has written: read from Linux, page by page."""
+"""Pages of a mapped file that a process has in memory, and those that it has written: read from Linux, page by page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FileMapping:
 
     @property
     def pages(self) -> int:
-        """How many pages it has."""
+        """Number of its pages."""
         return (self.end - self.begin) // PAGE
 
     def states(self) -> NDArray[np.uint8]:
@@ -83,9 +83,9 @@ def _mapped() -> Iterator[FileMapping]:
     except OSError:
         raise ValueError(NOT_TOLD) from None
     for line in text.splitlines():
-        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) \S+ [1-9]\d* +(/.*)$", line):
-            begin, end, offset = (int(number, 16) for number in found.groups()[:3])
-            yield FileMapping(found[4], begin, end, offset)
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) \S+ [1-9]\d* +(/.*)$", line):
+            begin, end, offset = (int(number, 16) for number in match.groups()[:3])
+            yield FileMapping(match[4], begin, end, offset)
 
 
 def in_squares(states: NDArray[np.uint8], bytes_each: int = 64 * 1024) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from autoglm_lab.runtime.pipeline import answers
 PROMPT, WRITTEN = 64, 128  # tokens read at once, and written one by one
 READ_BYTES = 2**28  # more than any cache holds
 
-# what a fresh process does: import, open, answer; it tells its peak of memory in MB
+# script of a fresh process: import, open, answer; it prints its peak of memory in MB
 COLD = """
 import resource, sys
 import numpy as np
@@ -45,7 +45,7 @@ Way = Callable[[Any], object]  # answers a request
 def race(
     folder: Path, *, against: Mapping[str, Way] | None = None, threads: int | None = None, count: int = 6, rounds: int = 3
 ) -> dict[str, Any]:
-    """What a bundle is worth, in one run on this machine.
+    """Race a bundle against the other ways to the same answer, in one run on this machine.
 
     In `ratios`: `cache_vs_recompute` (writing 128 tokens), `drafts_vs_token_by_token` and `grammar_vs_free` (a whole answer; the
     latter has drafts in both), `pipeline_vs_one_by_one` (all requests, seeing and hearing one ahead and a thread for each stage,
@@ -58,7 +58,7 @@ def race(
     free = OnnxEngine(folder, threads=threads)
     constrained, plain = free.writing(grammar=True), free.writing(speculate=False)  # on the same graphs: one bundle in memory
     whole = OnnxEngine(folder, threads=threads, one_call=True) if ONE_CALL in free.bundle.files else None
-    asked = questions(count)
+    requests = questions(count)
 
     def cache(cached: bool) -> Way:
         return lambda _: _write(free, cached)
@@ -68,23 +68,23 @@ def race(
 
     ways: dict[str, tuple[Sequence[Any], Way, Way]] = {
         "cache_vs_recompute": ([None], cache(False), cache(True)),
-        "drafts_vs_token_by_token": (asked, answer(plain), answer(free)),
-        "grammar_vs_free": (asked, answer(free), answer(constrained)),
+        "drafts_vs_token_by_token": (requests, answer(plain), answer(free)),
+        "grammar_vs_free": (requests, answer(free), answer(constrained)),
     }
     single = OnnxEngine(folder, threads=1)  # two stages at once, a thread for each
     ways["pipeline_vs_one_by_one"] = (
         [None],
-        lambda _: [free.answer(**request).answer for request in asked],
-        lambda _: list(answers(single, asked)),
+        lambda _: [free.answer(**request).answer for request in requests],
+        lambda _: list(answers(single, requests)),
     )
     if whole is not None:
-        ways["one_call_vs_token_by_token"] = (asked, answer(plain), answer(whole))
+        ways["one_call_vs_token_by_token"] = (requests, answer(plain), answer(whole))
     for name, other in (against or {}).items():
-        ways[f"answer_vs_{name}"] = (asked, other, answer(free))
-        ways[f"answer_by_grammar_vs_{name}"] = (asked, other, answer(constrained))
+        ways[f"answer_vs_{name}"] = (requests, other, answer(free))
+        ways[f"answer_by_grammar_vs_{name}"] = (requests, other, answer(constrained))
         if whole is not None:
-            ways[f"answer_in_one_call_vs_{name}"] = (asked, other, answer(whole))
-    ratios = {name: _ratios(slow, fast, given, rounds) for name, (given, slow, fast) in ways.items()}
+            ways[f"answer_in_one_call_vs_{name}"] = (requests, other, answer(whole))
+    ratios = {name: _ratios(slow, fast, inputs, rounds) for name, (inputs, slow, fast) in ways.items()}
     prefill, decode = _tokens_per_s(free, 5 * rounds)
     weights = free.bundle.path("step").stat().st_size
     shares = [weights * speed / reach for speed, reach in zip(decode, read_bytes_per_s(threads, 5 * rounds), strict=True)]
@@ -105,24 +105,24 @@ def _seconds(call: Callable[[], object]) -> float:
     return perf_counter() - began
 
 
-def _ratios(slow: Way, fast: Way, asked: Sequence[Any], rounds: int) -> Spread:
-    """How many times longer `slow` takes, request by request, after a round that does not count.
+def _ratios(slow: Way, fast: Way, inputs: Sequence[Any], rounds: int) -> Spread:
+    """Ratios of the time of `slow` to that of `fast`, request by request, after a round that does not count.
 
     Each agent gets all of them in a row: on a phone no other drives its weights out of the cache.
     """
     bar = tqdm(range(rounds + 1), desc="racing", unit="round", leave=False)
-    taken = [[[_seconds(lambda way=way, r=request: way(r)) for request in asked] for way in (slow, fast)] for _ in bar]  # type: ignore[misc]
-    return Spread.of([a / b for turn in taken[1:] for a, b in zip(*turn, strict=True)])
+    times = [[[_seconds(lambda way=way, r=request: way(r)) for request in inputs] for way in (slow, fast)] for _ in bar]  # type: ignore[misc]
+    return Spread.of([a / b for turn in times[1:] for a, b in zip(*turn, strict=True)])
 
 
 def _write(engine: OnnxEngine, cached: bool, count: int = WRITTEN) -> None:
     """Write tokens after a short prompt, reading each once, or all of them again for each."""
-    given = {**engine.nothing, "present": np.zeros(2, np.float32)}
+    states = {**engine.nothing, "present": np.zeros(2, np.float32)}
     ids, unread = [10] * 16, [10] * 16
-    step = Step(engine.sessions["step"], given, len(ids) + count)
+    step = Step(engine.sessions["step"], states, len(ids) + count)
     for _ in range(count):
         if not cached:
-            step, unread = Step(engine.sessions["step"], given, len(ids) + count), ids
+            step, unread = Step(engine.sessions["step"], states, len(ids) + count), ids
         unread = [int(step.scores(unread).argmax())]
         ids = [*ids, *unread]
 
@@ -132,22 +132,22 @@ def _tokens_per_s(engine: OnnxEngine, runs: int) -> tuple[list[float], list[floa
 
     Something is seen and heard, a single place each, so that every weight is read.
     """
-    given = {**engine.nothing, "present": np.ones(2, np.float32)}
+    states = {**engine.nothing, "present": np.ones(2, np.float32)}
     prefill, decode = [], []
     for _ in range(runs + 1):
-        step = Step(engine.sessions["step"], given, PROMPT + 16)
+        step = Step(engine.sessions["step"], states, PROMPT + 16)
         prefill.append(PROMPT / _seconds(lambda step=step: step.scores([10] * PROMPT)))  # type: ignore[misc]
         decode.append(16 / _seconds(lambda step=step: [step.scores([10]) for _ in range(16)]))  # type: ignore[misc]
     return prefill[1:], decode[1:]
 
 
 def read_bytes_per_s(threads: int | None, runs: int) -> list[float]:
-    """How fast this machine reads memory with so many threads: sums over an array that no cache holds."""
+    """Bytes of memory that this machine reads per second with so many threads: sums over an array that no cache holds."""
     count = threads or os.cpu_count() or 1
     parts = np.array_split(np.ones(READ_BYTES // 4, np.float32), count)
     with ThreadPoolExecutor(count) as pool:
-        taken = [_seconds(lambda: list(pool.map(np.sum, parts))) for _ in range(runs + 1)]
-    return [READ_BYTES / seconds for seconds in taken[1:]]
+        times = [_seconds(lambda: list(pool.map(np.sum, parts))) for _ in range(runs + 1)]
+    return [READ_BYTES / seconds for seconds in times[1:]]
 
 
 def _cold_start(folder: Path) -> tuple[float, float]:

@@ -15,7 +15,7 @@ SMALLER = ("bytes", "parameters", "macs", "answer_ms")  # of these less is bette
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured of one variant; None where nothing was."""
+    """Measurements of one variant; None for each that was not made."""
 
     name: str
     bytes: int | None = None  # what ships: weights and scales
@@ -36,14 +36,14 @@ class Report:
     steps: int | None = None  # of training, after it was made small
     rate: float | None = None  # peak learning rate of that training
     alone: bool = False  # trained without the model it was made from as a teacher
-    thoughts: float | None = None  # weight of what that teacher sees, hears and thinks
+    thoughts: float | None = None  # weight of that teacher's inner features in the loss
     flags: str = ""  # further options of the command that trained it
     runtime: str = ""  # what it ran in, if not PyTorch
     note: str = ""
 
     @property
     def training(self) -> str:
-        """How it was trained, in words; empty if it was not.
+        """Training in words; empty without any.
 
         >>> Report("four", steps=300, rate=0.0015, alone=True).training
         '300 training steps at 0.0015, alone'
@@ -54,7 +54,7 @@ class Report:
         return f"{self.steps} training steps at {self.rate:g}{taught}{f', {self.flags}' * bool(self.flags)}"
 
     def __str__(self) -> str:
-        """What was measured, in a line.
+        """Measurements in a line.
 
         >>> print(Report("four", bytes=9_000_000, success=0.975, ci95=(0.9634, 0.983), n=1000, answer_ms=80.0, whole_ms=90.0))
         four: 97.5 % of 1,000 right (96.3 to 98.3), 9.0 MB, 80 ms an answer beside 90 ms
@@ -69,13 +69,13 @@ class Report:
             self.note,
         )
         beside = "" if self.whole_ms is None else f" beside {self.whole_ms:.0f} ms"
-        told = (part + beside * part.endswith("an answer") for part in parts if part)
-        return f"{self.name}: {', '.join(told)}".replace("%", " %")
+        phrases = (part + beside * part.endswith("an answer") for part in parts if part)
+        return f"{self.name}: {', '.join(phrases)}".replace("%", " %")
 
     def to_json(self) -> str:
         """The record as JSON, without what was not measured."""
-        known = {name: value for name, value in asdict(self).items() if value is not None and value is not False and value != ""}
-        return json.dumps(known, ensure_ascii=False)
+        values = {name: value for name, value in asdict(self).items() if value is not None and value is not False and value != ""}
+        return json.dumps(values, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -102,14 +102,14 @@ def strict_object(text: str, known: set[str], what: str) -> dict[str, Any]:
 def read_reports(folder: Path | None = None) -> dict[str, Report]:
     """The reports in a folder (default: the shipped ones) by the names of their files. FileNotFoundError if there are none."""
     place = data_dir() / "reports" if folder is None else folder
-    known = {path.stem: Report.from_json(path.read_text("utf-8")) for path in sorted(place.glob("*.json"))}
-    if not known:
+    reports = {path.stem: Report.from_json(path.read_text("utf-8")) for path in sorted(place.glob("*.json"))}
+    if not reports:
         raise FileNotFoundError(f"there are no reports in {place.name!r}; measure recipes with `autoglm-lab compress --tasks`")
-    return known
+    return reports
 
 
 def dominates(a: Report, b: Report, by: Sequence[str]) -> bool:
-    """Whether `a` is nowhere worse than `b` and somewhere better. ValueError where one of the measures is missing."""
+    """True if `a` is nowhere worse than `b` and somewhere better. ValueError where one of the measures is missing."""
     better = False
     for name in by:
         mine, theirs = (_value(report, name) for report in (a, b))
@@ -133,8 +133,8 @@ def pareto_front(reports: Iterable[Report], by: Sequence[str] = ("bytes", "answe
     >>> [report.name for report in pareto_front([a, b, c], ("bytes", "success"))]
     ['a', 'c']
     """
-    known = list(reports)
-    return [mine for mine in known if not any(dominates(other, mine, by) for other in known)]
+    candidates = list(reports)
+    return [mine for mine in candidates if not any(dominates(other, mine, by) for other in candidates)]
 
 
 def within(reports: Iterable[Report], *, megabytes: float | None = None, milliseconds: float | None = None) -> Report:
@@ -142,16 +142,16 @@ def within(reports: Iterable[Report], *, megabytes: float | None = None, millise
 
     ValueError when none fits: it names the one that comes nearest.
     """
-    known = list(reports)
+    candidates = list(reports)
     fits = [
         report
-        for report in known
+        for report in candidates
         if (megabytes is None or (report.bytes or 0) <= megabytes * 1e6)
         and (milliseconds is None or (report.answer_ms or 0) <= milliseconds)
     ]
     if not fits:
-        if not known:
+        if not candidates:
             raise ValueError("there is no report to choose from")
-        least = min(known, key=lambda report: report.bytes or 0)
+        least = min(candidates, key=lambda report: report.bytes or 0)
         raise ValueError(f"nothing fits; the smallest is {least.name!r} with {(least.bytes or 0) / 1e6:.1f} MB")
     return max(pareto_front(fits, ("bytes", "success")), key=lambda report: report.success or 0.0)

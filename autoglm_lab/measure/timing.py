@@ -22,7 +22,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """What several runs come to.
+        """Summarise several runs.
 
         >>> print(Spread.of([2.0, 4.0, 3.0]))
         3 (2.1 to 3.9, 3 runs)
@@ -44,12 +44,12 @@ class Timing:
 
     @classmethod
     def of(cls, taken_ms: Sequence[float]) -> Timing:
-        """What several runs come to."""
+        """Summarise several runs."""
         spread = Spread.of(taken_ms)
         return cls(spread.median, spread.lo, spread.hi)
 
     def __str__(self) -> str:
-        """As notebooks print it.
+        """Format as notebooks print it.
 
         >>> print(Timing(12.34, 11.9, 15.0))
         12.3 ms (11.9 to 15.0)
@@ -66,7 +66,7 @@ def paired(
     """
     if not calls or runs < 1:
         raise ValueError(f"there are {len(calls)} calls and {runs} runs; at least one of each is needed")
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    times_ms: dict[str, list[float]] = {name: [] for name in calls}
     with track(None, "timing", "call", total=(warm_up + runs) * len(calls)) as bar:
         for run in range(-warm_up, runs):
             for name, call in calls.items():
@@ -74,6 +74,6 @@ def paired(
                 call()
                 took_ms = 1000 * (clock() - began)
                 if run >= 0:
-                    taken[name].append(took_ms)
+                    times_ms[name].append(took_ms)
                 bar.update()
-    return {name: Timing.of(ms) for name, ms in taken.items()}
+    return {name: Timing.of(ms) for name, ms in times_ms.items()}

@@ -84,13 +84,13 @@ def _sorted_spread(spread: tuple[float, float, float]) -> tuple[float, float, fl
 
 
 def standing(reports: Reports, rule: str, table: str = "fast") -> dict[str, Any]:
-    """How a rule stood in the race. KeyError for one that did not run."""
+    """Figures of a rule in the race. KeyError for one that did not run."""
     standings: dict[str, Any] = {each["rule"]: each for each in reports["power"]["rates"][RATE][table]}[rule]
     return standings
 
 
 def mode(reports: Reports, name: str) -> dict[str, Any]:
-    """How a smaller model stood. KeyError for one that did not run."""
+    """Figures of a smaller model. KeyError for one that did not run."""
     standings: dict[str, Any] = {each["name"]: each for each in reports["power"]["modes"]}[name]
     return standings
 

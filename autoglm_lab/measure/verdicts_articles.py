@@ -68,10 +68,10 @@ def _four_bits(reports: Reports) -> Judgement:
 def _times_faster(name: str, claimed: float, loss: float) -> Judge:
     def judge(reports: Reports) -> Judgement:
         each, whole = reports["torch"][name], reports["torch"]["whole"]
-        times, lost = each["whole_ms"] / each["answer_ms"], 100 * (whole["success"] - each["success"])
-        is_fast, is_right = times >= claimed, lost <= loss
+        times, points = each["whole_ms"] / each["answer_ms"], 100 * (whole["success"] - each["success"])
+        is_fast, is_right = times >= claimed, points <= loss
         reason = (
-            f"{name}: {lost:.1f} points lost, {times:.2f} times as fast in PyTorch: "
+            f"{name}: {points:.1f} points lost, {times:.2f} times as fast in PyTorch: "
             f"{'as claimed' if is_fast else 'kernels for dense matrices gain nothing from zeros'}"
         )
         verdict = HOLDS if is_fast and is_right else IN_PART if is_fast or is_right else NOT
@@ -83,29 +83,29 @@ def _times_faster(name: str, claimed: float, loss: float) -> Judge:
 def _channels(reports: Reports) -> Judgement:
     cut, more = reports["onnx"]["channels45"], reports["torch"]["channels60"]
     whole, times = reports["onnx"]["whole"], cut["whole_ms"] / cut["answer_ms"]
-    lost, lost_more = (100 * (whole["success"] - each["success"]) for each in (cut, more))
+    loss, larger_loss = (100 * (whole["success"] - each["success"]) for each in (cut, more))
     saved = 1 - cut["macs"] / reports["torch"]["whole"]["macs"]
     reason = (
-        f"with {saved:.0%} of the MACs gone {lost:.1f} points are lost and an answer is {times:.1f} times as fast; with 60% of the "
-        f"channels gone {lost_more:.0f} points are"
+        f"with {saved:.0%} of the MACs gone {loss:.1f} points are lost and an answer is {times:.1f} times as fast; with 60% of the "
+        f"channels gone {larger_loss:.0f} points are"
     )
-    verdict = HOLDS if lost_more <= 1.2 and times >= 2.3 else IN_PART if lost <= 1.2 else NOT
+    verdict = HOLDS if larger_loss <= 1.2 and times >= 2.3 else IN_PART if loss <= 1.2 else NOT
     return Judgement(verdict, reason, how="measured", command="make figures ONLY=onnx:channels45")
 
 
 def _thirty_per_cent(reports: Reports) -> Judgement:
     each, whole = reports["torch"]["fisher30"], reports["torch"]["whole"]
-    saved, lost = 100 * (1 - each["macs"] / whole["macs"]), 100 * (whole["success"] - each["success"])
-    verdict = HOLDS if saved >= 30 and lost <= 1.5 else IN_PART if saved >= 30 or lost <= 1.5 else NOT
-    reason = f"fisher30: {saved:.0f}% of the MACs gone, {lost:.1f} points lost (n = {each['n']}), after training"
+    saved, loss = 100 * (1 - each["macs"] / whole["macs"]), 100 * (whole["success"] - each["success"])
+    verdict = HOLDS if saved >= 30 and loss <= 1.5 else IN_PART if saved >= 30 or loss <= 1.5 else NOT
+    reason = f"fisher30: {saved:.0f}% of the MACs gone, {loss:.1f} points lost (n = {each['n']}), after training"
     return Judgement(verdict, reason, how="measured", command="make figures ONLY=report:fisher30")
 
 
 def _aware(reports: Reports) -> Judgement:
     each, whole = reports["torch"]["int8_static"], reports["torch"]["whole"]
-    lost = 100 * (whole["success"] - each["success"])
-    reason = f"INT8 with calibrated activations loses {lost:.1f} points here without any training; at 2 bits it is needed"
-    return Judgement(HOLDS if lost < 1 else NOT, reason, how="measured", command="make figures ONLY=report:int8_static")
+    loss = 100 * (whole["success"] - each["success"])
+    reason = f"INT8 with calibrated activations loses {loss:.1f} points here without any training; at 2 bits it is needed"
+    return Judgement(HOLDS if loss < 1 else NOT, reason, how="measured", command="make figures ONLY=report:int8_static")
 
 
 def _cache(reports: Reports) -> Judgement:

@@ -1,4 +1,4 @@
-"""What PhoneGLM is made of, in numbers."""
+"""Configuration of PhoneGLM: its sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PhoneGLMConfig(GlmConfig):
     """
 
     model_type = "phone_glm"
-    keys_to_ignore_at_inference = ["past_key_values", "memories"]  # noqa: RUF012  # the library's name for what is no answer
+    keys_to_ignore_at_inference = ["past_key_values", "memories"]  # noqa: RUF012  # the library's name for outputs that are no answer
 
     vocab_size: int = 3000
     hidden_size: int = 512
@@ -48,11 +48,11 @@ class PhoneGLMConfig(GlmConfig):
     memory: int = 1  # past actions that the prompt names (`runtime.prompt.write_memory`)
 
     def validate_memory(self) -> None:
-        """ValueError unless the model reads 1 to 16 past actions."""
+        """Raise ValueError unless the model reads 1 to 16 past actions."""
         if not 1 <= self.memory <= MAX_MEMORY:
             raise ValueError(f"memory is {self.memory}; a model reads 1 to {MAX_MEMORY} past actions")
 
     @property
     def image_cells(self) -> int:
-        """How many places of the picture the decoder can look at."""
+        """Number of cells of the picture that the decoder can attend to."""
         return self.image_grid**2

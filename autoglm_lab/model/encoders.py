@@ -106,10 +106,10 @@ class AudioEncoder(nn.Module):
         x = (mel * mask[..., None]).transpose(1, 2)
         x = F.gelu(self.first(x)) * mask[:, None, ::2]
         x = F.gelu(self.second(x)).transpose(1, 2)
-        kept = mask[:, ::4]
+        frame_mask = mask[:, ::4]
         for block in self.blocks:
-            x = block(x, kept[..., None].to(x.dtype))
-        return self.norm(self.project(x)), kept
+            x = block(x, frame_mask[..., None].to(x.dtype))
+        return self.norm(self.project(x)), frame_mask
 
 
 def fourier(places: Tensor, width: int, shortest: float) -> Tensor:
@@ -123,18 +123,18 @@ def fourier(places: Tensor, width: int, shortest: float) -> Tensor:
 
 
 def moments(frames: Float[Tensor, "B F D"]) -> Float[Tensor, "F D"]:
-    """When each frame of sound is: 25 a second, and the longest period takes eight seconds."""
+    """Positions of the frames of sound in time: 25 a second, and the longest period takes eight seconds."""
     return fourier(torch.arange(frames.shape[1], device=frames.device) / 100, frames.shape[-1], 0.05) * 0.5
 
 
 def grid_positions(grid: int, width: int) -> Float[Tensor, "P D"]:
-    """Where each cell is: its x in the first half of the vector, its y in the second."""
+    """Position of each cell: its x in the first half of the vector, its y in the second."""
     middle = (torch.arange(grid) + 0.5) / grid
     y, x = torch.meshgrid(middle, middle, indexing="ij")
     return torch.cat((fourier(x.flatten(), width // 2, 0.06), fourier(y.flatten(), width // 2, 0.06)), -1)
 
 
 def number_embeddings(count: int, width: int) -> Float[Tensor, "N D"]:
-    """How the numbers 0..999 start: as the place they name, in both halves, so that a seen place already points at its number."""
+    """First embeddings of the numbers 0..999: the place that each names, in both halves, so that a cell points at its number."""
     place = fourier((torch.arange(count) + 0.5) / count, width // 2, 0.06)
     return torch.cat((place, place), -1)

@@ -1,4 +1,4 @@
-"""Gated cross-attention: how much of what was seen or heard replaces what the decoder already thought."""
+"""Gated cross-attention: a gate for each token says how much of picture or sound goes into the decoder's hidden state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Memory(NamedTuple):
 
 
 class Fused(NamedTuple):
-    """What a gated layer gives: the new hidden states, the gate of each token, and (if asked for) where it looked."""
+    """Outputs of a gated layer: the new hidden states, the gate of each token, and (with `weights`) the attention weights."""
 
     hidden: Float[Tensor, "B T D"]
     gate: Float[Tensor, "B T"]
@@ -67,19 +67,19 @@ class GatedCrossAttention(nn.Module):
         return heads.transpose(1, 2)
 
     def forward(self, hidden: Float[Tensor, "B T D"], memory: Memory, *, weights: bool = False) -> Fused:
-        """Mix what `memory` holds into `hidden`. `weights` also gives the attention, which costs time."""
+        """Mix the values of `memory` into `hidden`. `weights` also returns the attention weights, which costs time."""
         normed = self.query_norm(hidden)
         query = self._split(self.q_proj(normed))
         # a row without any place would be NaN; an absent modality looks everywhere and is then gated to exactly zero
-        seen = memory.mask | (memory.present[:, None] == 0)
+        mask = memory.mask | (memory.present[:, None] == 0)
         if weights:
             scores = query @ memory.key.transpose(-1, -2) * query.shape[-1] ** -0.5
-            looks = scores.masked_fill(~seen[:, None, None], float("-inf")).softmax(-1)
-            found = looks @ memory.value
+            looks = scores.masked_fill(~mask[:, None, None], float("-inf")).softmax(-1)
+            context = looks @ memory.value
         else:
             looks = None
-            found = F.scaled_dot_product_attention(query, memory.key, memory.value, attn_mask=seen[:, None, None])
-        attended = self.o_proj(found.transpose(1, 2).flatten(2))
+            context = F.scaled_dot_product_attention(query, memory.key, memory.value, attn_mask=mask[:, None, None])
+        attended = self.o_proj(context.transpose(1, 2).flatten(2))
         gate = torch.sigmoid(self.gate_proj(torch.cat((normed, attended), -1)).float()).to(hidden.dtype)
         gate = gate * memory.present[:, None, None].to(hidden.dtype)
         return Fused(gate * attended + (1 - gate) * hidden, gate.squeeze(-1), looks)

@@ -30,7 +30,7 @@ Memories = list[dict[str, Memory]]  # one entry per gated layer
 
 @dataclass
 class PhoneGLMOutput(ModelOutput):
-    """What a forward pass gives. `gates` and `cross_attentions` have one dict per gated layer, by modality."""
+    """Outputs of a forward pass. `gates` and `cross_attentions` have one dict per gated layer, by modality."""
 
     loss: Float[Tensor, ""] | None = None
     logits: Float[Tensor, "B T V"] | None = None
@@ -127,19 +127,19 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         return [layer for layer in self.gated.values() if isinstance(layer, GatedLayer)]
 
     def layers_kept(self, keep: Sequence[int]) -> None:
-        """Only these decoder layers are left; what saw and heard after one that goes does so after the last that stays before it.
+        """Adjust the gated layers to a decoder of which only the layers `keep` stay: each goes to the last of them up to its own.
 
-        ValueError if nothing would see or hear.
+        Where several meet, the one whose own layer stays has precedence, then the first. ValueError if none is left.
         """
-        moved: dict[int, nn.Module] = {}
+        by_place: dict[int, nn.Module] = {}
         for old, gated in self.gated.items():
             place = sum(layer <= int(old) for layer in keep) - 1
-            if place >= 0 and (place not in moved or int(old) in keep):
-                moved[place] = gated
-        if not moved:
+            if place >= 0 and (place not in by_place or int(old) in keep):
+                by_place[place] = gated
+        if not by_place:
             raise ValueError(f"none of the layers {list(keep)} stands before a gated one; the model would neither see nor hear")
-        self.gated = nn.ModuleDict({str(place): layer for place, layer in moved.items()})
-        self.config.gated_layers = tuple(moved)
+        self.gated = nn.ModuleDict({str(place): layer for place, layer in by_place.items()})
+        self.config.gated_layers = tuple(by_place)
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embeddings, for the library."""
@@ -151,18 +151,18 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         return vectors * math.sqrt(self.config.hidden_size)
 
     def encode_image(self, pixel_values: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B P D"]:
-        """What each cell of the screen shows, in the shared space, without where it is."""
+        """Encode the screen: the content of each cell in the shared space, without its position."""
         cells: Tensor = self.image_encoder(pixel_values)
         return cells
 
     def encode_audio(
         self, input_features: Float[Tensor, "B M 80"], mask: Shaped[Tensor, "B M"] | None = None
     ) -> tuple[Float[Tensor, "B F D"], Bool[Tensor, "B F"]]:
-        """What is said at each moment, in the shared space, and which moments are not padding."""
+        """Encode the sound: frames in the shared space, and which of them are not padding."""
         if mask is None:
             mask = torch.ones(input_features.shape[:2], dtype=torch.bool, device=input_features.device)
-        frames, kept = self.audio_encoder(input_features, mask.bool())
-        return frames, kept
+        frames, frame_mask = self.audio_encoder(input_features, mask.bool())
+        return frames, frame_mask
 
     def remember(
         self,
@@ -203,7 +203,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         use_cache: bool | None = None,
         output_attentions: bool = False,
     ) -> tuple[list[Float[Tensor, "B T D"]], list[dict[str, Fused]]]:
-        """The decoder without its head: hidden states after the embeddings and after each layer, and what each gated layer did."""
+        """The decoder without its head: hidden states after the embeddings and after each layer, and each gated layer's outputs."""
         hidden = self.embed(input_ids)
         if position_ids is None:
             past = past_key_values.get_seq_length() if past_key_values is not None else 0
@@ -240,7 +240,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         return states, gated
 
     def head(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
-        """Scores of every token, from hidden states after the last layer."""
+        """Logits of every token, from hidden states after the last layer."""
         scores: Tensor = self.lm_head(self.norm(hidden))
         return scores
 
@@ -288,7 +288,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         )
 
     def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in every decoder, but pictures and sound are encoded for the first token only."""
+        """Prepare inputs as in every decoder, but encode pictures and sound for the first token only."""
         inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]
         if inputs.get("memories") is not None:
             for name in ("pixel_values", "input_features", "feature_attention_mask"):
@@ -304,7 +304,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
 
 @torch.no_grad()
 def start_copying(layer: GlmDecoderLayer, config: PhoneGLMConfig) -> None:
-    """Let self-attention begin as a copier: each group keeps some directions of the shared space and hands them on unchanged.
+    """Start self-attention as a copier: each group keeps some directions of the shared space and hands them on unchanged.
 
     With random value and output projections a name that is copied to another token no longer resembles itself, and finding
     its icon has to wait until that is learned. The feed-forward layer starts quietly for the same reason.
@@ -312,9 +312,9 @@ def start_copying(layer: GlmDecoderLayer, config: PhoneGLMConfig) -> None:
     attention, width = layer.self_attn, config.head_dim or config.hidden_size // config.num_attention_heads
     groups = config.num_key_value_heads or config.num_attention_heads
     shared_by = config.num_attention_heads // groups
-    kept = nn.init.orthogonal_(torch.empty(groups * width, config.hidden_size))
-    attention.v_proj.weight.copy_(kept)
-    back = kept.unflatten(0, (groups, width)).repeat_interleave(shared_by, 0).flatten(0, 1)  # [heads * width, D]
+    directions = nn.init.orthogonal_(torch.empty(groups * width, config.hidden_size))
+    attention.v_proj.weight.copy_(directions)
+    back = directions.unflatten(0, (groups, width)).repeat_interleave(shared_by, 0).flatten(0, 1)  # [heads * width, D]
     attention.o_proj.weight.copy_(back.T * (2 / shared_by))
     layer.mlp.down_proj.weight.mul_(0.3)
 

@@ -1,4 +1,4 @@
-"""Attention that looks at less: a window, and strides. What is not looked at is not computed.
+"""Sparse causal attention: a window, and strides. Scores outside the pattern are not computed.
 
 A mask over the full matrix would hide the rest and still pay for it. Here no tensor of T x T numbers is ever made.
 """
@@ -46,15 +46,15 @@ def attend(
         far = (across @ down.transpose(-1, -2)).masked_fill_(~before, -torch.inf).transpose(-2, -3)  # [*B, blocks, reach, blocks]
         scores = torch.cat((scores, far), -1)
     weights = scores.softmax(-1)
-    found = weights[..., : 2 * reach] @ near_value
+    context = weights[..., : 2 * reach] @ near_value
     if pattern == "strided":
-        found = found + (weights[..., 2 * reach :].transpose(-2, -3) @ value.transpose(-2, -3)).transpose(-2, -3)
-    answer: Tensor = found.flatten(-3, -2)[..., :tokens, :]
+        context = context + (weights[..., 2 * reach :].transpose(-2, -3) @ value.transpose(-2, -3)).transpose(-2, -3)
+    answer: Tensor = context.flatten(-3, -2)[..., :tokens, :]
     return answer
 
 
 def allowed(tokens: int, pattern: Pattern = "dense", reach: int | None = None) -> Bool[Tensor, "T T"]:
-    """Which token (row) sees which (column): the picture of a pattern, and a mask to compare with. ValueError as in `attend`.
+    """Mask of a pattern: True where a token (row) sees another (column), to show and to compare with. ValueError as in `attend`.
 
     >>> allowed(5, "strided", 2).int().tolist()[4]
     [1, 0, 1, 1, 1]
@@ -84,8 +84,8 @@ def _block_before(blocks: Float[Tensor, "*B N R D"]) -> Float[Tensor, "*B N R D"
 
 
 def _near(blocks: int, reach: int, device: torch.device) -> Bool[Tensor, "N R 2R"]:
-    """Of its own block and the one before, a token sees the last `reach` up to itself; before the first block is nothing."""
+    """Mask of its own block and the one before: a token sees the last `reach` up to itself; before the first block is nothing."""
     back = torch.arange(reach, device=device)[:, None] + reach - torch.arange(2 * reach, device=device)
-    seen = ((back >= 0) & (back < reach)).repeat(blocks, 1, 1)
-    seen[0, :, :reach] = False
-    return seen
+    mask = ((back >= 0) & (back < reach)).repeat(blocks, 1, 1)
+    mask[0, :, :reach] = False
+    return mask

@@ -75,8 +75,8 @@ class PhoneGLMProcessor(ProcessorMixin):
         if encoded["input_ids"].shape[1] > MAX_TOKENS:
             raise TooLongError(encoded["input_ids"].shape[1])
         features = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
-        seen = {} if command else _image_tensors(pictures)
-        return BatchFeature(features | seen | _audio_tensors(sounds, sampling_rate))
+        image_tensors = {} if command else _image_tensors(pictures)
+        return BatchFeature(features | image_tensors | _audio_tensors(sounds, sampling_rate))
 
 
 def _each(value: Any, count: int, many: bool) -> list[Any]:

@@ -171,7 +171,7 @@ def pieces() -> Iterator[str]:
 
 
 def people_pieces() -> Iterator[str]:
-    """The words of the phrasebooks as well, and every closing sentence: for a model that is trained in people's own words.
+    """All pieces, the words of the phrasebooks and every closing sentence: for a model that is trained in people's own words.
 
     What the agent itself writes and names is counted `OWN_WEIGHT` times, for there is no room for every word of the books. The
     usual Chinese characters are all there, for they are copied.
@@ -197,7 +197,7 @@ def people_pieces() -> Iterator[str]:
 
 
 def _closings() -> Iterator[str]:
-    """Everything that is said at the end of a wish beyond the first kinds of task."""
+    """Closing sentences of all wishes beyond the first kinds of task."""
     for lang in LANGS:
         for kind in ("close", "delete_alarm", "delete_alarms", "two"):
             yield report(Task(kind, lang, (("time", ""),)))
@@ -254,7 +254,7 @@ def train_tokenizer(
 
 
 def _without_added(serialised: str, special: int) -> str:
-    """Numbers and fragments were trained as special so that they keep their ids; they are ordinary text, to be added as that."""
+    """Remove numbers and fragments, which were trained as special to keep their ids; they are added again as ordinary text."""
     data = json.loads(serialised)
     data["added_tokens"] = data["added_tokens"][:special]
     return json.dumps(data)

@@ -18,7 +18,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Trace:
-    """What the model did for each token of its answer. L gated layers, H heads, T tokens, P image cells, F audio frames."""
+    """Gates and attention of each token of an answer. L gated layers, H heads, T tokens, P image cells, F audio frames."""
 
     answer: Answer
     tokens: list[str]
@@ -43,7 +43,7 @@ def trace(
     text: str | None = None,
     **request: Any,
 ) -> Trace:
-    """Answer a request and look inside. `text` traces this answer instead of the model's own. See `TorchEngine.answer`."""
+    """Answer a request and record every token. `text` traces this answer instead of the model's own. See `TorchEngine.answer`."""
     model, tokenizer = engine.model, engine.processor.tokenizer
     answer = engine.answer(task, image, audio, **request).answer if text is None else Answer.read(text, 0, {})
     request.pop("max_new_tokens", None)
@@ -54,8 +54,8 @@ def trace(
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     out = model(**inputs, output_attentions=True)
     # a token is chosen one place before it stands
-    chosen = slice(prompt.shape[1] - 1, prompt.shape[1] - 1 + ids.shape[1])
-    best = out.logits[0, chosen].softmax(-1).topk(3)
+    span = slice(prompt.shape[1] - 1, prompt.shape[1] - 1 + ids.shape[1])
+    best = out.logits[0, span].softmax(-1).topk(3)
     return Trace(
         answer=answer,
         tokens=[tokenizer.decode([i]) for i in ids[0].tolist()],
@@ -63,11 +63,11 @@ def trace(
             [(tokenizer.decode([i]), p) for i, p in zip(places, shares, strict=True)]
             for places, shares in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ],
-        gates={m: np.stack([layer[m][0, chosen].numpy() for layer in out.gates]) for m in MODALITIES},
-        image_attention=_attention(out, "image", chosen),
-        audio_attention=_attention(out, "audio", chosen),
+        gates={m: np.stack([layer[m][0, span].numpy() for layer in out.gates]) for m in MODALITIES},
+        image_attention=_attention(out, "image", span),
+        audio_attention=_attention(out, "audio", span),
     )
 
 
-def _attention(out: PhoneGLMOutput, modality: str, chosen: slice) -> Array:
-    return np.stack([layer[modality][0, :, chosen].numpy() for layer in out.cross_attentions])
+def _attention(out: PhoneGLMOutput, modality: str, span: slice) -> Array:
+    return np.stack([layer[modality][0, :, span].numpy() for layer in out.cross_attentions])

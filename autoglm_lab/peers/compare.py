@@ -1,4 +1,4 @@
-"""One runtime beside the agent that its files were made from; run by the runtime's own Python.
+"""Compare one runtime with the agent that its files were made from; run by the runtime's own Python.
 
 `python -m autoglm_lab.peers.compare PARTS OUT --name NAME [--bundle DIR] [--threads N] [--rounds N]`
 prints one JSON object as its last line.
@@ -37,18 +37,18 @@ class Parts:
 
     @classmethod
     def read(cls, folder: Path) -> Parts:
-        """FileNotFoundError when it is no such folder."""
+        """Read the facts of a folder. FileNotFoundError when it is no such folder."""
         if not (folder / SHAPES).is_file():
             raise FileNotFoundError(f"{folder.name} holds no {SHAPES}; give a folder with the portable parts of an agent")
         return cls(folder, json.loads((folder / SHAPES).read_text("utf-8")))
 
     def inputs(self, part: str) -> dict[str, list[int]]:
         """Shapes of a graph's inputs, in order."""
-        found: dict[str, list[int]] = self.facts["parts"][part]["inputs"]
-        return found
+        shapes: dict[str, list[int]] = self.facts["parts"][part]["inputs"]
+        return shapes
 
     def convert(self, peer: Peer, out: Path) -> dict[str, Path]:
-        """The runtime's own files for all three graphs."""
+        """Convert all three graphs into the runtime's own files."""
 
         def one(part: str) -> Path:
             path = out / f"{part}{peer.ending}"
@@ -58,7 +58,7 @@ class Parts:
         return for_each(peer.parts, one)
 
     def host(self, peer: Peer, files: Mapping[str, Path], threads: int) -> Host:
-        """The agent, run by a runtime."""
+        """Open the agent in a runtime."""
 
         def one(part: str) -> Call:
             return peer.open(files[part], self.inputs(part), list(self.facts["parts"][part]["outputs"]), threads)
@@ -70,38 +70,38 @@ class Parts:
 
     def cases(self) -> list[dict[str, Any]]:
         """The requests, and what the agent answered to each."""
-        kept = np.load(self.folder / CASES)
-        count = sum(name.startswith("prompt") for name in kept)
+        arrays = np.load(self.folder / CASES)
+        count = sum(name.startswith("prompt") for name in arrays)
         return [
-            {name: kept[f"{name}_{number}"] for name in ("pixels", "mel", "prompt", "said", "scores")} for number in range(count)
+            {name: arrays[f"{name}_{number}"] for name in ("pixels", "mel", "prompt", "said", "scores")} for number in range(count)
         ]
 
 
 def for_each(parts: Sequence[str], do: Callable[[str], Made]) -> dict[str, Made]:
-    """What is made of each part. `NeedsHardware` after the last, with what is known of all, where it is so for any."""
-    made: dict[str, Made] = {}
+    """Apply `do` to each part; results by part. `NeedsHardware` after the last, with all that is known, if any part raised it."""
+    results: dict[str, Made] = {}
     needed: dict[str, NeedsHardware] = {}
     for part in parts:
         try:
-            made[part] = do(part)
+            results[part] = do(part)
         except NeedsHardware as lack:
             needed[part] = lack
     if needed:
-        known = "; ".join(f"{part}: {lack.known}" for part, lack in needed.items())
-        raise NeedsHardware(next(iter(needed.values())).hardware, known)
-    return made
+        facts = "; ".join(f"{part}: {lack.known}" for part, lack in needed.items())
+        raise NeedsHardware(next(iter(needed.values())).hardware, facts)
+    return results
 
 
 def compare(parts: Parts, host: Host) -> dict[str, Any]:
-    """How far a runtime's scores are from the agent's, as a share of them, and how many of its own answers are the same."""
+    """Distance of a runtime's scores from the agent's, as a share of them, and the number of its own answers that are the same."""
     cases, worst, apart, same = parts.cases(), 0.0, 0.0, 0
     for case in cases:
         states, _ = host.remember(case["pixels"], case["mel"] if len(case["mel"]) else None)
-        prompt, said = case["prompt"].tolist(), case["said"].tolist()
-        mine = host.read({name: values.copy() for name, values in states.items()}, prompt + said)
+        prompt, answer = case["prompt"].tolist(), case["said"].tolist()
+        mine = host.read({name: values.copy() for name, values in states.items()}, prompt + answer)
         worst = max(worst, float(np.linalg.norm(mine - case["scores"]) / np.linalg.norm(case["scores"])))
         apart = max(apart, float(np.abs(mine - case["scores"]).max()))
-        same += host.write(states, prompt, parts.facts["end"], parts.facts["room"]) == said
+        same += host.write(states, prompt, parts.facts["end"], parts.facts["room"]) == answer
     return {"distance": worst, "scores_apart": apart, "same_answers": same, "requests": len(cases)}
 
 
@@ -110,7 +110,7 @@ def race(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Any
 
     The ratios are called `decode_vs_NAME` for a bundle and `same_file_vs_NAME` for the same portable file in ONNX Runtime.
     """
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    times_ms: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, way in ways.items():
             way()  # what another runtime drove out of the caches comes back
@@ -118,16 +118,16 @@ def race(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Any
             for _ in range(STEPS):
                 way()
             if turn:
-                taken[name].append(1000 * (perf_counter() - began) / STEPS)
-    *others, last = taken
+                times_ms[name].append(1000 * (perf_counter() - began) / STEPS)
+    *others, last = times_ms
     ratios = {
         f"{'decode' if name == 'bundle' else name}_vs_{last}": Spread.of(
-            [a / b for a, b in zip(taken[last], taken[name], strict=True)]
+            [a / b for a, b in zip(times_ms[last], times_ms[name], strict=True)]
         )
         for name in others
     }
     return {
-        "step_ms": {name: asdict(Spread.of(ms)) for name, ms in taken.items()},
+        "step_ms": {name: asdict(Spread.of(ms)) for name, ms in times_ms.items()},
         "ratios": {name: asdict(ratio) for name, ratio in ratios.items()},
     }
 
@@ -137,12 +137,12 @@ def step_of(host: Host, case: Mapping[str, Any]) -> Callable[[], object]:
     states, _ = host.remember(case["pixels"], None)
     prompt = case["prompt"].tolist()
     host.read(states, prompt)
-    given: Arrays = {"token": np.array([[int(case["said"][0])]], np.int32), "place": np.array([len(prompt)], np.int32), **states}
-    return lambda: host.step(given)
+    inputs: Arrays = {"token": np.array([[int(case["said"][0])]], np.int32), "place": np.array([len(prompt)], np.int32), **states}
+    return lambda: host.step(inputs)
 
 
 def stored_bytes(files: Mapping[str, Path]) -> int:
-    """What a runtime's files take, with what lies beside them."""
+    """Bytes of a runtime's files and of what lies beside them."""
     folders = {path.parent for path in files.values()}
     return sum(p.stat().st_size for folder in folders for p in folder.rglob("*") if p.is_file())
 
@@ -153,15 +153,15 @@ def report(name: str, folder: Path, out: Path, threads: int, rounds: int, bundle
     A runtime that fails says where and why, in place of figures it does not have.
     """
     peer, parts = PEERS[name](), Parts.read(folder)
-    told: dict[str, Any] = {"runtime": peer.title, "version": peer.version(), "threads": threads, "verdict": "fails"}
+    record: dict[str, Any] = {"runtime": peer.title, "version": peer.version(), "threads": threads, "verdict": "fails"}
     stage = "converting"
     try:
         files = parts.convert(peer, out)
-        told["bytes"], stage = stored_bytes(files), "opening"
+        record["bytes"], stage = stored_bytes(files), "opening"
         host = parts.host(peer, files, threads)
         stage = "running"
-        told |= compare(parts, host)
-        told["verdict"] = "verified"
+        record |= compare(parts, host)
+        record["verdict"] = "verified"
         if rounds:
             reference = OnnxRuntime()
             same_file = parts.host(reference, {part: folder / f"{part}.onnx" for part in reference.parts}, threads)
@@ -172,13 +172,13 @@ def report(name: str, folder: Path, out: Path, threads: int, rounds: int, bundle
                     "bundle": bundle_step(bundle, case["prompt"].tolist(), int(case["said"][0]), threads, case["pixels"]),
                     **ways,
                 }
-            told |= race(ways, rounds)
+            record |= race(ways, rounds)
     except NeedsHardware as needed:
-        told["verdict"] = "converts" if stage == "opening" else "needs hardware"
-        told |= {"hardware": needed.hardware, "known": needed.known}
+        record["verdict"] = "converts" if stage == "opening" else "needs hardware"
+        record |= {"hardware": needed.hardware, "known": needed.known}
     except Exception as problem:
-        told["why"] = f"{stage}: {type(problem).__name__}: {problem}"[:300]
-    return told
+        record["why"] = f"{stage}: {type(problem).__name__}: {problem}"[:300]
+    return record
 
 
 def bundle_step(
@@ -191,8 +191,8 @@ def bundle_step(
     states = {**engine.nothing, "present": np.array([pixels is not None, 0], np.float32)}
     if pixels is not None:
         session = engine.sessions["image"]
-        made = session.run(None, {session.get_inputs()[0].name: pixels})
-        states |= dict(zip((output.name for output in session.get_outputs()), made, strict=True))
+        outputs = session.run(None, {session.get_inputs()[0].name: pixels})
+        states |= dict(zip((output.name for output in session.get_outputs()), outputs, strict=True))
     step = Step(engine.sessions["step"], states, len(prompt) + 1)
     step.scores(list(prompt))
 
@@ -204,7 +204,7 @@ def bundle_step(
 
 
 def arguments(program: str) -> argparse.ArgumentParser:
-    """What every script takes that converts, runs, compares and races: folders, threads, rounds, a bundle."""
+    """Arguments of every script that converts, runs, compares and races: folders, threads, rounds, a bundle."""
     options = argparse.ArgumentParser(prog=f"python -m {program}")
     options.add_argument("parts", type=Path)
     options.add_argument("out", type=Path)
@@ -215,13 +215,13 @@ def arguments(program: str) -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """The command in this module's first lines."""
+    """Run the command in this module's first lines."""
     options = arguments("autoglm_lab.peers.compare")
     options.add_argument("--name", choices=PEERS, required=True)
-    given = options.parse_args()
-    with silence(), atomic.folder(given.out, CONVERTED) as out:
-        told = report(given.name, given.parts, out, given.threads, given.rounds, given.bundle)
-    print(json.dumps(told))
+    args = options.parse_args()
+    with silence(), atomic.folder(args.out, CONVERTED) as out:
+        record = report(args.name, args.parts, out, args.threads, args.rounds, args.bundle)
+    print(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ def environment(name: str, needs: Sequence[str], folder: Path = FOLDER) -> Path:
             _stand_on_this_one(part)
             if needs:
                 command = [str(part / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *needs]
-                done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-                if done.returncode:
-                    raise ImportError(f"{name} cannot be installed: {' '.join(done.stderr.strip().splitlines()[-2:])[-400:]}")
+                process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+                if process.returncode:
+                    raise ImportError(f"{name} cannot be installed: {' '.join(process.stderr.strip().splitlines()[-2:])[-400:]}")
             (part / "needs.json").write_text(json.dumps(list(needs)))
     else:
         _stand_on_this_one(place)  # it may have been made by a checkout that is gone
@@ -51,8 +51,8 @@ def _stand_on_this_one(place: Path) -> None:
 
 def is_ready(name: str, needs: Sequence[str], folder: Path = FOLDER) -> bool:
     """True if the environment is there, with these pins."""
-    noted = folder / name / "needs.json"
-    return noted.is_file() and json.loads(noted.read_text()) == list(needs)
+    pins = folder / name / "needs.json"
+    return pins.is_file() and json.loads(pins.read_text()) == list(needs)
 
 
 def call(python: Path, module: str, *arguments: object, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
@@ -60,10 +60,10 @@ def call(python: Path, module: str, *arguments: object, timeout_s: float = PATIE
     root = Path(autoglm_lab.__file__).parents[1]
     settings = os.environ | {"PYTHONPATH": str(root)}
     command = [str(python), "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=timeout_s, check=False)
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        said = [line for line in done.stderr.strip().splitlines() if line.strip()]
-        raise RuntimeError(f"{module} failed: {said[-1] if said else f'exit code {done.returncode}'}")
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found
+    process = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=timeout_s, check=False)
+    lines = process.stdout.strip().splitlines()
+    if process.returncode or not lines:
+        messages = [line for line in process.stderr.strip().splitlines() if line.strip()]
+        raise RuntimeError(f"{module} failed: {messages[-1] if messages else f'exit code {process.returncode}'}")
+    result: dict[str, Any] = json.loads(lines[-1])
+    return result

@@ -22,7 +22,7 @@ from autoglm_lab.peers.runtimes import silence
 
 NEEDS = ("llama-cpp-python==0.3.36", "gguf==0.19.0")
 TITLE = "llama.cpp"
-ARCHITECTURE = "chatglm"  # what GGUF calls GLM
+ARCHITECTURE = "chatglm"  # GGUF's name for GLM
 PRECISIONS = {"f32": "F32", "q8": "Q8_0"}
 CONFIG, WEIGHTS, CASES = "config.json", "weights.npz", "cases.npz"
 LAYER = {
@@ -38,15 +38,15 @@ LAYER = {
 
 
 def names(layers: int) -> dict[str, str]:
-    """For each tensor of a plain GLM what it is called in GGUF.
+    """Names in GGUF of the tensors of a plain GLM.
 
     >>> names(1)["layers.0.mlp.down_proj.weight"]
     'blk.0.ffn_down.weight'
     """
-    found = {"embed_tokens.weight": "token_embd.weight", "norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
+    mapping = {"embed_tokens.weight": "token_embd.weight", "norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
     for number in range(layers):
-        found |= {f"layers.{number}.{ours}.weight": f"blk.{number}.{theirs}.weight" for ours, theirs in LAYER.items()}
-    return found
+        mapping |= {f"layers.{number}.{ours}.weight": f"blk.{number}.{theirs}.weight" for ours, theirs in LAYER.items()}
+    return mapping
 
 
 def write_gguf(plain: Path, out: Path, precision: str) -> None:
@@ -108,8 +108,8 @@ class Decoder:
         if self.library.llama_decode(self.context, batch):
             raise RuntimeError(f"llama.cpp cannot read {len(ids)} tokens after {self.total}")
         self.total += len(ids)
-        found = self.library.llama_get_logits_ith(self.context, -1)
-        return np.ctypeslib.as_array(found, (self.vocabulary,)).copy()
+        logits = self.library.llama_get_logits_ith(self.context, -1)
+        return np.ctypeslib.as_array(logits, (self.vocabulary,)).copy()
 
     def back_to(self, total: int) -> None:
         """Forget all tokens but the first `total`."""
@@ -119,27 +119,27 @@ class Decoder:
     def write(self, prompt: Sequence[int], end: int, longest: int) -> list[int]:
         """The tokens of an answer, without the one that ends it."""
         self.back_to(0)
-        said: list[int] = []
+        answer: list[int] = []
         unread = list(prompt)
-        while len(said) < longest:
+        while len(answer) < longest:
             token = int(self.scores(unread).argmax())
             if token == end:
                 break
-            said.append(token)
+            answer.append(token)
             unread = [token]
-        return said
+        return answer
 
 
 def compare(decoder: Decoder, plain: Path, end: int) -> dict[str, Any]:
-    """How far scores are from the model's, and how many answers are the same token for token."""
-    kept = np.load(plain / CASES)
-    count, same, worst = sum(name.startswith("prompt") for name in kept), 0, 0.0
+    """Distance of scores from the model's, and the number of answers that are the same token for token."""
+    arrays = np.load(plain / CASES)
+    count, same, worst = sum(name.startswith("prompt") for name in arrays), 0, 0.0
     for number in range(count):
-        prompt, said, right = (kept[f"{name}_{number}"] for name in ("prompt", "said", "scores"))
+        prompt, answer, right = (arrays[f"{name}_{number}"] for name in ("prompt", "said", "scores"))
         decoder.back_to(0)
-        mine = decoder.scores([*prompt.tolist(), *said.tolist()])
+        mine = decoder.scores([*prompt.tolist(), *answer.tolist()])
         worst = max(worst, float(np.linalg.norm(mine - right) / np.linalg.norm(right)))
-        same += decoder.write(prompt.tolist(), end, len(said) + 8) == said.tolist()
+        same += decoder.write(prompt.tolist(), end, len(answer) + 8) == answer.tolist()
     return {"distance": worst, "same_answers": same, "requests": count}
 
 
@@ -160,7 +160,7 @@ def report(plain: Path, out: Path, threads: int, rounds: int, bundle: Path | Non
 
     What fails says where and why, in place of figures it does not have.
     """
-    told: dict[str, Any] = {"runtime": TITLE, "version": _version(), "threads": threads, "verdict": "fails"}
+    record: dict[str, Any] = {"runtime": TITLE, "version": _version(), "threads": threads, "verdict": "fails"}
     facts = json.loads((plain / CONFIG).read_text("utf-8"))
     stage = "converting"
     try:
@@ -171,11 +171,11 @@ def report(plain: Path, out: Path, threads: int, rounds: int, bundle: Path | Non
             stage = "opening"
             decoders[precision] = Decoder(path, facts["max_position_embeddings"], threads)
             stage = "running"
-            found = compare(decoders[precision], plain, facts["eos_token_id"])
-            told[precision] = {"bytes": path.stat().st_size, **found}
-        told |= told["f32"]
-        same, requests = told["q8"]["same_answers"], told["q8"]["requests"]
-        told |= {
+            figures = compare(decoders[precision], plain, facts["eos_token_id"])
+            record[precision] = {"bytes": path.stat().st_size, **figures}
+        record |= record["f32"]
+        same, requests = record["q8"]["same_answers"], record["q8"]["requests"]
+        record |= {
             "verdict": "verified",
             "note": f"the decoder alone, on typed text; with 8 bits {same} of {requests} answers the same",
         }
@@ -187,10 +187,10 @@ def report(plain: Path, out: Path, threads: int, rounds: int, bundle: Path | Non
                 race({**ways, f"llamacpp_{precision}": step_of(decoder, prompt, token)}, rounds)
                 for precision, decoder in decoders.items()
             ]
-            told |= {key: {name: found for one in raced for name, found in one[key].items()} for key in ("step_ms", "ratios")}
+            record |= {key: {name: figures for one in raced for name, figures in one[key].items()} for key in ("step_ms", "ratios")}
     except Exception as problem:
-        told["why"] = f"{stage}: {type(problem).__name__}: {problem}"[:300]
-    return told
+        record["why"] = f"{stage}: {type(problem).__name__}: {problem}"[:300]
+    return record
 
 
 def _version() -> str:
@@ -199,11 +199,11 @@ def _version() -> str:
 
 
 def main() -> None:
-    """The command in this module's first lines."""
-    given = arguments("autoglm_lab.peers.llama").parse_args()
-    with silence(), atomic.folder(given.out, CONVERTED) as out:
-        told = report(given.parts, out, given.threads, given.rounds, given.bundle)
-    print(json.dumps(told))
+    """Run the command in this module's first lines."""
+    args = arguments("autoglm_lab.peers.llama").parse_args()
+    with silence(), atomic.folder(args.out, CONVERTED) as out:
+        record = report(args.parts, out, args.threads, args.rounds, args.bundle)
+    print(json.dumps(record))
 
 
 if __name__ == "__main__":

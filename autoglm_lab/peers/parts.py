@@ -1,4 +1,4 @@
-"""What every other runtime starts from: the portable graphs as files, and requests with the right answers."""
+"""Files that every other runtime starts from: the portable graphs, and requests with the right answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autoglm_lab.peers.compare import CASES, SHAPES, TABLES
 
 
 def write_parts(engine: TorchEngine, out: Path, requests: Sequence[Any]) -> None:
-    """A folder with the portable parts as .onnx and .pt2 files, and what the agent answers to some requests.
+    """Write a folder with the portable parts as .onnx and .pt2 files, and the agent's answers to some requests.
 
     Requests whose sound or answer is too long for the graphs are left out; ValueError when none is left, or for an agent that
     holds packed integers. A kill at any moment leaves the old folder or the new one.
@@ -34,12 +34,12 @@ def write_parts(engine: TorchEngine, out: Path, requests: Sequence[Any]) -> None
     if not cases:
         raise ValueError(f"no request fits into {ROOM} tokens and {MEL_FRAMES / 100:g} seconds of sound")
     with atomic.folder(out, "converter input") as part:
-        for name, made in parts.items():
-            (part / f"{name}.onnx").write_bytes(made.onnx())
-            torch.export.save(made.program(), part / f"{name}.pt2")
+        for name, graph in parts.items():
+            (part / f"{name}.onnx").write_bytes(graph.onnx())
+            torch.export.save(graph.program(), part / f"{name}.pt2")
         shapes = {
-            name: {"inputs": {i: list(v.shape) for i, v in made.example.items()}, "outputs": made.outputs}
-            for name, made in parts.items()
+            name: {"inputs": {i: list(v.shape) for i, v in graph.example.items()}, "outputs": graph.outputs}
+            for name, graph in parts.items()
         }
         end = engine.processor.tokenizer.eos_token_id
         (part / SHAPES).write_text(json.dumps({"parts": shapes, "end": end, "room": ROOM}, indent=1) + "\n", "utf-8")
@@ -54,7 +54,7 @@ def write_parts(engine: TorchEngine, out: Path, requests: Sequence[Any]) -> None
 def _case(engine: TorchEngine, request: Any) -> dict[str, np.ndarray] | None:
     """A request as the encoders and the decoder get it, the tokens of the answer, and the scores after each token of both."""
     spoken = request.audio is not None
-    given = dict(
+    inputs = dict(
         engine.processor(
             text="" if spoken else request.task.text,
             images=request.image,
@@ -63,17 +63,17 @@ def _case(engine: TorchEngine, request: Any) -> dict[str, np.ndarray] | None:
             last=request.memory(engine.memory),
         )
     )
-    mel = given.get("input_features")
+    mel = inputs.get("input_features")
     if mel is not None and mel.shape[1] > MEL_FRAMES:
         return None
-    image, audio = engine.model.encode_image(given["pixel_values"]), None if mel is None else engine.model.encode_audio(mel)
-    prompt = given["input_ids"].shape[1]
-    written = _written(engine, given["input_ids"], engine.model.remember(image, audio, 1))
-    if written is None:
+    image, audio = engine.model.encode_image(inputs["pixel_values"]), None if mel is None else engine.model.encode_audio(mel)
+    prompt = inputs["input_ids"].shape[1]
+    answer = _greedy_answer(engine, inputs["input_ids"], engine.model.remember(image, audio, 1))
+    if answer is None:
         return None
-    ids, scores = written
+    ids, scores = answer
     return {
-        "pixels": given["pixel_values"].numpy(),
+        "pixels": inputs["pixel_values"].numpy(),
         "mel": np.zeros((0, 80), np.float32) if mel is None else mel[0].numpy(),
         "prompt": ids[0, :prompt].numpy(),
         "said": ids[0, prompt:].numpy(),
@@ -81,7 +81,7 @@ def _case(engine: TorchEngine, request: Any) -> dict[str, np.ndarray] | None:
     }
 
 
-def _written(engine: TorchEngine, ids: Tensor, memories: Memories) -> tuple[Tensor, Tensor] | None:
+def _greedy_answer(engine: TorchEngine, ids: Tensor, memories: Memories) -> tuple[Tensor, Tensor] | None:
     """Prompt and answer [1, T] and the scores [T, V] after each token; None for an answer that is too long."""
     while ids.shape[1] <= ROOM:
         scores = engine.model(ids, memories=memories).logits[0]
@@ -93,7 +93,7 @@ def _written(engine: TorchEngine, ids: Tensor, memories: Memories) -> tuple[Tens
 
 
 def write_plain(engine: TorchEngine, out: Path, texts: Sequence[str]) -> None:
-    """A folder with the decoder as a plain GLM, and what the agent answers to some texts while it sees and hears nothing.
+    """Write a folder with the decoder as a plain GLM, and the agent's answers to some texts without picture and sound.
 
     Gates are closed then, so that this is the agent itself. ValueError for a decoder with layers of other kinds than plain ones,
     and when no answer fits.
@@ -108,10 +108,10 @@ def write_plain(engine: TorchEngine, out: Path, texts: Sequence[str]) -> None:
     for text in texts:
         with torch.inference_mode():
             ids = engine.processor(text=text)["input_ids"]
-            written = _written(engine, ids, model.remember(None, None, 1))
-        if written is not None:
-            said, prompt, number = written[0][0].numpy(), ids.shape[1], len(cases) // 3
-            case = {"prompt": said[:prompt], "said": said[prompt:], "scores": written[1][-1].numpy()}
+            answer = _greedy_answer(engine, ids, model.remember(None, None, 1))
+        if answer is not None:
+            tokens, prompt, number = answer[0][0].numpy(), ids.shape[1], len(cases) // 3
+            case = {"prompt": tokens[:prompt], "said": tokens[prompt:], "scores": answer[1][-1].numpy()}
             cases |= {f"{name}_{number}": values for name, values in case.items()}
     if not cases:
         raise ValueError(f"no request fits into {ROOM} tokens")

@@ -38,7 +38,7 @@ class Peer(ABC):
         return importlib.metadata.version(self.needs[0].split("==")[0])
 
     def wanted(self) -> tuple[str, ...]:
-        """What has to be installed here."""
+        """Packages that have to be installed here."""
         return self.needs
 
     @abstractmethod
@@ -47,20 +47,20 @@ class Peer(ABC):
 
     @abstractmethod
     def open(self, path: Path, inputs: dict[str, list[int]], outputs: list[str], threads: int) -> Call:
-        """The graph, ready to be run."""
+        """Open the runtime's file, ready to be run."""
 
 
 class OnnxRuntime(Peer):
-    """What the course itself runs on, with the same portable files: the one all others are compared with."""
+    """The runtime of the course itself, with the same portable files: the one all others are compared with."""
 
     title, needs, ending = "ONNX Runtime", ("onnxruntime",), ".onnx"
 
     def convert(self, source: Path, out: Path, inputs: dict[str, list[int]]) -> None:
-        """Nothing is to do."""
+        """Copy the file; nothing is to be converted."""
         out.write_bytes(source.read_bytes())
 
     def open(self, path: Path, inputs: dict[str, list[int]], outputs: list[str], threads: int) -> Call:
-        """A session."""
+        """Open a session."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -68,8 +68,8 @@ class OnnxRuntime(Peer):
         options.add_session_config_entry("session.force_spinning_stop", "1")  # two runtimes take turns here
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-        def call(given: Arrays) -> Arrays:
-            return dict(zip(outputs, session.run(None, given), strict=True))
+        def call(feeds: Arrays) -> Arrays:
+            return dict(zip(outputs, session.run(None, feeds), strict=True))
 
         return call
 
@@ -80,13 +80,13 @@ class OpenVino(Peer):
     title, needs, ending = "OpenVINO", ("openvino==2026.4.1",), ".xml"
 
     def convert(self, source: Path, out: Path, inputs: dict[str, list[int]]) -> None:
-        """To its intermediate representation, not halved."""
+        """Convert to its intermediate representation, not halved."""
         import openvino
 
         openvino.save_model(openvino.convert_model(str(source)), str(out), compress_to_fp16=False)
 
     def open(self, path: Path, inputs: dict[str, list[int]], outputs: list[str], threads: int) -> Call:
-        """Compiled for the processor here."""
+        """Compile for the processor here."""
         import openvino
 
         core = openvino.Core()
@@ -95,9 +95,9 @@ class OpenVino(Peer):
         request = compiled.create_infer_request()
         places = [compiled.output(name) for name in outputs]
 
-        def call(given: Arrays) -> Arrays:
-            found = request.infer(given, share_inputs=True)
-            return {name: found[place] for name, place in zip(outputs, places, strict=True)}
+        def call(feeds: Arrays) -> Arrays:
+            results = request.infer(feeds, share_inputs=True)
+            return {name: results[place] for name, place in zip(outputs, places, strict=True)}
 
         return call
 
@@ -108,15 +108,15 @@ class Mnn(Peer):
     title, needs, ending = "MNN", ("mnn==3.6.1",), ".mnn"
 
     def convert(self, source: Path, out: Path, inputs: dict[str, list[int]]) -> None:
-        """With its own converter."""
+        """Convert with its own converter."""
         files = ["--modelFile", str(source), "--MNNModel", str(out), "--bizCode", "autoglm"]
         command = [sys.executable, "-m", "MNN.tools.mnnconvert", "-f", "ONNX", *files]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or not out.exists():
-            raise ValueError(f"mnnconvert failed: {(done.stdout + done.stderr).strip()[-300:]}")
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if process.returncode or not out.exists():
+            raise ValueError(f"mnnconvert failed: {(process.stdout + process.stderr).strip()[-300:]}")
 
     def open(self, path: Path, inputs: dict[str, list[int]], outputs: list[str], threads: int) -> Call:
-        """A module whose variables live on the host."""
+        """Load a module whose variables live on the host."""
         import MNN
         import MNN.expr as expr
 
@@ -127,9 +127,9 @@ class Mnn(Peer):
             kind = expr.int if values.dtype.kind == "i" else expr.float
             return expr.const(np.ascontiguousarray(values), list(values.shape), expr.NCHW, kind)
 
-        def call(given: Arrays) -> Arrays:
-            found = module.forward([variable(given[name]) for name in inputs])
-            return {name: np.array(value.read()) for name, value in zip(outputs, found, strict=True)}
+        def call(feeds: Arrays) -> Arrays:
+            results = module.forward([variable(feeds[name]) for name in inputs])
+            return {name: np.array(value.read()) for name, value in zip(outputs, results, strict=True)}
 
         return call
 
@@ -140,7 +140,7 @@ class LiteRt(Peer):
     title, needs, source, ending = "LiteRT", ("ai-edge-litert==2.3.0", "litert-torch==0.10.0"), "pt2", ".tflite"
 
     def convert(self, source: Path, out: Path, inputs: dict[str, list[int]]) -> None:
-        """From PyTorch's program."""
+        """Convert from PyTorch's program."""
         import litert_torch
         import torch
 
@@ -149,16 +149,16 @@ class LiteRt(Peer):
         litert_torch.convert(program.module(), example).export(str(out))
 
     def open(self, path: Path, inputs: dict[str, list[int]], outputs: list[str], threads: int) -> Call:
-        """An interpreter with XNNPACK."""
+        """Open an interpreter with XNNPACK."""
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
         runner = interpreter.get_signature_runner()
         names = [f"args_{number}" for number in range(len(inputs))]
 
-        def call(given: Arrays) -> Arrays:
-            found = runner(**{name: given[mine] for name, mine in zip(names, inputs, strict=True)})
-            return {name: found[f"output_{number}"] for number, name in enumerate(outputs)}
+        def call(feeds: Arrays) -> Arrays:
+            results = runner(**{name: feeds[mine] for name, mine in zip(names, inputs, strict=True)})
+            return {name: results[f"output_{number}"] for number, name in enumerate(outputs)}
 
         return call
 
@@ -169,7 +169,7 @@ class ExecuTorch(Peer):
     title, needs, source, ending = "ExecuTorch", ("executorch==1.5.1",), "pt2", ".pte"
 
     def convert(self, source: Path, out: Path, inputs: dict[str, list[int]]) -> None:
-        """Lowered to XNNPACK."""
+        """Lower to XNNPACK."""
         import torch
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
@@ -178,15 +178,15 @@ class ExecuTorch(Peer):
         out.write_bytes(lowered.to_executorch().buffer)
 
     def open(self, path: Path, inputs: dict[str, list[int]], outputs: list[str], threads: int) -> Call:
-        """Loaded by its runtime, which takes as many threads as there are cores."""
+        """Load by its runtime, which takes as many threads as there are cores."""
         import torch
         from executorch.runtime import Runtime
 
         method = Runtime.get().load_program(path).load_method("forward")
 
-        def call(given: Arrays) -> Arrays:
-            found = method.execute([torch.from_numpy(np.ascontiguousarray(given[name])) for name in inputs])
-            return {name: value.numpy() for name, value in zip(outputs, found, strict=True)}
+        def call(feeds: Arrays) -> Arrays:
+            results = method.execute([torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in inputs])
+            return {name: value.numpy() for name, value in zip(outputs, results, strict=True)}
 
         return call
 
@@ -198,7 +198,7 @@ class Ncnn(Peer):
     parts = ("image", "audio_body", "step_body")
 
     def convert(self, source: Path, out: Path, inputs: dict[str, list[int]]) -> None:
-        """Traced, then through pnnx, which writes a description and the weights."""
+        """Trace, then convert with pnnx, which writes a description and the weights."""
         import pnnx
         import torch
 
@@ -209,9 +209,9 @@ class Ncnn(Peer):
             torch.jit.trace(program.module(), example, check_trace=False).save(str(out / "traced.pt"))
         shapes = ",".join(f"[{','.join(map(str, value.shape))}]f32" for value in example)
         command = [pnnx.EXEC_PATH, "traced.pt", f"inputshape={shapes}", "fp16=0"]
-        done = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
-        if done.returncode or not (out / "traced.ncnn.param").exists():
-            raise ValueError(f"pnnx failed ({done.returncode}): {(done.stdout + done.stderr).strip()[-300:]}")
+        process = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
+        if process.returncode or not (out / "traced.ncnn.param").exists():
+            raise ValueError(f"pnnx failed ({process.returncode}): {(process.stdout + process.stderr).strip()[-300:]}")
         script = (out / "traced_ncnn.py").read_text()  # pnnx's own example says which axis of each tensor it took for the batch
         axes = re.findall(r"\b((?:in|out)\d+)\.numpy\((?:\), )?batch_index=(\d+)", script)
         (out / "batch.json").write_text(json.dumps({name: int(axis) for name, axis in axes}))
@@ -220,7 +220,7 @@ class Ncnn(Peer):
                 path.unlink()
 
     def open(self, path: Path, inputs: dict[str, list[int]], outputs: list[str], threads: int) -> Call:
-        """A network without half precision."""
+        """Load a network without half precision."""
         import ncnn
 
         net = ncnn.Net()
@@ -232,18 +232,18 @@ class Ncnn(Peer):
 
         axes = json.loads((path / "batch.json").read_text())
 
-        def call(given: Arrays) -> Arrays:
-            made = net.create_extractor()
-            kept = [np.ascontiguousarray(given[name]) for name in inputs]  # a Mat reads them where they lie, its clone is aligned
-            for place, values in enumerate(kept):
-                made.input(f"in{place}", ncnn.Mat(values, batch_index=axes[f"in{place}"]).clone())
-            found = {}
+        def call(feeds: Arrays) -> Arrays:
+            extractor = net.create_extractor()
+            arrays = [np.ascontiguousarray(feeds[name]) for name in inputs]  # a Mat reads them where they lie, its clone is aligned
+            for place, values in enumerate(arrays):
+                extractor.input(f"in{place}", ncnn.Mat(values, batch_index=axes[f"in{place}"]).clone())
+            results = {}
             for place, name in enumerate(outputs):
-                failed, value = made.extract(f"out{place}")
+                failed, value = extractor.extract(f"out{place}")
                 if failed:
                     raise ValueError(f"ncnn does not compute {name}")
-                found[name] = np.array(value.numpy(batch_index=axes[f"out{place}"]))
-            return found
+                results[name] = np.array(value.numpy(batch_index=axes[f"out{place}"]))
+            return results
 
         return call
 
@@ -254,18 +254,18 @@ class CoreMl(Peer):
     title, needs, source, ending = "Core ML", ("coremltools==9.0",), "pt2", ".mlpackage"
 
     def convert(self, source: Path, out: Path, inputs: dict[str, list[int]]) -> None:
-        """An ML program for iOS 17."""
+        """Convert to an ML program for iOS 17."""
         import coremltools
         import torch
 
         program = torch.export.load(source).run_decompositions({})
-        made = coremltools.convert(
+        model = coremltools.convert(
             program, convert_to="mlprogram", minimum_deployment_target=coremltools.target.iOS17, skip_model_load=True
         )
-        made.save(str(out))
+        model.save(str(out))
 
     def open(self, path: Path, inputs: dict[str, list[int]], outputs: list[str], threads: int) -> Call:
-        """A model, on a Mac. `NeedsHardware` elsewhere, with what the file holds."""
+        """Load a model, on a Mac. `NeedsHardware` elsewhere, with what the file holds."""
         import coremltools
 
         if platform.system() != "Darwin":
@@ -279,11 +279,11 @@ class CoreMl(Peer):
         model = coremltools.models.MLModel(str(path))
         description = model.get_spec().description
         names = [value.name for value in description.input]
-        made = [value.name for value in description.output]
+        output_names = [value.name for value in description.output]
 
-        def call(given: Arrays) -> Arrays:
-            found = model.predict({name: given[mine] for name, mine in zip(names, inputs, strict=True)})
-            return {name: found[its] for name, its in zip(outputs, made, strict=True)}
+        def call(feeds: Arrays) -> Arrays:
+            results = model.predict({name: feeds[mine] for name, mine in zip(names, inputs, strict=True)})
+            return {name: results[its] for name, its in zip(outputs, output_names, strict=True)}
 
         return call
 
@@ -295,7 +295,7 @@ class TensorRt(Peer):
     gpu_needs = ("tensorrt-cu12==10.16.1.11",)  # gigabytes, so only where there is a GPU
 
     def wanted(self) -> tuple[str, ...]:
-        """TensorRT itself only where there is a GPU."""
+        """Packages to install here; TensorRT itself only where there is a GPU."""
         return self.needs + self.gpu_needs * bool(gpus())
 
     def version(self) -> str:
@@ -306,7 +306,7 @@ class TensorRt(Peer):
             return self.gpu_needs[0].split("==")[1]
 
     def convert(self, source: Path, out: Path, inputs: dict[str, list[int]]) -> None:
-        """Built by the GPU here. `NeedsHardware` without one; ValueError names operators that its parser does not know."""
+        """Build on the GPU here. `NeedsHardware` without one; ValueError names operators that its parser does not know."""
         import onnx
 
         kinds = {node.op_type for node in onnx.load(source).graph.node}
@@ -320,16 +320,16 @@ class TensorRt(Peer):
         save_engine(engine_from_network(network_from_onnx_path(str(source)), config=CreateConfig(fp16=True)), str(out))
 
     def open(self, path: Path, inputs: dict[str, list[int]], outputs: list[str], threads: int) -> Call:
-        """An engine and its buffers on the GPU."""
+        """Load an engine and its buffers on the GPU."""
         from polygraphy.backend.common import bytes_from_path
         from polygraphy.backend.trt import TrtRunner, engine_from_bytes
 
         runner = TrtRunner(engine_from_bytes(bytes_from_path(str(path))))
         runner.activate()
 
-        def call(given: Arrays) -> Arrays:
-            found = runner.infer({name: given[name] for name in inputs})
-            return {name: np.array(found[name]) for name in outputs}
+        def call(feeds: Arrays) -> Arrays:
+            results = runner.infer({name: feeds[name] for name in inputs})
+            return {name: np.array(results[name]) for name in outputs}
 
         return call
 
@@ -343,7 +343,7 @@ TENSORRT_OPERATORS = """
 
 
 class NeedsHardware(Exception):
-    """A graph was written, or could be, and something else is needed to run it: `hardware`, and what is known about the graph."""
+    """Missing hardware for a graph that was written, or could be: `hardware`, and what is `known` about the graph."""
 
     def __init__(self, hardware: str, known: str) -> None:
         super().__init__(hardware)
@@ -354,10 +354,10 @@ def gpus() -> list[str]:
     """Names of the NVIDIA GPUs here."""
     try:
         command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return []
-    return done.stdout.split("\n")[:-1] if done.returncode == 0 else []
+    return process.stdout.split("\n")[:-1] if process.returncode == 0 else []
 
 
 PEERS: dict[str, type[Peer]] = {
@@ -373,14 +373,14 @@ PEERS: dict[str, type[Peer]] = {
 
 @contextlib.contextmanager
 def silence() -> Any:
-    """What libraries print from C goes nowhere: the last line of a process is its result."""
+    """Discard what libraries print from C: the last line of a process is its result."""
     sys.stdout.flush()
-    kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
+    stdout, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
     try:
         yield
     finally:
         sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nothing)
+        os.dup2(stdout, 1)
+        os.close(stdout)
+        os.close(null)

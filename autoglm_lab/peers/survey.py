@@ -23,7 +23,7 @@ KNOWN = (*PEERS, LLAMA)
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """The runtimes of these names; all without any. ValueError for one that is not known."""
+    """Return the runtimes of these names; all without any. ValueError for one that is not known."""
     for name in names:
         if name not in KNOWN:
             raise ValueError(f"there is no runtime {name!r}; there are {', '.join(KNOWN)}")
@@ -31,12 +31,12 @@ def chosen(names: Sequence[str]) -> list[str]:
 
 
 def needs(name: str) -> tuple[str, ...]:
-    """What has to be installed here for a runtime."""
+    """Packages that have to be installed here for a runtime."""
     return llama.NEEDS if name == LLAMA else PEERS[name]().wanted()
 
 
 def install(names: Sequence[str]) -> dict[str, str]:
-    """Make the environments of these runtimes; why some could not be made."""
+    """Make the environments of these runtimes; the reason for each that could not be made."""
     missing = {}
     for name in tqdm(names, desc="installing", unit="runtime", leave=False):
         try:
@@ -56,7 +56,7 @@ def survey(
     rounds: int = 9,
     bundle: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """What each runtime makes of an agent; see `peers.compare.report`. Every second request is spoken.
+    """Convert an agent for each runtime, run and compare it; see `peers.compare.report`. Every second request is spoken.
 
     Files go to `out`, the portable ones into its `parts`. ImportError names a runtime whose environment cannot be made,
     RuntimeError one whose process dies, NotWrittenError a folder that holds what this package did not write.
@@ -64,17 +64,17 @@ def survey(
     for name in names:
         atomic.check(out / name, CONVERTED)
     world = World(WORLD)
-    asked = typed_requests(world, requests - requests // 2) + spoken_requests(world, requests // 2, held_out=False)
+    workload = typed_requests(world, requests - requests // 2) + spoken_requests(world, requests // 2, held_out=False)
     folders = {"parts": out / "parts", "plain": out / "plain"}
     if set(names) - {LLAMA}:
-        write_parts(engine, folders["parts"], asked)
+        write_parts(engine, folders["parts"], workload)
     if LLAMA in names:
-        write_plain(engine, folders["plain"], [request.task.text for request in asked])
-    found = {}
+        write_plain(engine, folders["plain"], [request.task.text for request in workload])
+    reports = {}
     for name in tqdm(names, desc="converting, running, comparing", unit="runtime", leave=False):
         python = environment(name, needs(name))
         options = ["--threads", threads, "--rounds", rounds, *(["--bundle", bundle.resolve()] if bundle else [])]
         module, folder = ("llama", "plain") if name == LLAMA else ("compare", "parts")
         options += [] if name == LLAMA else ["--name", name]
-        found[name] = call(python, f"autoglm_lab.peers.{module}", folders[folder].resolve(), (out / name).resolve(), *options)
-    return found
+        reports[name] = call(python, f"autoglm_lab.peers.{module}", folders[folder].resolve(), (out / name).resolve(), *options)
+    return reports

@@ -77,7 +77,7 @@ class Action:
 
 
 class Answer(NamedTuple):
-    """What the model said: the thought before the action (may be empty) and the action."""
+    """A model's answer: the thought before the action (may be empty) and the action."""
 
     thinking: str
     action: Action
@@ -89,10 +89,10 @@ def format_action(action: Action) -> str:
     def literal(value: Point | str) -> str:
         return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else f"[{value[0]},{value[1]}]"
 
-    written = [f"{k}={literal(v)}" for k, v in action.arguments.items()]
+    arguments = [f"{k}={literal(v)}" for k, v in action.arguments.items()]
     if action.name == "finish":
-        return f"finish({', '.join(written)})"
-    return f"do({', '.join([f'action={json.dumps(action.name)}', *written])})"
+        return f"finish({', '.join(arguments)})"
+    return f"do({', '.join([f'action={json.dumps(action.name)}', *arguments])})"
 
 
 def parse(text: str) -> Action:
@@ -116,8 +116,8 @@ def parse(text: str) -> Action:
     return _action(match[1], values, text)
 
 
-def _value(read: str | list[int]) -> str | Point:
-    return read if isinstance(read, str) else (read[0], read[1])
+def _value(literal: str | list[int]) -> str | Point:
+    return literal if isinstance(literal, str) else (literal[0], literal[1])
 
 
 def _action(head: str, values: dict[str, str | Point], text: str) -> Action:

@@ -52,26 +52,26 @@ class AdbPhone:
     """
 
     def __init__(self, serial: str | None = None, adb: str = "adb", *, settle_s: float = 1.0, timeout_s: float = 20.0) -> None:
-        found = shutil.which(adb)
-        if found is None:
+        path = shutil.which(adb)
+        if path is None:
             raise FileNotFoundError(f"there is no command {adb!r}; {_INSTALL}")
-        self.adb, self.settle_s, self.timeout_s = found, settle_s, timeout_s
+        self.adb, self.settle_s, self.timeout_s = path, settle_s, timeout_s
         self.serial = _choose(self._call("devices").decode(errors="replace"), serial)
         self.lang = self._language()
-        self._seen: Image.Image | None = None
+        self._last_screenshot: Image.Image | None = None
 
     def screenshot(self) -> Image.Image:
         """The screen as an RGB picture. RuntimeError when the phone gives none, half of one, or a black one.
 
         Screens that protect themselves are black, but so are some for a moment while an app starts: a second look is taken.
         """
-        self._seen = self._take()
-        if _black(self._seen):
+        self._last_screenshot = self._take()
+        if _black(self._last_screenshot):
             time.sleep(self.settle_s)
-            self._seen = self._take()
-        if _black(self._seen):
+            self._last_screenshot = self._take()
+        if _black(self._last_screenshot):
             raise RuntimeError(f"the screen of phone {self.serial} is black; is it off, or does the app forbid pictures of it?")
-        return self._seen
+        return self._last_screenshot
 
     def _take(self) -> Image.Image:
         answer = self._call("-s", self.serial, "exec-out", "screencap -p")
@@ -100,18 +100,18 @@ class AdbPhone:
         return HOME_SCREEN
 
     def perform(self, action: Action) -> bool:
-        """Do one action. True when the screen, but for the status bar, is not what it was when it was last looked at.
+        """Do one action. True when the screen below the status bar differs from the last screenshot.
 
         `finish` and `Take_over` do nothing. ValueError for a text that the phone's keyboard cannot type, and for an app that it
         does not have.
         """
         if action.name in ("finish", "Take_over"):
             return False
-        before = self._seen or self._take()
+        before = self._last_screenshot or self._take()
         self._do(action, before.size)
         time.sleep(self.settle_s)
-        self._seen = self._take()
-        return differ(before, self._seen)
+        self._last_screenshot = self._take()
+        return differ(before, self._last_screenshot)
 
     def _do(self, action: Action, size: tuple[int, int]) -> None:
         match action:
@@ -187,27 +187,27 @@ class AdbPhone:
         self._shell("input", *(str(word) for word in words))
 
     def shell(self, *words: str) -> str:
-        """What a command on the phone writes; it should change nothing there. RuntimeError when the phone does not answer."""
+        """Run a command that changes nothing on the phone; return its output. RuntimeError when the phone does not answer."""
         return self._shell(*words)
 
     def _shell(self, *words: str) -> str:
-        """What a command on the phone writes. adb hands the phone's shell one line, so every word is quoted for it."""
+        """Run a command on the phone; return its output. adb hands the phone's shell one line, so every word is quoted for it."""
         return self._call("-s", self.serial, "shell", shlex.join(words)).decode(errors="replace")
 
     def _call(self, *arguments: str) -> bytes:
         phone = f"phone {arguments[1]}" if arguments[0] == "-s" else "adb"
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 [self.adb, *arguments], check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=self.timeout_s
             )
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"{phone} did not answer within {self.timeout_s:g} s: {arguments[-1][:80]}") from None
         except OSError as error:
             raise RuntimeError(f"{phone} cannot be asked {arguments[-1][:80]!r}: {error.strerror}") from None
-        if done.returncode:
-            said = (done.stderr or done.stdout).decode(errors="replace").strip()
-            raise RuntimeError(f"{phone} failed at {arguments[-1][:80]!r}: {said[:300]}")
-        return done.stdout
+        if process.returncode:
+            message = (process.stderr or process.stdout).decode(errors="replace").strip()
+            raise RuntimeError(f"{phone} failed at {arguments[-1][:80]!r}: {message[:300]}")
+        return process.stdout
 
 
 def pixel(point: Point, size: tuple[int, int]) -> Point:
@@ -220,7 +220,7 @@ def pixel(point: Point, size: tuple[int, int]) -> Point:
 
 
 def seconds(duration: str) -> float:
-    """How long to wait; a second when no time is given, a minute at most.
+    """Read a duration, in seconds; one second when no time is given, a minute at most.
 
     >>> seconds("2 seconds"), seconds("1 minute"), seconds("a while")
     (2.0, 60.0, 1.0)
@@ -237,7 +237,7 @@ def _unit_s(unit: str) -> float:
 
 
 def differ(before: Image.Image, after: Image.Image) -> bool:
-    """Whether two pictures of the screen differ below the status bar."""
+    """True if two pictures of the screen differ below the status bar."""
     if before.size != after.size:
         return True
     below = (0, round(STATUS_BAR * before.height), before.width, before.height)

@@ -36,8 +36,8 @@ def front_package(kept: KeptPhone) -> str:
 
 def dumpsys(folder: Path, words: list[str]) -> str | None:
     """The services that agents ask: window, activity, input_method, power. None for any other."""
-    kept = read(folder)
-    name = front_package(kept)
+    device = read(folder)
+    name = front_package(device)
     record = f"ActivityRecord{{4d5e6f u0 {name}/.Main t1}}"
     match words:
         case ["window"] | ["window", "windows" | "displays" | "policy" | "w" | "d"]:
@@ -45,9 +45,9 @@ def dumpsys(folder: Path, words: list[str]) -> str | None:
         case ["activity"] | ["activity", "activities" | "top" | "a"]:
             return f"ACTIVITY MANAGER ACTIVITIES\n  topResumedActivity={record}\n  ResumedActivity: {record}\n"
         case ["input_method"]:
-            view = kept.phone.state.view
+            view = device.phone.state.view
             keyboard = str(view is not None and view.name in TYPING).lower()
-            return f"Current Input Method Manager state:\n  mCurMethodId={kept.keyboard}\n  mInputShown={keyboard}\n"
+            return f"Current Input Method Manager state:\n  mCurMethodId={device.keyboard}\n  mInputShown={keyboard}\n"
         case ["power"]:
             return "POWER MANAGER (dumpsys power)\n  mWakefulness=Awake\n  mHoldingDisplaySuspendBlocker=true\n"
     return None
@@ -64,9 +64,9 @@ def tree(kept: KeptPhone) -> str:
     return '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>' + ElementTree.tostring(root, encoding="unicode")
 
 
-def _node(kept: KeptPhone, item: Element, number: int, size: tuple[int, int]) -> ElementTree.Element:
+def _node(device: KeptPhone, item: Element, number: int, size: tuple[int, int]) -> ElementTree.Element:
     left, top, right, bottom = (round(place * size[axis % 2] / 1000) for axis, place in enumerate(item.box))
-    label = item.kind != "icon" or kept.phone.state.look.labels
+    label = item.kind != "icon" or device.phone.state.look.labels
     name = "FrameLayout" if item.kind == "screen" else _CLASSES.get(item.kind, "TextView" if label else "ImageView")
     edits = item.kind in ("field", "big_field")
     flags = {
@@ -75,7 +75,7 @@ def _node(kept: KeptPhone, item: Element, number: int, size: tuple[int, int]) ->
         "clickable": bool(item.effect),
         "enabled": item.kind != "pill" or bool(item.effect),
         "focusable": bool(item.effect) or edits,
-        "focused": edits and kept.phone.state.view is not None and kept.phone.state.view.name in TYPING,
+        "focused": edits and device.phone.state.view is not None and device.phone.state.view.name in TYPING,
         "scrollable": False,
         "long-clickable": item.kind == "icon",
         "password": False,
@@ -88,17 +88,17 @@ def _node(kept: KeptPhone, item: Element, number: int, size: tuple[int, int]) ->
             "text": _plain(item.text) if label else "",
             "resource-id": item.concept,
             "class": f"android.widget.{name}",
-            "package": front_package(kept),
-            "content-desc": _plain(_description(item, kept)),
+            "package": front_package(device),
+            "content-desc": _plain(_description(item, device)),
             **{flag: str(value).lower() for flag, value in flags.items()},
             "bounds": f"[{left},{top}][{right},{bottom}]",
         },
     )
 
 
-def _description(item: Element, kept: KeptPhone) -> str:
+def _description(item: Element, device: KeptPhone) -> str:
     """Name what a picture without a text stands for."""
-    lang = kept.phone.state.look.lang
+    lang = device.phone.state.look.lang
     if item.concept == "back":
         return {"zh": "返回", "en": "Back"}[lang]
     if item.kind == "icon" or item.concept in {control.id for control in CONTROLS}:
@@ -117,7 +117,7 @@ def chip() -> dict[str, Any]:
 
 
 def properties(folder: Path, words: list[str]) -> str | None:
-    """`getprop`: one property, or all of them."""
+    """Answer `getprop`: one property, or all of them."""
     locale = {"zh": "zh-CN", "en": "en-US"}[read(folder).phone.state.look.lang]
     values = {
         "persist.sys.locale": locale,
@@ -135,18 +135,18 @@ def properties(folder: Path, words: list[str]) -> str | None:
 
 
 def settings(folder: Path, words: list[str]) -> str | None:
-    """`settings get`: the keyboard in use."""
+    """Answer `settings get`: the keyboard in use."""
     return f"{read(folder).keyboard}\n" if words == ["get", "secure", "default_input_method"] else None
 
 
 def window_manager(folder: Path, words: list[str]) -> str | None:
-    """`wm`: the size of the screen in pixels, and its dots per inch."""
+    """Answer `wm`: the size of the screen in pixels, and its dots per inch."""
     width, height = read(folder).phone.size
     return {"size": f"Physical size: {width}x{height}\n", "density": f"Physical density: {DENSITY}\n"}.get(" ".join(words))
 
 
 def packages(folder: Path, words: list[str]) -> str | None:
-    """`pm list packages`: the apps that are installed."""
+    """Answer `pm list packages`: the apps that are installed."""
     if words[:2] != ["list", "packages"] or len(words) > 3:
         return None
     look = read(folder).phone.state.look

@@ -1,4 +1,4 @@
-"""What looks like the command `adb` with a phone behind it: a simulated one, kept in a folder.
+"""A stand-in for the command `adb` with a phone behind it: a simulated one, kept in a folder.
 
 `install(folder)` writes the command; with the folder first on PATH, whatever drives Android phones through `adb` drives the
 simulated one. It answers what phone agents ask; to all else it says on stderr that it does not know it, and its status is 1.
@@ -33,20 +33,20 @@ KNOWN = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer one call of adb, with the phone in the folder that AUTOGLM_PHONE_DIR names; 0, or 1 with a line on stderr."""
-    given = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        told = answer(given, Path(os.environ.get(FOLDER, ".")), os.environ.get("ANDROID_SERIAL") or None)
-        sys.stdout.buffer.write(told)
+        output = answer(words, Path(os.environ.get(FOLDER, ".")), os.environ.get("ANDROID_SERIAL") or None)
+        sys.stdout.buffer.write(output)
         sys.stdout.buffer.flush()
     except Exception as problem:  # a phone answers in one line, whatever happened behind it
-        known = isinstance(problem, (OSError, ValueError))
-        print(" ".join(str(problem if known else f"adb: {type(problem).__name__}: {problem}").splitlines()), file=sys.stderr)
+        is_expected = isinstance(problem, (OSError, ValueError))
+        print(" ".join(str(problem if is_expected else f"adb: {type(problem).__name__}: {problem}").splitlines()), file=sys.stderr)
         return 1
     return 0
 
 
 def answer(arguments: Sequence[str], folder: Path, serial: str | None = None) -> bytes:
-    """What adb writes when it is called with these arguments. ValueError or OSError say why it writes nothing.
+    """Return the output of adb for these arguments. ValueError or OSError say why there is none.
 
     `serial` names the phone that is meant where the arguments name none.
     """
@@ -66,8 +66,8 @@ def answer(arguments: Sequence[str], folder: Path, serial: str | None = None) ->
             phones = f"{SERIAL}\tdevice{details}\n" if there else ""
             return f"List of devices attached\n{phones}\n".encode()
         case ("connect", [address]):
-            known = address in (SERIAL, f"{SERIAL}:5555")
-            return f"already connected to {address}\n".encode() if known else _no_network(address)
+            is_phone = address in (SERIAL, f"{SERIAL}:5555")
+            return f"already connected to {address}\n".encode() if is_phone else _no_network(address)
         case ("disconnect", [] | [_]):
             return b"disconnected everything\n"
     if not there or serial not in (None, SERIAL):
@@ -129,7 +129,7 @@ def install(
     family: str | None = None,
     adb_keyboard: bool = True,
 ) -> Path:
-    """Write the command `adb` into `folder`, with a fresh phone behind it; its path.
+    """Write the command `adb` into `folder`, with a fresh phone behind it; return its path.
 
     The phone is kept in `folder/phone`; one that was there before is gone. `adb_keyboard` says whether the keyboard is installed
     that types what it is sent. ValueError when there is no such phone, or when `folder` has another `adb` or `phone`.
@@ -161,17 +161,17 @@ def _clear_storage(home: Path) -> None:
 
 
 def reset(folder: Path) -> Path:
-    """Put the phone behind `folder/adb` back to how it was when it was made; the command's path.
+    """Put the phone behind `folder/adb` back into its initial state; return the command's path.
 
     Its seed, language, size and keyboards remain. FileNotFoundError when there is none.
     """
     from autoglm_lab.phone.kept import PLAIN_KEYBOARD, changing, made
 
     home = folder.resolve() / "phone"
-    with changing(home) as kept:
-        look = kept.phone.state.look
-        kept.phone = made(look.seed, size=kept.phone.size, lang=look.lang, family=look.family)
-        kept.keyboard = PLAIN_KEYBOARD
+    with changing(home) as device:
+        look = device.phone.state.look
+        device.phone = made(look.seed, size=device.phone.size, lang=look.lang, family=look.family)
+        device.keyboard = PLAIN_KEYBOARD
         _clear_storage(home)
     return folder / "adb"
 

@@ -45,28 +45,28 @@ def touch(folder: Path, words: list[str]) -> str | None:
     """
     if words and words[0] in SOURCES:
         words = words[1:]
-    with changing(folder) as kept:
+    with changing(folder) as device:
         match words:
             case ["tap", x, y]:
-                _perform(kept, _tap(_point(kept, x, y)))
+                _perform(device, _tap(_point(device, x, y)))
             case ["swipe", x0, y0, x1, y1, *duration] if len(duration) < 2:
-                _perform(kept, _swipe(_point(kept, x0, y0), _point(kept, x1, y1), _ms(*duration or ["300"])))
+                _perform(device, _swipe(_point(device, x0, y0), _point(device, x1, y1), _ms(*duration or ["300"])))
             case ["keyevent", key, *more]:
                 names = [_key(name) for name in (key, *more)]
                 for name in names:
-                    _press(kept, name)
+                    _press(device, name)
             case ["text", text]:
                 if not text.isascii():
                     raise ValueError("input: the plain keyboard has no keys for this text")
-                type_text(kept, text.replace("%s", " "))
+                type_text(device, text.replace("%s", " "))
             case _:
                 return None
     return ""
 
 
-def _perform(kept: KeptPhone, action: Action | None) -> None:
+def _perform(device: KeptPhone, action: Action | None) -> None:
     if action is not None:
-        kept.phone.perform(action)
+        device.phone.perform(action)
 
 
 def _tap(point: Point | None) -> Action | None:
@@ -82,12 +82,12 @@ def _swipe(start: Point | None, end: Point | None, ms: int) -> Action | None:
     return Action("Swipe", start=start, end=end)
 
 
-def _point(kept: KeptPhone, x: str, y: str) -> Point | None:
+def _point(device: KeptPhone, x: str, y: str) -> Point | None:
     """Convert a pixel to the agent's coordinates, by its middle so that rounding does not add up; None beside the screen."""
     pixel = (_number(x) // 1, _number(y) // 1)
-    if not all(0 <= place < side for place, side in zip(pixel, kept.phone.size, strict=True)):
+    if not all(0 <= place < side for place, side in zip(pixel, device.phone.size, strict=True)):
         return None
-    across, down = (int((place + 0.5) / side * 1000) for place, side in zip(pixel, kept.phone.size, strict=True))
+    across, down = (int((place + 0.5) / side * 1000) for place, side in zip(pixel, device.phone.size, strict=True))
     return across, down
 
 
@@ -109,22 +109,22 @@ def _key(key: str) -> str:
     return _KEYS[key]
 
 
-def _press(kept: KeptPhone, name: str) -> None:
-    state = kept.phone.state
+def _press(device: KeptPhone, name: str) -> None:
+    state = device.phone.state
     if name == "HOME":
-        kept.phone.perform(Action("Home"))
+        device.phone.perform(Action("Home"))
     elif name in ("BACK", "ESCAPE"):
-        kept.phone.perform(Action("Back"))
+        device.phone.perform(Action("Back"))
     elif name == "DEL":
-        kept.phone.perform(Action("Type", text=state.typed[:-1]))
+        device.phone.perform(Action("Type", text=state.typed[:-1]))
     elif name in ("ENTER", "NUMPAD_ENTER"):
         button = find(state, effect="submit") or find(state, effect="save")
         if button is not None:
-            kept.phone.perform(Action("Tap", element=button.centre))
+            device.phone.perform(Action("Tap", element=button.centre))
         elif state.view is not None and state.view.name == "chat":
-            type_text(kept, "\n")
+            type_text(device, "\n")
     elif name in LETTERS:
-        type_text(kept, TYPED.get(name, name.lower()))
+        type_text(device, TYPED.get(name, name.lower()))
 
 
 def type_text(kept: KeptPhone, text: str) -> None:
@@ -133,7 +133,7 @@ def type_text(kept: KeptPhone, text: str) -> None:
 
 
 def broadcast(folder: Path, words: list[str]) -> str | None:
-    """Send the keyboard that types what it is sent a message. Like the real one it hears it only while it is in use."""
+    """Send a message to ADBKeyboard, which types what it is sent; like the real one it listens only while it is in use."""
     text: str | None
     match words:
         case ["-a", "ADB_INPUT_B64", "--es", "msg", encoded]:
@@ -149,12 +149,12 @@ def broadcast(folder: Path, words: list[str]) -> str | None:
             text = None
         case _:
             return None
-    with changing(folder) as kept:
-        if kept.keyboard == ADB_KEYBOARD:
+    with changing(folder) as device:
+        if device.keyboard == ADB_KEYBOARD:
             if text is None:
-                kept.phone.perform(Action("Type", text=""))
+                device.phone.perform(Action("Type", text=""))
             elif text:
-                type_text(kept, text)
+                type_text(device, text)
     return f"Broadcasting: Intent {{ act={words[1]} flg=0x400000 }}\nBroadcast completed: result=0\n"
 
 
@@ -164,11 +164,11 @@ def keyboards(folder: Path, words: list[str]) -> str | None:
         case ["list", "-s"] | ["list", "-s", "-a"] | ["list", "-a", "-s"]:
             return "".join(f"{keyboard}\n" for keyboard in read(folder).keyboards)
         case ["set" | "enable", name]:
-            with changing(folder) as kept:
-                if name not in kept.keyboards:
+            with changing(folder) as device:
+                if name not in device.keyboards:
                     raise ValueError(f"Unknown input method {name} cannot be selected for user #0")
                 if words[0] == "enable":
                     return f"Input method {name}: already enabled for user #0\n"
-                kept.keyboard = name
+                device.keyboard = name
             return f"Input method {name} selected for user #0\n"
     return None

@@ -70,7 +70,7 @@ def _grep(output: bytes, words: list[str]) -> bytes:
 
 
 def stored(folder: Path, remote: str) -> Path:
-    """Where a file of the phone lies. Every path is a name of its own in one folder, so that none leads out of it."""
+    """Return the path of a file of the phone: each remote path is one name in one folder, so that none leads out of it."""
     return folder / STORAGE / quote(posixpath.normpath(posixpath.join("/", remote)), safe="")
 
 
@@ -129,12 +129,12 @@ def _rm(folder: Path, words: list[str]) -> str | None:
     return ""
 
 
-def _open(kept: KeptPhone, name: str) -> bool:
+def _open(device: KeptPhone, name: str) -> bool:
     """Start the app of a package, by either of its packages, as `Launch` takes either name; False when it is not installed."""
-    look, app = kept.phone.state.look, app_of(name)
+    look, app = device.phone.state.look, app_of(name)
     if app is None or app.id not in look.installed:
         return False
-    kept.phone.perform(Action("Launch", app=app.key(look.lang)))
+    device.phone.perform(Action("Launch", app=app.key(look.lang)))
     return True
 
 
@@ -142,8 +142,8 @@ def _monkey(folder: Path, words: list[str]) -> str | None:
     words = [word for word in words if word not in ("-v", "-v-v")]
     match words:
         case ["-p", name, "1"] | ["-p", name, "-c", _, "1"]:
-            with changing(folder) as kept:
-                if (len(words) == 5 and words[3] != LAUNCHABLE) or not _open(kept, name):
+            with changing(folder) as device:
+                if (len(words) == 5 and words[3] != LAUNCHABLE) or not _open(device, name):
                     raise ValueError("** No activities found to run, monkey aborted.")
             return "Events injected: 1\n"
     return None
@@ -156,16 +156,16 @@ def _am(folder: Path, words: list[str]) -> str | None:
         case ["start" | "start-activity", *rest]:
             return _start(folder, rest)
         case ["force-stop", name]:
-            with changing(folder) as kept:
+            with changing(folder) as device:
                 app = app_of(name)
-                if app is not None and kept.phone.state.app == app.id:
-                    kept.phone.perform(Action("Home"))
+                if app is not None and device.phone.state.app == app.id:
+                    device.phone.perform(Action("Home"))
             return ""
     return None
 
 
 def _start(folder: Path, words: list[str]) -> str | None:
-    """`am start`: an app by one of its activities (each has one here) or its package, the settings, or the home screen."""
+    """Run `am start`: an app by one of its activities (each has one here) or its package, the settings, or the home screen."""
     intent: dict[str, str] = {}
     rest = [word for word in words if word not in ("-W", "-S")]
     while rest:
@@ -181,14 +181,14 @@ def _start(folder: Path, words: list[str]) -> str | None:
         raise ValueError(f"am: bad component name: {intent['-n']}; write package/.Activity")
     settings = intent.get("-a", "") == "android.settings.SETTINGS"
     name = name or intent.get("-p", "") or ("com.android.settings" if settings else "")
-    with changing(folder) as kept:
+    with changing(folder) as device:
         if not name and intent.get("-c") == "android.intent.category.HOME":
-            kept.phone.perform(Action("Home"))
+            device.phone.perform(Action("Home"))
         elif not name:
             return None
-        elif not _open(kept, name):
+        elif not _open(device, name):
             raise ValueError(f"Error: Activity class {{{name}/{activity or 'Main'}}} does not exist.")
-        return f"Starting: Intent {{ cmp={front_package(kept)}/{activity or '.Main'} }}\n"
+        return f"Starting: Intent {{ cmp={front_package(device)}/{activity or '.Main'} }}\n"
 
 
 # name -> what it does (None: it does not know these arguments), and what it knows

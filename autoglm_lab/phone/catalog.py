@@ -1,4 +1,4 @@
-"""Everything the phone world has a name for: apps, settings, contacts, and the phrases people say to it.
+"""Names in the phone world: apps, settings, contacts, and the phrases people say to it.
 
 Each name exists in Chinese and in English. `key` is what the public phone agent's app table calls the app, so that
 `current_app` and `Launch` mean the same thing to it and to us.
@@ -196,8 +196,8 @@ def app(id: str) -> App:
 
 def app_by_key(key: str) -> App | None:
     """The app that the public agent calls `key` (any of its names is accepted, case ignored), or None."""
-    wanted = key.casefold()
+    lower_key = key.casefold()
     for candidate in APPS:
-        if wanted in {n.casefold() for n in (candidate.key_zh, candidate.key_en, candidate.zh, candidate.en)}:
+        if lower_key in {n.casefold() for n in (candidate.key_zh, candidate.key_en, candidate.zh, candidate.en)}:
             return candidate
     return None

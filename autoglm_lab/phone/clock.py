@@ -45,7 +45,7 @@ _PARTS: dict[Lang, dict[str, range]] = {
 
 
 def clock_forms(hour: int, minute: int, lang: Lang) -> tuple[str, ...]:
-    """Every way of giving a time that is known here; no other time is given in any of them. ValueError for no such time.
+    """Return every known form of a clock time; no two times share a form. ValueError for a time that does not exist.
 
     >>> clock_forms(6, 30, "en")[:4]
     ('06:30', '6:30', '6.30', 'six thirty')
@@ -147,7 +147,7 @@ _ALSO: dict[Lang, dict[str, range]] = {
 
 
 def _also(hour: int, minute: int, lang: Lang) -> Iterator[str]:
-    """More ways of giving a time, which are understood and never said."""
+    """Yield more forms of a time, which are understood and never said."""
     near = hour % 12 or 12
     whole = tuple(_english_words(near, minute))
     short = tuple(form.replace(" minutes", "") for form in whole if " minutes" in form)
@@ -168,17 +168,17 @@ def _also(hour: int, minute: int, lang: Lang) -> Iterator[str]:
 @cache
 def known_times() -> dict[str, str]:
     """The time "HH:MM" of every form that is understood in both languages, in lower case: no form is that of two times."""
-    known: dict[str, str] = {}
+    times: dict[str, str] = {}
     for lang in LANGS:
         for hour in range(24):
             for minute in range(60):
                 time = f"{hour:02d}:{minute:02d}"
                 forms = [*clock_forms(hour, minute, lang), *_also(hour, minute, lang)]
                 for form in (form.lower() for form in forms):
-                    if known.setdefault(form, time) != time:
-                        raise ValueError(f"{form!r} is {known[form]} and {time}")
-                    known.setdefault(form.removesuffix("."), time)
-    return known
+                    if times.setdefault(form, time) != time:
+                        raise ValueError(f"{form!r} is {times[form]} and {time}")
+                    times.setdefault(form.removesuffix("."), time)
+    return times
 
 
 def times_in(text: str) -> list[str]:

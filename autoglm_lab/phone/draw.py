@@ -78,13 +78,13 @@ class Canvas:
         )
 
     def panel(self, box: tuple[int, int, int, int], fill: Colour, radius: float) -> None:
-        """A filled rectangle with round corners; nothing when it has no area."""
+        """Draw a filled rectangle with round corners; nothing when it has no area."""
         left, top, right, bottom = box
         if right > left and bottom > top:
             self.pen.rounded_rectangle(box, min(radius, (right - left) / 2, (bottom - top) / 2), fill)
 
     def text(self, x: float, y: float, words: str, height: float, fill: Colour, anchor: str = "lm", room: float = 0) -> None:
-        """Words `height` thousandths of the screen's width high; cut to `room` pixels where that is given."""
+        """Draw words `height` thousandths of the screen's width high, cut to `room` pixels where that is given."""
         face = font(max(6, round(height * self.width / 1000)))
         words = one_line(words)
         if room:
@@ -92,7 +92,7 @@ class Canvas:
         self.pen.text((x, y), words, fill, face, anchor=anchor)
 
     def glyph(self, name: str, x: float, y: float, pixels: float, fill: Colour) -> None:
-        """A picture of the phone's icon family, centred on (x, y)."""
+        """Draw a glyph of the phone's icon family, centred on (x, y)."""
         size = max(4, round(pixels))
         self.image.paste(fill, (round(x - size / 2), round(y - size / 2)), glyph(self.look.family, name, size))
 

@@ -185,7 +185,7 @@ def _table(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _photograph(rng: np.random.Generator) -> Image.Image:
-    """Light and dark at all scales, as in pictures of the world."""
+    """Draw light and dark at all scales, as photographs have them."""
     sky = np.zeros((SIDE[1], SIDE[0], 3))
     for scale in (3, 6, 12, 25, 50):
         rough = Image.fromarray(rng.integers(0, 256, (scale * 2, scale, 3), dtype=np.uint8))

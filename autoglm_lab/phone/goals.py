@@ -71,7 +71,7 @@ def read_goal(text: str) -> tuple[Part, ...]:
     (Part(kind='send', lang='en', slots={'contact': 'mum', 'message': 'on my way'}),)
     """
     for lang in LANGS:
-        for cut in [found.start() for found in re.finditer(re.escape(THEN[lang]), text)]:
+        for cut in [match.start() for match in re.finditer(re.escape(THEN[lang]), text)]:
             first, second = _read(text[:cut], lang), _read(text[cut + len(THEN[lang]) :], lang)
             if first and second:
                 return first, second
@@ -82,8 +82,8 @@ def read_goal(text: str) -> tuple[Part, ...]:
 
 def _read(text: str, lang: Lang) -> Part | None:
     for kind, pattern in _patterns(lang):
-        if found := re.fullmatch(pattern, text):
-            slots = dict(found.groupdict())
+        if match := re.fullmatch(pattern, text):
+            slots = dict(match.groupdict())
             for slot, name in slots.items():
                 if slot in _THINGS:
                     slots[slot] = next((thing.id for thing in _THINGS[slot] if thing.name(lang) == name), name)
@@ -109,7 +109,7 @@ def _patterns(lang: Lang) -> tuple[tuple[str, str], ...]:
 
 
 def typed_words(text: str) -> list[str]:
-    """Everything that may have to be typed to reach a goal: a message, a query, a clock time."""
+    """Return the texts that may have to be typed to reach a goal: a message, a query, a clock time."""
     return [part.slots[slot] for part in read_goal(text) for slot in ("query", "message", "time") if slot in part.slots]
 
 
@@ -142,23 +142,23 @@ def as_said(words: str, command: str) -> str:
     return command[places[span.start] : places[span.stop - 1] + 1] if span else words
 
 
-def _nearest(wanted: str, read: str) -> range | None:
-    """The run of whole words that takes the fewest edits to become `wanted`, of several the last; None where nothing is like it.
+def _nearest(target: str, text: str) -> range | None:
+    """The run of whole words that takes the fewest edits to become `target`, of several the last; None where nothing is like it.
 
-    One row of the table of edit distances for each letter of `wanted`, in which a run may begin at any word (Sellers 1980).
+    One row of the table of edit distances for each letter of `target`, in which a run may begin at any word (Sellers 1980).
     """
-    words = [found.span() for found in re.finditer(r"[a-z0-9']+|[^\sa-z0-9']", read)]
+    words = [match.span() for match in re.finditer(r"[a-z0-9']+|[^\sa-z0-9']", text)]
     starts, ends = {start for start, _ in words}, {end for _, end in words}
-    far = len(wanted) + len(read)
-    row = [(0 if place in starts else far, place) for place in range(len(read) + 1)]  # edits, and where the run begins
-    for count, letter in enumerate(wanted, start=1):
+    far = len(target) + len(text)
+    row = [(0 if place in starts else far, place) for place in range(len(text) + 1)]  # edits, and where the run begins
+    for count, letter in enumerate(target, start=1):
         above, row = row, [(far + count, 0)]
-        for place, other in enumerate(read):
-            kept, left, new = above[place], row[place], above[place + 1]
-            row.append(min((kept[0] + (letter != other), kept[1]), (left[0] + 1, left[1]), (new[0] + 1, new[1])))
+        for place, other in enumerate(text):
+            diagonal, left, new = above[place], row[place], above[place + 1]
+            row.append(min((diagonal[0] + (letter != other), diagonal[1]), (left[0] + 1, left[1]), (new[0] + 1, new[1])))
     edits, _, end = min((row[end][0], -end, end) for end in ends) if ends else (far, 0, 0)
     start = row[end][1]
-    return range(start, end) if end > start and edits <= (1 - NEAR) * len(wanted) else None
+    return range(start, end) if end > start and edits <= (1 - NEAR) * len(target) else None
 
 
 def goal_openers(lang: Lang) -> list[str]:
@@ -178,13 +178,13 @@ def time_openers(lang: Lang) -> list[str]:
 
 
 def tails(opener: str) -> list[str]:
-    """How goals without a slot go on that begin as a goal with one does."""
+    """Return what follows `opener` in each goal that begins with it and has no slot."""
     forms = [form for forms in GOALS.values() for form in forms.values()]
     return [form.removeprefix(opener) for form in forms if form.startswith(opener) and "{" not in form]
 
 
 def goal_tables() -> dict[str, Any]:
-    """Everything that a page needs to read goals: their patterns by language, what joins two, and names of contacts."""
+    """Tables with which a page reads goals: their patterns by language, what joins two, and names of contacts."""
     return {
         "patterns": {lang: [[kind, pattern.replace("?P<", "?<")] for kind, pattern in _patterns(lang)] for lang in LANGS},
         "then": THEN,

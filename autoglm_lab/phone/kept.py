@@ -34,10 +34,10 @@ class KeptPhone:
     keyboard: str = PLAIN_KEYBOARD  # in use
 
     def to_json(self) -> str:
-        """Everything about the phone; `from_json` makes the same phone of it."""
+        """Write the whole phone as JSON; `from_json` makes the same phone of it."""
         look, state = self.phone.state.look, asdict(self.phone.state)
         del state["look"]  # is drawn from the seed anew
-        told = {
+        record = {
             "seed": look.seed,
             "lang": look.lang,
             "family": look.family,
@@ -46,49 +46,49 @@ class KeptPhone:
             "keyboards": self.keyboards,
             "keyboard": self.keyboard,
         }
-        return json.dumps(told, ensure_ascii=False)
+        return json.dumps(record, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> KeptPhone:
         """The phone that `to_json` wrote. ValueError when the text holds none."""
         try:
-            told = json.loads(text)
-            json.dumps(told, ensure_ascii=False).encode()  # half characters could not be written back
-            width, height = told["size"]
-            phone = made(told["seed"], size=(width, height), lang=told["lang"], family=told["family"])
-            phone.state = _state(phone.state, told["state"])
-            return cls(phone, tuple(told["keyboards"]), str(told["keyboard"]))
+            record = json.loads(text)
+            json.dumps(record, ensure_ascii=False).encode()  # half characters could not be written back
+            width, height = record["size"]
+            phone = made(record["seed"], size=(width, height), lang=record["lang"], family=record["family"])
+            phone.state = _state(phone.state, record["state"])
+            return cls(phone, tuple(record["keyboards"]), str(record["keyboard"]))
         except (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"this is no phone that was kept ({type(error).__name__}: {error})") from None
 
 
 def made(seed: int, *, size: tuple[int, int] = DEFAULT_SIZE, lang: Lang | None = None, family: str | None = None) -> SimulatedPhone:
-    """A simulated phone as it is found. ValueError when an argument is none that a phone can have."""
+    """Make a simulated phone in its initial state. ValueError when an argument is none that a phone can have."""
     if type(seed) is not int or not 0 <= seed < 2**24:
         raise ValueError(f"seed is {seed!r}; give a whole number from 0 to {2**24 - 1}")
     if not all(type(side) is int and 64 <= side <= 4096 for side in size):
         raise ValueError(f"size is {size}; both sides are whole numbers of 64 to 4096 pixels")
     if lang is not None and lang not in LANGS:
         raise ValueError(f"lang is {lang!r}; phones speak {' and '.join(get_args(Lang))}")
-    known = [*families(held_out=False), *families(held_out=True)]
-    if family is not None and family not in known:
-        raise ValueError(f"family is {family!r}; icon families are {', '.join(known)}")
+    family_names = [*families(held_out=False), *families(held_out=True)]
+    if family is not None and family not in family_names:
+        raise ValueError(f"family is {family!r}; icon families are {', '.join(family_names)}")
     return SimulatedPhone(seed, size=size, lang=lang, family=family)
 
 
-def _state(fresh: State, told: dict[str, Any]) -> State:
-    """The state that was told, on the phone that `fresh` is of; an error of some kind when it is none."""
+def _state(fresh: State, record: dict[str, Any]) -> State:
+    """Build the state in `record`, with the look of `fresh`; an error of some kind when it is none."""
     state = State(
         fresh.look,
-        dark=bool(told["dark"]),
-        page=int(told["page"]),
-        scroll=int(told["scroll"]),
-        typed=str(told["typed"]),
-        route=[View(str(view["app"]), str(view["name"]), str(view["arg"])) for view in told["route"]],
-        toggles={setting.id: bool(told["toggles"][setting.id]) for setting in SETTINGS},
-        chats={who: [(bool(mine), str(text)) for mine, text in told["chats"][who]] for who in fresh.chats},
-        alarms=[str(alarm) for alarm in told["alarms"]],
-        notice=str(told["notice"]),
+        dark=bool(record["dark"]),
+        page=int(record["page"]),
+        scroll=int(record["scroll"]),
+        typed=str(record["typed"]),
+        route=[View(str(view["app"]), str(view["name"]), str(view["arg"])) for view in record["route"]],
+        toggles={setting.id: bool(record["toggles"][setting.id]) for setting in SETTINGS},
+        chats={who: [(bool(mine), str(text)) for mine, text in record["chats"][who]] for who in fresh.chats},
+        alarms=[str(alarm) for alarm in record["alarms"]],
+        notice=str(record["notice"]),
     )
     if not 0 <= state.page < len(fresh.look.pages):
         raise ValueError(f"there is no home page {state.page}")
@@ -116,9 +116,9 @@ def write(kept: KeptPhone, folder: Path) -> None:
 
 @contextmanager
 def changing(folder: Path) -> Iterator[KeptPhone]:
-    """The phone in `folder`, for this process alone; how it is left is kept, unless there was an error. Raises as `read` does."""
+    """Lock the phone in `folder` and yield it; its state at the end is saved, unless there was an error. Raises as `read` does."""
     read(folder)  # no lock is made where there is no phone
     with atomic.lock(folder / FILE):
-        kept = read(folder)
-        yield kept
-        atomic.write_text(folder / FILE, kept.to_json())
+        device = read(folder)
+        yield device
+        atomic.write_text(folder / FILE, device.to_json())

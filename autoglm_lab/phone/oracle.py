@@ -104,27 +104,27 @@ def next_on_unknown_screen(task: Task, *, history: Sequence[Done] = ()) -> Step:
 
 
 def _two(task: Task, state: State, history: Sequence[Done], sees: bool) -> Step:
-    """The first wish until the phone shows that it is done, then the second.
+    """The next step of two wishes: of the first until the phone shows that it is done, then of the second.
 
-    Away from both apps the way here tells which is next: who has gone home within the last actions has done the first.
+    Away from both apps the last actions tell which is next: an agent that has gone home among them has done the first.
     """
     first, second = task.parts
     if not sees:
-        return next_step(second if _left(history) else first, state, history=history, sees=False)
+        return next_step(second if _has_home_action(history) else first, state, history=history, sees=False)
     if state.app == first.app != second.app:
         step = next_step(first, state, history=history)
         return Step(step.thinking, Action("Home")) if step.action.name == "finish" else step
     if first.app == second.app == state.app:
         step = next_step(first, state, history=history)
         step = step if step.action.name != "finish" else next_step(second, state, history=history)
-    elif (state.app == second.app and history) or _left(history):
+    elif (state.app == second.app and history) or _has_home_action(history):
         step = next_step(second, state, history=history)
     else:
         step = next_step(first, state, history=history)
     return _finish(task) if step.action.name == "finish" else step
 
 
-def _left(history: Sequence[Done]) -> bool:
+def _has_home_action(history: Sequence[Done]) -> bool:
     """True if the agent has gone home within what it remembers, and not as its first action."""
     return any(name == "Home" for name, _ in history[-MEMORY:][1:]) or (len(history) > MEMORY and history[-MEMORY][0] == "Home")
 
@@ -149,19 +149,19 @@ def _absent_contact(task: Task, state: State) -> Step:
 
 def _towards(task: Task, state: State, sees: bool) -> Step:
     """Get the task's app to the front."""
-    wanted = app(task.app or "")
-    name, zh = wanted.name(task.lang), task.lang == "zh"
+    target = app(task.app or "")
+    name, zh = target.name(task.lang), task.lang == "zh"
     if not sees:
         thought = f"看不清屏幕，直接启动{name}" if zh else f"the screen is unreadable, launch {name}"
-        return Step(thought, Action("Launch", app=wanted.key(task.lang)))
+        return Step(thought, Action("Launch", app=target.key(task.lang)))
     if state.app is not None:
         return Step(f"要用{name}，先回桌面" if zh else f"{name} is another app, go home first", Action("Home"))
-    page = state.look.page_of(wanted.id)
+    page = state.look.page_of(target.id)
     if page > state.page:
         return Step(f"{name}在第二页，先向左滑" if zh else f"{name} is on the second page, swipe left", _swipe("left"))
     if page < state.page:
         return Step(f"{name}在第一页，先向右滑" if zh else f"{name} is on the first page, swipe right", _swipe("right"))
-    return _tap(task, state, concept=wanted.id)
+    return _tap(task, state, concept=target.id)
 
 
 def _settings(task: Task, state: State) -> Step:
@@ -213,7 +213,7 @@ def _alarm(task: Task, state: State) -> Step:
 
 
 def _delete_alarm(task: Task, state: State) -> Step:
-    """One alarm or all of them: each is opened and deleted there. A notice tells that something was deleted."""
+    """Delete one alarm or all of them: each is opened, and deleted there. A notice tells that something was deleted."""
     view, zh = state.route[-1], task.lang == "zh"
     due = state.alarms if task.kind == "delete_alarms" else [time for time in state.alarms if time == task.slot("time")]
     if view.name == "alarm" and view.arg in due:
@@ -252,7 +252,7 @@ def _finish(task: Task) -> Step:
 
 
 def report(task: Task) -> str:
-    """What the agent says when a task is done."""
+    """The agent's closing message for a task."""
     lang: Lang = task.lang
     if task.kind == "beyond":
         return refuse(_reason(task.slot("subject"), lang), lang)

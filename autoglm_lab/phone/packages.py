@@ -72,25 +72,25 @@ def packages_to_try(name: str) -> list[str]:
     >>> packages_to_try("Gmail"), packages_to_try("google-chat"), packages_to_try("Maps")
     (['com.google.android.gm'], ['com.google.android.apps.dynamite'], ['com.google.android.apps.maps', 'com.autonavi.minimap'])
     """
-    wanted = app_by_key(name)
-    exact = _PUBLIC.get(spelling(name)) or _package_of_key(name, wanted)
-    if exact is None and wanted is None and _PACKAGE.fullmatch(name):
+    entry = app_by_key(name)
+    exact = _PUBLIC.get(spelling(name)) or _package_of_key(name, entry)
+    if exact is None and entry is None and _PACKAGE.fullmatch(name):
         exact = name
     if exact is not None:
         same = app_of(exact)
         return [exact] if same is None or same.id not in GOOGLES else list(dict.fromkeys([exact, *_all_packages(same)]))
-    if wanted is None:
+    if entry is None:
         return []
-    both = PACKAGES[wanted.id][:: 1 if name == wanted.zh else -1]
-    return list(dict.fromkeys([*both, *_all_packages(wanted)]))
+    both = PACKAGES[entry.id][:: 1 if name == entry.zh else -1]
+    return list(dict.fromkeys([*both, *_all_packages(entry)]))
 
 
-def _package_of_key(name: str, wanted: App | None) -> str | None:
+def _package_of_key(name: str, entry: App | None) -> str | None:
     """The package behind a name that is an app's key in one language only."""
-    if wanted is None or wanted.key_zh == wanted.key_en:
+    if entry is None or entry.key_zh == entry.key_en:
         return None
-    keys = (wanted.key_zh.casefold(), wanted.key_en.casefold())
-    return dict(zip(keys, PACKAGES[wanted.id], strict=True)).get(name.casefold())
+    keys = (entry.key_zh.casefold(), entry.key_en.casefold())
+    return dict(zip(keys, PACKAGES[entry.id], strict=True)).get(name.casefold())
 
 
 def spelling(name: str) -> str:
@@ -118,15 +118,15 @@ def app_of(name: str) -> App | None:
 
 
 def key_of(name: str, lang: Lang) -> str | None:
-    """What the public agent calls the app whose package is `name`, on a phone in `lang`; None for one that it does not know.
+    """The public agent's name for the app whose package is `name`, on a phone in `lang`; None for one that it does not know.
 
     >>> key_of("com.google.android.gm", "zh"), key_of("com.tencent.mm", "en")
     ('Gmail', 'WeChat')
     """
-    found = app_of(name)
-    if found is None:
+    entry = app_of(name)
+    if entry is None:
         return NAMES[name][0] if name in NAMES else None
-    chinese, english = PACKAGES[found.id]
+    chinese, english = PACKAGES[entry.id]
     if chinese != english and name in (chinese, english):  # the package says more than the language of the phone
         lang = "zh" if name == chinese else "en"
-    return app(found.id).key(lang)
+    return app(entry.id).key(lang)

@@ -1,4 +1,4 @@
-"""How people say what they want: phrasings of every kind of task in both languages.
+"""Phrasings of every kind of task in both languages, as people say them.
 
 `spoken` marks the phrasings that exist as speech clips; the others are only ever typed.
 """

@@ -1,4 +1,4 @@
-"""How the agent says no: what it cannot do, what it did not understand, what is not there; and what it can do instead."""
+"""Refusals of the agent: what it cannot do, what it did not understand, what is not there; and what it can do instead."""
 
 from __future__ import annotations
 

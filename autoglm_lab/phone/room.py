@@ -27,8 +27,8 @@ def reverberate(wave: Float[np.ndarray, " samples"], rng: np.random.Generator) -
     echoes *= 10 ** (-direct_db / 20) / np.sqrt(np.sum(echoes**2))
     echoes[0] += 1
     size = 1 << (len(wave) + count - 1).bit_length()
-    heard = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(echoes, size), size)[: len(wave)]
-    return np.asarray(heard, np.float32)
+    sound = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(echoes, size), size)[: len(wave)]
+    return np.asarray(sound, np.float32)
 
 
 def limit_band(wave: Float[np.ndarray, " samples"], low_hz: float, high_hz: float) -> Float[np.ndarray, " samples"]:

@@ -1,4 +1,4 @@
-"""What is on each screen and where: one list of elements serves drawing, hit testing and labels.
+"""The elements of each screen and their boxes: one list serves drawing, hit testing and labels.
 
 Boxes are (left, top, right, bottom) in thousandths of the screen, the unit of the agent's coordinates.
 """
@@ -36,13 +36,13 @@ class Element:
         return min(999, int((left + right) / 2)), min(999, int((top + bottom) / 2))
 
     def covers(self, x: float, y: float) -> bool:
-        """Whether the point (thousandths) lies in the box."""
+        """True if the point (thousandths) lies in the box."""
         left, top, right, bottom = self.box
         return left <= x < right and top <= y < bottom
 
 
 def elements(state: State) -> list[Element]:
-    """Everything on the screen, back to front. The last element that covers a point gets the tap."""
+    """List the elements of the screen, back to front. The last element that covers a point gets the tap."""
     view = state.view
     items = list(
         _home(state)

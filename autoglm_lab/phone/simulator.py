@@ -19,7 +19,7 @@ HOME_SCREEN = "System Home"  # what the public phone agent calls the home screen
 
 
 class Phone(Protocol):
-    """What an agent needs of a phone, simulated or real."""
+    """The interface of a phone, simulated or real, that an agent uses."""
 
     def screenshot(self) -> Image.Image:
         """The screen as an RGB picture."""
@@ -28,7 +28,7 @@ class Phone(Protocol):
         """The name of the app in front."""
 
     def perform(self, action: Action) -> bool:
-        """Do one action; says whether anything on the phone changed."""
+        """Do one action; True when anything on the phone changed."""
 
 
 class SimulatedPhone:

@@ -1,4 +1,4 @@
-"""How typed sentences differ from the book: letter case, punctuation or none, slips of the finger, full-width figures."""
+"""Variations of typed sentences: letter case, punctuation or none, slips of the finger, full-width figures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def retype(text: str, lang: Lang, rng: np.random.Generator) -> str:
 
 
 def recase(text: str, rng: np.random.Generator) -> str:
-    """All lower, all upper, or with a capital at the start; in three of four cases as it is."""
+    """Change the letter case: all lower, all upper, or a capital at the start; three times in four it stays as it is."""
     draw = rng.random() / CASE_SHARE
     if draw < 0.5:
         return text.lower()
@@ -48,7 +48,7 @@ def _remark(text: str, lang: Lang, rng: np.random.Generator) -> str:
 
 def slip(text: str, rng: np.random.Generator) -> str:
     """One letter of a longer word left out, doubled, exchanged with the next or with its neighbour on the keyboard."""
-    words = [found.span() for found in re.finditer(r"[A-Za-z]{5,}", text)]
+    words = [match.span() for match in re.finditer(r"[A-Za-z]{5,}", text)]
     if not words:
         return text
     start, end = words[int(rng.integers(len(words)))]

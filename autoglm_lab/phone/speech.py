@@ -103,10 +103,10 @@ class SpeechBank:
         places: dict[Clip, tuple[int, int]] = {}
         for voice, facts in index["voices"].items():
             for number, start, length, text in facts["clips"]:
-                known = sentences[facts["lang"]]
-                if number >= len(known) or known[number].text != text:
+                language_sentences = sentences[facts["lang"]]
+                if number >= len(language_sentences) or language_sentences[number].text != text:
                     raise ValueError(f"{folder} is out of date at {text!r} of {voice}; remake it with make_bank.py")
-                places[Clip(known[number], voice, facts["held_out"], facts["engine"])] = (start, length)
+                places[Clip(language_sentences[number], voice, facts["held_out"], facts["engine"])] = (start, length)
         natural = read_natural(folder / "natural.json") if (folder / "natural.json").exists() else {}
         return cls(folder, places, {voice: facts["file"] for voice, facts in index["voices"].items()}, natural)
 
@@ -133,11 +133,11 @@ class SpeechBank:
     def find(self, sentence: str | Utterance, lang: Lang, rng: np.random.Generator, held_out: bool = False) -> Clip:
         """A clip of `sentence` in a voice that `rng` picks; ValueError if no such voice says it."""
         text = sentence if isinstance(sentence, str) else sentence.text
-        found = [clip for clip in self.clips(lang, held_out) if clip.utterance.text == text]
-        if not found:
+        matches = [clip for clip in self.clips(lang, held_out) if clip.utterance.text == text]
+        if not matches:
             kind = "held-out" if held_out else "training"
             raise ValueError(f"no {kind} voice says {text!r} in {lang!r}; see phrasing.utterances({lang!r})")
-        return found[int(rng.integers(len(found)))]
+        return matches[int(rng.integers(len(matches)))]
 
     def _file(self, voice: str) -> Int16[np.ndarray, " samples"]:
         return self._samples(self.files[voice])
@@ -162,8 +162,8 @@ def read_natural(path: Path) -> dict[Clip, tuple[str, int, int]]:
         for number, voice, lang, kind, slots, start, length, text in facts["clips"]:
             if not facts["held_out"] and not KEPT_OUT_NATURAL.isdisjoint(voice.split("+")):
                 raise ValueError(f"{path} has {voice} among the training clips of {name}, but it is kept out of training")
-            said = Utterance(kind, lang, tuple(slots.items()), text)
-            clips[Clip(said, voice, facts["held_out"], facts["engine"], number)] = (name, start, length)
+            utterance = Utterance(kind, lang, tuple(slots.items()), text)
+            clips[Clip(utterance, voice, facts["held_out"], facts["engine"], number)] = (name, start, length)
     return clips
 
 

@@ -1,4 +1,4 @@
-"""What a simulated phone is (its frozen look) and what it currently shows (its mutable state)."""
+"""The frozen look of a simulated phone, and its mutable state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IconColour = Literal["brand", "mono", "free"]
 
 @dataclass(frozen=True)
 class Look:
-    """Everything about a phone that never changes while it is used. Drawn from a seed by `Look.random`."""
+    """The properties of a phone that never change while it is used. Drawn from a seed by `Look.random`."""
 
     seed: int
     lang: Lang
@@ -89,7 +89,7 @@ class View:
 
 @dataclass
 class State:
-    """What the phone currently shows and remembers."""
+    """The current screen of the phone, and everything that it remembers."""
 
     look: Look
     dark: bool = False
@@ -104,7 +104,7 @@ class State:
 
     @classmethod
     def fresh(cls, look: Look) -> State:
-        """The phone as it is found: home screen, random toggles, a few alarms and messages."""
+        """The initial state of a phone: home screen, random toggles, a few alarms and messages."""
         rng = np.random.default_rng([look.seed, 2])
         toggles = {s.id: bool(rng.random() < 0.5) for s in SETTINGS}
         # alarms at odd minutes, so that none is already what somebody asks for

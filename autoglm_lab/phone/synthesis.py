@@ -57,9 +57,9 @@ class _Engine:
     def speak(self, text: str, voice: str, rate_wpm: int, pitch: int) -> Float[np.ndarray, " samples"]:
         accent, plus, variant = voice.partition("+")
         # The library ignores a variant it does not know and speaks in its own voice.
-        known = not plus or (self._data / "voices" / "!v" / variant).is_file()
+        variant_exists = not plus or (self._data / "voices" / "!v" / variant).is_file()
         name = f"{_BRITISH.get(accent, accent)}{plus}{variant}"
-        if not known or self._library.espeak_SetVoiceByName(name.encode()) != 0:
+        if not variant_exists or self._library.espeak_SetVoiceByName(name.encode()) != 0:
             raise ValueError(f"voice {voice!r} is unknown to eSpeak NG; right would be 'en-us', 'en-gb+f2', 'cmn+m3'")
         self._library.espeak_SetParameter(_RATE, rate_wpm, 0)
         self._library.espeak_SetParameter(_PITCH, pitch, 0)

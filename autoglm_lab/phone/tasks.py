@@ -1,4 +1,4 @@
-"""Tasks: what somebody wants of the phone, in words, and how one sees that it was done."""
+"""Tasks: wishes for the phone, in words, and the check that one was fulfilled."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ class Task:
         return cls(spoken.kind, spoken.lang, spoken.slots, spoken.text)
 
     def done(self, start: State, now: State, message: str) -> bool:
-        """Whether the phone, once `start`, now is as wished and the closing message answers the question (if it is one)."""
+        """True if the phone, once `start`, now is as wished and the closing message answers the question (if it is one)."""
         if self.kind in QUESTIONS:
-            asked = now if self.kind == "is_on" else start
-            return message == answer(self, asked) and now.toggles == start.toggles
+            state = now if self.kind == "is_on" else start
+            return message == answer(self, state) and now.toggles == start.toggles
         if self.kind in STRICT:
             return kept(now) == kept(outcome(self, start)) and self._closed(start, now, message)
         wished = deepcopy(start.toggles)
@@ -162,8 +162,8 @@ def answer(task: Task, state: State) -> str:
         name, on = named(task.slot("setting")).name(task.lang), state.toggles[task.slot("setting")]
         return f"{name}{'开着' if on else '关着'}。" if zh else f"{'Yes' if on else 'No'}, {name} is {'on' if on else 'off'}."
     name = named(task.slot("app")).name(task.lang)
-    seen = any(item.kind == "icon" and item.concept == task.slot("app") for item in elements(state))
-    return f"{'有' if seen else '没有'}{name}。" if zh else f"{'Yes' if seen else 'No'}, {name} is {'' if seen else 'not '}here."
+    here = any(item.kind == "icon" and item.concept == task.slot("app") for item in elements(state))
+    return f"{'有' if here else '没有'}{name}。" if zh else f"{'Yes' if here else 'No'}, {name} is {'' if here else 'not '}here."
 
 
 def describe(state: State, lang: Lang) -> str:
@@ -259,9 +259,9 @@ def _slots(kind: str, lang: Lang, state: State, rng: np.random.Generator, spoken
     return {}
 
 
-def _phrase(known: tuple[str, ...], lang: Lang, rng: np.random.Generator, spoken: bool) -> str:
+def _phrase(phrases: tuple[str, ...], lang: Lang, rng: np.random.Generator, spoken: bool) -> str:
     if spoken or rng.random() < 0.5:
-        return known[int(rng.integers(len(known)))]
+        return phrases[int(rng.integers(len(phrases)))]
     words = [FREE_WORDS[lang][i] for i in rng.choice(len(FREE_WORDS[lang]), int(rng.integers(1, 4)), replace=False)]
     return ("" if lang == "zh" else " ").join(words)
 
@@ -285,12 +285,12 @@ def _match(phrasing: str, text: str, lang: Lang) -> dict[str, str] | None:
         names = "|".join(re.escape(thing.name(lang)) for thing in _THINGS.get(slot, ()))
         return f"(?P<{slot}>{names or '.+'})"
 
-    pattern = re.sub(r"\\\{(\w+)\\\}", lambda found: group(found[1]), re.escape(phrasing))
-    found = re.fullmatch(pattern, text, flags=re.IGNORECASE)
-    if not found:
+    pattern = re.sub(r"\\\{(\w+)\\\}", lambda match: group(match[1]), re.escape(phrasing))
+    match = re.fullmatch(pattern, text, flags=re.IGNORECASE)
+    if not match:
         return None
     slots = {}
-    for slot, words in found.groupdict().items():
+    for slot, words in match.groupdict().items():
         if slot in _THINGS:
             ids = [thing.id for thing in _THINGS[slot] if thing.name(lang).casefold() == words.casefold()]
         else:

@@ -182,7 +182,7 @@ def _two(state: State, rng: np.random.Generator, lang: Lang, held_out: bool) -> 
     """Two wishes in one sentence: the first leaves a trace, and both can be seen to be done."""
     while True:
         first, second = (_slotted(kinds, state, lang, rng) for kinds in (FIRST_KINDS, SECOND_KINDS))
-        if first.app != second.app or (first.app == "settings" and _seen_together(state, first, second)):
+        if first.app != second.app or (first.app == "settings" and _visible_together(state, first, second)):
             break
     parts = [_short(part, rng, held_out) for part in (first, second)]
     text = phrasebook(lang).draw("two", {"first": parts[0].text, "second": parts[1].text}, rng, held_out=held_out)
@@ -194,7 +194,7 @@ def _slotted(kinds: Sequence[str], state: State, lang: Lang, rng: np.random.Gene
     return Task(kind, lang, tuple(_slots(kind, state, lang, rng, False).items()))
 
 
-def _seen_together(state: State, first: Task, second: Task) -> bool:
+def _visible_together(state: State, first: Task, second: Task) -> bool:
     """True if two different switches can be on the screen at the same time, so that one sees that both are as wished."""
     if not {first.kind, second.kind} <= {"toggle_on", "toggle_off"} or first.slot("setting") == second.slot("setting"):
         return False

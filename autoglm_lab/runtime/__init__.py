@@ -1,1 +1,1 @@
-"""What runs on the phone: features, prompts, the engine protocol. No PyTorch."""
+"""The runtime on the phone: features, prompts, the engine protocol. No PyTorch."""

@@ -1,4 +1,4 @@
-"""Opening a bundle: every file is there, and is the one that was exported; nothing else is read."""
+"""Open a bundle: every file is there, and is the one that was exported; nothing else is read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Bundle:
     places: int  # tokens that a request and its answer may have together
     recipe: dict[str, Any]
     bytes: int  # of all files
-    shared_scale: bool  # whether tokens that are read at once are rounded alike, so that one changes what the others give
+    shared_scale: bool  # whether tokens read in one pass share a rounding scale, so that each changes the others' results
     files: frozenset[str]  # that the manifest lists and that were compared with it
     memory: int = 1  # past actions that the model was trained to read
     understands: bool = False  # whether commands are read once, and every step works by their goal (`runtime.understanding`)
@@ -163,7 +163,7 @@ def _hash(facts: dict[str, Any]) -> str:
 
 
 def _check_size(file: Path, size: int) -> None:
-    """FileNotFoundError or ValueError unless this is a plain file of that size; a link is none."""
+    """Raise FileNotFoundError or ValueError unless this is a plain file of that size; a link is none."""
     try:
         facts = file.lstat()
     except (OSError, ValueError):

@@ -32,7 +32,7 @@ _WORD = re.compile(rb"\\(?:u[0-9a-f]{4}|.)|[a-z0-9']+|[\xc0-\xff][\x80-\xbf]*|[^
 
 
 class Constraint(Protocol):
-    """Something that tells which tokens may come."""
+    """The interface of a constraint, which tells which tokens may come."""
 
     def allowed(self, prefix: Sequence[int]) -> list[int] | None:
         """The tokens that may come after `prefix`; None where any may."""
@@ -54,7 +54,7 @@ def chooser(constraint: Constraint | None, pick: Pick, prefix: Sequence[int] = (
 
 
 class Typing:
-    """Holds what is typed to what the goal says: after `Type`, only the tokens of one of its texts may come."""
+    """Restrict typed text to the goal: after `Type`, only the tokens of one of its texts may come."""
 
     def __init__(self, goal: str, encode: Encode) -> None:
         opener = encode(TYPE)
@@ -104,7 +104,7 @@ class Spelling:
 
 
 class Quotes:
-    """Holds what a goal quotes to the command: after "text Mum: " only words that stand there one after the other may come.
+    """Restrict quotes in a goal to the command: after "text Mum: " only words that stand there one after the other may come.
 
     The model chooses where they begin, and, at the end of each word, whether they end. After "set an alarm for" only a clock time
     may come that the command names, in whatever form (`phone.clock`).
@@ -112,8 +112,8 @@ class Quotes:
 
     def __init__(self, command: str, spelling: Spelling) -> None:
         self._spelling = spelling
-        self._read = json.dumps(plain(command), ensure_ascii=False)[1:-1].encode()  # as it stands in a quoted text
-        words = [match.span() for match in _WORD.finditer(self._read)]
+        self._command = json.dumps(plain(command), ensure_ascii=False)[1:-1].encode()  # as it stands in a quoted text
+        words = [match.span() for match in _WORD.finditer(self._command)]
         self._starts, self._ends = {start for start, _ in words}, {end for _, end in words}
         self._times = [time.encode() for time in times_in(plain(command))]
 
@@ -128,12 +128,12 @@ class Quotes:
         if openings[-1]["time"] or openings[-1]["spaced_time"]:
             return self._of_times(openings[-1]["time"] or b"", quote, blank)
         if not quote:
-            return sorted({number for place in self._starts for number in self._spelling.of(blank, self._read[place:])}) or None
+            return sorted({number for place in self._starts for number in self._spelling.of(blank, self._command[place:])}) or None
         quote = quote.removeprefix(blank)
-        places = [place for place in self._starts if self._read.startswith(quote, place)]
+        places = [place for place in self._starts if self._command.startswith(quote, place)]
         if not places or self._is_whole(quote):
             return None  # another wish has begun
-        tokens = {number for place in places for number in self._spelling.of(b"", self._read[place + len(quote) :])}
+        tokens = {number for place in places for number in self._spelling.of(b"", self._command[place + len(quote) :])}
         if quote and any(place + len(quote) in self._ends for place in places):
             tokens |= {self._spelling.closed, *self._spelling.joins}
         for joint in _JOINTS:
@@ -158,7 +158,7 @@ class Quotes:
 
     def _stands(self, words: bytes) -> bool:
         """True if these words, whole ones, stand in the command."""
-        return any(self._read.startswith(words, place) and place + len(words) in self._ends for place in self._starts)
+        return any(self._command.startswith(words, place) and place + len(words) in self._ends for place in self._starts)
 
 
 @cache

@@ -19,7 +19,7 @@ NO_APP, NOT_DONE = "there is no app", "not done: "
 
 @dataclass(frozen=True)
 class Answer:
-    """What an engine said. `action` is None when the text holds no valid action; `error` then says why."""
+    """An engine's answer. `action` is None when the text holds no valid action; `error` then says why."""
 
     text: str
     thinking: str = ""
@@ -77,16 +77,16 @@ def spoken(
 def _spoken(
     tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int, goal: str
 ) -> Iterator[str | Answer]:
-    said: list[int] = []
-    shown = ""
+    ids: list[int] = []
+    prefix = ""
     for token in tokens:
-        said.append(token)
-        text = decode(said)
+        ids.append(token)
+        text = decode(ids)
         whole = not text.endswith("\ufffd")  # never hand out half a character
-        yield text[len(shown) :] if whole else ""
-        shown = text if whole else shown
+        yield text[len(prefix) :] if whole else ""
+        prefix = text if whole else prefix
     passes = watch.laps["prefill"] + watch.laps["decode"]
-    yield Answer.read(decode(said), len(said), watch.total(), passes, prompt_tokens, goal)
+    yield Answer.read(decode(ids), len(ids), watch.total(), passes, prompt_tokens, goal)
 
 
 class Turn(NamedTuple):
@@ -112,7 +112,7 @@ def memory_length(engine: object) -> int:
 
 
 class Engine(Protocol):
-    """Anything that answers requests.
+    """The interface of an engine, which answers requests.
 
     One whose model was trained to read more than one past action has their number as `memory` (`memory_length`). One that can make
     use of all that was done before sets `reads_history = True`, and is given it as `history`, a list of `Turn`.

@@ -1,4 +1,4 @@
-"""From files to numbers, in one place: pictures to 224 x 224 RGB in [0, 1], sound to 16 kHz log-mel frames. Numpy only.
+"""Features of pictures and sound: 224 x 224 RGB in [0, 1], and log-mel frames at 16 kHz. Numpy only.
 
 The processor, the engines and the exported graph all use these definitions.
 """
@@ -41,7 +41,7 @@ def image_features(image: Any) -> Array:
 
 
 def calm_product(left: Array, right: Array, out: Array | None = None) -> Array:
-    """`left @ right` in pieces for which numpy's OpenBLAS starts no threads: they would spin on beside those of the runtime.
+    """Compute `left @ right` in pieces for which OpenBLAS starts no threads: they would spin on beside those of the runtime.
 
     It is written to `out`, if there is one.
     """
@@ -86,7 +86,7 @@ def _narrow(lines: Array, count: int) -> Array:
 
 @lru_cache(maxsize=32)
 def _pixel_bands(count: int) -> list[tuple[int, int, Array]]:
-    """For four pixels of a short line each: which values of a long line they need, and the weights of these for their colours."""
+    """Bands of four pixels of a short line: the values of a long line they need, and the weights of these for their colours."""
     weights, bands = resize_matrix(count, IMAGE_SIDE)
     reach = [(bands[row][0], bands[row + 3][1]) for row in range(0, IMAGE_SIDE, 4)]
     colours = np.eye(3, dtype=np.float32)
@@ -128,7 +128,7 @@ def _rgb(image: Any) -> tuple[NDArray[Any], float]:
 def resize_matrix(source: int, target: int) -> tuple[Array, list[tuple[int, int]]]:
     """[target, source] weights of a triangle filter that is widened when shrinking (antialiased bilinear, as in Pillow).
 
-    And for each row where its weights begin and end.
+    Returned with them, for each row: where its weights begin and end.
     """
     scale = source / target
     reach = max(scale, 1.0)

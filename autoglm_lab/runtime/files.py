@@ -1,4 +1,4 @@
-"""Reading people's own pictures and sounds: checked before anything slow begins, refused in one clear sentence."""
+"""Read people's own pictures and sounds: checked before anything slow begins, refused in one clear sentence."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class State:
     """A place in an answer: the tokens that lead on from here, and whether others may come that stay here."""
 
     edges: dict[int, State] = field(default_factory=dict)
-    free: NDArray[np.bool_] | None = None  # [V] tokens of a text or a thought, which goes on with them
+    free: NDArray[np.bool_] | None = None  # [V] mask of the tokens that continue a text or a thought
     last: bool = False
     least: int = 0  # tokens to the end, at least
     usual: int | None = None  # the token that comes most often where several may
@@ -57,7 +57,7 @@ class State:
         return next(iter(self.edges)) if len(self.edges) == 1 and self.free is None else None
 
     def chooser(self, left: int) -> Pick:
-        """Picks tokens one after the other as `choose` does, from here on, in an answer that has room for `left` more."""
+        """Return a picker of one token after the other, as `choose` does, from here on, in an answer with room for `left` more."""
         state = self
 
         def pick(scores: NDArray[np.float32]) -> int:
@@ -69,14 +69,14 @@ class State:
         return pick
 
     def leads(self, token: int) -> State | None:
-        """Where a token leads, None for one that may not come."""
+        """The state that a token leads to, None for one that may not come."""
         if token in self.edges:
             return self.edges[token]
-        known = self.free is not None and token < len(self.free)  # a model may have more tokens than the tokenizer
-        return self if known and self.free[token] else None  # type: ignore[index]
+        in_vocabulary = self.free is not None and token < len(self.free)  # a model may have more tokens than the tokenizer
+        return self if in_vocabulary and self.free[token] else None  # type: ignore[index]
 
     def after(self, token: int) -> State:
-        """Where a token leads. ValueError for one that may not come."""
+        """The state that a token leads to. ValueError for one that may not come."""
         state = self.leads(token)
         if state is None:
             raise ValueError(f"token {token} may not come here")
@@ -84,15 +84,15 @@ class State:
 
     def draft(self, most: int) -> list[int]:
         """Up to `most` tokens that have to come, or usually do, without the one that ends the answer."""
-        found: list[int] = []
+        tokens: list[int] = []
         state = self
-        while len(found) < most:
+        while len(tokens) < most:
             token = state.usual if state.forced is None else state.forced
             if token is None or state.edges[token].last:
                 break
-            found.append(token)
+            tokens.append(token)
             state = state.edges[token]
-        return found
+        return tokens
 
     def choose(self, scores: NDArray[np.float32], left: int) -> int:
         """The likeliest token among those that may come and still let the answer end with `left` tokens, this one included."""
@@ -106,7 +106,7 @@ class State:
 
 
 class Grammar:
-    """Answers as the agent writes them: a thought or none, then an action with the fields that it must have and no others."""
+    """Grammar of the agent's answers: a thought or none, then an action with the fields that it must have and no others."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -121,9 +121,9 @@ class Grammar:
         self.action, self.understanding, end = State(), State(), State(last=True)
         for name, (needed, _) in SIGNATURES.items():
             parts = [f"{part}={POINT if part in POINTS else QUOTED}" for part in needed]
-            written = ", ".join(parts if name == "finish" else [f'action="{name}"', *parts])
+            arguments = ", ".join(parts if name == "finish" else [f'action="{name}"', *parts])
             for root in ([self.action] if name != "Goal" else []) + ([self.understanding] if name in UNDERSTOOD else []):
-                self._add(root, f"finish({written})" if name == "finish" else f"do({written})", end)
+                self._add(root, f"finish({arguments})" if name == "finish" else f"do({arguments})", end)
         self.thinking = State({vocabulary[END_THINK]: self.action}, free=self._thought)
         _count(self.thinking)
         _count(self.understanding)
@@ -132,23 +132,23 @@ class Grammar:
             state.usual, state = number, state.edges[number]
 
     def start(self, *, think: bool, command: bool = False) -> State:
-        """Where an answer begins: with a thought or without, or, to a command that is to be understood, with what it means."""
+        """The state where an answer begins: with a thought or without, or, for a command to be understood, with its meaning."""
         if command:
             return self.understanding
         return self.thinking if think else self.action
 
     def drafts(self, most: int) -> dict[str, Any]:
-        """What to draft (`State.draft`, up to `most` tokens) and where tokens lead, as plain tables for hosts that are not Python.
+        """Tables of drafts (`State.draft`, up to `most` tokens) and of the states tokens lead to, for hosts that are not Python.
 
         `states[0]` is where an action begins; each has its `draft`, its `edges` {token: state}, the state after a `number` (one of
         `numbers`), and `text`: whether other tokens stay here.
         """
         numbers, places, rows = set(self._numbers), {self.action: 0}, []
-        for state in (found := [self.action]):
+        for state in (queue := [self.action]):
             for following in state.edges.values():
                 if following not in places:
-                    places[following] = len(found)
-                    found.append(following)
+                    places[following] = len(queue)
+                    queue.append(following)
             number = state.edges.get(self._numbers[0])
             edges = {token: places[to] for token, to in state.edges.items() if number is None or token not in numbers}
             after = None if number is None else places[number]
@@ -156,7 +156,7 @@ class Grammar:
         return {"numbers": self._numbers, "states": rows}
 
     def _add(self, state: State, pattern: str, end: State) -> None:
-        """One way through the grammar from a state; it shares its beginning with those that are there."""
+        """Add one way through the grammar from a state; it shares its beginning with those that are there."""
         for piece in re.split(f"([{NUMBER}{TEXT}])", pattern + END):
             if piece == NUMBER:
                 following = state.edges.get(self._numbers[0]) or State()
@@ -170,7 +170,7 @@ class Grammar:
 
 
 def _count(state: State) -> int:
-    """Fill in how many tokens are missing at least; the only circles are those of texts and thoughts, which need no turn."""
+    """Fill in the least number of tokens to the end; the only cycles are those of texts and thoughts, which need no turn."""
     if not state.last and not state.least:
         state.least = 1 + min(_count(following) for following in {id(s): s for s in state.edges.values()}.values())
     return state.least

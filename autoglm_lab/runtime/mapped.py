@@ -46,7 +46,7 @@ def mapped_graph(graph: Path, place: Path, options: Any) -> Path:
 
 
 def write_mapped(bundle: Bundle) -> Path:
-    """Write all graphs of a bundle in mapped form beside it, for this machine; the folder."""
+    """Write all graphs of a bundle in mapped form beside it, for this machine; return the folder."""
     place = place_of(bundle.folder)
     for name in sorted(bundle.files):
         if name.endswith(".onnx"):
@@ -55,7 +55,7 @@ def write_mapped(bundle: Bundle) -> Path:
 
 
 def made_for(graph: Path) -> dict[str, str]:
-    """All that a mapped form depends on: the graph, the runtime, and the processor with its instruction sets."""
+    """The facts that a mapped form depends on: the graph, the runtime, and the processor with its instruction sets."""
     flags = " ".join(cpu_flags())
     return {"graph": digest(graph), "onnxruntime": onnxruntime.__version__, "machine": platform.machine(), "flags": flags}
 

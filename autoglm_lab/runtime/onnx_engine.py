@@ -41,7 +41,7 @@ class Asked:
     state: State | None
     watch: Stopwatch
     sampling: Sampling = GREEDY
-    hearing: Future[States] | None = None  # what is heard, while the picture is still being looked at
+    hearing: Future[States] | None = None  # the encoded sound, while the picture is still being prepared
     states: States | None = None
     think: bool = False
     understood: Understood | None = None  # what the command means, by an engine that understands it first
@@ -109,7 +109,7 @@ class OnnxEngine:
         self.tokenizer = open_tokenizer(self.bundle)
         self._commands = Commands()
         self._write_by(grammar, speculate)
-        # what there is before anything was seen or heard: one empty place
+        # the encoders' states before any picture or sound: one empty place
         self.nothing: States = {
             value.name: np.zeros([size if isinstance(size, int) else 1 for size in value.shape], np.float32)
             for value in self._decoder.get_inputs()
@@ -187,7 +187,7 @@ class OnnxEngine:
         What is remembered lies in buffers that are made once for an answer: each token is written into them in place. Sampling is
         not for an engine with a grammar, or with answers in one call.
         """
-        return self.write(self._asked(task, image, audio, current_app, last, think, max_new_tokens, sampling))
+        return self.write(self._request(task, image, audio, current_app, last, think, max_new_tokens, sampling))
 
     def prepare(
         self,
@@ -202,10 +202,10 @@ class OnnxEngine:
         sampling: Sampling = GREEDY,
     ) -> Asked:
         """The first half of `answer`: what is seen and heard is encoded, nothing is written yet (`write`). Same errors."""
-        asked = self._asked(task, image, audio, current_app, last, think, max_new_tokens, sampling)
-        if not asked.declined:
-            asked.states = self._encode(asked)
-        return asked
+        request = self._request(task, image, audio, current_app, last, think, max_new_tokens, sampling)
+        if not request.declined:
+            request.states = self._encode(request)
+        return request
 
     def prefill(self, asked: Asked) -> Asked:
         """Read the prompt of what was prepared as well, so that `write` begins with the first token; the answer stays the same.
@@ -256,7 +256,7 @@ class OnnxEngine:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; after this request at most {self.bundle.places - len(ids)} fit")
         return ids
 
-    def _asked(
+    def _request(
         self, task: str, image: Any, audio: Any, current_app: str, last: str, think: bool, max_new_tokens: int, sampling: Sampling
     ) -> Asked:
         watch = Stopwatch()
@@ -281,7 +281,7 @@ class OnnxEngine:
         features, hearing = States(), None
         wave = None if audio is None else mono_16k(audio, 16_000)
         if wave is not None and image is not None and self._ears is not None:
-            hearing = self._ears.submit(self._heard, wave)
+            hearing = self._ears.submit(self._encode_audio, wave)
         elif wave is not None:
             features["audio"] = log_mel(wave)[None]
         if image is not None:
@@ -291,27 +291,27 @@ class OnnxEngine:
 
     @property
     def cache_bytes_per_token(self) -> int:
-        """What keys and values of one token take."""
+        """Keys and values of one token, in bytes."""
         shapes = [value.shape for value in self._decoder.get_inputs() if "past_" in value.name]
         return sum(4 * int(np.prod([size for size in shape if isinstance(size, int)])) for shape in shapes)
 
     def text(self, ids: list[int]) -> str:
-        """What tokens are as text."""
+        """Decode tokens to text."""
         text: str = self.tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
-    def _encode(self, asked: Asked) -> States:
-        """What the decoder is given for an answer besides tokens."""
+    def _encode(self, request: Asked) -> States:
+        """Encode picture and sound: the decoder's inputs for an answer besides tokens."""
         states = dict(self.nothing)
-        for name, values in asked.features.items():
+        for name, values in request.features.items():
             states |= self._encoded(name, values)
-            asked.watch.lap(name)
-        given = set(asked.features)
-        if asked.hearing is not None:
-            states |= asked.hearing.result()
-            given.add("audio")
-            asked.watch.lap("audio")
-        return {"present": np.array([float(name in given) for name in ("image", "audio")], np.float32), **states}
+            request.watch.lap(name)
+        modalities = set(request.features)
+        if request.hearing is not None:
+            states |= request.hearing.result()
+            modalities.add("audio")
+            request.watch.lap("audio")
+        return {"present": np.array([float(name in modalities) for name in ("image", "audio")], np.float32), **states}
 
     def _encoded(self, name: str, values: NDArray[np.float32]) -> States:
         """The keys and values of what is seen or heard."""
@@ -319,49 +319,49 @@ class OnnxEngine:
             outputs = session.run(None, {session.get_inputs()[0].name: values})
             return dict(zip((output.name for output in session.get_outputs()), outputs, strict=True))
 
-    def _heard(self, wave: NDArray[np.float32]) -> States:
+    def _encode_audio(self, wave: NDArray[np.float32]) -> States:
         return self._encoded("audio", log_mel(wave)[None])
 
-    def _tokens(self, asked: Asked) -> Iterator[int]:
-        watch, ids, state, max_new_tokens = asked.watch, asked.ids, asked.state, asked.max_new_tokens
-        if asked.states is not None:
+    def _tokens(self, request: Asked) -> Iterator[int]:
+        watch, ids, state, max_new_tokens = request.watch, request.ids, request.state, request.max_new_tokens
+        if request.states is not None:
             watch.lap("waiting")
-        states = self._encode(asked) if asked.states is None else asked.states
+        states = self._encode(request) if request.states is None else request.states
         if "answer" in self.sessions:
             whole = self._in_one_call(ids, states, max_new_tokens)
             watch.lap("decode")
             yield from whole
             return
-        if asked.prefix is None:
+        if request.prefix is None:
             step, scores, unread = Step(self.sessions["step"], states, room=len(ids) + max_new_tokens), None, ids
         else:
-            (step, scores), unread, asked.prefix = asked.prefix, [], None
-        pick, said = asked.sampling.picker(), list[int]()
-        while len(said) < max_new_tokens:
-            left = max_new_tokens - len(said)
-            picks = state.chooser(left) if self.held and state is not None else pick
-            picks = chooser(asked.constraint, picks, said)
+            (step, scores), unread, request.prefix = request.prefix, [], None
+        pick, output = request.sampling.picker(), list[int]()
+        while len(output) < max_new_tokens:
+            remaining = max_new_tokens - len(output)
+            picks = state.chooser(remaining) if self.held and state is not None else pick
+            picks = chooser(request.constraint, picks, output)
             if self.held and state is not None and state.forced is not None:
                 tokens = [state.forced]
                 unread = [*unread, *tokens]
             elif scores is not None and not unread:
                 tokens = unread = [picks(scores)]
             else:
-                tokens = step.write(unread, self._drafts(asked, state, said, left - 1), picks)
-                watch.lap("decode" if said else "prefill")
+                tokens = step.write(unread, self._drafts(request, state, output, remaining - 1), picks)
+                watch.lap("decode" if output else "prefill")
                 unread = tokens[-1:]
             for token in tokens:
                 if token == self.bundle.end:
                     return
                 state = None if state is None else state.leads(token)
-                said.append(token)
+                output.append(token)
                 yield token
 
-    def _drafts(self, asked: Asked, state: State | None, said: list[int], most: int) -> list[int]:
+    def _drafts(self, request: Asked, state: State | None, output: list[int], most: int) -> list[int]:
         """Draft what probably follows: a text that the goal says is to be typed, or tokens that the grammar expects."""
         if not self.speculates or state is None:
             return []
-        to_type = asked.constraint.draft(said, most) if isinstance(asked.constraint, Typing) else []
+        to_type = request.constraint.draft(output, most) if isinstance(request.constraint, Typing) else []
         return to_type or state.draft(most)
 
     def _in_one_call(self, ids: list[int], states: States, max_new_tokens: int) -> list[int]:
@@ -372,9 +372,9 @@ class OnnxEngine:
             for value in session.get_inputs()
             if value.name.startswith("first_past")
         }
-        asked = {"first_input_ids": np.array([ids]), "first_total": np.array([len(ids)], np.int32)}
-        [said] = session.run(["tokens"], {**states, **empty, **asked, "max_new_tokens": np.array(max_new_tokens)})
-        tokens: list[int] = said.tolist()
+        prompt = {"first_input_ids": np.array([ids]), "first_total": np.array([len(ids)], np.int32)}
+        [output] = session.run(["tokens"], {**states, **empty, **prompt, "max_new_tokens": np.array(max_new_tokens)})
+        tokens: list[int] = output.tolist()
         return tokens[:-1] if tokens[-1] == self.bundle.end else tokens
 
 
@@ -434,24 +434,24 @@ class Step:
         if len(new) != self._ids.shape[1]:
             self._ids = np.array([new], np.int64)
             self._binding.bind_cpu_input("input_ids", self._ids)
-        wanted = len(drafts) + 1
-        if wanted != len(self._scores):
-            self._scores = np.zeros((wanted, self._vocabulary), np.float32)
-            self._binding.bind_cpu_input("places", np.arange(-wanted, 0))
-            self._binding.bind_output("scores", "cpu", 0, np.float32, [wanted, self._vocabulary], self._scores.ctypes.data)
+        count = len(drafts) + 1
+        if count != len(self._scores):
+            self._scores = np.zeros((count, self._vocabulary), np.float32)
+            self._binding.bind_cpu_input("places", np.arange(-count, 0))
+            self._binding.bind_output("scores", "cpu", 0, np.float32, [count, self._vocabulary], self._scores.ctypes.data)
         self._ids[0], self._total[0] = new, self.total
         self._session.run_with_iobinding(self._binding)
         scores: NDArray[np.float32] = self._scores.copy()
         return scores
 
     def write(self, ids: list[int], drafts: Sequence[int], pick: Pick) -> list[int]:
-        """The tokens that follow `ids`, one at least, in one pass: see `confirmed`. All but the last of them have been read."""
+        """Verify `drafts` in one forward pass; return the accepted tokens and the model's next one, which alone is not read yet."""
         tokens = confirmed(self.read(ids, drafts), drafts, pick)
         self.forget(1 + len(drafts) - len(tokens))
         return tokens
 
     def forget(self, count: int) -> None:
-        """As if the last `count` tokens had not been read. ValueError for more than there are."""
+        """Drop the last `count` tokens from the cache. ValueError for more than there are."""
         if not 0 <= count <= self.total:
             raise ValueError(f"{count} tokens cannot be forgotten; {self.total} are there")
         self.total -= count

@@ -1,4 +1,4 @@
-"""Before anything is installed on a device: can it run what is to run there? What was found, and what would help."""
+"""Examine a device before anything is installed on it: what was found, and what would help."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MB, GB = 10**6, 10**9
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is. Sizes in bytes; `memory` is what the process may use, `free_memory` what nobody uses now."""
+    """The resources of a machine. Sizes in bytes; `memory` is what the process may use, `free_memory` what nobody uses now."""
 
     system: str
     abi: str
@@ -64,7 +64,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a model asks of a device, with the arithmetic behind each figure in words. Bytes."""
+    """Storage and memory that a model needs, in bytes, with the arithmetic behind each figure in words."""
 
     name: str
     storage: int
@@ -86,15 +86,15 @@ class Finding:
 
 
 class Examination(tuple[Finding, ...]):
-    """All lines; in a notebook a table."""
+    """The findings about one machine; in a notebook a table."""
 
     __slots__ = ()
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of them."""
-        found = {line.verdict for line in self}
-        return "fail" if "fail" in found else "warn" if "warn" in found else "pass"
+        """The worst verdict of all lines."""
+        verdicts = {line.verdict for line in self}
+        return "fail" if "fail" in verdicts else "warn" if "warn" in verdicts else "pass"
 
     def __repr__(self) -> str:
         return "\n".join(map(str, self))
@@ -106,7 +106,7 @@ class Examination(tuple[Finding, ...]):
 
 
 def bundle_needs(name: str, size: int, cache_bytes_per_token: int, tokens: int = 512) -> Needs:
-    """What a bundle of `size` bytes needs. Storage counts twice: a new bundle is written beside the old one."""
+    """Compute the needs of a bundle of `size` bytes. Storage counts twice: a new bundle is written beside the old one."""
     cache = f"{tokens} tokens x {cache_bytes_per_token:,} bytes of cache"
     memory = RUNTIME_BYTES + size + cache_bytes_per_token * tokens
     return Needs(
@@ -123,7 +123,7 @@ def bundle_needs(name: str, size: int, cache_bytes_per_token: int, tokens: int =
 def model_needs(
     name: str, *, parameters: float, bits: float, layers: int, key_value_heads: int, head_dim: int, tokens: int
 ) -> Needs:
-    """What a large model needs, from its shape alone: weights of `bits` each, and a 16-bit cache for so many tokens.
+    """Compute the needs of a large model from its shape: weights of `bits` each, and a 16-bit cache for `tokens` tokens.
 
     Scales of groups count as bits: 4-bit weights in groups of 32 with a 16-bit scale have 4.5. ValueError for sizes below 1.
 
@@ -168,19 +168,19 @@ def examine(machine: Machine, needs: Needs | None = None, port: int | None = Non
 
 
 def _abi(machine: Machine) -> Finding:
-    found = " ".join(part for part in (machine.system, machine.abi, machine.libc) if part)
+    system = " ".join(part for part in (machine.system, machine.abi, machine.libc) if part)
     if machine.abi.lower() not in ABIS:
-        return Finding("ABI", "fail", found, f"a 64-bit system is needed: {', '.join(ABIS)}")
+        return Finding("ABI", "fail", system, f"a 64-bit system is needed: {', '.join(ABIS)}")
     if machine.system == "Linux" and not machine.libc.startswith("glibc"):
-        return Finding("ABI", "fail", found, "wheels are built for glibc; on Termux use a glibc userland such as proot-distro")
-    return Finding("ABI", "pass", found)
+        return Finding("ABI", "fail", system, "wheels are built for glibc; on Termux use a glibc userland such as proot-distro")
+    return Finding("ABI", "pass", system)
 
 
 def _python(machine: Machine) -> Finding:
-    found, wanted = (".".join(map(str, version)) for version in (machine.python, PYTHON))
+    current, required = (".".join(map(str, version)) for version in (machine.python, PYTHON))
     if machine.python < PYTHON:
-        return Finding("Python", "fail", found, f"install {wanted} or newer")
-    return Finding("Python", "pass", found)
+        return Finding("Python", "fail", current, f"install {required} or newer")
+    return Finding("Python", "pass", current)
 
 
 def _packages(machine: Machine) -> list[Finding]:
@@ -198,8 +198,8 @@ def _cores(machine: Machine) -> Finding:
 def _instructions(machine: Machine) -> list[Finding]:
     if not machine.flags:
         return [Finding("instructions", "warn", "the system does not tell", "measure instead: autoglm-lab bench")]
-    wide = [flag for flag in WIDE_FLAGS if any(flag in known for known in machine.flags)]
-    integer = sorted({known for known in machine.flags for flag in INTEGER_FLAGS if flag in known})
+    wide = [flag for flag in WIDE_FLAGS if any(flag in name for name in machine.flags)]
+    integer = sorted({name for name in machine.flags for flag in INTEGER_FLAGS if flag in name})
     return [
         Finding("wide registers", "pass" if wide else "warn", ", ".join(wide) or "none", "" if wide else "floats will be slow"),
         Finding(
@@ -212,12 +212,12 @@ def _instructions(machine: Machine) -> list[Finding]:
 
 
 def _size(what: str, needed: int, free: int, whole: int, remedy: str) -> Finding:
-    found = f"{needed / GB:.2f} GB needed, {free / GB:.2f} GB free"
+    sizes = f"{needed / GB:.2f} GB needed, {free / GB:.2f} GB free"
     if needed > whole:
-        return Finding(what, "fail", f"{found} of {whole / GB:.2f} GB", remedy)
+        return Finding(what, "fail", f"{sizes} of {whole / GB:.2f} GB", remedy)
     if needed > free:
-        return Finding(what, "warn", found, remedy)
-    return Finding(what, "pass", found)
+        return Finding(what, "warn", sizes, remedy)
+    return Finding(what, "pass", sizes)
 
 
 def _version(name: str) -> str | None:
@@ -238,12 +238,12 @@ def _busy(port: int) -> bool:
 
 
 def _container_limit() -> int:
-    """What a container may use; without one, more than any machine has."""
+    """Memory that the container may use, in bytes; without one, more than any machine has."""
     try:
-        told = Path("/sys/fs/cgroup/memory.max").read_text("utf-8").strip()
+        limit = Path("/sys/fs/cgroup/memory.max").read_text("utf-8").strip()
     except OSError:
         return 2**62
-    return int(told) if told.isdigit() else 2**62
+    return int(limit) if limit.isdigit() else 2**62
 
 
 # figures of the public AutoGLM-Phone-9B: its decoder is that of GLM-4.1V-9B

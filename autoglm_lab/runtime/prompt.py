@@ -1,4 +1,4 @@
-"""How a request is written for the model: one template, used in training, by every engine and by the server."""
+"""The prompt of a request: one template, used in training, by every engine and by the server."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TooLongError(ValueError):
 
 
 def check_length(task: str, model_folder: Path) -> None:
-    """TooLongError when a task does not fit into the model's 512 tokens. Fast: only the tokenizer is read."""
+    """Raise TooLongError when a task does not fit into the model's 512 tokens. Fast: only the tokenizer is read."""
     path = model_folder / "tokenizer.json"
     if not path.exists():
         raise FileNotFoundError(f"{model_folder.name} holds no tokenizer.json; give a folder written by save_pretrained")

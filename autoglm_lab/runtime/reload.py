@@ -21,7 +21,7 @@ class NothingLoadedError(RuntimeError):
 
 @dataclass
 class Generation(Generic[T]):
-    """One load of something, and how many use it. `retired` ones are let go when the last use ends."""
+    """One load of a value, and how many use it. `retired` ones are let go when the last use ends."""
 
     number: int
     value: T
@@ -31,7 +31,7 @@ class Generation(Generic[T]):
 
 
 class Reloadable(Generic[T]):
-    """Something that was loaded from a source and can be loaded from another one while it is used.
+    """A value that was loaded from a source and can be loaded from another one while it is used.
 
     `load(source)` makes it, `free(value)` is called once nobody uses an old one any more. Mode "available" loads the new one first
     and answers all the time, with both in memory; "small" waits until nobody uses the old one, frees it, then loads: requests wait.
@@ -144,28 +144,28 @@ def read_settings(path: Path, kind: type[S], base: S | None = None) -> S:
     A set of texts is written as a list. ValueError, with the name of the file and of what is wrong in it, for a half-written file,
     unknown names, missing ones (without `base`), values of another type, and what the dataclass itself refuses.
     """
-    known, hints = {each.name: each for each in fields(kind)}, get_type_hints(kind)  # type: ignore[arg-type]
+    settings, hints = {each.name: each for each in fields(kind)}, get_type_hints(kind)  # type: ignore[arg-type]
     try:
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path.name} cannot be read: {error}; the settings stay as they are") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path.name} holds no settings but a {type(values).__name__}; write names and values")
-    if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f"{path.name}: {', '.join(unknown)} is unknown; there are {', '.join(known)}")
-    missing = [n for n, each in known.items() if n not in values and each.default is MISSING and each.default_factory is MISSING]
+    if unknown := sorted(set(values) - set(settings)):
+        raise ValueError(f"{path.name}: {', '.join(unknown)} is unknown; there are {', '.join(settings)}")
+    missing = [n for n, each in settings.items() if n not in values and each.default is MISSING and each.default_factory is MISSING]
     if missing and base is None:
         raise ValueError(f"{path.name}: {', '.join(missing)} is missing")
     for name, value in values.items():
-        wanted = hints[name]
-        if get_origin(wanted) is frozenset:
+        hint = hints[name]
+        if get_origin(hint) is frozenset:
             if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
                 raise ValueError(f"{path.name}: {name} is {value!r}; it has to be a list of texts")
             values[name] = frozenset(value)
             continue
-        right = (int, float) if wanted is float else wanted
-        if not isinstance(value, right) or (isinstance(value, bool) and wanted is not bool):
-            raise ValueError(f"{path.name}: {name} is {value!r}; it has to be of type {wanted.__name__}")
+        right = (int, float) if hint is float else hint
+        if not isinstance(value, right) or (isinstance(value, bool) and hint is not bool):
+            raise ValueError(f"{path.name}: {name} is {value!r}; it has to be of type {hint.__name__}")
     try:
         return kind(**values) if base is None else replace(base, **values)  # type: ignore[type-var]
     except (TypeError, ValueError) as error:
@@ -181,8 +181,8 @@ def needs_restart(old: S, new: S) -> list[str]:
 class Watch:
     """Looks at a file again and again, and calls `changed(path)` when its content is another.
 
-    Content and not its date: an atomic rename, a copy and an editor all look alike. What `changed` raises is kept in `failed`, told
-    to `complain`, and not tried again before the content changes once more. ValueError for a time that is not positive.
+    Content and not its date: an atomic rename, a copy and an editor all look alike. What `changed` raises is kept in `failed`,
+    passed to `complain`, and not tried again before the content changes once more. ValueError for a time that is not positive.
     """
 
     def __init__(
@@ -198,16 +198,16 @@ class Watch:
         self.path = path
         self.failed: Exception | None = None
         self._changed, self._complain, self._every_s = changed, complain, every_s
-        self._seen = self._digest()
+        self._last_digest = self._digest()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name=f"watch {path.name}")
 
     def look(self) -> bool:
         """Look once; True when the content had changed and was taken."""
         digest = self._digest()
-        if digest is None or digest == self._seen:
+        if digest is None or digest == self._last_digest:
             return False
-        self._seen = digest
+        self._last_digest = digest
         try:
             self._changed(self.path)
         except Exception as error:

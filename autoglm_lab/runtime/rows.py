@@ -37,7 +37,7 @@ class Rows:
         self._scores = np.zeros((most, next(v.shape[-1] for v in session.get_outputs() if v.name == "scores")), np.float32)
 
     def join(self, states: dict[str, Floats], cache: dict[str, Floats], total: int) -> int:
-        """A new row, at the end: what its answer sees and hears, and the cache of the `total` tokens that were read. Its place.
+        """Add a row at the end, with its answer's picture and sound and the cache of the `total` tokens read; return its place.
 
         ValueError when all rows are taken, or for more tokens than there is room for.
         """
@@ -49,15 +49,15 @@ class Rows:
         self._present[row], self.totals[row] = states["present"], total
         self._frames[row] = states["audio_key_0"].shape[2] if states["present"][1] else 0
         for name, values in states.items():
-            given = {"image": 0, "audio": 1}.get(name.split("_")[0])
-            if given is not None and states["present"][given]:
+            modality = {"image": 0, "audio": 1}.get(name.split("_")[0])
+            if modality is not None and states["present"][modality]:
                 self._buffer(name, values.shape[2])[row, :, : values.shape[2]] = values[0]
         for name, values in cache.items():
             self._buffer(name, self.room)[row, :, :total] = values[0, :, :total]
         return row
 
     def leave(self, row: int) -> int:
-        """An answer has ended; the last row takes its place. The place that is free now: the one that the last row had."""
+        """Remove the row of an answer that has ended; the last row takes its place. Return the place that the last row had."""
         last = self.count = self.count - 1
         if row != last:
             for name, buffer in self._buffers.items():
@@ -71,7 +71,7 @@ class Rows:
         return last
 
     def step(self, tokens: Sequence[int]) -> Floats:
-        """One more token for each row; the scores [rows, V] of what follows. ValueError when a row is full."""
+        """Read one more token for each row; return the scores [rows, V] of what follows. ValueError when a row is full."""
         count = self.count
         if len(tokens) != count or not count:
             raise ValueError(f"there are {count} rows and {len(tokens)} tokens; each row reads one")
@@ -80,7 +80,7 @@ class Rows:
         self.totals[:count] += 1
         binding = self._session.io_binding()
         frames = self._buffer("audio_key_0", 1).shape[2]
-        given = {
+        inputs = {
             "input_ids": np.array(tokens, np.int64)[:, None],
             "present": self._present[:count],
             "anywhere": self._present[:count].max(0),
@@ -89,8 +89,8 @@ class Rows:
             "covered": np.where(np.arange(frames) < self._frames[:count, None], 0, COVERED).astype(np.float32)[:, None, None],
         }
         for name in self._shapes:
-            if name in given:
-                binding.bind_cpu_input(name, given[name])
+            if name in inputs:
+                binding.bind_cpu_input(name, inputs[name])
                 continue
             values = self._buffer(name, self.room if name.startswith("past") else 1)[:count]
             place = {"device_type": "cpu", "device_id": 0, "element_type": np.float32, "shape": list(values.shape)}
@@ -102,12 +102,12 @@ class Rows:
         return self._scores[:count]
 
     def _buffer(self, name: str, length: int) -> Floats:
-        """Room for all rows, at least so long; what is there is kept."""
+        """Return a buffer for all rows, at least `length` long; what is there is kept."""
         there = self._buffers.get(name)
         if there is None or there.shape[2] < length:
             shape = [self.most, self._shapes[name][1], length, self._shapes[name][3]]
-            made = np.zeros(shape, np.float32)  # pages that no row has touched take no memory
+            buffer = np.zeros(shape, np.float32)  # pages that no row has touched take no memory
             if there is not None:
-                made[:, :, : there.shape[2]] = there
-            self._buffers[name] = made
+                buffer[:, :, : there.shape[2]] = there
+            self._buffers[name] = buffer
         return self._buffers[name]

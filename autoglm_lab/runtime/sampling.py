@@ -1,4 +1,4 @@
-"""Picking the next token from its scores: the likeliest, or one drawn at random from the likely ones."""
+"""Pick the next token from its scores: the likeliest, or one drawn at random from the likely ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are picked. `temperature` 0 takes the likeliest; the defaults write what the model thinks best.
+    """Settings by which tokens are picked. `temperature` 0 takes the likeliest; the defaults write what the model thinks best.
 
     `top_p` keeps the likeliest tokens that have this share of all probability together (Holtzman et al. 2020);
     `frequency_penalty` takes this much from a token's score for each time that it was written. ValueError outside the ranges
@@ -30,7 +30,7 @@ class Sampling:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a number from {low} to {high}")
 
     def picker(self) -> Picker:
-        """Something that picks the tokens of one answer."""
+        """Return a picker for the tokens of one answer."""
         return Picker(self)
 
 
@@ -43,7 +43,7 @@ class Picker:
 
     @cached_property
     def rng(self) -> np.random.Generator:
-        """Made for the first draw: numpy.random takes 7 MB and 20 ms, which greedy answers on a phone do without."""
+        """The generator, made for the first draw: numpy.random takes 7 MB and 20 ms, which greedy answers on a phone do without."""
         return np.random.default_rng(self.sampling.seed)
 
     def __call__(self, scores: NDArray[np.float32]) -> int:

@@ -20,7 +20,7 @@ ONE_CALL_INPUTS = ("first_input_ids", "first_total", "max_new_tokens", "present"
 
 
 def quiet(threads: int | None = None) -> Any:
-    """How the runtime computes beside others: warnings off, no threads that spin, no memory that is kept."""
+    """Session options for running beside others: warnings off, no threads that spin, no memory that is kept."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # threads that spin on between two calls, waiting for work, slow down everything else: numpy ten times
@@ -41,7 +41,7 @@ def open_graph(path: Path, options: Any) -> Any:
 
 
 def check_decoder(decoder: Any, bundle: Bundle, *, one_call: bool) -> None:
-    """ValueError unless a graph takes tokens and says what was given, and scores the token that ends an answer."""
+    """Raise ValueError unless a graph takes tokens and a flag for each modality, and scores the token that ends an answer."""
     expected = ONE_CALL_INPUTS if one_call else STEP_INPUTS
     _check_inputs(expected, decoder, bundle)
     logits_shape = () if one_call else next((value.shape for value in decoder.get_outputs() if value.name == "scores"), ())
@@ -50,7 +50,7 @@ def check_decoder(decoder: Any, bundle: Bundle, *, one_call: bool) -> None:
 
 
 def check_encoder(encoder: Any, decoder: Any, bundle: Bundle) -> None:
-    """ValueError unless an encoder has one input, and the decoder takes all that it gives."""
+    """Raise ValueError unless an encoder has one input, and the decoder takes all that it gives."""
     if len(encoder.get_inputs()) != 1:
         raise ValueError(f"the graphs of {bundle.folder.name} do not fit together: an encoder has several inputs")
     _check_inputs([value.name for value in encoder.get_outputs()], decoder, bundle)
@@ -113,7 +113,7 @@ class Sessions(Mapping[str, Any]):
         return (self._name, *self._eager, *self._shelf.built)
 
     def __getitem__(self, name: str) -> Any:
-        """Give a graph, opened first when it is not open."""
+        """Return a graph, opened first when it is not open."""
         if name == self._name:
             return self.decoder
         if name in self._eager:
@@ -130,5 +130,5 @@ class Sessions(Mapping[str, Any]):
         return iter((self._name, *ENCODERS))
 
     def __len__(self) -> int:
-        """Three."""
+        """Number of graphs: three."""
         return 1 + len(ENCODERS)

@@ -84,7 +84,7 @@ class Shelf:
                 self.sweep()
 
     def sweep(self) -> list[str]:
-        """Drop every module that was idle for `idle_s`; their names."""
+        """Drop every module that was idle for `idle_s`; return their names."""
         if self.idle_s is None:
             return []
         with self._lock:
@@ -100,14 +100,14 @@ class Shelf:
         with self._lock:
             return {name: place.bytes for name, place in self._places.items() if place.built}
 
-    def _make_room(self, nbytes: int, wanted: str) -> None:
+    def _make_room(self, nbytes: int, module: str) -> None:
         if self.room_bytes is None:
             return
         while sum(self.built.values()) + nbytes > self.room_bytes:
             free = [name for name, place in self._places.items() if _free(place)]
             if not free:
-                held = ", ".join(sorted(name for name, place in self._places.items() if place.built))
-                raise ValueError(f"there is no room for {wanted} ({nbytes:,} bytes): {held} are in use; wait until one is done")
+                names = ", ".join(sorted(name for name, place in self._places.items() if place.built))
+                raise ValueError(f"there is no room for {module} ({nbytes:,} bytes): {names} are in use; wait until one is done")
             self._drop(min(free, key=lambda name: self._places[name].left_at))
 
     def _drop(self, name: str) -> None:
@@ -136,10 +136,10 @@ class Pool:
     def lease(self, places: int) -> Iterator[NDArray[Any]]:
         """A buffer of the smallest class that has as many places and one left. ValueError when there is none."""
         with self._lock:
-            size = next((size for size, left in self._free.items() if size >= places and left), None)
+            size = next((size for size, buffers in self._free.items() if size >= places and buffers), None)
             if size is None:
-                left = ", ".join(f"{len(left)} of {size}" for size, left in self._free.items())
-                raise ValueError(f"no buffer of {places} places is left; there are {left}: wait for one, or make the pool larger")
+                counts = ", ".join(f"{len(buffers)} of {size}" for size, buffers in self._free.items())
+                raise ValueError(f"no buffer of {places} places is left; there are {counts}: wait for one, or make the pool larger")
             buffer = self._free[size].popleft()
         try:
             yield buffer
@@ -149,9 +149,9 @@ class Pool:
 
     @property
     def left(self) -> dict[int, int]:
-        """How many buffers of each size are not lent."""
+        """Number of free buffers of each size."""
         with self._lock:
-            return {size: len(left) for size, left in self._free.items()}
+            return {size: len(buffers) for size, buffers in self._free.items()}
 
 
 def caches(heads: int, width: int, layers: int, classes: Mapping[int, int], dtype: type[np.floating[Any]] = np.float32) -> Pool:

@@ -57,8 +57,8 @@ class Understood:
 def _restored(message: str, command: str) -> str:
     """A sentence that names a strange app, with the name as it was said."""
     for form in STRANGE_APP.values():
-        if found := re.fullmatch(re.escape(form).replace(r"\{name\}", "(.+)"), message):
-            return form.format(name=as_said(found[1], command))
+        if match := re.fullmatch(re.escape(form).replace(r"\{name\}", "(.+)"), message):
+            return form.format(name=as_said(match[1], command))
     return message
 
 
@@ -66,24 +66,24 @@ class Commands:
     """The commands that an engine understood last, at most `MOST`; threads may share it."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Understood] = OrderedDict()
+        self._meanings: OrderedDict[str, Understood] = OrderedDict()
         self._turn = threading.Lock()
 
     def get(self, task: str, audio: Any = None) -> Understood | None:
         """The meaning of a command, typed or (without text) spoken; None for one that is not known. It then stays longest."""
         key = command_key(task, audio)
         with self._turn:
-            if key in self._known:
-                self._known.move_to_end(key)
-            return self._known.get(key)
+            if key in self._meanings:
+                self._meanings.move_to_end(key)
+            return self._meanings.get(key)
 
     def keep(self, task: str, audio: Any, text: str) -> Understood:
         """Note what a model's text says of a command."""
         meaning = Understood.read(text, task)
         with self._turn:
-            self._known[command_key(task, audio)] = meaning
-            while len(self._known) > MOST:
-                self._known.popitem(last=False)
+            self._meanings[command_key(task, audio)] = meaning
+            while len(self._meanings) > MOST:
+                self._meanings.popitem(last=False)
         return meaning
 
     def understand(self, task: str, audio: Any, ask: Callable[[], str]) -> Understood:

@@ -39,9 +39,9 @@ class Answer:
         self._thought = [False] * len(self.jobs)  # whether a thought stands before the action
 
     async def events(self) -> AsyncIterator[tuple[int, Event]]:
-        """Everything that happens, with the number of the answer, until all have ended. ApiError for what went wrong."""
-        left = len(self.jobs)
-        while left:
+        """Events of all answers, each with the number of its answer, until all have ended. ApiError for what went wrong."""
+        remaining = len(self.jobs)
+        while remaining:
             try:  # an engine that hangs must not keep its clients
                 async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
                     number, event = await self._events.get()
@@ -50,12 +50,12 @@ class Answer:
             if isinstance(event, ApiError):
                 raise event
             if isinstance(event, Done):
-                left -= 1
+                remaining -= 1
                 self._measure(self.jobs[number], event)
             yield number, event
 
     def give_up(self) -> None:
-        """Nobody waits any more: what is not finished stops."""
+        """Cancel all jobs: the client waits no longer."""
         for job in self.jobs:
             job.cancelled = True
 
@@ -69,24 +69,24 @@ class Answer:
 
     def usage(self, done: list[Done]) -> dict[str, Any]:
         """Tokens that were read and written."""
-        read, written = done[0].prompt_tokens, sum(each.tokens for each in done)
+        prompt_tokens, completion_tokens = done[0].prompt_tokens, sum(each.tokens for each in done)
         thought = sum(each.thought_tokens for each in done)
         return {
-            "prompt_tokens": read,
-            "completion_tokens": written,
-            "total_tokens": read + written,
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
             "completion_tokens_details": {"reasoning_tokens": thought},
         }
 
-    def _measure(self, job: Job, done: Done) -> None:
+    def _measure(self, job: Job, end: Done) -> None:
         metrics, now = self.service.metrics, time.monotonic()
-        metrics.read.inc(done.prompt_tokens)
-        metrics.written.inc(done.tokens)
+        metrics.read.inc(end.prompt_tokens)
+        metrics.written.inc(end.tokens)
         metrics.whole.observe(now - job.began)
         if job.first is not None:
             metrics.first.observe(job.first - job.began)
-            if done.tokens > 1 and now > job.first:
-                metrics.speed.observe((done.tokens - 1) / (now - job.first))
+            if end.tokens > 1 and now > job.first:
+                metrics.speed.observe((end.tokens - 1) / (now - job.first))
 
 
 class _Numbered:
@@ -96,19 +96,19 @@ class _Numbered:
         self._number, self._merged = number, merged
 
     def put_nowait(self, event: Event) -> None:
-        """Take one more."""
+        """Pass on an event, with the number of its answer."""
         self._merged.put_nowait((self._number, event))
 
 
 async def whole(answer: Answer, request: Request) -> Response:
     """All answers at once; they stop when the client goes away."""
     messages: list[dict[str, Any]] = [{"role": "assistant", "content": ""} for _ in answer.jobs]
-    done: list[Done | None] = [None] * len(answer.jobs)
+    ends: list[Done | None] = [None] * len(answer.jobs)
 
     async def listen() -> None:
         async for number, event in answer.events():
             if isinstance(event, Done):
-                done[number] = event
+                ends[number] = event
             elif isinstance(event, Piece):
                 for field, text in answer.shown(number, event).items():
                     messages[number][field] = messages[number].get(field, "") + text
@@ -123,7 +123,7 @@ async def whole(answer: Answer, request: Request) -> Response:
         answer.give_up()
         for task in (listening, watching):
             task.cancel()
-    ended = [each for each in done if each is not None]
+    ended = [each for each in ends if each is not None]
     choices = [
         {"index": number, "message": messages[number], "logprobs": None, "finish_reason": each.reason}
         for number, each in enumerate(ended)
@@ -175,7 +175,7 @@ class Events(StreamingResponse):
         self.answer, self.first = answer, first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the stream; cancel its jobs when it ends."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -184,7 +184,7 @@ class Events(StreamingResponse):
 
 
 def _drop(coming: asyncio.Future[Any]) -> None:
-    """Nobody wants to know any more, nor whether it went wrong."""
+    """Cancel the next event, and retrieve its error, if any, so that asyncio does not report it."""
     coming.cancel()
     if coming.done() and not coming.cancelled():
         coming.exception()
@@ -193,7 +193,7 @@ def _drop(coming: asyncio.Future[Any]) -> None:
 async def _chunks(answer: Answer, events: AsyncIterator[tuple[int, Event]], coming: asyncio.Future[Any]) -> AsyncIterator[str]:
     """Server-sent events: a chunk with the role, the pieces, the reason for the end, the usage if asked for, and [DONE]."""
     usage = answer.request.stream_options is not None and answer.request.stream_options.include_usage
-    done: list[Done] = []
+    ends: list[Done] = []
 
     def chunk(choices: list[dict[str, Any]], **more: Any) -> str:
         facts = {"id": answer.id, "object": "chat.completion.chunk", "created": answer.created, "model": answer.model}
@@ -217,12 +217,12 @@ async def _chunks(answer: Answer, events: AsyncIterator[tuple[int, Event]], comi
                 break
             coming = asyncio.ensure_future(anext(events))
             if isinstance(event, Done):
-                done.append(event)
+                ends.append(event)
                 yield chunk([choice(number, {}, event.reason)])
             else:
                 yield chunk([choice(number, answer.shown(number, event))])
         if usage:
-            yield chunk([], usage=answer.usage(done))
+            yield chunk([], usage=answer.usage(ends))
         yield "data: [DONE]\n\n"
     except ApiError as error:
         yield f"data: {json.dumps(error.body, ensure_ascii=False)}\n\n"

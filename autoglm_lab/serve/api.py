@@ -53,11 +53,11 @@ def application(service: Service) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        told = {
+        messages = {
             404: f"there is no {request.url.path[:80]} here; there are /v1/chat/completions, /v1/models, /health, /metrics",
             405: f"{request.url.path[:80]} is not asked with {request.method}",
         }
-        body = ApiError(error.status_code, told.get(error.status_code, str(error.detail))).body
+        body = ApiError(error.status_code, messages.get(error.status_code, str(error.detail))).body
         return JSONResponse(body, error.status_code, dict(error.headers or {}))
 
     @app.exception_handler(Exception)
@@ -87,10 +87,10 @@ def application(service: Service) -> FastAPI:
     async def chat(request: Request) -> Response:
         """An answer to a conversation that ends in a screen, a command or a question."""
         with Body(request, service) as body:
-            asked = await body.read()
-            answer = Answer(service, asked, request.state.client)
+            chat_request = await body.read()
+            answer = Answer(service, chat_request, request.state.client)
             await service.submit_soon(answer.jobs)
-            if asked.stream:
+            if chat_request.stream:
                 return await streamed(answer, request)
             return await whole(answer, request)
 

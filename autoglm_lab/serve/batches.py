@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
     job: Job
     pick: Pick
-    tokens: list[int]  # picked and not told yet; the batch has not read the last
+    tokens: list[int]  # picked and not delivered yet; the batch has not read the last
 
 
 class Batches:
@@ -71,7 +71,7 @@ class Batches:
         session = self.engine.open_session("rows", cores)
         self._rows, self._speller = Rows(session, most, self.engine.bundle.places), Speller(self.engine.tokenizer)
         self._queue, self._ready, self._changed = FairQueue(queue), deque[Read](), threading.Condition()
-        self._written: list[Row] = []
+        self._active: list[Row] = []
         self._readers = threads(workers, self._read, "reader")
         self._reading, self._busy = workers, 0  # readers there are, and those that have something to read
         self.patience_s, self._stepped = patience_s, 0.0
@@ -83,7 +83,7 @@ class Batches:
 
     def state(self) -> dict[str, int]:
         """See `Scheduler.state`."""
-        return {"waiting": len(self._queue) + len(self._ready), "writing": len(self._written)}
+        return {"waiting": len(self._queue) + len(self._ready), "writing": len(self._active)}
 
     def close(self) -> None:
         """See `Scheduler.close`."""
@@ -92,21 +92,21 @@ class Batches:
             thread.join()
 
     def _read(self) -> None:
-        """What a reader does: see, hear, read the prompt, pick the first token."""
+        """Loop of a reader thread: encode picture and sound, read the prompt, pick the first token."""
         while (job := self._queue.get()) is not None:
             with self._changed:
                 self._busy += 1
             try:
-                read = [too_late()] if job.given_up else self._prepared(job)
+                outcome = [too_late()] if job.given_up else self._prepared(job)
             except Exception as error:  # a request must not end the thread that all others wait for
-                read = [failure(error)]
-            if not isinstance(read, Read):
-                self.post([(job, event) for event in read])
+                outcome = [failure(error)]
+            if not isinstance(outcome, Read):
+                self.post([(job, event) for event in outcome])
             with self._changed:
                 self._busy -= 1
                 self._changed.wait_for(lambda: len(self._ready) < self._rows.most)  # what is read takes memory
-                if isinstance(read, Read):
-                    self._ready.append(read)
+                if isinstance(outcome, Read):
+                    self._ready.append(outcome)
                 self._changed.notify_all()
         with self._changed:
             self._reading -= 1
@@ -115,71 +115,71 @@ class Batches:
     def _prepared(self, job: Job) -> Read | list[Event]:
         """Read the prompt, or give all events where the command alone is answered: the agent declines."""
         with self.pixels.lease() as take:
-            asked = self.engine.prepare(**job.asking.opened(take, self.engine.memory))
-        if asked.states is None:
-            events = [event for piece in self.engine.write(asked) for event in job.hear(piece)]
+            request = self.engine.prepare(**job.asking.opened(take, self.engine.memory))
+        if request.states is None:
+            events = [event for piece in self.engine.write(request) for event in job.hear(piece)]
             return events if job.speech.ended else events + job.end("stop")
-        job.prompt_tokens = len(asked.ids)
-        drafts = [] if asked.state is None else asked.state.draft(asked.max_new_tokens - 1)
-        step = Step(self.engine.sessions["step"], asked.states, room=len(asked.ids) + len(drafts))
+        job.prompt_tokens = len(request.ids)
+        drafts = [] if request.state is None else request.state.draft(request.max_new_tokens - 1)
+        step = Step(self.engine.sessions["step"], request.states, room=len(request.ids) + len(drafts))
         pick: Pick = job.asking.sampling.picker()
-        pick = chooser(asked.constraint, pick)
-        return Read(job, asked.states, step, pick, step.write(asked.ids, drafts, pick))
+        pick = chooser(request.constraint, pick)
+        return Read(job, request.states, step, pick, step.write(request.ids, drafts, pick))
 
     def _write(self) -> None:
-        """What the writer does: let answers in, write a token of each, let those out that have ended."""
+        """Loop of the writer thread: let answers into the batch, write a token of each, let those out that have ended."""
         while self._let_in():
-            told: Told = []
+            deliveries: Told = []
             try:
-                tokens = self._spell(told)
+                tokens = self._spell(deliveries)
                 if tokens:
                     self.metrics.batch.observe(len(tokens))
                     scores = self._rows.step(tokens)
-                    self._written = [row._replace(tokens=[row.pick(scores[at])]) for at, row in enumerate(self._written)]
-            except Exception as error:  # all that were written together are told
-                told += [(row.job, breakdown(error)) for row in self._written]
-                for at in reversed(range(len(self._written))):
+                    self._active = [row._replace(tokens=[row.pick(scores[at])]) for at, row in enumerate(self._active)]
+            except Exception as error:  # it goes to all that were written together
+                deliveries += [(row.job, breakdown(error)) for row in self._active]
+                for at in reversed(range(len(self._active))):
                     self._leave(at)
-            if told:
-                self.post(told)
+            if deliveries:
+                self.post(deliveries)
 
     def _let_in(self) -> bool:
         """Take what was read into the batch, waiting where there is nothing to write. False when there never will be."""
         with self._changed:
-            self._changed.wait_for(lambda: self._written or self._ready or not self._reading)
+            self._changed.wait_for(lambda: self._active or self._ready or not self._reading)
             until = self._stepped + self.patience_s - time.monotonic()
             self._changed.wait_for(lambda: not self._company_comes(), timeout=max(0.0, until))
-            while self._ready and len(self._written) < self._rows.most:
-                read = self._ready.popleft()
+            while self._ready and len(self._active) < self._rows.most:
+                answer = self._ready.popleft()
                 try:
-                    self._rows.join(read.states, read.step.cache, read.step.total)
-                    self._written.append(Row(read.job, read.pick, read.tokens))
+                    self._rows.join(answer.states, answer.step.cache, answer.step.total)
+                    self._active.append(Row(answer.job, answer.pick, answer.tokens))
                 except Exception as error:  # one that does not fit must not end the thread that writes for all others
-                    self.post([(read.job, breakdown(error))])
+                    self.post([(answer.job, breakdown(error))])
             self._changed.notify_all()
             self._stepped = time.monotonic()
-            return bool(self._written or self._ready or self._reading)
+            return bool(self._active or self._ready or self._reading)
 
     def _company_comes(self) -> bool:
-        """Whether others will soon be read, and there is room for them."""
-        return self._busy > 0 and len(self._written) + len(self._ready) < self._rows.most
+        """True if more prompts are being read, and the batch has room for them."""
+        return self._busy > 0 and len(self._active) + len(self._ready) < self._rows.most
 
-    def _spell(self, told: Told) -> list[int]:
-        """Tell of the tokens that were picked for each answer; those that have ended leave. The last tokens of the others."""
-        for at in reversed(range(len(self._written))):
-            job, _, tokens = self._written[at]
-            late = job.given_up  # asked once: the clock goes on
+    def _spell(self, deliveries: Told) -> list[int]:
+        """Add the events of the picked tokens to `deliveries`; ended answers leave. Return the last tokens of the others."""
+        for at in reversed(range(len(self._active))):
+            job, _, tokens = self._active[at]
+            late = job.given_up  # read once: the clock goes on
             events: list[Event] = [too_late()] if late else []
             for token in [] if late else tokens:
                 events += job.end("stop") if token == self.engine.bundle.end else job.spell(self._speller.bytes(token))
                 if job.speech.ended:
                     break
-            told += [(job, event) for event in events]
+            deliveries += [(job, event) for event in events]
             if late or job.speech.ended:
                 self._leave(at)
-        return [row.tokens[-1] for row in self._written]
+        return [row.tokens[-1] for row in self._active]
 
     def _leave(self, at: int) -> None:
         last = self._rows.leave(at)
-        self._written[at] = self._written[last]
-        self._written.pop()
+        self._active[at] = self._active[last]
+        self._active.pop()

@@ -73,13 +73,13 @@ class TimeoutProtocol(H11Protocol):
             self._stop("headers")
 
     def pause_writing(self) -> None:
-        """Something is left unread: the client has `send_s` to read all of it."""
+        """Start the timer when something is left unread: the client has `send_s` to read all of it."""
         super().pause_writing()
         self._stalled = self.loop.time()
         self._start("unread", self.send_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Everything was read."""
+        """Stop the timer when everything was read."""
         super().resume_writing()
         self._stalled = None
         self._stop("unread")
@@ -129,7 +129,7 @@ class TimeoutProtocol(H11Protocol):
         self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Stop all timers of the connection."""
         super().connection_lost(exc)
         for name in list(self._timers):
             self._stop(name)

@@ -1,4 +1,4 @@
-"""What a client is told when something is wrong, in the shape that OpenAI's clients read."""
+"""Errors for clients, in the shape that OpenAI's clients read."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What goes with it: when to come again, or how to say who one is."""
+        """HTTP headers of the answer: when to try again, or how to authenticate."""
         return {429: {"Retry-After": "1"}, 503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}.get(self.status, {})

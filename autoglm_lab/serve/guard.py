@@ -1,4 +1,4 @@
-"""Who is let in, and how many at once; and a request while it arrives."""
+"""Admission of requests: hosts, API keys, a bound on how many are answered at once, and the reading of their bodies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADERS = ((b"cross-origin-resource-policy", b"same-origin"), (b"x-content-type-
 
 
 class Guard:
-    """Around the application: who may ask, how many at once, and how requests ended."""
+    """ASGI middleware: checks who may ask and how many at once, and counts how requests ended."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app, self.service, self.busy = app, service, Counter[str]()
@@ -92,7 +92,7 @@ class Guard:
 
 
 class Visit:
-    """One request on its way: what is counted of it."""
+    """Measurements of one request: its start, its status, and the bytes in and out."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
@@ -117,17 +117,17 @@ class Body:
     """A request on its way in; while it is open, its bytes count among those that the server holds."""
 
     def __init__(self, request: Request, service: Service) -> None:
-        self._request, self._service, self._held = request, service, 0
+        self._request, self._service, self._body_bytes = request, service, 0
         self._client = str(getattr(request.state, "client", ""))
 
     def __enter__(self) -> Body:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._service.hold(-self._held, self._client)
+        self._service.hold(-self._body_bytes, self._client)
 
     async def read(self) -> ChatRequest:
-        """The request, once it is there whole. ApiError 400, 408, 413, 415 or 429."""
+        """Read the whole request. ApiError 400, 408, 413, 415 or 429."""
         kind = self._request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # what a page of another origin may post without being asked first is none
             raise ApiError(415, f"the body is {kind[:60]!r}; send Content-Type: application/json")
@@ -159,6 +159,6 @@ class Body:
             if len(content) + len(part) > most:
                 raise too_much
             self._service.hold(len(part), self._client)
-            self._held += len(part)
+            self._body_bytes += len(part)
             content += part
         return bytes(content)

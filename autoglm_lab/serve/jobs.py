@@ -18,7 +18,7 @@ from autoglm_lab.serve.speech import Piece, Speech
 
 
 class Done(NamedTuple):
-    """An answer has ended: why ("stop" or "length"), and how many tokens were read, written, and thought."""
+    """End of an answer: the reason ("stop" or "length"), and how many tokens were read, written, and thought."""
 
     reason: str
     prompt_tokens: int
@@ -30,15 +30,15 @@ Event = Piece | Done | ApiError
 
 
 class Mailbox(Protocol):
-    """Where a job's events go: any queue."""
+    """Any queue for a job's events."""
 
     def put_nowait(self, event: Event, /) -> None:
-        """Take one more."""
+        """Add an event."""
 
 
 @dataclass(eq=False)
 class Job:
-    """One answer on its way. Whoever asked reads `mailbox`, and sets `cancelled` when it goes away."""
+    """One answer on its way. The client's side reads `mailbox`, and sets `cancelled` when the client goes away."""
 
     asking: Asking
     mailbox: Mailbox
@@ -47,7 +47,7 @@ class Job:
     cancelled: bool = False
     share: int | None = None  # jobs of its client that may wait; None: as many as there is room for
     began: float = field(default_factory=time.monotonic)
-    first: float | None = None  # when its first token was there
+    first: float | None = None  # time of its first token
     speech: Speech = field(init=False)
     prompt_tokens: int = 0
     tokens: int = 0
@@ -58,32 +58,32 @@ class Job:
 
     @property
     def given_up(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """True once the client disconnected or the deadline passed."""
         return self.cancelled or time.monotonic() > self.deadline
 
     def spell(self, content: bytes) -> list[Event]:
-        """One more token, as bytes: what is to be told of it, and the end if this was it."""
+        """Add a token, as bytes; return its events, with the end if it was the last one."""
         thinks = self.speech.channel == "reasoning"
-        return self._heard(self.speech.spell(content), thinks)
+        return self._token_events(self.speech.spell(content), thinks)
 
     def hear(self, text: str) -> list[Event]:
-        """The same for a token as text; half a character is an empty one."""
+        """Add a token, as text (half a character is an empty one); return its events as `spell` does."""
         thinks = self.speech.channel == "reasoning"
-        return self._heard(self.speech.hear(text), thinks)
+        return self._token_events(self.speech.hear(text), thinks)
 
-    def _heard(self, pieces: list[Piece], thinks: bool) -> list[Event]:
+    def _token_events(self, pieces: list[Piece], thinks: bool) -> list[Event]:
         self.tokens += 1
         self.first = self.first or time.monotonic()
         self.thought_tokens += thinks and self.speech.channel == "reasoning"  # the token that ends a thought is none of it
-        told: list[Event] = [*pieces]
+        events: list[Event] = [*pieces]
         if self.speech.ended:
-            told.append(self.done("stop"))
+            events.append(self.done("stop"))
         elif self.tokens >= self.asking.max_new_tokens:
-            told += self.end("length")
-        return told
+            events += self.end("length")
+        return events
 
     def end(self, reason: str) -> list[Event]:
-        """The answer ended by itself, or for want of room."""
+        """End the answer for a reason; return the last events."""
         return [*self.speech.finish(), self.done(reason)]
 
     def done(self, reason: str) -> Done:
@@ -103,7 +103,7 @@ def put_directly(told: Told) -> None:
 
 
 def failure(error: Exception) -> ApiError:
-    """What a client is told of an error in its request, or of one in the server."""
+    """Error for the client: about its request (a ValueError or ApiError), or else about the engine."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ValueError):
@@ -113,7 +113,7 @@ def failure(error: Exception) -> ApiError:
 
 
 def breakdown(error: Exception) -> ApiError:
-    """What a client is told of an error that was none of its own."""
+    """Error 500 for the client, for a failure of the engine."""
     return ApiError(500, f"the engine failed ({type(error).__name__})", code="engine_failed")
 
 
@@ -163,8 +163,8 @@ class FairQueue:
 
     def _forget(self) -> None:
         """Drop what nobody waits for any more."""
-        left = {client: deque(job for job in jobs if not job.cancelled) for client, jobs in self._waiting.items()}
-        self._waiting = OrderedDict((client, jobs) for client, jobs in left.items() if jobs)
+        waiting = {client: deque(job for job in jobs if not job.cancelled) for client, jobs in self._waiting.items()}
+        self._waiting = OrderedDict((client, jobs) for client, jobs in waiting.items() if jobs)
         self._count = sum(map(len, self._waiting.values()))
 
     def get(self) -> Job | None:
@@ -190,7 +190,7 @@ class FairQueue:
 
 @runtime_checkable
 class Scheduler(Protocol):
-    """Whatever computes answers for a server."""
+    """Computes the answers of a server."""
 
     name: str
     post: Post
@@ -204,7 +204,7 @@ class Scheduler(Protocol):
         """Answer what was taken, then end all threads."""
 
     def state(self) -> dict[str, int]:
-        """How many jobs wait, and how many are being written."""
+        """Number of jobs that wait ("waiting"), and of those that are being written ("writing")."""
 
 
 def threads(count: int, work: Callable[[], Any], name: str) -> list[threading.Thread]:

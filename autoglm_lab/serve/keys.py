@@ -32,11 +32,11 @@ class Keys:
     def holder(self, authorization: str) -> str | None:
         """The name whose key an Authorization header holds, or None; the time that takes is no hint how much of it was right."""
         scheme, _, key = authorization.partition(" ")
-        content, found = key.strip().encode("latin-1"), None
+        content, holder = key.strip().encode("latin-1"), None
         for name, own in self._keys.items():
             if hmac.compare_digest(content, own) and scheme.lower() == "bearer":
-                found = name
-        return found
+                holder = name
+        return holder
 
 
 def read_keys(path: Path) -> dict[str, str]:

@@ -29,8 +29,8 @@ class ChatAutoGLM(ChatOpenAI):
 
     def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
         result = super()._create_chat_result(response, generation_info)
-        told = response if isinstance(response, dict) else response.model_dump()
-        for generation, choice in zip(result.generations, told.get("choices") or [], strict=False):
+        body = response if isinstance(response, dict) else response.model_dump()
+        for generation, choice in zip(result.generations, body.get("choices") or [], strict=False):
             thought = choice["message"].get(THOUGHT)
             if thought and isinstance(generation.message, AIMessage):
                 generation.message.additional_kwargs[THOUGHT] = thought
@@ -39,9 +39,9 @@ class ChatAutoGLM(ChatOpenAI):
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
     ) -> ChatGenerationChunk | None:
-        made = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
+        generation = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
         choices = chunk.get("choices") or []
         thought = (choices[0].get("delta") or {}).get(THOUGHT) if choices else None
-        if made is not None and thought and isinstance(made.message, AIMessageChunk):
-            made.message.additional_kwargs[THOUGHT] = thought
-        return made
+        if generation is not None and thought and isinstance(generation.message, AIMessageChunk):
+            generation.message.additional_kwargs[THOUGHT] = thought
+        return generation

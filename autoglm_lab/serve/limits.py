@@ -1,4 +1,4 @@
-"""How much one client may ask of a server."""
+"""Limits on what one client may ask of a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _fixed(default: float) -> Any:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes. The defaults are safe for a laptop; everything beyond is refused with a message that says so."""
+    """Limits of a server. The defaults are safe for a laptop; everything beyond is refused with a message that says so."""
 
     body_bytes: int = 12_000_000  # of a whole request; a noisy screenshot of 1080 x 2400 takes 6 MB in base64
     held_bytes: int = 150_000_000  # of all requests that are being received or wait for their first word
@@ -23,7 +23,7 @@ class Limits:
     pixels_at_once: int = _fixed(PIXELS_AT_ONCE)  # of all pictures that are unpacked, together; the next waits
     side: int = 8_192  # pixels of a picture from left to right, or from top to bottom
     audio_seconds: float = 30.0
-    max_tokens: int = 256  # of an answer; who asks for more gets so many
+    max_tokens: int = 256  # of an answer; a request for more gets this many
     choices: int = 8  # answers to one request (`n`)
     queue: int = _fixed(64)  # requests that wait; the next is told to come again
     connections: int = _fixed(256)

@@ -1,4 +1,4 @@
-"""How much a server gives: clients that ask over HTTP, one question after the other, and wait for each answer."""
+"""Load test of a server: clients that ask over HTTP, one question after the other, and wait for each answer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CLIENTS = (1, 4, 16, 32)
 
 @dataclass(frozen=True)
 class Load:
-    """What some clients got: answers per second, and how long they waited for one."""
+    """Throughput and latency of a run with some clients: answers per second, and how long they waited for one."""
 
     clients: int
     answers_per_s: float
@@ -49,7 +49,7 @@ class Load:
     p50_ms: float
     p95_ms: float
     answers: int
-    refused: int  # told to come again
+    refused: int  # status 429: told to try again later
     failed: int  # 5xx, or no answer at all
 
     @classmethod
@@ -61,14 +61,14 @@ class Load:
 
 def bodies(count: int = 24, **options: Any) -> list[bytes]:
     """Requests as phone agents send them, each with a screen of its own; every second is spoken. `options` are added to each."""
-    return [json.dumps({"messages": conversation(**asked), **options}).encode() for asked in questions(count)]
+    return [json.dumps({"messages": conversation(**question), **options}).encode() for question in questions(count)]
 
 
 async def ask(url: str, asked: Sequence[bytes], clients: int, answers: int, api_key: str = "EMPTY") -> Load:
     """Let `clients` ask at once until `answers` have come, after a round in which each asks once and nothing counts."""
     waits: list[float] = []
     counts = {"tokens": 0, "refused": 0, "failed": 0}
-    left = iter(range(answers))
+    numbers = iter(range(answers))
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
     async with httpx2.AsyncClient(timeout=120, limits=limits, headers=headers) as http:
@@ -90,7 +90,7 @@ async def ask(url: str, asked: Sequence[bytes], clients: int, answers: int, api_
                 counts["failed"] += 1
 
         async def client() -> None:
-            for number in left:
+            for number in numbers:
                 await one(number)
 
         await asyncio.gather(*(one(number) for number in range(clients)))
@@ -126,35 +126,35 @@ def loads(
     answers: int = 96,
     rounds: int = 3,
 ) -> dict[str, list[list[Load]]]:
-    """For each way to serve a bundle and each number of clients, the runs; the ways take turns. ValueError for less than one."""
+    """Runs for each way to serve a bundle and each number of clients; the ways take turns. ValueError for less than one."""
     if min([answers, rounds, *clients]) < 1 or not ways:
         raise ValueError("clients, answers and rounds are numbers from 1, and at least one way is needed")
-    asked = bodies()
-    found: dict[str, list[list[Load]]] = {name: [[] for _ in clients] for name in ways}
+    requests = bodies()
+    runs: dict[str, list[list[Load]]] = {name: [[] for _ in clients] for name in ways}
     bar = tqdm(total=rounds * len(ways) * len(clients), desc="loading", unit="run", leave=False)
     for _ in range(rounds):
         for name, options in ways.items():
             with served(folder, options) as url:
                 for place, count in enumerate(clients):
-                    found[name][place].append(asyncio.run(ask(url, asked, count, max(answers, 3 * count))))
+                    runs[name][place].append(asyncio.run(ask(url, requests, count, max(answers, 3 * count))))
                     bar.update()
     bar.close()
-    return found
+    return runs
 
 
 def shared_step(folder: Path, rows: int = 16, runs: int = 25, threads: int | None = None) -> Spread:
-    """How many times longer as many single steps take as one step of `rows` answers, each of which sees a screen; in turns."""
+    """Ratio of the time of `rows` single steps to that of one step of `rows` answers, each with a screen; measured in turns."""
     engine = OnnxEngine(folder, threads=threads)
-    asked = engine.prepare(**next(one for one in questions(2) if "task" in one))
-    assert asked.states is not None
-    single = Step(engine.sessions["step"], asked.states, len(asked.ids) + rows)
-    single.scores(asked.ids)
+    request = engine.prepare(**next(one for one in questions(2) if "task" in one))
+    assert request.states is not None
+    single = Step(engine.sessions["step"], request.states, len(request.ids) + rows)
+    single.scores(request.ids)
     batch = Rows(open_graph(engine.bundle.path("rows"), quiet(threads)), rows, engine.bundle.places)
     for _ in range(rows):
-        batch.join(asked.states, single.cache, single.total)
+        batch.join(request.states, single.cache, single.total)
     ratios = []
     for _ in range(runs + 1):
-        single.total = len(asked.ids)  # what was written is written over
+        single.total = len(request.ids)  # what was written is written over
         began = time.perf_counter()
         for _ in range(rows):
             single.scores([10])
@@ -167,9 +167,9 @@ def shared_step(folder: Path, rows: int = 16, runs: int = 25, threads: int | Non
 def summary(found: Mapping[str, Sequence[Sequence[Load]]]) -> dict[str, Any]:
     """The runs as spreads, and how many times more answers each way gives than the first, run by run."""
     slowest, first = next(iter(found.items()))
-    told: dict[str, Any] = {"ways": {}, "ratios": {}}
+    report: dict[str, Any] = {"ways": {}, "ratios": {}}
     for name, by_clients in found.items():
-        told["ways"][name] = [
+        report["ways"][name] = [
             {"clients": runs[0].clients, "failed": sum(run.failed for run in runs), "refused": sum(run.refused for run in runs)}
             | {
                 figure: asdict(Spread.of([getattr(run, figure) for run in runs]))
@@ -179,5 +179,5 @@ def summary(found: Mapping[str, Sequence[Sequence[Load]]]) -> dict[str, Any]:
         ]
         for runs, others in zip(by_clients, first if name != slowest else [], strict=name != slowest):
             ratio = [mine.answers_per_s / other.answers_per_s for mine, other in zip(runs, others, strict=True)]
-            told["ratios"][f"{name} vs {slowest} {runs[0].clients}".replace(" ", "_")] = asdict(Spread.of(ratio))
-    return told
+            report["ratios"][f"{name} vs {slowest} {runs[0].clients}".replace(" ", "_")] = asdict(Spread.of(ratio))
+    return report

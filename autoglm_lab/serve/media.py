@@ -186,7 +186,7 @@ def _wave_coding(content: bytes) -> int | None:
 
 
 def unpacked(data: str, param: str) -> bytes:
-    """What is written in base64. ApiError 400 where it is not."""
+    """Decode base64. ApiError 400 for anything else."""
     try:
         return base64.b64decode(data.encode("ascii").translate(None, b" \t\r\n"), validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""What a server tells Prometheus: how many wait, how many rows are written at once, how soon and how fast."""
+"""Metrics of a server for Prometheus: queue length, rows in a step, time to first token, tokens per second."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ class Metrics:
         self.written = Counter("completion_tokens", "tokens written", **own)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """The measurements, in the format that Prometheus reads."""
         return generate_latest(self.registry)

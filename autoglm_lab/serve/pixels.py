@@ -25,7 +25,7 @@ class PixelBudget:
 
     @contextmanager
     def lease(self) -> Iterator[Take]:
-        """Pixels that are taken inside are given back at the end, and freed memory to the system."""
+        """Lease pixels inside the block; at its end they are free again, and freed memory goes back to the system."""
         count = 0
 
         def take(pixels: int) -> None:

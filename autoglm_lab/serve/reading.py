@@ -1,4 +1,4 @@
-"""From a conversation to what the engine is asked: the task, the screen, the sound, the app in front, the last actions.
+"""Reads a conversation into a request for the engine: the task, the screen, the sound, the app in front, the last actions.
 
 Phone agents send their whole history each time: a long system prompt, the task with the first screenshot, then turn by turn what
 the agent did and a message that holds only the new screen. The model has a template of its own and takes what it needs.
@@ -72,8 +72,8 @@ def read_request(request: ChatRequest, limits: Limits) -> list[Asking]:
         raise ApiError(400, f"n is {request.n}; at most {limits.choices} answers are given to one request", param="n")
     if len(request.stops) > 4:
         raise ApiError(400, f"stop holds {len(request.stops)} texts; at most 4 are looked for", param="stop")
-    given = _conversation(request, limits)
-    asked = request.max_completion_tokens or request.max_tokens or DEFAULT_TOKENS
+    conversation = _conversation(request, limits)
+    max_tokens = request.max_completion_tokens or request.max_tokens or DEFAULT_TOKENS
     sampling = Sampling(
         request.temperature or 0.0, 1.0 if request.top_p is None else request.top_p, request.frequency_penalty or 0.0, request.seed
     )
@@ -81,9 +81,9 @@ def read_request(request: ChatRequest, limits: Limits) -> list[Asking]:
         sampling = GREEDY
     return [
         Asking(
-            **given,
+            **conversation,
             think=request.thinks,
-            max_new_tokens=min(asked, limits.max_tokens),
+            max_new_tokens=min(max_tokens, limits.max_tokens),
             stop=request.stops,
             sampling=_seeded(sampling, number),
         )
@@ -102,7 +102,7 @@ def _conversation(request: ChatRequest, limits: Limits) -> dict[str, Any]:
     users = [(place, message) for place, message in enumerate(request.messages) if message.role == "user"]
     if not users and request.query is None:
         raise ApiError(400, "messages holds no message of the user; send one with the task", param="messages")
-    spoken = [(place, *found) for place, message in users for found in _parts(message, AudioPart, place)]
+    spoken = [(place, *entry) for place, message in users for entry in _parts(message, AudioPart, place)]
     worded = [(place, words) for place, message in users if (words := task_words(message))]
     if request.query is not None:
         task, begins = _plain(request.query), len(request.messages)
@@ -144,7 +144,7 @@ def _words(message: Message) -> str:
 
 
 def task_words(message: Message) -> str:
-    r"""What a message of the user says besides what is on the screen.
+    r"""Words of a user's message, without the information about the screen.
 
     >>> task_words(Message(role="user", content='open Chrome\n\n{"current_app": "System Home"}'))
     'open Chrome'
@@ -210,7 +210,7 @@ def _screenshot(message: Message) -> str:
     return urls[-1] if urls and urls[-1].startswith("data:") else ""
 
 
-def _flat_picture(data: str, limits: Limits, **taken: Take) -> Any:
+def _flat_picture(data: str, limits: Limits, **options: Take) -> Any:
     if data.startswith(("data:", "http:", "https:", "file:")):
-        return open_picture(data, limits, "image", **taken)
-    return read_picture(unpacked(data, "image"), limits, "image", **taken)
+        return open_picture(data, limits, "image", **options)
+    return read_picture(unpacked(data, "image"), limits, "image", **options)

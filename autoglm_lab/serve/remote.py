@@ -87,7 +87,7 @@ class RemoteEngine:
         """
         if not task.strip() and audio is None:
             raise ValueError("the request is empty; give a text or a sound")
-        asked = {
+        request = {
             "model": self.model,
             "messages": self._messages(task, image, audio, current_app, last, history),
             "max_tokens": max_new_tokens,
@@ -99,13 +99,13 @@ class RemoteEngine:
             "extra_body": {"chat_template_kwargs": {"enable_thinking": think}},
             **({} if sampling.seed is None else {"seed": sampling.seed}),
         }
-        return Stream(self._pieces(asked))
+        return Stream(self._pieces(request))
 
-    def _pieces(self, asked: dict[str, Any]) -> Iterator[str | Answer]:
+    def _pieces(self, request: dict[str, Any]) -> Iterator[str | Answer]:
         began, thought, content, usage = time.perf_counter(), "", "", None
         ms: dict[str, float] = {}
         with _plain_errors(self.url):
-            for chunk in self._client.chat.completions.create(**asked):
+            for chunk in self._client.chat.completions.create(**request):
                 usage = chunk.usage or usage
                 delta = chunk.choices[0].delta if chunk.choices else None
                 if delta is None:
@@ -122,8 +122,8 @@ class RemoteEngine:
             answer, ms=ms, tokens=usage.completion_tokens if usage else 0, prompt_tokens=usage.prompt_tokens if usage else 0
         )
 
-    def _messages(self, *asked: Any) -> list[dict[str, Any]]:
-        return [*([{"role": "system", "content": self.system}] if self.system else []), *conversation(*asked)]
+    def _messages(self, *request: Any) -> list[dict[str, Any]]:
+        return [*([{"role": "system", "content": self.system}] if self.system else []), *conversation(*request)]
 
 
 def _read(thought: str, content: str) -> Answer:
@@ -162,22 +162,22 @@ def conversation(
     first = [*sound, {"type": "text", "text": "\n\n".join(words or [_screen(current_app)])}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": first if turns else [*picture, *first]}]
     for turn, after in zip_longest(turns, turns[1:]):
-        seen = f"{SCREEN}\n\n{_screen(after.app if after else current_app, turn.result)}"
+        screen = f"{SCREEN}\n\n{_screen(after.app if after else current_app, turn.result)}"
         messages += [
             {"role": "assistant", "content": turn.said},
-            {"role": "user", "content": [*([] if after else picture), {"type": "text", "text": seen}]},
+            {"role": "user", "content": [*([] if after else picture), {"type": "text", "text": screen}]},
         ]
     return messages
 
 
 def _screen(app: str, result: str = "") -> str:
-    """What is said about a screen beside its picture."""
+    """Information about a screen beside its picture, as JSON."""
     return json.dumps({"current_app": app} | ({"last_action": result} if result else {}), ensure_ascii=False)
 
 
 @contextmanager
 def _plain_errors(url: str) -> Iterator[None]:
-    """Errors of the client as errors that say what to do."""
+    """Turn errors of the client into errors that say what to do."""
     from openai import APIConnectionError, APIError, APIStatusError
 
     try:
@@ -207,14 +207,14 @@ def wav(audio: Any) -> str:
 
 
 def described_actions() -> str:
-    """What a large model has to know: the actions that there are, and how an answer is written."""
+    """System prompt for a large model: the actions that there are, and how an answer is written."""
     lines = []
     for name in PHONE_ACTIONS:
         needed, optional = SIGNATURES[name]
         fields = [f"{field}=[x,y]" if field in ("element", "start", "end") else f'{field}="..."' for field in needed]
-        written = ", ".join(fields if name == "finish" else [f'action="{name}"', *fields])
+        arguments = ", ".join(fields if name == "finish" else [f'action="{name}"', *fields])
         extra = f"   (may also have {', '.join(optional)})" if optional else ""
-        lines.append((f"finish({written})" if name == "finish" else f"do({written})") + extra)
+        lines.append((f"finish({arguments})" if name == "finish" else f"do({arguments})") + extra)
     return (
         "You operate a phone. You are given a task and a picture of the screen, and answer with one short thought and then "
         "exactly one action. Coordinates go from 0 to 999, from the top left. The actions are:\n" + "\n".join(lines)

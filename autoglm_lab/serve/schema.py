@@ -1,4 +1,4 @@
-"""What a request may hold: OpenAI's chat completions, and the flat form of the articles on this subject.
+"""Schema of requests and answers: OpenAI's chat completions, and the flat form of the articles on this subject.
 
 Fields that are not named here are ignored, as other servers do, so that clients written for a larger model work unchanged.
 """
@@ -18,7 +18,7 @@ class TextPart(BaseModel):
 
 
 class ImageUrl(BaseModel):
-    """Where a picture is: a data URL."""
+    """Address of a picture: a data URL."""
 
     url: str
 
@@ -55,7 +55,7 @@ class Message(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """What a stream holds besides the answer."""
+    """Options of a stream: parts that it holds besides the answer."""
 
     include_usage: bool = False
 
@@ -99,7 +99,7 @@ class ChatRequest(BaseModel):
 
     @property
     def thinks(self) -> bool:
-        """Whether a thought is to be written before the action, by whichever switch was used."""
+        """True if a thought is written before the action, by whichever switch was used."""
         if self.enable_thinking is not None:
             return self.enable_thinking
         if self.thinking is not None:
@@ -109,8 +109,8 @@ class ChatRequest(BaseModel):
     @property
     def stops(self) -> tuple[str, ...]:
         """Texts at which the answer is cut off."""
-        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return tuple(text for text in given if text)
+        texts = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(text for text in texts if text)
 
 
 class Usage(BaseModel):
@@ -143,7 +143,7 @@ class Completion(BaseModel):
 
 
 class Problem(BaseModel):
-    """What was wrong."""
+    """Description of an error."""
 
     message: str
     type: str

@@ -34,7 +34,7 @@ ROWS_AT_ONCE = 16
 
 
 class Url(str):
-    """Where a server listens, ending in /v1, with the server behind it as `service`."""
+    """Address of a server, ending in /v1, with the server behind it as `service`."""
 
     service: Service
 
@@ -72,7 +72,7 @@ def running(
     thread.start()
     try:
         _wait(server, thread)
-        url = Url(f"http://{_shown(host)}:{listening.getsockname()[1]}/v1")
+        url = Url(f"http://{_url_host(host)}:{listening.getsockname()[1]}/v1")
         url.service = service
         with watched(service, settings, base):
             yield url
@@ -93,7 +93,7 @@ def scheduler(
     threads: int | None = None,
     **engine_options: Any,
 ) -> Scheduler:
-    """What computes the answers: `Batches` for a bundle with rows, `Turns` for every other engine.
+    """Make the scheduler of a server: `Batches` for a bundle with rows, `Turns` for every other engine.
 
     `rows` answers at most are written together; 1 writes each on its own. `workers` see, hear and read (or answer) side by side,
     with the machine's cores shared out between them: `threads` overrules that. `engine_options` of a bundle: `speculate`,
@@ -165,7 +165,7 @@ def serve(
 
     if anew is not None and hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, reopen)
-    url = f"http://{_shown(host)}:{listening.getsockname()[1]}/v1"
+    url = f"http://{_url_host(host)}:{listening.getsockname()[1]}/v1"
     print(f"serving {service.scheduler.name} at {url}   (Ctrl+C ends it)", flush=True)
     bundle = Watch(watch, exchange) if watch is not None and anew is not None else nullcontext()
     with bundle, watched(service, settings, base or service.limits, partial(print, flush=True)):
@@ -182,22 +182,22 @@ def check_address(host: str, api_key: object) -> None:
         raise ValueError(f"{host} can be reached by others; give a key with --api-key-file, or serve on 127.0.0.1")
 
 
-def _shown(host: str) -> str:
+def _url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens. OSError says that the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named: otherwise asyncio waits 40 ms to fill packets
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named: otherwise asyncio waits 40 ms to fill packets
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((host, port))
+        listener.bind((host, port))
     except OSError as error:
-        made.close()
+        listener.close()
         raise OSError(f"port {port} of {host} cannot be used ({error.strerror}); give another one") from None
-    made.listen(128)
-    return made
+    listener.listen(128)
+    return listener
 
 
 def _server(service: Service) -> uvicorn.Server:

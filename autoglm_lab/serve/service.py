@@ -1,4 +1,4 @@
-"""What all requests of a server share: what computes the answers, the limits, the measurements."""
+"""State that all requests of a server share: the scheduler that computes the answers, the limits, the measurements."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class Service:
         self._settings = Reloadable[Limits](lambda new: new, limits or Limits())
         self.metrics = Metrics()
         self.pixels = PixelBudget(self.limits.pixels_at_once)
-        self._held = Counter[str]()  # bytes of requests that wait for their first word, by client
+        self._bytes_by_client = Counter[str]()  # bytes of requests that wait for their first word, by client
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_closed = False
         self._swapping, self._leaving = threading.Lock(), list[threading.Thread]()
         self._reloadable = Reloadable(self._connect, scheduler, free=self._leave, mode=exchange)
 
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """From now on events go to mailboxes of this loop; None when it ends."""
+        """Send events to the mailboxes of this loop from now on; None when it ends."""
         self._loop = loop
         self.scheduler.post = self._post
 
@@ -93,9 +93,9 @@ class Service:
         return self._reloadable.now.value
 
     def swap(self, scheduler: Scheduler | Makes) -> None:
-        """Another scheduler, or what makes one, from the next request on; what the old one has begun it still ends.
+        """Exchange the scheduler for another, or for what makes one, from the next request on; the old one ends what it has begun.
 
-        No request fails. What the making raises comes out here, and the old one goes on.
+        No request fails. An error while the new one is made is raised here, and the old one goes on.
         """
         with self._swapping:
             self._reloadable.reload(scheduler)
@@ -154,20 +154,20 @@ class Service:
     @property
     def held(self) -> int:
         """Bytes of all requests that wait for their first word."""
-        return self._held.total()
+        return self._bytes_by_client.total()
 
     def share(self, most: int) -> int:
-        """How much of something each holder of a key gets, at least 1."""
+        """Share of `most` for each holder of a key, at least 1."""
         return max(1, most // max(1, len(self.keys)))
 
     def hold(self, count: int, client: str = "") -> None:
         """Make room for so many more bytes of requests; a negative number gives it back. ApiError 429 when too many are there."""
         most = max(self.limits.body_bytes, self.share(self.limits.held_bytes))
-        if count > 0 and (self.held + count > self.limits.held_bytes or self._held[client] + count > most):
+        if count > 0 and (self.held + count > self.limits.held_bytes or self._bytes_by_client[client] + count > most):
             raise ApiError(429, f"requests of {self.held:,} bytes are being read; come again in a second", code="memory_full")
-        self._held[client] += count
-        if not self._held[client]:
-            del self._held[client]
+        self._bytes_by_client[client] += count
+        if not self._bytes_by_client[client]:
+            del self._bytes_by_client[client]
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
@@ -176,16 +176,16 @@ class Service:
         self.metrics.waiting.set(state["waiting"])
         self.metrics.writing.set(state["writing"])
 
-    def _post(self, told: Told) -> None:
+    def _post(self, deliveries: Told) -> None:
         with suppress(RuntimeError):  # the loop has ended, and nobody reads any more
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(_deliver, told)
+                self._loop.call_soon_threadsafe(_deliver, deliveries)
 
 
 def _exchanging() -> ApiError:
     return ApiError(503, "the model is being exchanged; come again in a second", code=EXCHANGING)
 
 
-def _deliver(told: Told) -> None:
-    for job, event in told:
+def _deliver(deliveries: Told) -> None:
+    for job, event in deliveries:
         job.mailbox.put_nowait(event)

@@ -1,4 +1,4 @@
-"""An answer on its way to a client: what is thought and what is said, cut where it ends."""
+"""Parser of an answer's stream: splits it into reasoning and content, and stops after the action's closing bracket."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ class Speech:
         self.channel: Channel = "reasoning" if think else "content"
         self.ended = False
         self._stops = (*stop, END)
-        self._held = ""
+        self._pending = ""
         self._bracket = Bracket()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def spell(self, content: bytes) -> list[Piece]:
-        """Hear the bytes of one token."""
+        """Add the bytes of one token; return the pieces that may be shown now."""
         return self.hear(self._decoder.decode(content))
 
     def hear(self, text: str) -> list[Piece]:
-        """Hear some text; what may be shown now."""
+        """Add some text; return the pieces that may be shown now."""
         if self.ended:
             return []
-        text, self._held = self._held + text, ""
+        text, self._pending = self._pending + text, ""
         thought = content = ""
         if self.channel == "reasoning":
             thought, text = self._thought(text)
@@ -82,12 +82,12 @@ class Speech:
         return [piece for piece in (Piece("reasoning", thought), Piece("content", content)) if piece.text]
 
     def finish(self) -> list[Piece]:
-        """The answer ended by itself: what was held back."""
-        held, self._held, self.ended = self._held, "", True
-        return [Piece(self.channel, held)] if held else []
+        """End the answer; return the text that was held back."""
+        pending, self._pending, self.ended = self._pending, "", True
+        return [Piece(self.channel, pending)] if pending else []
 
     def _thought(self, text: str) -> tuple[str, str]:
-        """What of some text is thought and may be shown, and what comes after the thought."""
+        """Split some text into the reasoning that may be shown now, and the text after the end of the reasoning."""
         mark, at = _first(text, (*self._stops, END_THINK))
         if mark == END_THINK and mark not in self._stops:
             self.channel = "content"
@@ -96,25 +96,25 @@ class Speech:
             self.ended = True
             thought, rest = text[:at], ""
         else:
-            (thought, self._held), rest = _parted(text, (*self._stops, END_THINK)), ""
+            (thought, self._pending), rest = _parted(text, (*self._stops, END_THINK)), ""
         return thought, rest
 
     def _content(self, text: str) -> str:
-        """What of some text may be shown; it may end the answer."""
+        """Return the content in some text that may be shown now; it may end the answer."""
         mark, at = _first(text, self._stops)
-        ready, held = (text[:at], "") if mark else _parted(text, self._stops)
+        ready, pending = (text[:at], "") if mark else _parted(text, self._stops)
         end = self._bracket.end(ready)
         if mark or end is not None:
             self.ended = True
         else:
-            self._held = held
+            self._pending = pending
         return ready[:end]
 
 
 def _first(text: str, marks: tuple[str, ...]) -> tuple[str, int]:
     """The mark that is complete first, and where it begins; "" if there is none."""
-    found = [(text.find(mark), mark) for mark in marks]
-    ends = [(at + len(mark), at, mark) for at, mark in found if at >= 0]
+    places = [(text.find(mark), mark) for mark in marks]
+    ends = [(at + len(mark), at, mark) for at, mark in places if at >= 0]
     _, at, mark = min(ends, default=(0, 0, ""))
     return mark, at
 
@@ -122,5 +122,5 @@ def _first(text: str, marks: tuple[str, ...]) -> tuple[str, int]:
 def _parted(text: str, marks: tuple[str, ...]) -> tuple[str, str]:
     """A text in two: the end of it that may be the beginning of a mark, and what stands before that."""
     start = max(0, len(text) - max(map(len, marks)))
-    held = next((at for at in range(start, len(text)) if any(mark.startswith(text[at:]) for mark in marks)), len(text))
-    return text[:held], text[held:]
+    cut = next((at for at in range(start, len(text)) if any(mark.startswith(text[at:]) for mark in marks)), len(text))
+    return text[:cut], text[cut:]

@@ -62,7 +62,7 @@ class Turns:
             stream = self.engine.answer(**job.asking.opened(take, memory_length(self.engine)), **sampling)
         job.prompt_tokens = stream.prompt_tokens
         for text in stream:
-            late = job.given_up  # asked once: the clock goes on
+            late = job.given_up  # read once: the clock goes on
             self.post([(job, event) for event in ([too_late()] if late else job.hear(text))])
             if late or job.speech.ended:
                 return

@@ -1,1 +1,1 @@
-"""Training from nothing, and the evaluation that tells what it was worth."""
+"""Training from nothing, and the evaluation of its result."""

@@ -78,9 +78,9 @@ class BatchEngine:
         able = [number for number, each in enumerate(understood) if each.goal]
         if able:
             goals = [understood[number].goal for number in able]
-            asked = [_by_goal(requests[number], goal) for number, goal in zip(able, goals, strict=True)]
+            by_goal = [_by_goal(requests[number], goal) for number, goal in zip(able, goals, strict=True)]
             constraints = [Typing(goal, self.processor.tokenizer.encode) for goal in goals]
-            for number, goal, text in zip(able, goals, self.texts(self.inputs(asked), constraints=constraints), strict=True):
+            for number, goal, text in zip(able, goals, self.texts(self.inputs(by_goal), constraints=constraints), strict=True):
                 answers[number] = Answer.read(text, 0, {}, goal=goal)
         return answers
 
@@ -101,19 +101,19 @@ class BatchEngine:
     def texts(self, inputs: Any, max_new_tokens: int = 64, constraints: Sequence[Constraint | None] = ()) -> list[str]:
         """The model's texts for a batch of tensors, each within its constraint, if it has one."""
         tokenizer = self.processor.tokenizer
-        asked, every = inputs["input_ids"].shape[1], list(range(self.model.config.vocab_size))
+        prompt_length, every = inputs["input_ids"].shape[1], list(range(self.model.config.vocab_size))
 
         def allowed(row: int, ids: Tensor) -> list[int]:
             holds = constraints[row]
-            return every if holds is None else holds.allowed(ids[asked:].tolist()) or every
+            return every if holds is None else holds.allowed(ids[prompt_length:].tolist()) or every
 
         model: Any = self.model  # the library's typing of generate excludes models that are not its own
         options = {"max_new_tokens": max_new_tokens, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
         options |= {"eos_token_id": tokenizer.eos_token_id, "prefix_allowed_tokens_fn": allowed if constraints else None}
         ids = model.generate(**inputs, **options)
-        said = ids[:, inputs["input_ids"].shape[1] :].tolist()
-        ends = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in said]
-        return [tokenizer.decode(row[:end]) for row, end in zip(said, ends, strict=True)]
+        rows = ids[:, inputs["input_ids"].shape[1] :].tolist()
+        ends = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in rows]
+        return [tokenizer.decode(row[:end]) for row, end in zip(rows, ends, strict=True)]
 
     def generate(self, *, task: str = "", image: Any = None, audio: Any = None, current_app: str = "System Home") -> str:
         """The text of one answer, from the arguments of `Engine.answer`: written by the library's own `generate`."""
@@ -122,26 +122,27 @@ class BatchEngine:
     @torch.inference_mode()
     def gates(self, inputs: Any) -> dict[str, float]:
         """Mean gate of each modality over the tokens of the model's own answers and over the gated layers."""
-        full, said = self.with_answers(inputs, self.texts(inputs))
+        full, is_answer = self.with_answers(inputs, self.texts(inputs))
         gates = self.model(**full).gates
         # the gate of an answer token is the one that was open when it was chosen: one place before it
         return {
-            m: float(torch.stack([layer[m][:, -said.shape[1] - 1 : -1][said].mean() for layer in gates]).mean()) for m in MODALITIES
+            m: float(torch.stack([layer[m][:, -is_answer.shape[1] - 1 : -1][is_answer].mean() for layer in gates]).mean())
+            for m in MODALITIES
         }
 
     def with_answers(self, inputs: Any, answers: Sequence[str]) -> tuple[dict[str, Any], Bool[Tensor, "B T"]]:
-        """The tensors of a batch with answers after its prompts, and which of the last T places hold an answer."""
+        """The tensors of a batch with answers after its prompts, and a mask of the last T places, true at answers."""
         tokenizer = self.processor.tokenizer
         rows = [tokenizer.encode(text) for text in answers]
         longest = max(map(len, rows))
         tail = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])
-        said = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-        mask = torch.cat((inputs["attention_mask"], said), 1)
+        is_answer = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        mask = torch.cat((inputs["attention_mask"], is_answer), 1)
         full = dict(inputs) | {"input_ids": torch.cat((inputs["input_ids"], tail), 1), "attention_mask": mask}
-        return full | {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)}, said.bool()
+        return full | {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)}, is_answer.bool()
 
     def rightly_answered(self, requests: Sequence[Request]) -> tuple[dict[str, Any], Bool[Tensor, "B T"]]:
-        """The tensors of a batch with the right answers after its prompts, and which of the last T places hold an answer.
+        """The tensors of a batch with the right answers after its prompts, and a mask of the last T places, true at answers.
 
         ValueError for requests that have no right answer.
         """
@@ -165,9 +166,9 @@ class BatchEngine:
         return torch.cat([self._losses(part, self.model if model is None else model) for part in bar]).mean()
 
     def _losses(self, requests: Sequence[Request], model: torch.nn.Module) -> Float[Tensor, " N"]:
-        full, said = self.rightly_answered(requests)
-        logits = model(**full, logits_to_keep=said.shape[1] + 1).logits[:, :-1][said]
-        return cross_entropy(logits.float(), full["input_ids"][:, -said.shape[1] :][said], reduction="none")
+        full, is_answer = self.rightly_answered(requests)
+        logits = model(**full, logits_to_keep=is_answer.shape[1] + 1).logits[:, :-1][is_answer]
+        return cross_entropy(logits.float(), full["input_ids"][:, -is_answer.shape[1] :][is_answer], reduction="none")
 
 
 def _by_goal(request: Request, goal: str) -> Request:

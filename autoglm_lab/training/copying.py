@@ -1,4 +1,4 @@
-"""Practice in copying: requests to type words of chance, which cannot be known by heart, only copied one after the other.
+"""Practice in copying: requests to type random words, which cannot be memorised, only copied one after the other.
 
 Without it the decoder learns the words of free phrases as a set and types one of them. With it the pair of attention heads
 that copies in order (an induction head; Olsson et al. 2022) is there after a few hundred steps.
@@ -30,19 +30,19 @@ class Copying:
 
     ids: torch.Tensor  # [R, T]
     attention_mask: torch.Tensor  # [R, T]
-    copied: torch.Tensor  # [R, T] true for the phrase and what ends it
+    copied: torch.Tensor  # [R, T] true from the phrase to the end of the answer
 
 
 @cache
 def words(lang: Lang) -> tuple[str, ...]:
-    """Every word that has a name or a place in a phrase, in a fixed order."""
+    """Every word of a name or a phrase (in Chinese the whole phrase), in a fixed order."""
     names = {thing.name(lang) for thing in (*APPS, *SETTINGS, *CONTACTS, *CONTROLS)}
     phrases = names | {*MESSAGES[lang], *QUERIES[lang], *FREE_WORDS[lang]}
     return tuple(sorted(phrases if lang == "zh" else {word for phrase in phrases for word in phrase.split()}))
 
 
 def chance_phrase(lang: Lang, rng: np.random.Generator) -> str:
-    """One to five words of no meaning together."""
+    """One to five random words, which mean nothing together."""
     return ("" if lang == "zh" else " ").join(rng.choice(words(lang), rng.integers(1, LONGEST + 1)))
 
 

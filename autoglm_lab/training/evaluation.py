@@ -32,7 +32,7 @@ MEASURES = ("typed_step", "spoken_step", "task", "unseen_icons", "unseen_voice",
 
 @dataclass
 class Request:
-    """One question to an engine, and what a right answer is."""
+    """One request to an engine, and the action of a right answer."""
 
     task: Task
     state: State
@@ -45,14 +45,14 @@ class Request:
     steps: tuple[tuple[str, bool], ...] = ()  # name of each action so far, and whether it changed the screen
 
     def memory(self, length: int) -> str:
-        """Write `last` for an engine that is told of its last `length` actions."""
+        """Write `last` for an engine that reads its last `length` actions."""
         return write_memory(self.steps, length) if self.steps else self.last
 
 
 class Answers(Protocol):
     """An engine that answers many requests at once (see `batch.BatchEngine`).
 
-    One that is told of more than one past action has their number as `memory`, as an `Engine` has.
+    One that reads more than one past action has their number as `memory`, as an `Engine` has.
     """
 
     def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
@@ -67,7 +67,7 @@ class OneByOne:
 
     @property
     def memory(self) -> int:
-        """Number of past actions that the engine is told of."""
+        """Number of past actions that the engine reads."""
         return memory_length(self.engine)
 
     def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
@@ -110,7 +110,7 @@ class Rate:
 
 @dataclass
 class World:
-    """Where the evaluation's phones, tasks and voices come from. No seed here can meet a training seed."""
+    """Phones, tasks and voices of the evaluation. No seed here can meet a training seed."""
 
     seed: int = 0
     bank: SpeechBank = field(default_factory=SpeechBank.load)
@@ -147,15 +147,15 @@ def ask(engine: Answers, requests: Sequence[Request]) -> list[Answer]:
 
 
 def right(request: Request, answer: Answer) -> bool:
-    """Whether an answer does what the oracle would: taps may land anywhere on the same thing, swipes go the same way."""
-    wanted, given = request.wanted, answer.action
-    if wanted is None or given is None or given.name != wanted.name:
+    """True if an answer does what the oracle would: taps may land anywhere on the same thing, swipes go the same way."""
+    expected, action = request.wanted, answer.action
+    if expected is None or action is None or action.name != expected.name:
         return False
-    if wanted.name == "Tap":
-        return _effect(request.state, given) == _effect(request.state, wanted) != ""
-    if wanted.name == "Swipe":
-        return _way(given) == _way(wanted)
-    return given == wanted
+    if expected.name == "Tap":
+        return _effect(request.state, action) == _effect(request.state, expected) != ""
+    if expected.name == "Swipe":
+        return _way(action) == _way(expected)
+    return action == expected
 
 
 def _effect(state: State, action: Action) -> str:
@@ -173,10 +173,10 @@ def _way(action: Action) -> tuple[bool, bool]:
 def collect(
     world: World, count: int, stream: int, draw: Callable[[SimulatedPhone, np.random.Generator], Request | None], **look: Any
 ) -> list[Request]:
-    """What `draw` makes of phone after phone, until there are `count` requests; None passes a phone over."""
-    drawn = (draw(*world.phone(number, stream, **look)) for number in itertools.count())
-    found = itertools.islice((request for request in drawn if request is not None), count)
-    return list(track(found, "drawing requests", "request", total=count))
+    """Call `draw` with phone after phone until there are `count` requests; where it returns None the phone is skipped."""
+    draws = (draw(*world.phone(number, stream, **look)) for number in itertools.count())
+    requests = itertools.islice((request for request in draws if request is not None), count)
+    return list(track(requests, "drawing requests", "request", total=count))
 
 
 def typed_requests(world: World, count: int, *, stream: int = 0, family: str | None = None, kind: str = "") -> list[Request]:
@@ -190,8 +190,8 @@ def typed_requests(world: World, count: int, *, stream: int = 0, family: str | N
 
 
 def _taps_icon(request: Request) -> bool:
-    wanted = request.wanted
-    return wanted is not None and wanted.name == "Tap" and _effect(request.state, wanted).startswith("open:")
+    expected = request.wanted
+    return expected is not None and expected.name == "Tap" and _effect(request.state, expected).startswith("open:")
 
 
 def spoken_requests(world: World, count: int, *, held_out: bool, stream: int = 1) -> list[Request]:
@@ -209,7 +209,7 @@ def spoken_requests(world: World, count: int, *, held_out: bool, stream: int = 1
 
 
 def mini_requests(world: World, count: int, *, spoken: bool) -> list[Request]:
-    """What the small preset is trained for: questions and wishes about the home page on the screen."""
+    """Requests that the small preset is trained for: questions and wishes about the home page on the screen."""
 
     def draw(phone: SimulatedPhone, rng: np.random.Generator) -> Request:
         task = mini_task(phone.state, rng, spoken)
@@ -241,8 +241,8 @@ def _possible(task: Task, state: State) -> bool:
 def request_at(phone: SimulatedPhone, task: Task, start: State, steps: Sequence[tuple[str, bool]] = ()) -> Request:
     """The request to take the next step of a task that began at `start`, after some `steps`."""
     state, last = deepcopy(phone.state), write_memory(steps, 1)
-    wanted = next_step(task, state, history=steps).action
-    return Request(task, state, start, phone.screenshot(), None, last, phone.current_app(), wanted, tuple(steps))
+    expected = next_step(task, state, history=steps).action
+    return Request(task, state, start, phone.screenshot(), None, last, phone.current_app(), expected, tuple(steps))
 
 
 def question_requests(world: World, count: int) -> list[Request]:
@@ -293,19 +293,19 @@ class Episode:
 
 def episodes(world: World, count: int) -> list[Episode]:
     """Whole tasks from the home screen or from inside an app, half of them spoken."""
-    made: list[Episode] = []
+    runs: list[Episode] = []
     number = 0
-    while len(made) < count:
+    while len(runs) < count:
         phone, rng = world.phone(number, 2)
         number += 1
-        spoken = len(made) % 2 == 1
+        spoken = len(runs) % 2 == 1
         if rng.random() < 0.2:
             phone.state, _ = walk(phone.state, sample(phone.state, rng), 2)
         task = sample(phone.state, rng, spoken=spoken)
         if not _possible(task, phone.state):
             continue
-        made.append(Episode(phone, task, deepcopy(phone.state), world.speak(task, rng) if spoken else None))
-    return made
+        runs.append(Episode(phone, task, deepcopy(phone.state), world.speak(task, rng) if spoken else None))
+    return runs
 
 
 def task_rate(engine: Answers, runs: list[Episode], most_steps: int = MAX_STEPS) -> Rate:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 Events = Int[np.ndarray, " events"]
 Table = Float[np.ndarray, "events kinds"]
-IGNORE = -100  # of the cross entropy: what pads the shorter sequences
+IGNORE = -100  # label that the cross entropy skips: it pads the shorter sequences
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class IntentGRU(nn.Module):
 
 
 def fit(sequences: Sequence[Events], kinds: int, seed: int, config: GRUConfig | None = None) -> Callable[[Events], Table]:
-    """Train on the sequences of several people and return what forecasts another one; the same for the same seed.
+    """Train on the sequences of several people and return a function that forecasts another one; the same for the same seed.
 
     ValueError without sequences, for an empty one, or a number that is no kind.
     """

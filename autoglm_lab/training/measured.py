@@ -1,4 +1,4 @@
-"""What a compressed agent still can, and how fast it is beside the whole one: the rest of its report."""
+"""Success of a compressed agent, and its speed beside the whole one: the rest of its report."""
 
 from __future__ import annotations
 

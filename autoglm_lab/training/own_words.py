@@ -92,17 +92,17 @@ def beyond_requests(world: World, count: int) -> list[Request]:
 
 
 def free_text_requests(world: World, count: int) -> list[Request]:
-    """The step at which a message or a query is typed: words of chance, and sentences of subjects that training never sees."""
+    """The step at which a message or a query is typed: random words, and sentences of subjects that training never sees."""
 
     def draw(phone: SimulatedPhone, rng: np.random.Generator) -> Request | None:
         kind = ("send", "search")[int(rng.integers(2))]
         task = sample_wish(phone.state, rng, kind=kind)
         slot = "message" if kind == "send" else "query"
-        said, new = task.slot(slot), _sentence(task.lang, rng) if rng.random() < 0.5 else free_text(task.lang, rng)
-        if task.text.count(said) != 1 or not new:
+        phrase, new = task.slot(slot), _sentence(task.lang, rng) if rng.random() < 0.5 else free_text(task.lang, rng)
+        if task.text.count(phrase) != 1 or not new:
             return None
         slots = tuple((name, new if name == slot else value) for name, value in task.slots)
-        task = replace(task, slots=slots, text=task.text.replace(said, new))
+        task = replace(task, slots=slots, text=task.text.replace(phrase, new))
         start, steps = deepcopy(phone.state), list[tuple[str, bool]]()
         while (request := request_at(phone, task, start, steps)).wanted.name != "Type":  # type: ignore[union-attr]
             steps.append((request.wanted.name, phone.perform(request.wanted)))  # type: ignore[union-attr,arg-type]
@@ -140,7 +140,7 @@ def _at_home(phone: SimulatedPhone, task: Task) -> Request:
 def declines(answer: Answer, lang: Lang) -> bool:
     """True if an answer ends the task with an honest sentence in the asker's language: that it cannot, or did not understand.
 
-    >>> [declines(Answer.read(f'finish(message="{said}I cannot do that.")', 0, {}), "en") for said in ("Yes, ", "")]
+    >>> [declines(Answer.read(f'finish(message="{opening}I cannot do that.")', 0, {}), "en") for opening in ("Yes, ", "")]
     [False, True]
     """
     action = answer.action
@@ -166,7 +166,7 @@ def harm(task: Task, start: State, now: State) -> bool:
 
 
 def evaluate_words(engine: Answers, seed: int = 0, tasks: int = 500) -> dict[str, Rate]:
-    """Every measure of own words on `tasks` requests each; those from `false_success` to `step_limit` are shares of the first.
+    """Every measure of this module on `tasks` requests each; those from `false_success` to `step_limit` are shares of the first.
 
     The oracle understands all wordings and cases, and declines nothing that it can do.
     """

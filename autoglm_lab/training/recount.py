@@ -24,7 +24,7 @@ def recounted(recipe: Recipe) -> Report:
     """The parameters and MACs of the shipped agent after a recipe."""
     engine = load_agent(None)
     many, sample = BatchEngine(engine.model, engine.processor), sample_requests()
-    return apply(engine.model, recipe, engine.example(), loss=lambda made: many.loss(sample, made), quiet=True)[1]
+    return apply(engine.model, recipe, engine.example(), loss=lambda model: many.loss(sample, model), quiet=True)[1]
 
 
 def recount(paths: Iterable[Path]) -> list[str]:

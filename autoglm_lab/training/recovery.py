@@ -1,4 +1,4 @@
-"""Short training of a model that was made smaller, so that it finds back what it lost.
+"""Short training of a model that was made smaller, so that it regains what it lost.
 
 Any model recovers by batches and a loss of its own; a PhoneGLM by phone scenes, and a teacher may help it.
 """
@@ -31,7 +31,7 @@ FIRST_STEP = 1_000_000  # batches here are others than those of the long trainin
 
 @dataclass(frozen=True)
 class Recovery:
-    """Settings of a recovery. Called with a model it trains it in place, as `compress.apply` wants it.
+    """Settings of a recovery. Called with a model it trains it in place, as `compress.apply` expects it.
 
     A PhoneGLM learns from `Scenes`. Any other model learns from batches with `loss(model, batch)`, which gives a scalar; its
     `data` is a sequence of batches, taken in turn, or a function that gives the batch of each step.
@@ -43,16 +43,16 @@ class Recovery:
 
     data: Scenes | Sequence[Any] | Callable[[int], Any]
     steps: int = 300
-    learning_rate: float = 1.5e-3  # higher than a run ends with: what is left has to move far
+    learning_rate: float = 1.5e-3  # higher than a run ends with: the weights that are left have to move far
     warmup: int = 20
     pictures: int = 16
     samples: int = 3
     copies: int = 8
     teacher: PhoneGLMForConditionalGeneration | None = None
-    alpha: float = 0.7  # share of the teacher in what the answers are compared with
-    encoders: bool = True  # whether what sees and hears learns as well
-    thoughts: float = 0.0  # weight of the teacher's cells, frames and hidden states; batch norms then stay fixed, as his are
-    student: bool = False  # it has lost layers: each look at the picture that is left has to find the place
+    alpha: float = 0.7  # weight of the teacher's answers against the right ones in the loss
+    encoders: bool = True  # train the image and audio encoders as well
+    thoughts: float = 0.0  # weight of the teacher's cells, frames and hidden states; batch norms stay fixed, like the teacher's
+    student: bool = False  # the model lost layers: each gated layer that is left has to find the place in the picture
     seed: int = 0
     bfloat16: bool | None = (
         None  # None: where it is fast; it compiles a kernel for every shape of batch, and keeps them all in memory
@@ -63,7 +63,7 @@ class Recovery:
     loss: Loss | None = None  # of any model, for a batch of `data`
 
     def __call__(self, model: nn.Module, masks: Masks | None = None) -> None:
-        """Train what has a gradient to follow; masked weights stay zero.
+        """Train all parameters that require a gradient; masked weights stay zero.
 
         ValueError for a model that is no PhoneGLM without a `loss`, settings that only a PhoneGLM has, or a loss that is no
         finite scalar.
@@ -86,8 +86,8 @@ class Recovery:
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         checkpoint = None if self.folder is None else self.folder / f"{self._key(model)}.pt"
-        done = 0 if checkpoint is None else _resume(checkpoint, model, optimizer)
-        for step in tqdm(range(done, self.steps), desc="recovering", unit="step", initial=done, total=self.steps, leave=False):
+        start = 0 if checkpoint is None else _resume(checkpoint, model, optimizer)
+        for step in tqdm(range(start, self.steps), desc="recovering", unit="step", initial=start, total=self.steps, leave=False):
             for group in optimizer.param_groups:
                 group["lr"] = self.rate(step)
             row = self._learn(model, optimizer, step)
@@ -103,7 +103,7 @@ class Recovery:
         trim_heap()
 
     def _key(self, model: nn.Module) -> str:
-        """What tells this recovery of this model from any other: its settings, and the sizes of what learns."""
+        """Hash of the settings, and of the parameters' names and shapes and which of them learn: the name of the checkpoint."""
         counts = [f.name for f in fields(self) if f.name != "every" and isinstance(f.default, int | float | tuple)]
         settings = {name: getattr(self, name) for name in counts}
         shapes = [(name, list(parameter.shape), parameter.requires_grad) for name, parameter in model.named_parameters()]
@@ -161,7 +161,7 @@ class Recovery:
 
 
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """The steps that are done already, 0 without a checkpoint."""
+    """Load a checkpoint and return the number of its steps, 0 without one."""
     if not path.exists():
         return 0
     stored = read_checkpoint(path)

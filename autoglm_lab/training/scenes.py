@@ -38,7 +38,7 @@ LEFT_APP_SHARE = 0.15  # of the wishes on a home page where nothing was done yet
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """How many scenes, how many samples in each, and which world.
+    """Size of a set of scenes: their number, the samples of each, and the world that they are drawn from.
 
     `mini` has typed and spoken app tasks on one page only; `people` has every wish in people's own words (`people_scenes`).
     """
@@ -53,7 +53,7 @@ class SceneSpec:
 
 
 def compatible(task: Task, state: State) -> bool:
-    """Whether a task may start on this screen without its outcome already half there (text typed by somebody else, say)."""
+    """True if a task may start on this screen: its outcome is not half there already (text typed by somebody else, say)."""
     view = state.view
     if view is None or task.app != view.app:
         return True
@@ -162,26 +162,26 @@ def evidence(task: Task, state: State, action: Action) -> tuple[int, int] | None
         return next((item for item in items if all(getattr(item, k) == v for k, v in facts.items())), None)
 
     page = first(kind="dot", on=True)
-    found = None
+    element = None
     if task.kind == "has_app":
-        found = first(kind="icon", concept=task.slot("app")) or page
+        element = first(kind="icon", concept=task.slot("app")) or page
     elif action.name == "Swipe":
-        found = page or first(kind="scrollbar")
+        element = page or first(kind="scrollbar")
     elif action.name == "Type":
-        found = first(effect="focus")
+        element = first(effect="focus")
     elif task.kind in ("toggle_on", "toggle_off", "is_on"):
-        found = first(kind="toggle", concept=task.slot("setting"))
+        element = first(kind="toggle", concept=task.slot("setting"))
     elif task.kind == "alarm":
-        found = first(kind="alarm", text=task.slot("time"))
+        element = first(kind="alarm", text=task.slot("time"))
     elif task.kind == "send":
-        found = next((item for item in reversed(items) if item.kind == "bubble"), None)
-    if (found is None and task.kind in ("open_app", "describe")) or action.name in ("Home", "Back"):
-        found = first(kind="header")
-    return found.centre if found else None
+        element = next((item for item in reversed(items) if item.kind == "bubble"), None)
+    if (element is None and task.kind in ("open_app", "describe")) or action.name in ("Home", "Back"):
+        element = first(kind="header")
+    return element.centre if element else None
 
 
 def looks(task: Task, state: State, action: Action) -> list[tuple[str, tuple[int, int]]]:
-    """Where to look while an answer is written: the words from which on ("" for the start) and the place on the screen."""
+    """Pairs of words and a place: from these words of the answer on ("" for its start) the model should look there."""
     if task.kind != "describe" or state.view is not None:
         place = evidence(task, state, action)
         return [] if place is None else [("", place)]
@@ -191,16 +191,16 @@ def looks(task: Task, state: State, action: Action) -> list[tuple[str, tuple[int
 
 
 def _record(task: Task, state: State, last: str, readable: bool, spoken: bool) -> dict[str, Any]:
-    heard = next_step(task, state, last=last, sees=readable)
+    step = next_step(task, state, last=last, sees=readable)
     blind = next_step(task, state, last=last, sees=False)
     record = {
         "kind": task.kind,
         "lang": task.lang,
         "last": last,
         "text": task.text,
-        "thinking": heard.thinking,
-        "action": format_action(heard.action),
-        "looks": looks(task, state, heard.action) if readable else [],
+        "thinking": step.thinking,
+        "action": format_action(step.action),
+        "looks": looks(task, state, step.action) if readable else [],
         "blind": [blind.thinking, format_action(blind.action)],
     }
     return record | ({"utterance": wish_key(task)} if spoken else {})
@@ -226,9 +226,9 @@ def _chunk(job: tuple[Path, int, int, SceneSpec]) -> list[dict[str, Any]]:
     make = make_scene
     if spec.people:
         from autoglm_lab.training.people_scenes import make_people_scene as make
-    made = [make(seed, spec) for seed in range(start, stop)]
-    np.save(folder / f"pictures-{start:06d}.npy", np.stack([pixels for pixels, _ in made]))
-    return [facts for _, facts in made]
+    scenes = [make(seed, spec) for seed in range(start, stop)]
+    np.save(folder / f"pictures-{start:06d}.npy", np.stack([pixels for pixels, _ in scenes]))
+    return [facts for _, facts in scenes]
 
 
 def make_scenes(folder: Path, spec: SceneSpec = SceneSpec(), processes: int = 2) -> None:
@@ -237,18 +237,18 @@ def make_scenes(folder: Path, spec: SceneSpec = SceneSpec(), processes: int = 2)
     With 0 processes this one draws them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    done = folder / "scenes.json"
-    if done.exists():
+    path = folder / "scenes.json"
+    if path.exists():
         return
     stop = spec.first + spec.scenes
     jobs = [(folder, i, min(i + 250, stop), spec) for i in range(spec.first, stop, 250)]
     with ProcessPoolExecutor(processes, initializer=end_with_parent) if processes else nullcontext() as pool:
-        made = map(_chunk, jobs) if pool is None else pool.map(_chunk, jobs)
-        facts = list(tqdm(made, total=len(jobs), desc="drawing scenes", unit="x250"))
-    atomic.write_text(done, json.dumps([f for chunk in facts for f in chunk], ensure_ascii=False))
+        chunks = map(_chunk, jobs) if pool is None else pool.map(_chunk, jobs)
+        facts = list(tqdm(chunks, total=len(jobs), desc="drawing scenes", unit="x250"))
+    atomic.write_text(path, json.dumps([f for chunk in facts for f in chunk], ensure_ascii=False))
 
 
 def load_scenes(folder: Path) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """All pictures [N, 224, 224, 3] uint8 in memory (150 kB each), and what is known of each."""
+    """All pictures [N, 224, 224, 3] uint8 in memory (150 kB each), and the facts of each."""
     pictures = np.concatenate([np.load(path) for path in sorted(folder.glob("pictures-*.npy"))])
     return pictures, json.loads((folder / "scenes.json").read_text("utf-8"))

@@ -80,7 +80,7 @@ _TEMPLATES, _NATURAL, _COUNTING, _FOREIGN, _BABBLE = range(30, 35)  # second num
 
 @dataclass(frozen=True)
 class SpeechSpec:
-    """How many clips a training set has from each source; the default is the set of the shipped model."""
+    """Number of clips of a training set from each source; the default is the set of the shipped model."""
 
     template_takes: int = 4  # eSpeak clips of each spoken wish in sentences of the templates, at least
     takes_per_share: int = 20  # and at least so many of a kind in each language, for each unit of its share in `SPOKEN_KINDS`
@@ -173,7 +173,7 @@ def _spoken_by_espeak(
     accents: tuple[str, ...],
     air: np.random.Generator | None = None,
 ) -> Take:
-    """One clip. eSpeak NG keeps a chance of its own: with `air` that does not reach the draws of the clips that follow."""
+    """One clip. eSpeak NG varies by chance: with `air` for the noise that does not change the draws of the clips that follow."""
     voice = f"{rng.choice(accents)}+{rng.choice(VARIANTS)}"
     slowest, fastest = BRISK_WPM if source == "template" else RATES_WPM
     wave = synthesise(text, voice, rate_wpm=int(rng.integers(slowest, fastest + 1)), pitch=int(rng.integers(25, 76)))
@@ -185,8 +185,8 @@ def synthesised_takes(job: tuple[Lang, int, int], seed: int, spec: SpeechSpec = 
     """Clips of one sentence; `job` is the language, the number of the sentence and how many clips to make."""
     lang, number, count = job
     rng = np.random.default_rng([seed, LANGS.index(lang), number])
-    said = list(utterances(lang))[number]
-    return [_spoken_by_espeak(said.text, wish_key(said), "phrasing", rng, spec, ACCENTS[lang]) for _ in range(count)]
+    utterance = list(utterances(lang))[number]
+    return [_spoken_by_espeak(utterance.text, wish_key(utterance), "phrasing", rng, spec, ACCENTS[lang]) for _ in range(count)]
 
 
 def template_takes(wish: Utterance, count: int, seed: int, spec: SpeechSpec = SpeechSpec()) -> list[Take]:
@@ -228,7 +228,7 @@ def natural_takes(first: int, count: int, seed: int, spec: SpeechSpec = SpeechSp
 
 
 def natural_training_clips(bank: SpeechBank, spec: SpeechSpec) -> list[Clip]:
-    """The natural clips that training may hear, of the kinds that are wanted."""
+    """The natural clips that training may hear, of the kinds in `spec`."""
     return [clip for clip in bank.natural_clips() if spec.wants(clip.utterance.kind)]
 
 
@@ -247,7 +247,7 @@ def foreign_takes(language: str, seed: int, spec: SpeechSpec = SpeechSpec()) -> 
 
 
 def babble_takes(first: int, count: int, seed: int, spec: SpeechSpec = SpeechSpec(), bank_dir: Path | None = None) -> list[Take]:
-    """Two people at once."""
+    """Mixtures of two people who speak at once."""
     takes = []
     for number in range(first, first + count):
         rng = np.random.default_rng([seed, _BABBLE, number])
@@ -284,9 +284,9 @@ def training_jobs(spec: SpeechSpec, seed: int, bank_dir: Path | None = None) -> 
 
 def _phrasing_jobs(spec: SpeechSpec, seed: int) -> Iterator[Job]:
     for lang in LANGS:
-        for number, said in enumerate(utterances(lang)):
-            if spec.phrasing_takes and spec.wants(said.kind):
-                count = spec.phrasing_takes * OFTENER.get(said.kind, 1)
+        for number, utterance in enumerate(utterances(lang)):
+            if spec.phrasing_takes and spec.wants(utterance.kind):
+                count = spec.phrasing_takes * OFTENER.get(utterance.kind, 1)
                 yield Job("phrasing", count, partial(synthesised_takes, (lang, number, count), seed, spec))
 
 
@@ -301,7 +301,7 @@ def _template_jobs(spec: SpeechSpec, seed: int) -> Iterator[Job]:
 
 
 def count_clips(spec: SpeechSpec = SpeechSpec(), bank_dir: Path | None = None) -> dict[str, int]:
-    """How many clips a training set has of each source; natural speech that is not for the agent counts as natural here."""
+    """Number of clips of a training set by source; natural speech that is not for the agent counts as natural here."""
     counts: Counter[str] = Counter()
     for job in training_jobs(spec, 0, bank_dir):
         counts[job.source] += job.clips
@@ -316,8 +316,8 @@ def training_takes(spec: SpeechSpec, seed: int, processes: int, bank_dir: Path |
     """Every take of a training set, in an order that does not depend on the number of processes."""
     jobs = list(training_jobs(spec, seed, bank_dir))
     with multiprocessing.get_context("spawn").Pool(processes, end_with_parent) if processes else nullcontext() as pool:
-        made = map(_run, jobs) if pool is None else pool.imap(_run, jobs)
-        for takes in tqdm(made, total=len(jobs), desc="making voices", unit="job"):
+        takes_by_job = map(_run, jobs) if pool is None else pool.imap(_run, jobs)
+        for takes in tqdm(takes_by_job, total=len(jobs), desc="making voices", unit="job"):
             yield from takes
     _bank.cache_clear()  # the decoded clips would stay in memory while the model learns
 

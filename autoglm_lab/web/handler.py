@@ -66,13 +66,13 @@ class PageServer(ThreadingHTTPServer):
         """Stop listening, and end what is still open."""
         super().server_close()
         with self._lock:
-            left = list(self._open)
-        for link in left:
+            links = list(self._open)
+        for link in links:
             with suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Somebody closed a page in the middle of a transfer: no news."""
+        """Ignore errors of a connection: somebody closed a page in the middle of a transfer."""
 
 
 class PageHandler(BaseHTTPRequestHandler):
@@ -145,4 +145,4 @@ class PageHandler(BaseHTTPRequestHandler):
             self.wfile.write(content[at : at + PIECE_BYTES])
 
     def log_message(self, *_: object) -> None:
-        """Quiet: a notebook is no log."""
+        """Log nothing: a notebook is no log."""

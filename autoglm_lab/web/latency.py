@@ -22,8 +22,8 @@ class Latencies(list[dict[str, Any]]):
     def add(self, latency: dict[str, Any]) -> None:
         """Take one more. ValueError for one device too many."""
         with self._lock:
-            known = {one["device"] for one in self}
-            if latency["device"] not in known and len(known) >= MAX_DEVICES:
+            devices = {one["device"] for one in self}
+            if latency["device"] not in devices and len(devices) >= MAX_DEVICES:
                 raise ValueError(f"times of {MAX_DEVICES} devices are kept, and there are so many")
             same = [at for at, one in enumerate(self) if one["device"] == latency["device"]]
             if len(same) >= MAX_TIMES:

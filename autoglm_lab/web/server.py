@@ -85,12 +85,12 @@ class BrowserPhone:
 
     @property
     def url(self) -> str:
-        """Where a browser finds it: on this machine, or in its network when it is served there."""
+        """Address for a browser: on this machine, or in its network when it is served there."""
         return f"http://{_own_address() if self.host == '0.0.0.0' else self.host}:{self.port}/"
 
     @cached_property
     def transfer_bytes(self) -> int:
-        """What a first load transfers, compressed, without pictures of the simulated phone."""
+        """Bytes that a first load transfers, compressed, without pictures of the simulated phone."""
         return sum(len(file.packed) for name, file in self.files.items() if "/deck/" not in name)
 
     def qr_svg(self) -> str:
@@ -110,7 +110,7 @@ class BrowserPhone:
 
 
 class File:
-    """What is served under one name, plain and compressed."""
+    """Content that is served under one name, plain and compressed."""
 
     def __init__(self, name: str, content: bytes) -> None:
         self.kind, self.content = KINDS[Path(name).suffix], content
@@ -149,7 +149,7 @@ def page_files(bundle: Bundle, phone: SimulatedPhone, runtime: Mapping[str, Path
 
 
 def settings(bundle: Bundle, cards: dict[str, Any]) -> dict[str, Any]:
-    """What the page has to know: how requests are written, when an answer ends, what to draft, and the deck."""
+    """Settings of the page: how requests are written, when an answer ends, what to draft, and the deck."""
     prompts = {
         f"{'image' * image} {'audio' * audio}".strip(): write_prompt("{task}", "{app}", "{last}", image=image, audio=audio)
         for image in (False, True)
@@ -176,7 +176,7 @@ def settings(bundle: Bundle, cards: dict[str, Any]) -> dict[str, Any]:
 
 
 def command_settings() -> dict[str, Any]:
-    """How a command is written that is to be understood, and how what it means is read."""
+    """Settings for understanding a command: how its prompt is written, and how the goal in the answer is read."""
     prompts = {"typed": write_command("{command}"), "spoken": write_command("", audio=True)}
     openers = {"spaced": goal_openers("en"), "close": goal_openers("zh")}
     times = {

@@ -2,7 +2,7 @@
 a server under load, governors of a clock, the pages of a mapped file, a ghost finger that foresees the next tap,
 an attacker's desk, two phones of one owner, a board of claims, forty requests to offload, a cable to cut.
 
-Each call gives a widget that also knows itself as a PNG and as a sentence, so that a static page shows something true.
+Each call returns a widget that can also show itself as a PNG and as a sentence, so that a static page shows its true state.
 Importing this package loads no widget library; the first call does.
 """
 
@@ -105,7 +105,7 @@ def phone(
 def attention(
     screenshot: Image.Image, tokens: Sequence[str], weights: NDArray[np.floating[Any]], *, names: Names | None = None
 ) -> AttentionWidget:
-    """Where each head looks on the screen, token by token, laid over the screenshot.
+    """Attention of each head over the screenshot, token by token.
 
     `weights` is [layers, heads, tokens, cells] in [0, 1]; the cells are a square grid over the screenshot, row by row,
     for example 196 for 14 x 14. `names` says what lies at a point: a callable (x, y) -> str or pairs (box, name), in
@@ -122,7 +122,7 @@ def gates(
     blur: tuple[float, float] = (0, 8),
     snr: tuple[float, float] = (30, 0),
 ) -> GatesWidget:
-    """How far each modality's gate opens as the screen blurs and the speech drowns, computed anew at each move.
+    """Gates of each modality as the screen blurs and noise covers the speech, computed anew at each move of a slider.
 
     `compute(blur, snr_db)` is called with a blur in pixels and a speech-to-noise ratio in dB; `blur` and `snr` are the
     (clean, worst) ends of the two sliders. The clean view is computed at once, to compare with.
@@ -135,7 +135,7 @@ def gates(
 def training(steps: int, align_steps: int = 0) -> TrainingWidget:
     """The curves of a training run while it runs: give it as `on_step` to `training.build.train`.
 
-    `steps` are those of the whole run, of which the first `align_steps` only align. ValueError if that cannot be.
+    `steps` are those of the whole run, of which the first `align_steps` only align. ValueError for numbers that do not fit.
     """
     from autoglm_lab.widgets.training_widget import TrainingWidget
 
@@ -143,11 +143,11 @@ def training(steps: int, align_steps: int = 0) -> TrainingWidget:
 
 
 def sparsity(weights: Mapping[str, NDArray[np.floating[Any]]], measure: Measure | None = None) -> SparsityWidget:
-    """The weights of layers, and what is left of them: one slider for a threshold over all layers, one for each layer.
+    """The weights of layers, and those that pruning leaves: one slider for a threshold over all layers, one for each layer.
 
     `weights` are matrices [outputs, inputs] by layer name. `measure(shares)` is called at every move with the share of
     zeros of each layer and gives what to show beside them, such as {"right steps, %": 93.8}; it is called once at the start.
-    ValueError for what is no finite matrix.
+    ValueError for anything but finite matrices.
     """
     from autoglm_lab.widgets.sparsity_widget import SparsityWidget
 
@@ -177,7 +177,7 @@ def pareto(reports: Sequence[Report], chosen: Chosen | None = None) -> ParetoWid
 
 
 def latency(variants: Mapping[str, Begin], repeats: int = 3, *, layers: Mapping[str, Look] | None = None) -> LatencyWidget:
-    """Where the time of an answer goes, stage by stage and layer by layer, variants side by side: guess first, then measure.
+    """Times of an answer, stage by stage and layer by layer, variants side by side: guess first, then measure.
 
     `variants` are functions that begin an answer and give its `Stream`, for example `lambda: engine.answer("open Settings")`;
     each is asked `repeats` times, in turn, and its medians are shown. `layers` are functions that profile a variant, for example
@@ -191,7 +191,7 @@ def latency(variants: Mapping[str, Begin], repeats: int = 3, *, layers: Mapping[
 
 
 def parity(comparisons: Mapping[str, Sequence[Layer]], tolerance: float = 1e-4) -> ParityWidget:
-    """A file beside its model, layer by layer, and the first layer that is further apart than allowed: move the slider.
+    """An exported file beside its model, layer by layer, and the first layer that differs by more than the slider allows.
 
     `comparisons` are lists of layers by name, as `export.parity.compare` gives them; `tolerance` is a share of a layer's size.
     ValueError without layers, or for a tolerance beyond 1e-8 to 1.
@@ -228,7 +228,7 @@ def governors(
     """A race of governors: a lane for each, requests as cars, deadlines as gates, a battery that empties, the optimum as a ghost.
 
     By default sixteen requests, 0.8 a second, each with the work of an answer on a phone with a large model, on one fast core of
-    a Snapdragon 835. `set_awake` of the widget does from Python what its slider does. ValueError for jobs that cannot be, or none.
+    a Snapdragon 835. `set_awake` of the widget does from Python what its slider does. ValueError for impossible jobs, or none.
     """
     from autoglm_lab.edge.measured import variant
     from autoglm_lab.edge.power import SNAPDRAGON_835
@@ -241,7 +241,7 @@ def governors(
 
 
 def ghost_finger(moments: Sequence[Moment] | None = None, price: Price | None = None, gate: float = 0.8) -> GhostFingerWidget:
-    """The next tap as it is foreseen, as bright as it is probable; a purse of milliseconds; a gate and a cost to move.
+    """The predicted next tap, as bright as it is probable; the milliseconds gained so far; sliders for gate and cost.
 
     By default steps of one invented person, guessed from its own past (`ghost_finger_view.moments`), where a hit saves the time to
     the first token of the whole agent and a miss costs as much. `set_gate` and `set_cost` of the widget do from Python what its
@@ -262,7 +262,7 @@ def attacker(people: Traces | None = None, release: Release | None = None) -> At
     """An attacker's desk: tick what an app publishes and under which names; a bar for each person shows how surely they are named.
 
     By default forty invented people (`edge.privacy.personas`), whose exact places and apps are published under plain hashes. Beside
-    the bars stands the use that is left. `set` of the widget does from Python what its controls do. ImportError without
+    the bars stands the utility that remains. `set` of the widget does from Python what its controls do. ImportError without
     cryptography.
     """
     from autoglm_lab.edge.privacy.personas import traces
@@ -273,11 +273,11 @@ def attacker(people: Traces | None = None, release: Release | None = None) -> At
 
 
 def two_phones(events: Sequence[Event] | None = None, skew_s: float = 60.0) -> TwoPhonesWidget:
-    """Two phones that write one note, and scissors for their line: what meets stands side by side until somebody chooses.
+    """Two phones that write one note, and scissors for their line: conflicting values stand side by side until somebody chooses.
 
     A bead for each write; `use_clocks` lets the higher time win instead, with the second phone's clock `skew_s` seconds behind, and
     one vanishes. By default both have written while the line was cut. `write`, `cut`, `connect`, `choose` and `set_skew` do from
-    Python what the page does. ValueError for events that cannot be (`two_phones_view.play`).
+    Python what the page does. ValueError as `two_phones_view.play`.
     """
     from autoglm_lab.widgets.two_phones_view import STORY
     from autoglm_lab.widgets.two_phones_widget import TwoPhonesWidget
@@ -333,7 +333,7 @@ def pages(engine: OnnxEngine, image: Image.Image | None = None, task: str = "ope
     """The pages of an engine's mapped weights, a square for each 64 kB: absent, clean, or written, as the system has them now.
 
     Press the memory, and see which pages go; ask, and see which come back. `press` and `ask` of the widget do the same from Python.
-    ValueError for an engine whose weights are not mapped, or on a system that does not tell (Linux does).
+    ValueError for an engine whose weights are not mapped, or on a system that does not report its pages (Linux does).
     """
     from autoglm_lab.widgets.pages_widget import PagesWidget
 
@@ -341,7 +341,7 @@ def pages(engine: OnnxEngine, image: Image.Image | None = None, task: str = "ope
 
 
 def progress(what: str, seconds: int) -> AbstractContextManager[None]:
-    """A bar that moves while a `with` block works, for work of about so many seconds that says nothing meanwhile."""
+    """A bar that moves while a `with` block works, for work of about so many seconds that does not report its progress."""
     from autoglm_lab.widgets.progress_bar import progress
 
     return progress(what, seconds)

@@ -90,7 +90,7 @@ def desk(people: Traces, release: Release, seed: int = 0) -> Desk:
 
 
 def with_choice(release: Release, name: str, value: Any) -> Release:
-    """A release with one choice changed, as a page sends it. ValueError for a choice or a value that there is not."""
+    """A release with one choice changed, as a page sends it. ValueError for an unknown choice or value."""
     kinds: dict[str, type] = {name: type(value) for name, value in asdict(release).items()}
     if name not in kinds:
         raise ValueError(f"{name!r} is no choice; there are {', '.join(kinds)}")

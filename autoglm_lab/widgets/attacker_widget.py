@@ -38,7 +38,7 @@ class AttackerWidget(LabWidget):
         return self._desk.top_1
 
     def set(self, **changes: Any) -> None:
-        """Change choices of the `Release`, and attack again. ValueError for a choice or a value that there is not."""
+        """Change choices of the `Release`, and attack again. ValueError for an unknown choice or value."""
         release = self._desk.release
         for name, value in changes.items():
             release = view.with_choice(release, name, value)

@@ -45,8 +45,8 @@ class AttentionMaps:
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1.0005:
             raise ValueError("weights have to be finite and between 0 and 1, as after a softmax")
         centres = [cell_centre(cell, side) for cell in range(side * side)]
-        seen = (np.round(np.minimum(values, 1) * STEPS) / STEPS).astype(np.float32)  # as the page has them
-        return cls(list(tokens), seen, [_name(names, x, y) for x, y in centres])
+        page_values = (np.round(np.minimum(values, 1) * STEPS) / STEPS).astype(np.float32)  # as the page has them
+        return cls(list(tokens), page_values, [_name(names, x, y) for x, y in centres])
 
     @property
     def side(self) -> int:
@@ -64,13 +64,13 @@ class AttentionMaps:
         return np.round(self.weights * STEPS).astype("<u2").tobytes()
 
     def cells(self, layer: int, head: int, token: int) -> Weights:
-        """What one token pays each cell, [cells], by one head or by the mean of all (head -1). ValueError outside."""
+        """Attention weights of one token, [cells], by one head or by the mean of all (head -1). ValueError outside."""
         layers, heads, tokens, _ = self.weights.shape
         if not (0 <= layer < layers and MEAN <= head < heads and 0 <= token < tokens):
             shape = f"{layers} layers, {heads} heads and {tokens} tokens"
             raise ValueError(f"layer {layer}, head {head}, token {token} is not among {shape} (head -1 is the mean)")
-        chosen = self.weights[layer, :, token]
-        return np.asarray(chosen.mean(0) if head == MEAN else chosen[head], np.float32)
+        by_head = self.weights[layer, :, token]
+        return np.asarray(by_head.mean(0) if head == MEAN else by_head[head], np.float32)
 
     def sentence(self, layer: int, head: int, token: int) -> str:
         """The strongest cell in words."""
@@ -87,7 +87,7 @@ class AttentionMaps:
 
 
 def cell_centre(cell: int, side: int) -> tuple[int, int]:
-    """Where a cell's middle lies on the screen, in thousandths.
+    """Centre of a cell on the screen, in thousandths.
 
     >>> cell_centre(0, 10)
     (50, 50)

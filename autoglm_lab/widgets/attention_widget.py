@@ -14,7 +14,7 @@ from autoglm_lab.widgets.pictures import png
 
 
 class AttentionWidget(LabWidget):
-    """See `autoglm_lab.widgets.attention`. Both sides set what is shown: `layer`, `head` (-1: mean), `token`."""
+    """See `autoglm_lab.widgets.attention`. Page and Python both set what is shown: `layer`, `head` (-1: mean), `token`."""
 
     _esm = source("attention.js")
     _css = source("attention.css")
@@ -44,9 +44,9 @@ class AttentionWidget(LabWidget):
         )
 
     @traitlets.validate("layer", "head", "token")
-    def _known(self, proposal: dict[str, Any]) -> int:
-        chosen = {name: getattr(self, name) for name in ("layer", "head", "token")} | {proposal["trait"].name: proposal["value"]}
-        self.maps.cells(**chosen)  # raises ValueError outside of the shape
+    def _check_index(self, proposal: dict[str, Any]) -> int:
+        indices = {name: getattr(self, name) for name in ("layer", "head", "token")} | {proposal["trait"].name: proposal["value"]}
+        self.maps.cells(**indices)  # raises ValueError outside of the shape
         return int(proposal["value"])
 
     def picture(self) -> Image.Image:

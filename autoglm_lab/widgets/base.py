@@ -1,4 +1,4 @@
-"""What the widgets share: their files, their static picture and sentence, and errors that show on the page."""
+"""Base of all widgets: their files, their static picture and sentence, and errors that show on the page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def source(*names: str) -> str:
 
 
 class LabWidget(AnyWidget):
-    """A widget that is live in a notebook, a PNG on a static page, and a sentence for who cannot see either.
+    """A widget that is live in a notebook, a PNG on a static page, and a sentence for readers who cannot see either.
 
     The page asks with messages `{"id": ..., "kind": ..., ...}`. Each is answered, in order, by setting `answered` to
     its id together with whatever it changed; what it raised stands in `message`. While Python works on one, the page gets a sign of
@@ -48,21 +48,21 @@ class LabWidget(AnyWidget):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(still=uuid.uuid4().hex[:12], **values)
-        self.on_msg(self._asked)
+        self.on_msg(self._answer_message)
 
     def picture(self) -> Image.Image:
-        """What the widget shows now, as a picture."""
+        """Picture of what the widget shows now."""
         raise NotImplementedError
 
     def sentence(self) -> str:
-        """What the widget shows now, in words made from the same data."""
+        """Description of what the widget shows now, in words made from the same data."""
         raise NotImplementedError
 
     def handle(self, content: dict[str, Any]) -> None:
         """Do what one message of the page asks."""
         raise NotImplementedError
 
-    def _asked(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
+    def _answer_message(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
         with self.hold_sync():
             self.message = ""
             try:
@@ -74,11 +74,11 @@ class LabWidget(AnyWidget):
 
     @contextmanager
     def _signs_of_life(self) -> Iterator[None]:
-        done = threading.Event()
+        stop = threading.Event()
 
         def send() -> None:
             self.send({"alive": True})
-            while not done.wait(ALIVE_S):
+            while not stop.wait(ALIVE_S):
                 self.send({"alive": True})
 
         # The copied context tells the kernel's messages which request they belong to.
@@ -87,7 +87,7 @@ class LabWidget(AnyWidget):
         try:
             yield
         finally:
-            done.set()
+            stop.set()
             thread.join()
 
     def outputs(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""A phone in the browser, and the times that phones have told. What is shown is computed in `latency_view`."""
+"""A phone in the browser, and the times that phones have sent. What is shown is computed in `latency_view`."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class BrowserWidget(LabWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in what phones have told since."""
+        """Take in the times that phones have sent since."""
         with self.hold_sync():
             self.rows, self.said = view.data(self.table()), self.sentence()
 
     def table(self) -> list[view.Row]:
         """A row for each device."""
-        told: dict[str, list[view.Times]] = {}
+        times_by_device: dict[str, list[view.Times]] = {}
         for latency in self.served.latencies:
-            told.setdefault(str(latency["device"]), []).append(latency["ms"])
-        return [view.Row.of(device, times) for device, times in told.items()]
+            times_by_device.setdefault(str(latency["device"]), []).append(latency["ms"])
+        return [view.Row.of(device, times) for device, times in times_by_device.items()]
 
     def picture(self) -> Image.Image:
-        """The timeline of what was told, or the phone's first screen before anything was."""
+        """The timeline of the devices, or the phone's first screen before there are any."""
         rows = self.table()
         if rows:
             return view.picture(rows)
@@ -53,7 +53,7 @@ class BrowserWidget(LabWidget):
         return screen.resize((round(screen.width * 480 / screen.height), 480), Image.Resampling.LANCZOS)
 
     def sentence(self) -> str:
-        """What the page weighs, and what phones have told."""
+        """Size of the page, and the times that phones have sent."""
         weight = f"The agent on a page: {self.served.transfer_bytes / 1e6:.1f} MB to load once."
         return f"{weight} {view.sentence(self.table())}"
 

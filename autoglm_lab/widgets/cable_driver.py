@@ -55,9 +55,9 @@ class Settings:
     cut_at_ms: int = 400
 
     def __post_init__(self) -> None:
-        for name, value, known in (("policy", self.policy, POLICIES), ("fault", self.fault, FAULTS)):
-            if value not in known:
-                raise ValueError(f"there is no {name} {value!r}; there are {', '.join(known)}")
+        for name, value, options in (("policy", self.policy, POLICIES), ("fault", self.fault, FAULTS)):
+            if value not in options:
+                raise ValueError(f"there is no {name} {value!r}; there are {', '.join(options)}")
         if not 0 <= self.cut_at_ms <= MOST_CUT_MS:
             raise ValueError(f"cut_at_ms is {self.cut_at_ms}; it lies from 0 to {MOST_CUT_MS}")
 
@@ -94,7 +94,7 @@ class Log:
 
 
 class Watched:
-    """An engine whose every piece is noted. With `apart_s` pieces come that far apart, as those of a large model do."""
+    """An engine that reports each piece of its answers. With `apart_s` pieces come that far apart, as those of a large model do."""
 
     def __init__(self, engine: Engine, note: Callable[[str, str], None] = lambda kind, text: None, apart_s: float = 0.0) -> None:
         self._engine, self._note, self._apart_s = engine, note, apart_s
@@ -166,7 +166,7 @@ class Driver:
 
     @property
     def is_running(self) -> bool:
-        """True until a request has ended, and all that it asked for."""
+        """True until a request has ended, and all that it started."""
         return self._now is not None
 
     @property
@@ -194,7 +194,7 @@ class Driver:
         self._thread.start()
 
     def wait(self) -> view.Request:
-        """Wait until the request has ended, and all that it asked for; how it went."""
+        """Wait until the request has ended, and all that it started; returns the request."""
         if self._thread is not None:
             self._thread.join()
         return self.requests[-1]
@@ -229,7 +229,7 @@ class Driver:
         return lambda kind, text: self._log.note(lane, kind, text)
 
     def _ask(self) -> None:
-        """One request from its beginning until nothing of it is open any more."""
+        """Run one request from its beginning until nothing of it is open any more."""
         settings, was_cut, self._log = self.settings, self.link.is_cut, Log(self._on_change)
         self.link.fault = FAULTS[settings.fault]
         if not was_cut:  # a connection that was kept would go on under the fault it began with
@@ -246,9 +246,9 @@ class Driver:
                 timer.join()
             if settings.fault == CUT and not was_cut and self.link.is_cut:
                 self.mend()
-            done, self._now = self.current, None
-            if done is not None and done.ms is not None:
-                self.requests.append(done)
+            request, self._now = self.current, None
+            if request is not None and request.ms is not None:
+                self.requests.append(request)
             self._on_change()
 
     def _exchange(self) -> None:

@@ -20,7 +20,7 @@ SHOWN = 8  # of the last requests
 
 
 class Event(NamedTuple):
-    """One thing that happened `ms` after a request began: to an engine (`cloud`, `device`) or to the `cable`."""
+    """One event `ms` after a request began: of an engine (`cloud`, `device`) or of the `cable`."""
 
     ms: float
     lane: str
@@ -30,7 +30,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """One request: under which policy and fault, what happened, whose answer was taken after how many ms (None while under way)."""
+    """One request: its policy, its fault, its events, and the route and milliseconds of its answer (None while under way)."""
 
     number: int
     policy: str
@@ -84,7 +84,7 @@ def _short(reason: str, most: int = 90) -> str:
 
 @dataclass(frozen=True)
 class Tally:
-    """Ends of the requests: each of those `asked` in an answer or an error, or it is lost; its action done once, or twice."""
+    """Counts of requests by their end: an answer, an error, or neither (lost); and of those whose action was done twice."""
 
     asked: int
     answered: int
@@ -100,9 +100,9 @@ class Tally:
 
 
 class Executor:
-    """Performs the action of each answer that it is handed, without asking if it did so before, and notes for which request.
+    """Performs the action of each answer that it gets, without asking if it did so before, and counts them by request.
 
-    So an engine that answered twice, or not at all, would show.
+    So an engine that answers twice, or not at all, shows up.
     """
 
     def __init__(self, perform: Callable[[Action], object]) -> None:
@@ -126,9 +126,9 @@ class Executor:
     def tally(self, running: Collection[str] = ()) -> Tally:
         """Count the requests, all but those that are still `running`."""
         answers, errors = self._ends["answer"], self._ends["error"]
-        lost = [each for each in self._begun if each not in running and not answers[each] and not errors[each]]
+        lost_ids = [each for each in self._begun if each not in running and not answers[each] and not errors[each]]
         twice = [each for each, count in answers.items() if count > 1]
-        return Tally(len(self._begun), len(answers), len(errors), len(lost), len(twice))
+        return Tally(len(self._begun), len(answers), len(errors), len(lost_ids), len(twice))
 
 
 def sentence(requests: Sequence[Request], tally: Tally) -> str:
@@ -138,9 +138,9 @@ def sentence(requests: Sequence[Request], tally: Tally) -> str:
 
 def picture(requests: Sequence[Request], tally: Tally) -> Image.Image:
     """The pieces of both engines over time, request by request; a cross where the cable was cut, a square where the answer was."""
-    shown = requests[-SHOWN:]
-    drawing, axes = canvas(tally.sentence(), "ms since the request", height=1.2 + 0.5 * max(1, len(shown)))
-    for place, request in enumerate(shown):
+    last_requests = requests[-SHOWN:]
+    drawing, axes = canvas(tally.sentence(), "ms since the request", height=1.2 + 0.5 * max(1, len(last_requests)))
+    for place, request in enumerate(last_requests):
         for offset, lane, colour in ((-0.17, CLOUD, COLOURS[0]), (0.17, DEVICE, COLOURS[2])):
             points = [event.ms for event in request.pieces(lane)]
             face = colour if request.route == lane else "none"
@@ -152,8 +152,10 @@ def picture(requests: Sequence[Request], tally: Tally) -> Image.Image:
                 axes.scatter([event.ms], [place], marker="x", s=70, color=COLOURS[4], label="cut")
         if request.ms is not None and request.route is None:
             axes.text(request.ms + 8, place, "no answer", va="center", fontsize=9)
-    axes.set_yticks(range(len(shown)), [f"{request.number}: {request.policy}, {request.fault}" for request in shown])
-    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_yticks(
+        range(len(last_requests)), [f"{request.number}: {request.policy}, {request.fault}" for request in last_requests]
+    )
+    axes.set_ylim(len(last_requests) - 0.4, -0.6)
     axes.set_xlim(left=0)
     names = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     if names:

@@ -1,4 +1,4 @@
-"""A cable in a notebook, which is cut while answers pass. `cable_driver` asks over it, `cable_view` computes what is seen."""
+"""A cable in a notebook, which is cut while answers pass. `cable_driver` asks over it, `cable_view` computes what is shown."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class CableWidget(LabWidget):
         return self._opened().tally
 
     def ask(self) -> view.Request:
-        """Ask once under the present settings, and wait until nothing of the request is open any more; how it went."""
+        """Ask once under the present settings, and wait until nothing of the request is open any more; returns the request."""
         driver = self._opened()
         driver.start()
         return driver.wait()
 
     def set(self, **settings: Any) -> None:
-        """Change `policy`, `fault` or `cut_at_ms` of the next request. ValueError for what is not in `cable_driver`."""
+        """Change `policy`, `fault` or `cut_at_ms` of the next request. ValueError for an unknown setting or value."""
         unknown = {*settings} - {*asdict(Settings())}
         if unknown:
             raise ValueError(f"there is no setting {', '.join(sorted(unknown))}; there are {', '.join(asdict(Settings()))}")
@@ -100,7 +100,7 @@ class CableWidget(LabWidget):
         return self.driver
 
     def _refresh(self) -> None:
-        """Show how things stand; called in any thread."""
+        """Show the present state; called in any thread."""
         driver = self.driver
         if driver is None:
             return

@@ -1,4 +1,4 @@
-"""Bars, lines and grids that live three times: in plotly where the notebook runs, as a PNG elsewhere, and as a sentence.
+"""Bars, lines and grids in three forms: in plotly where the notebook runs, as a PNG elsewhere, and as a sentence.
 
 The sentence is the caption that stands under the chart. A series that holds None is a guess that was not made: it is not drawn.
 """
@@ -65,14 +65,14 @@ def bars(title: str, series: Mapping[str, Mapping[str, float | None]], unit: str
     Raises ValueError when there is nothing to draw.
     """
     complete = {name: values for name, values in series.items() if _complete(values.values())}
-    known = {name: dict(zip(values, _numbers(values.values()), strict=True)) for name, values in complete.items()}
-    if not known or not all(known.values()):
+    groups = {name: dict(zip(values, _numbers(values.values()), strict=True)) for name, values in complete.items()}
+    if not groups or not all(groups.values()):
         raise ValueError("bars needs at least one series with at least one value")
-    labels = list(dict.fromkeys(label for values in known.values() for label in values))
-    figure = _plotly(title, unit, height=140 + 34 * len(labels) * len(known))
-    picture, axes = canvas(title, unit, height=1.1 + 0.34 * len(labels) * len(known))
-    thick = 0.8 / len(known)
-    for number, (name, values) in enumerate(known.items()):
+    labels = list(dict.fromkeys(label for values in groups.values() for label in values))
+    figure = _plotly(title, unit, height=140 + 34 * len(labels) * len(groups))
+    picture, axes = canvas(title, unit, height=1.1 + 0.34 * len(labels) * len(groups))
+    thick = 0.8 / len(groups)
+    for number, (name, values) in enumerate(groups.items()):
         colour, numbers = COLOURS[number % len(COLOURS)], list(values.values())
         figure.add_bar(
             y=list(values),
@@ -83,16 +83,16 @@ def bars(title: str, series: Mapping[str, Mapping[str, float | None]], unit: str
             text=[f"{v:.{digits}f}" for v in numbers],
             textposition="auto",
         )
-        places = [labels.index(label) + (number - (len(known) - 1) / 2) * thick for label in values]
-        drawn = axes.barh(places, numbers, thick, color=colour, label=name)
-        axes.bar_label(drawn, fmt=f"%.{digits}f", padding=3, fontsize=9)
+        places = [labels.index(label) + (number - (len(groups) - 1) / 2) * thick for label in values]
+        container = axes.barh(places, numbers, thick, color=colour, label=name)
+        axes.bar_label(container, fmt=f"%.{digits}f", padding=3, fontsize=9)
     axes.set_yticks(range(len(labels)), labels)
     axes.margins(x=0.12)
     axes.invert_yaxis()
     figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=labels)
-    _legend(figure, axes, len(known))
-    most, name, label = max((value, name, label) for name, values in known.items() for label, value in values.items())
-    top = f"{label} ({name})" if len(known) > 1 else label
+    _legend(figure, axes, len(groups))
+    most, name, label = max((value, name, label) for name, values in groups.items() for label, value in values.items())
+    top = f"{label} ({name})" if len(groups) > 1 else label
     return Chart(title, figure, picture, sentence or f"{title}: the largest is {top} with {most:.{digits}f} {unit}.")
 
 
@@ -107,30 +107,30 @@ def lines(
 ) -> Chart:
     """Lines with markers: `series` maps a legend name to x and y values; with `log` both axes are logarithmic.
 
-    Without a `sentence` first and last values are told.
+    Without a `sentence` the first and last values are named.
     """
-    known = {name: (_numbers(x), _numbers(y)) for name, (x, y) in series.items() if _complete((*x, *y))}
-    if not known:
+    curves = {name: (_numbers(x), _numbers(y)) for name, (x, y) in series.items() if _complete((*x, *y))}
+    if not curves:
         raise ValueError("lines needs at least one series")
     figure = _plotly(title, x_name, height=360)
     figure.update_yaxes(title=y_name)
     picture, axes = canvas(title, x_name, height=3.4)
     axes.set_ylabel(y_name)
     if log:
-        ticks = sorted({place for x, _ in known.values() for place in x})
+        ticks = sorted({place for x, _ in curves.values() for place in x})
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
         figure.update_yaxes(type="log", dtick="D2")
         axes.loglog()
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.xaxis.set_minor_formatter(NullFormatter())
-    told = []
-    for number, (name, (x, y)) in enumerate(known.items()):
+    phrases = []
+    for number, (name, (x, y)) in enumerate(curves.items()):
         colour, mode = COLOURS[number % len(COLOURS)], "lines+markers" if len(x) < 30 else "lines"
         figure.add_scatter(x=list(x), y=list(y), name=name, mode=mode, line_color=colour)
         axes.plot(x, y, color=colour, label=name, marker="o" if len(x) < 30 else None, markersize=4)
-        told.append(f"{name} goes from {y[0]:.3g} to {y[-1]:.3g}")
-    _legend(figure, axes, len(known))
-    return Chart(title, figure, picture, sentence or f"{title}: {'; '.join(told)}.")
+        phrases.append(f"{name} goes from {y[0]:.3g} to {y[-1]:.3g}")
+    _legend(figure, axes, len(curves))
+    return Chart(title, figure, picture, sentence or f"{title}: {'; '.join(phrases)}.")
 
 
 def _numbers(values: Iterable[float | None]) -> list[float]:
@@ -138,7 +138,7 @@ def _numbers(values: Iterable[float | None]) -> list[float]:
 
 
 def _complete(values: Iterable[float | None]) -> bool:
-    """False for a guess that was not made."""
+    """True unless a value is None, a guess that was not made."""
     return all(value is not None for value in values)
 
 

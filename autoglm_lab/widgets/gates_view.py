@@ -1,4 +1,4 @@
-"""How far the gates open, in words and as a picture. Numpy and Pillow only."""
+"""Openness of the gates, in words and as a picture. Numpy and Pillow only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INK, SOFT, TRACK = (28, 30, 36), (104, 108, 118), (233, 235, 240)
 
 @dataclass(frozen=True)
 class GateView:
-    """One forward pass: per modality one gate in [0, 1] for each token, the screen it saw, what it answered."""
+    """One forward pass: per modality one gate in [0, 1] for each token, the screen, and the answer."""
 
     tokens: list[str]
     gates: dict[str, list[float]]
@@ -47,7 +47,7 @@ class GateView:
 
 
 def sentence(clean: GateView, now: GateView, blur: float, snr_db: float) -> str:
-    """The mean gates in words, with where they were on the clean input if they moved."""
+    """The mean gates in words, with those on the clean input where they differ."""
     parts = []
     for modality, mean in now.means.items():
         before, after = f"{clean.means.get(modality, mean):.2f}", f"{mean:.2f}"
@@ -56,7 +56,7 @@ def sentence(clean: GateView, now: GateView, blur: float, snr_db: float) -> str:
 
 
 def picture(clean: GateView, now: GateView, height: int = 360) -> Image.Image:
-    """The screen beside one bar for each modality's mean; a tick says where it was on the clean input."""
+    """The screen beside one bar for each modality's mean; a tick marks the mean on the clean input."""
     width = max(1, round(now.screenshot.width * height / now.screenshot.height))
     screen = now.screenshot.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
     margin, gap, room = 24, 32, 320

@@ -48,7 +48,7 @@ class GatesWidget(LabWidget):
         self._show(blur, snr_db)
 
     def handle(self, content: dict[str, Any]) -> None:
-        """The page has one wish: {"kind": "set", "blur", "snr_db"}."""
+        """Do what one message of the page asks: {"kind": "set", "blur", "snr_db"}."""
         self.set(float(content["blur"]), float(content["snr_db"]))
 
     def picture(self) -> Image.Image:
@@ -56,7 +56,7 @@ class GatesWidget(LabWidget):
         return view.picture(self._clean, self._now)
 
     def sentence(self) -> str:
-        """The mean gates, and where they were on the clean input."""
+        """The mean gates, and those on the clean input."""
         return view.sentence(self._clean, self._now, self.blur, self.snr_db)
 
     def _show(self, blur: float, snr_db: float) -> None:

@@ -79,12 +79,12 @@ class Purse:
 
     @property
     def totals(self) -> list[float]:
-        """The purse after all events, for each of `GATES`."""
+        """Milliseconds gained over all events, for each of `GATES`."""
         return [sum(self.gains(float(gate))) for gate in GATES]
 
     @property
     def best_gate(self) -> float:
-        """The gate with the fullest purse: of several the one that is nearest to p*."""
+        """The gate with the largest total: of several the one that is nearest to p*."""
         totals = np.array(self.totals)
         best = GATES[totals >= totals.max() - 1e-9]
         return float(best[np.abs(best - self.price.gate).argmin()])
@@ -120,7 +120,7 @@ class Purse:
         ]
 
     def screens(self) -> list[str]:
-        """Each distinct screen once, as an address that an image shows."""
+        """Each distinct screen once, as a PNG in a data URL."""
         return ["data:image/png;base64," + base64.b64encode(small_png(each.screen)).decode() for each in self._distinct()]
 
     def _distinct(self) -> list[Moment]:
@@ -150,7 +150,7 @@ def label(kind: str) -> str:
 
 
 def point_of(kind: str, state: State) -> Point | None:
-    """Where a finger would touch the screen for a kind of event; None where nothing of the kind is on it."""
+    """Point that a finger would touch for a kind of event; None where nothing of the kind is on the screen."""
     verb, _, thing = kind.partition(":")
     if verb == "swipe":
         return SWIPES[thing][0]

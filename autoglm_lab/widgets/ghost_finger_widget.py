@@ -20,7 +20,7 @@ class GhostFingerWidget(LabWidget):
     _esm = source("ghost_finger.js")
     _css = source("ghost_finger.css")
 
-    screens = traitlets.List(traitlets.Unicode()).tag(sync=True)  # PNG addresses
+    screens = traitlets.List(traitlets.Unicode()).tag(sync=True)  # PNGs in data URLs
     events = traitlets.List(traitlets.Dict()).tag(sync=True)  # view.Purse.events
     purse = traitlets.Dict().tag(sync=True)  # view.Purse.data
     most_cost = traitlets.Float(1.0).tag(sync=True)  # end of the slider, in milliseconds
@@ -33,7 +33,7 @@ class GhostFingerWidget(LabWidget):
 
     @property
     def best_gate(self) -> float:
-        """The gate with the fullest purse."""
+        """The gate with the largest total."""
         return self._purse.best_gate
 
     def set_gate(self, gate: float) -> None:

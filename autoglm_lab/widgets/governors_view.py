@@ -1,4 +1,4 @@
-"""A race of governors as lanes: who is where at each moment, what each has taken, in words and as a picture. No browser."""
+"""A race of governors as lanes: the progress and the energy of each at each moment, in words and as a picture. No browser."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from autoglm_lab.edge.power import TICK_S, Governor, Job, PowerTable, checked, s
 from autoglm_lab.edge.race import OPTIMUM, RULES
 from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
-EVERY_S = 0.1  # between two looks at a lane
+EVERY_S = 0.1  # between two samples of a lane
 LANES = ("performance", "load steps 80/50", "budget", "half the clock", "by deadline", "powersave")
 MOST_MISSED = 0.01  # of its jobs, for a rule that can win
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One rule: at each look its speed, the energy so far and how much of each waiting job is done; and what came out."""
+    """One rule: at each sample its speed, the energy so far and how much of each waiting job is done; and its results."""
 
     name: str
     speeds: tuple[float, ...]
@@ -34,7 +34,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Race:
-    """All lanes over the same jobs; the first is the baseline, the last the optimum. `awake` is what the table was raised by."""
+    """All lanes over the same jobs; the first is the baseline, the last the optimum. `awake` is the power added to the table."""
 
     jobs: tuple[Job, ...]
     lanes: tuple[Lane, ...]
@@ -42,7 +42,7 @@ class Race:
 
     @property
     def seconds(self) -> float:
-        """Until the last deadline."""
+        """Seconds until the last deadline."""
         return max(job.arrival + job.deadline for job in self.jobs)
 
     @property
@@ -66,7 +66,7 @@ class Race:
                 "total": round(lane.total / full, 4),
                 "speeds": [round(speed, 3) for speed in lane.speeds],
                 "energy": [round(energy / full, 4) for energy in lane.energy],
-                "cars": [[[number, round(done, 3)] for number, done in cars] for cars in lane.cars],
+                "cars": [[[number, round(share, 3)] for number, share in cars] for cars in lane.cars],
             }
             for lane in self.lanes
         ]
@@ -91,14 +91,14 @@ def with_awake_power(table: PowerTable, awake: float) -> PowerTable:
 def race(
     jobs: Iterable[Job], table: PowerTable, awake: float = 0.0, rules: Mapping[str, Callable[[], Governor]] | None = None
 ) -> Race:
-    """Let every rule drive the same jobs, and the optimum after them. ValueError for jobs or a power that cannot be."""
+    """Let every rule drive the same jobs, and the optimum after them. ValueError for impossible jobs or a negative power."""
     ordered = tuple(checked(jobs))
     if not ordered:
         raise ValueError("there are no jobs; nothing can be raced")
     on = with_awake_power(table, awake)
     earlier = [job._replace(deadline=max(job.deadline - 2 * TICK_S, TICK_S)) for job in ordered]  # it is played in steps
-    chosen = {name: RULES[name] for name in LANES} if rules is None else rules
-    riders = {name: rule() for name, rule in chosen.items()} | {OPTIMUM: as_planned(schedule(earlier))}
+    factories = {name: RULES[name] for name in LANES} if rules is None else rules
+    riders = {name: rule() for name, rule in factories.items()} | {OPTIMUM: as_planned(schedule(earlier))}
     return Race(ordered, tuple(_lane(name, governor, ordered, on) for name, governor in riders.items()), awake)
 
 
@@ -111,11 +111,11 @@ def _lane(name: str, governor: Governor, jobs: Sequence[Job], table: PowerTable)
     def watch(now: float, speed: float, energy: float, waiting: Sequence[Sequence[float]]) -> None:
         behind = Counter[float]()  # of jobs that arrive together the first is done first
         cars: list[tuple[int, float]] = []
-        for arrival, work_left, _ in reversed(waiting):
+        for arrival, remaining_work, _ in reversed(waiting):
             number = last[arrival] - behind[arrival]
             behind[arrival] += 1
             waited[number] = now
-            cars.insert(0, (number, 1 - work_left / jobs[number].work))
+            cars.insert(0, (number, 1 - remaining_work / jobs[number].work))
         if now <= until + EVERY_S and now >= EVERY_S * len(looks) - 1e-9:
             looks.append((speed, energy, tuple(cars)))
 

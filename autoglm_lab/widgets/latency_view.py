@@ -1,4 +1,4 @@
-"""Where the time of answers goes, by stages and by layers: rows as numbers, words and pictures. No browser, no torch."""
+"""Times of answers by stages and by layers: rows as numbers, words and pictures. No browser, no torch."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Row:
 
     @classmethod
     def of(cls, name: str, times: Sequence[Times], guess: float | None = None) -> Row:
-        """From the times of answers, `{stage: ms}` each. ValueError for a negative guess."""
+        """Build a row from the times of answers, `{stage: ms}` each. ValueError for a negative guess."""
         if guess is not None and not 0 <= guess < 1e7:
             raise ValueError(f"the guess is {guess}; an answer takes some milliseconds, 0 or more")
-        found = {stage: [told[stage] for told in times if stage in told] for stage in STAGES}
-        return cls(name, {stage: median(ms) for stage, ms in found.items() if ms}, len(times), guess)
+        values = {stage: [each[stage] for each in times if stage in each] for stage in STAGES}
+        return cls(name, {stage: median(ms) for stage, ms in values.items() if ms}, len(times), guess)
 
     @property
     def total(self) -> float:
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Inside:
-    """What is inside the graphs of one variant: (graph, layer, mean milliseconds over `turns` profiles), the longest first."""
+    """Layers of the graphs of one variant: (graph, layer, mean milliseconds over `turns` profiles), the longest first."""
 
     name: str
     layers: tuple[tuple[str, str, float], ...] = ()
@@ -61,12 +61,12 @@ class Inside:
 
     @classmethod
     def of(cls, name: str, profiles: Sequence[Profile]) -> Inside:
-        """The mean of several profiles; a layer that one of them lacks took no time there."""
-        spent: Counter[tuple[str, str]] = Counter()
+        """The mean of several profiles; a layer that one of them lacks counts as 0 ms there."""
+        totals: Counter[tuple[str, str]] = Counter()
         for profile in profiles:
             for graph, layers in profile.items():
-                spent.update({(graph, layer): ms for layer, ms in layers.items()})
-        return cls(name, tuple((*key, ms / len(profiles)) for key, ms in spent.most_common()), len(profiles))
+                totals.update({(graph, layer): ms for layer, ms in layers.items()})
+        return cls(name, tuple((*key, ms / len(profiles)) for key, ms in totals.most_common()), len(profiles))
 
     @property
     def total(self) -> float:
@@ -157,12 +157,12 @@ def picture(rows: Sequence[Row]) -> Image.Image:
             axes.text(left, place, f" {row.total:.0f}", va="center", fontsize=9)
         if row.guess is not None:
             axes.plot([row.guess, row.guess], [place - 0.4, place + 0.4], color="#24292f", linewidth=2)
-    used = [stage for stage in STAGES if any(stage in row.stages for row in rows)]
-    for stage in used:
+    stages = [stage for stage in STAGES if any(stage in row.stages for row in rows)]
+    for stage in stages:
         axes.barh(0, 0, color=COLOURS[STAGES.index(stage)], label=stage)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.margins(x=0.12)
     axes.invert_yaxis()
-    if used:
-        axes.legend(ncol=len(used), frameon=False, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8)
+    if stages:
+        axes.legend(ncol=len(stages), frameon=False, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8)
     return drawn(drawing)

@@ -1,4 +1,4 @@
-"""Answers measured while they are given. What is shown is computed in `latency_view`."""
+"""Answers measured while they are written. What is shown is computed in `latency_view`."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class LatencyWidget(LabWidget):
         self._show()
 
     def guess(self, name: str, ms: float) -> None:
-        """What you think that an answer of this variant takes. ValueError for a variant there is not, or a negative time."""
-        view.Row.of(_known(name, self.variants), [], ms)
+        """Note your guess of an answer's time with this variant. ValueError for an unknown variant or a negative time."""
+        view.Row.of(_check_name(name, self.variants), [], ms)
         self._guesses[name] = ms
         self._show()
 
     def measure(self, name: str | None = None) -> None:
-        """Answer `repeats` times, each variant in turn (or one of them); while an answer comes the page is told."""
-        names = list(self.variants) if name is None else [_known(name, self.variants)]
+        """Answer `repeats` times, each variant in turn (or one of them); the page follows each answer while it is written."""
+        names = list(self.variants) if name is None else [_check_name(name, self.variants)]
         for each in names:
             self._times[each] = []
         for _ in range(self.repeats):
@@ -57,8 +57,8 @@ class LatencyWidget(LabWidget):
         self._show()
 
     def look_inside(self, name: str | None = None) -> None:
-        """Profile once more, each variant that can be (or one of them); what is shown is the mean of all profiles so far."""
-        for each in self.looks if name is None else [_known(name, self.looks)]:
+        """Profile once more, each variant that has a profiler (or one of them); shown is the mean of all profiles so far."""
+        for each in self.looks if name is None else [_check_name(name, self.looks)]:
             self._profiles[each].append(self.looks[each]())
         self._show()
 
@@ -71,7 +71,7 @@ class LatencyWidget(LabWidget):
         return [view.Row.of(name, times, self._guesses.get(name)) for name, times in self._times.items()]
 
     def picture(self) -> Image.Image:
-        """The timeline, and under it what was seen inside."""
+        """The timeline, and under it the layers that were profiled."""
         pictures = [view.picture(self.table()), *([view.layer_picture(self.inside())] if any(self._profiles.values()) else [])]
         whole = Image.new("RGB", (max(each.width for each in pictures), sum(each.height for each in pictures)), "white")
         for place, each in enumerate(pictures):
@@ -79,9 +79,9 @@ class LatencyWidget(LabWidget):
         return whole
 
     def sentence(self) -> str:
-        """Every row in words, and what takes most inside."""
-        seen = [inside.sentence() for inside in self.inside() if inside.turns]
-        return " ".join([view.sentence(self.table()), *(f"{said}." for said in seen)])
+        """Every row in words, and the layer that takes most."""
+        sentences = [inside.sentence() for inside in self.inside() if inside.turns]
+        return " ".join([view.sentence(self.table()), *(f"{sentence}." for sentence in sentences)])
 
     def handle(self, content: dict[str, Any]) -> None:
         """Do what one message of the page asks: measure, guess or look inside."""
@@ -95,14 +95,14 @@ class LatencyWidget(LabWidget):
             raise ValueError(f"the page sent {content}, which asks for nothing known")
 
     def _watched(self, name: str) -> dict[str, float]:
-        began = told = time.perf_counter()
+        began = last_report = time.perf_counter()
         stream = self.variants[name]()
         first = None
         for _ in stream:
             now = time.perf_counter()
             first = now if first is None else first
-            if now - told >= LIVE_SECONDS:
-                told = now
+            if now - last_report >= LIVE_SECONDS:
+                last_report = now
                 self.send({"live": name, "before": 1000 * (first - began), "decode": 1000 * (now - first)})
         return {stage: ms for stage, ms in stream.answer.ms.items() if stage in view.STAGES}
 
@@ -112,7 +112,7 @@ class LatencyWidget(LabWidget):
             self.layers = view.layer_data(self.inside())
 
 
-def _known(name: str, variants: Mapping[str, object]) -> str:
+def _check_name(name: str, variants: Mapping[str, object]) -> str:
     if name not in variants:
         raise ValueError(f"there is no variant {name!r}; there are {', '.join(variants)}")
     return name

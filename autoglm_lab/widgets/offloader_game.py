@@ -17,7 +17,7 @@ LONG = 10_000  # slots after which a chain has forgotten where it began
 
 @dataclass(frozen=True)
 class Chances:
-    """Everything that no decision changes, so that whoever plays meets the same: T slots and N requests.
+    """Random draws that no decision changes, so that every player meets the same: T slots and N requests.
 
     A request comes at the end of each slot where `comes`. One that is sent is back in time if its `luck` is below the chance of it.
     """
@@ -71,7 +71,7 @@ class Decision(NamedTuple):
 
 @dataclass
 class Game:
-    """The way of one player through the chances of a world. Where no request waits, time goes by itself."""
+    """The course of one player through the chances of a world. Where no request waits, time passes by itself."""
 
     world: World
     chances: Chances
@@ -123,7 +123,7 @@ class Game:
             self._step(WAIT)
 
     def _step(self, action: int) -> tuple[End | None, int | None]:
-        """One slot of the world: what the request came to, and which one was turned away."""
+        """Play one slot of the world; returns the end of the request and the number of the one that was turned away, if any."""
         possible, local, radio, age = self.world.ends_of(self.state, action)
         end, blocked = None, None
         if self.waiting is not None and not age:

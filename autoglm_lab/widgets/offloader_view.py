@@ -36,10 +36,10 @@ STYLES = ("-", "--", ":", "-.")
 
 
 def players(world: World, more: Mapping[str, Policy]) -> dict[str, Int[np.ndarray, " S"]]:
-    """The policies that play after you: two rules, the `more` of the caller, and the optimum. ValueError for what fits no state."""
+    """Policies that play after you: two rules, the `more` of the caller, and the optimum. ValueError for one that does not fit."""
     base = tabulate(world, greedy)
-    chosen: dict[str, Policy] = {"greedy": base, "least latency": tabulate(world, least_latency), **more}
-    return {name: _checked(world, name, policy) for name, policy in chosen.items()} | {OPTIMUM: optimum(world, base)}
+    policies: dict[str, Policy] = {"greedy": base, "least latency": tabulate(world, least_latency), **more}
+    return {name: _checked(world, name, policy) for name, policy in policies.items()} | {OPTIMUM: optimum(world, base)}
 
 
 def _checked(world: World, name: str, policy: Policy) -> Int[np.ndarray, " S"]:
@@ -54,7 +54,7 @@ def _checked(world: World, name: str, policy: Policy) -> Int[np.ndarray, " S"]:
 
 @dataclass(frozen=True)
 class Plan:
-    """The best policy under one price of expiry, and what comes of it in the long run.
+    """The best policy under one price of expiry, and its results in the long run.
 
     Rewards are those of a request: by this price, and by the prices of the world itself.
     """
@@ -68,7 +68,7 @@ class Plan:
 
     @classmethod
     def at(cls, world: World, price: float, start: Policy) -> Plan:
-        """Plan anew, from a policy on, where a request that expires or is blocked costs `price`. ValueError outside 0 to 8."""
+        """Plan anew from a policy, where a request that expires or is blocked costs `price`. ValueError outside 0 to 8."""
         if not 0 <= price <= MOST_PRICE:
             raise ValueError(f"the price of expiry is {price}; it lies from 0 to {MOST_PRICE:g}")
         priced = replace(world, rewards=replace(world.rewards, expired=-price, blocked=-price))
@@ -153,7 +153,7 @@ class Comparison:
     def data(self, is_open: bool) -> dict[str, Any]:
         """The game as plain JSON values; the others and the regrets only where the cards are open."""
         game = self.you
-        shown = {YOU: game.totals} | ({name: each.totals for name, each in self.others.items()} if is_open else {})
+        lines = {YOU: game.totals} | ({name: each.totals for name, each in self.others.items()} if is_open else {})
         return {
             "requests": len(game.chances.luck),
             "request": 0 if game.waiting is None else game.waiting + 1,
@@ -162,7 +162,7 @@ class Comparison:
             "over": game.is_over,
             "open": is_open,
             "bars": [] if game.is_over else bars(game.world, game.state),
-            "lines": [{"name": name, "totals": totals} for name, totals in shown.items()],
+            "lines": [{"name": name, "totals": totals} for name, totals in lines.items()],
             "regrets": [round(loss, 2) for loss in self.regrets(game.decisions)] if is_open else [],
             "costliest": [{"decision": n, "words": self.in_words(n)} for n in self.costliest()] if is_open else [],
         }
@@ -202,7 +202,7 @@ def rules(world: World) -> str:
 
 
 def outcome(decision: Decision, world: World) -> str:
-    """Say what became of a decision."""
+    """Say how a decision ended."""
     end = f"{RESULTS[decision.end.name]}, {decision.end.reward:+g}" if decision.end else "it waits on"
     words = f"Request {decision.request + 1}, {DONE[decision.action]}: {end}."
     if decision.blocked is None:

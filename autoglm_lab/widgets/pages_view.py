@@ -33,10 +33,10 @@ class Strip:
     def squares(self) -> str:
         """A letter for each 64 kB: written where any page is, else clean where half of them are, else absent."""
         shares = in_squares(self.states)
-        return "".join("w" if written else "c" if clean >= 0.5 else "-" for _, clean, written in shares)
+        return "".join("w" if dirty else "c" if clean >= 0.5 else "-" for _, clean, dirty in shares)
 
     def sentence(self) -> str:
-        """How much of it is in memory."""
+        """Megabytes of the strip that are in memory, in words."""
         kinds = [f"{self.mb(state):.1f} MB {word}" for state, word in ((CLEAN, "clean"), (WRITTEN, "written")) if self.mb(state)]
         return f"{self.name}: {' and '.join(kinds) or 'nothing'} of {len(self.states) * PAGE / MB:.1f} MB"
 

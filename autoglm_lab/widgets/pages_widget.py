@@ -50,7 +50,7 @@ class PagesWidget(LabWidget):
         return float(sum(strip["clean"] for strip in self.strips["strips"]))
 
     def ask(self, seen: bool = True) -> None:
-        """Let the engine answer, with a screen or without; pages that it needs come in. ValueError without a picture to see."""
+        """Let the engine answer, with a screen or without; pages that it needs are loaded. ValueError without a picture to see."""
         if seen and self._image is None:
             raise ValueError("there is no picture to see; give pages(engine, image)")
         answer = self._engine.answer(self._task, self._image if seen else None).answer
@@ -89,13 +89,13 @@ class PagesWidget(LabWidget):
         parts, place = mappings(WEIGHTS), Path(str(self._engine.weights_folder)).resolve()
         return {name: [each for each in parts if Path(each.path).parent == place / name] for name in PARTS}
 
-    def _look(self, done: str) -> view.Pages:
+    def _look(self, event: str) -> view.Pages:
         strips = [
             view.Strip(PARTS[name], np.concatenate([each.states() for each in parts]))
             for name, parts in self._parts().items()
             if parts
         ]
-        return view.Pages((*strips, view.Strip("written by this process", self._own_pages.states())), done)
+        return view.Pages((*strips, view.Strip("written by this process", self._own_pages.states())), event)
 
     def _show(self) -> None:
         with self.hold_sync():

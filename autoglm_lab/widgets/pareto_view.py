@@ -1,4 +1,4 @@
-"""Recipes on the plane of size or time against success: which ones nothing beats. No torch."""
+"""Recipes on the plane of size or time against success, and their Pareto front. No torch."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class ParetoView:
         """The recipes that no other beats in this measure and success, smallest first. ValueError for a measure that some lack."""
         if axis not in self.axes:
             raise ValueError(f"axis is {axis!r}; there are {', '.join(self.axes)}")
-        found = pareto_front(self.reports, (axis, "success"))
-        return [report.name for report in sorted(found, key=lambda report: self.value(report, axis))]
+        front = pareto_front(self.reports, (axis, "success"))
+        return [report.name for report in sorted(front, key=lambda report: self.value(report, axis))]
 
     def data(self, axis: str) -> dict[str, Any]:
         """The points of the plane as plain JSON values."""
@@ -77,7 +77,7 @@ class ParetoView:
         return {"points": points, "axis": axis, "unit": AXES[axis][0], "front": front}
 
     def sentence(self, axis: str, chosen: str = "") -> str:
-        """What lies on the front, and where the chosen recipe is."""
+        """Recipes of the front, and the place of the chosen one."""
         unit = AXES[axis][0]
         text = f"{len(self.reports)} recipes; nothing beats {', '.join(self.front(axis))} in {unit.split(',')[0]} and success."
         if not chosen:

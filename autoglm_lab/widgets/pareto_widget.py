@@ -25,7 +25,7 @@ class ParetoWidget(LabWidget):
     axis = traitlets.Unicode("").tag(sync=True)
     choice = traitlets.Unicode("").tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)  # ParetoView.data
-    told = traitlets.Unicode("").tag(sync=True)  # what choosing did
+    told = traitlets.Unicode("").tag(sync=True)  # reply of the call-back to a choice
     said = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, reports: Sequence[Report], chosen: Chosen | None = None) -> None:
@@ -41,9 +41,9 @@ class ParetoWidget(LabWidget):
     def choose(self, name: str) -> None:
         """Choose a recipe; what the call-back says of it is shown. ValueError for a recipe that is not there."""
         report = self.view.report(name)
-        told = None if self.chosen is None else self.chosen(report)
+        reply = None if self.chosen is None else self.chosen(report)
         with self.hold_sync():
-            self.choice, self.told = name, told or ""
+            self.choice, self.told = name, reply or ""
             self._show()
 
     def turn(self, axis: str) -> None:
@@ -53,7 +53,7 @@ class ParetoWidget(LabWidget):
         self._show()
 
     def handle(self, content: dict[str, Any]) -> None:
-        """{"kind": "choose", "name"} or {"kind": "turn", "axis"}."""
+        """Do what one message of the page asks: {"kind": "choose", "name"} or {"kind": "turn", "axis"}."""
         match content["kind"]:
             case "choose":
                 self.choose(str(content["name"]))
@@ -67,7 +67,7 @@ class ParetoWidget(LabWidget):
         return self.view.picture(self.axis, self.choice)
 
     def sentence(self) -> str:
-        """What nothing beats, and what is chosen."""
+        """Recipes of the front, and the chosen one."""
         return self.view.sentence(self.axis, self.choice)
 
     def _show(self) -> None:

@@ -1,4 +1,4 @@
-"""Layers of a file beside those of its model: how far each is apart, and which is the first to be too far. No browser, no torch."""
+"""Layers of a file beside those of its model: the difference of each, and the first that is too large. No browser, no torch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LEAST, MOST = -8.0, 0.0  # powers of ten that are shown
 
 
 class Layer(Protocol):
-    """As `export.parity.Layer`."""
+    """Protocol of `export.parity.Layer`."""
 
     @property
     def name(self) -> str:
-        """Of the module."""
+        """Name of the module."""
 
     @property
     def difference(self) -> float:
-        """The norm of the difference as a share of the norm of what is right."""
+        """The norm of the difference as a share of the norm of the right output."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class ParityView:
                 raise ValueError(f"the comparison {name!r} has no layers")
 
     def layers(self, name: str) -> Sequence[Layer]:
-        """Of one comparison. ValueError if there is none of this name."""
+        """Layers of one comparison. ValueError if there is none of this name."""
         if name not in self.comparisons:
             raise ValueError(f"there is no comparison {name!r}; there are {', '.join(map(repr, self.comparisons))}")
         return self.comparisons[name]
 
     def rows(self, name: str, tolerance: float) -> list[dict[str, Any]]:
-        """Each layer as plain JSON values: how long its bar is, from 0 to 1 over the powers of ten, and whether it is too far."""
+        """Layers as plain JSON values: the length of each bar, from 0 to 1 over the powers of ten, and if it is too far apart."""
         first = self.first(name, tolerance)
         return [
             {
@@ -80,7 +80,7 @@ class ParityView:
         )
 
     def picture(self, name: str, tolerance: float) -> Image.Image:
-        """A bar for each layer over powers of ten; a line marks what is allowed."""
+        """A bar for each layer over powers of ten; a line marks the tolerance."""
         rows = self.rows(name, tolerance)
         drawing, axes = canvas(name, "difference as a power of ten", height=1.2 + 0.16 * len(rows))
         colours = [COLOURS[4] if row["first"] else COLOURS[1] if row["apart"] else COLOURS[0] for row in rows]
@@ -93,12 +93,12 @@ class ParityView:
 
 
 def apart(layer: Layer, tolerance: float) -> bool:
-    """Whether a layer is further apart than it may be."""
+    """True if a layer differs by more than the tolerance, or by NaN."""
     return not layer.difference <= tolerance
 
 
 def bar(difference: float) -> float:
-    """How far a difference lies between the least and the largest power of ten that is shown.
+    """Place of a difference between the least (0) and the largest (1) power of ten that is shown.
 
     >>> bar(1e-4), bar(0.0), bar(float("nan"))
     (0.5, 0.0, 1.0)

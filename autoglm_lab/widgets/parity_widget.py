@@ -21,7 +21,7 @@ class ParityWidget(LabWidget):
 
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     shown = traitlets.Unicode("").tag(sync=True)
-    power = traitlets.Float(-4.0).tag(sync=True)  # of ten: what is allowed
+    power = traitlets.Float(-4.0).tag(sync=True)  # of ten: the tolerance
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)  # ParityView.rows
     said = traitlets.Unicode("").tag(sync=True)
 
@@ -33,7 +33,7 @@ class ParityWidget(LabWidget):
 
     @property
     def tolerance(self) -> float:
-        """What is allowed, as a share of a layer's size."""
+        """Largest difference that is allowed, as a share of a layer's size."""
         return float(10**self.power)
 
     def show(self, name: str) -> None:

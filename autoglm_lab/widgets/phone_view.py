@@ -1,4 +1,4 @@
-"""What the phone widget shows, computed from phones, steps and sounds: no browser, no torch."""
+"""Contents of the phone widget, computed from phones, steps and sounds: no browser, no torch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Entry = dict[str, Any]
 
 
 class Step(Protocol):
-    """What the agent tells about one step: an attribute each."""
+    """One step of the agent, as attributes."""
 
     @property
     def index(self) -> int:
-        """Which step this is, from 0."""
+        """Number of the step, from 0."""
 
     @property
     def thinking(self) -> str:
@@ -34,7 +34,7 @@ class Step(Protocol):
 
     @property
     def action(self) -> Action | None:
-        """What it did; None where the answer did not parse."""
+        """Action of the step; None where the answer did not parse."""
 
     @property
     def answer_text(self) -> str:
@@ -46,7 +46,7 @@ class Step(Protocol):
 
     @property
     def error(self) -> str | None:
-        """What went wrong, or None."""
+        """Message of the error, or None."""
 
 
 Runner = Callable[..., Iterator[Step]]
@@ -71,7 +71,7 @@ def entry(step: Step) -> Entry:
 
 
 def _goal(step: Step) -> str:
-    """The goal that the command was understood as, told with the first step; "" from a runner that does not say."""
+    """The goal that the command was understood as, at the first step; "" from a runner that gives none."""
     return "" if step.index else str(getattr(step, "goal", ""))
 
 
@@ -90,7 +90,7 @@ def said_of(step: Step) -> str:
 
 
 def targets(phone: Phone) -> list[dict[str, Any]]:
-    """What can be tapped on a simulated phone, back to front, as {"name", "box"}; nothing for other phones."""
+    """Elements of a simulated phone that can be tapped, back to front, as {"name", "box"}; none for other phones."""
     if not isinstance(phone, SimulatedPhone):
         return []
     return [{"name": _name(item), "box": list(item.box)} for item in elements(phone.state) if item.effect]
@@ -107,7 +107,7 @@ def _name(item: Element) -> str:
 
 
 def wav_url(sound: NDArray[np.float32]) -> str:
-    """A waveform of 16 kHz in [-1, 1] as an address that an audio element plays. ValueError for other shapes."""
+    """A waveform of 16 kHz in [-1, 1] as a data URL for an audio element. ValueError for other shapes."""
     samples = np.asarray(sound)
     if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
         raise ValueError(f"a clip is [samples] of finite numbers at 16 kHz, got shape {list(samples.shape)}")

@@ -66,11 +66,11 @@ class PhoneWidget(LabWidget):
         return self._by_hand(Action("Type", text=text))
 
     def back(self) -> bool:
-        """The Back button; True when something changed."""
+        """Press the Back button; True when something changed."""
         return self._by_hand(Action("Back"))
 
     def home(self) -> bool:
-        """The Home button; True when something changed."""
+        """Press the Home button; True when something changed."""
         return self._by_hand(Action("Home"))
 
     def start(self, task: str = "", clip: int | None = None) -> None:
@@ -97,19 +97,19 @@ class PhoneWidget(LabWidget):
             raise RuntimeError("no run is under way; start one with start(task)")
         before = self.phone.screenshot()
         try:
-            done = next(self._run, None)
+            step = next(self._run, None)
         except BaseException:
             self._end()
             raise
-        if done is None:
+        if step is None:
             self._end(f"The run ended after {len(self.history)} steps.")
             return False
-        self._frames.append(Frame(before, done.action, done.thinking))
+        self._frames.append(Frame(before, step.action, step.thinking))
         with self.hold_sync():
-            self.history = [*self.history, view.entry(done)]
-            self.message = done.error or ""
-            self._look(view.said_of(done))
-            if done.error or done.action is None or done.action.name in ("finish", "Take_over"):
+            self.history = [*self.history, view.entry(step)]
+            self.message = step.error or ""
+            self._look(view.said_of(step))
+            if step.error or step.action is None or step.action.name in ("finish", "Take_over"):
                 self._end()
         return self.busy
 
@@ -167,13 +167,13 @@ class PhoneWidget(LabWidget):
 
         return steps(text, self.phone, self.engine, audio=wave, max_steps=MAX_STEPS)
 
-    def _look(self, said: str) -> None:
+    def _look(self, text: str) -> None:
         with self.hold_sync():
             self.screen = png(self.phone.screenshot())
             self.app = self.phone.current_app()
             self.targets = view.targets(self.phone)
-            self.said = said
+            self.said = text
 
-    def _end(self, said: str = "") -> None:
+    def _end(self, text: str = "") -> None:
         self._run, self.busy = None, False
-        self.said = said or self.said
+        self.said = text or self.said

@@ -1,4 +1,4 @@
-"""A bar for work that says nothing while it lasts."""
+"""A progress bar for work that does not report its progress."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def progress(what: str, seconds: int) -> Iterator[None]:
     """
     from tqdm.auto import tqdm
 
-    done = threading.Event()
+    stop = threading.Event()
     with tqdm(total=seconds, desc=what, unit="s") as bar:
 
         def move() -> None:
-            while not done.wait(1):
+            while not stop.wait(1):
                 bar.update(bar.n < seconds - 1)
 
         # The copied context tells the kernel to which cell the bar belongs.
@@ -29,6 +29,6 @@ def progress(what: str, seconds: int) -> Iterator[None]:
         try:
             yield
         finally:
-            done.set()
+            stop.set()
             thread.join()
         bar.update(seconds - bar.n)

@@ -47,12 +47,12 @@ class QuantizationView:
 
     @property
     def edges(self) -> Values:
-        """Where the bins of the histogram begin and end."""
+        """Edges of the histogram's bins."""
         reach = max(float(np.abs(self.weights).max()), float(np.abs(self.rounded).max()), 1e-9)
         return np.linspace(-reach, reach, BINS + 1, dtype=np.float32)
 
     def histogram(self) -> tuple[list[int], list[int]]:
-        """How many weights fall into each bin, before and after rounding."""
+        """Counts of weights in each bin, before and after rounding."""
         before, after = (np.histogram(values, self.edges)[0] for values in (self.weights, self.rounded))
         return before.tolist(), after.tolist()
 
@@ -77,9 +77,9 @@ class QuantizationView:
         """The grid and what it costs."""
         scales = "one scale" if self.scale.size == 1 else f"{self.scale.size:,} scales"
         clipped = f", {self.clipped:.1%} of the weights clipped" if self.clipped else ""
-        told = "".join(f"; {name} {value:.3g}" for name, value in self.measured.items())
+        measurements = "".join(f"; {name} {value:.3g}" for name, value in self.measured.items())
         kilobytes = self.stored_bytes / 1000
-        return f"{self.bits} bits with {scales}: {kilobytes:,.1f} kB, error {self.error:.1%} of a weight{clipped}{told}."
+        return f"{self.bits} bits with {scales}: {kilobytes:,.1f} kB, error {self.error:.1%} of a weight{clipped}{measurements}."
 
 
 def picture(view: QuantizationView, width: int = 720, height: int = 260) -> Image.Image:

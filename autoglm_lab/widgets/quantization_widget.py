@@ -40,7 +40,7 @@ class QuantizationWidget(LabWidget):
     def set(
         self, bits: int | None = None, granularity: str | None = None, symmetric: bool | None = None, method: str | None = None
     ) -> None:
-        """Round with other settings; what is not given stays. ValueError for a choice that there is not."""
+        """Round with other settings; those that are not given stay. ValueError for an unknown choice."""
         bits = self.bits if bits is None else bits
         granularity, method = granularity or self.granularity, method or self.method
         symmetric = self.symmetric if symmetric is None else symmetric
@@ -56,7 +56,7 @@ class QuantizationWidget(LabWidget):
             self.said = self.sentence()
 
     def handle(self, content: dict[str, Any]) -> None:
-        """The page has one wish: {"kind": "set", "name", "value"}, where the name is that of a setting."""
+        """Do what one message of the page asks: {"kind": "set", "name", "value"}, where the name is that of a setting."""
         kinds: dict[str, type] = {"bits": int, "granularity": str, "symmetric": bool, "method": str}
         name = content["name"]
         if name not in kinds:

@@ -108,12 +108,12 @@ class Table:
         return " ".join(parts)
 
     def _passes(self, row: Row) -> bool:
-        wanted, text = self.choice, f"{row.key} {row.claimed} {row.reason} {row.part}".lower()
+        choice, text = self.choice, f"{row.key} {row.claimed} {row.reason} {row.part}".lower()
         return (
-            wanted.verdict in ("", row.verdict)
-            and wanted.how in ("", how_of(row))
-            and wanted.chapter in ("", chapter_of(row))
-            and all(word in text for word in wanted.words.lower().split())
+            choice.verdict in ("", row.verdict)
+            and choice.how in ("", how_of(row))
+            and choice.chapter in ("", chapter_of(row))
+            and all(word in text for word in choice.words.lower().split())
         )
 
 
@@ -128,7 +128,7 @@ def how_of(row: Row) -> str:
 
 
 def _here(row: Row) -> int:
-    """Other verdicts first, then equal ones, then what was not measured here."""
+    """Rank of a row: other verdicts first, then equal ones, then rows that were not measured here."""
     return 2 if row.same is None else int(row.same)
 
 
@@ -154,17 +154,17 @@ def options(rows: Iterable[Row]) -> dict[str, list[str]]:
 
 
 def with_choice(table: Table, name: str, value: Any) -> Table:
-    """The table after one choice, as a page sends it. ValueError for a choice or a value that there is not."""
+    """The table after one choice, as a page sends it. ValueError for an unknown choice or value."""
     kinds = {field: type(default) for field, default in asdict(Choice()).items()}
     if name not in kinds:
         raise ValueError(f"{name!r} is no choice; there are {', '.join(kinds)}")
     if not isinstance(value, kinds[name]):
         raise ValueError(f"{name} is {value!r}; it is a {kinds[name].__name__}")
-    known = options(table.rows) | {"open": [row.key for row in table.rows]}
-    if value and name in known and value not in known[name]:
-        raise ValueError(f"{name} is {value!r}; there are {', '.join(known[name])}")
+    allowed_values = options(table.rows) | {"open": [row.key for row in table.rows]}
+    if value and name in allowed_values and value not in allowed_values[name]:
+        raise ValueError(f"{name} is {value!r}; there are {', '.join(allowed_values[name])}")
     if name == "sort" and not value:
-        raise ValueError(f"sort is empty; there are {', '.join(known['sort'])}")
+        raise ValueError(f"sort is empty; there are {', '.join(allowed_values['sort'])}")
     return replace(table, choice=replace(table.choice, **{name: value}))
 
 

@@ -41,7 +41,7 @@ class ScoreboardWidget(LabWidget):
     def set(self, **changes: Any) -> None:
         """Change the filters `verdict`, `how`, `chapter` and `words`, `sort` and `falling`, or the `open` row.
 
-        ValueError for a choice or a value that there is not.
+        ValueError for an unknown choice or value.
         """
         table = self._table
         for name, value in changes.items():

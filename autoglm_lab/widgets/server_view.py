@@ -1,4 +1,4 @@
-"""A server under load, as numbers, words and a picture: who waits, what is written together, and how much comes out."""
+"""A server under load, as numbers, words and a picture: the queue, the batch and the throughput."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POINTS = 240  # of a curve on the page
 
 @dataclass(frozen=True)
 class Sample:
-    """How a server stood at a moment: answers that wait, answers that are written together, tokens a second since the last look."""
+    """State of a server: answers that wait, answers that are written together, tokens a second since the last sample."""
 
     seconds: float
     waiting: int
@@ -25,7 +25,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Run:
-    """What so many clients got, beside what was guessed; nothing yet where `answers_per_s` is None."""
+    """Measurement with so many clients, beside the guess; not made yet where `answers_per_s` is None."""
 
     clients: int
     guess: float | None = None
@@ -35,12 +35,12 @@ class Run:
 
     def sentence(self) -> str:
         """The run in words."""
-        asked = f"{self.clients} client{'s' * (self.clients > 1)}"
+        clients = f"{self.clients} client{'s' * (self.clients > 1)}"
         guessed = "" if self.guess is None else f", guessed {self.guess:.0f}"
         if self.answers_per_s is None or self.p95_ms is None:
-            return f"{asked}: not measured{guessed}"
+            return f"{clients}: not measured{guessed}"
         return (
-            f"{asked}: {self.answers_per_s:.0f} answers a second{guessed}, 95 % of them within {self.p95_ms:.0f} ms, "
+            f"{clients}: {self.answers_per_s:.0f} answers a second{guessed}, 95 % of them within {self.p95_ms:.0f} ms, "
             f"at most {self.most_rows} written at once"
         )
 
@@ -52,7 +52,7 @@ def sentence(runs: Sequence[Run]) -> str:
 
 def data(samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any]:
     """Everything that the page draws, as plain JSON values."""
-    shown = samples[-POINTS:]
+    last_samples = samples[-POINTS:]
     return {
         "runs": [
             {
@@ -65,15 +65,15 @@ def data(samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any]:
             for run in runs
         ],
         "lines": [
-            {"name": "waiting", "points": [[round(s.seconds, 2), s.waiting] for s in shown]},
-            {"name": "written together", "points": [[round(s.seconds, 2), s.writing] for s in shown]},
+            {"name": "waiting", "points": [[round(s.seconds, 2), s.waiting] for s in last_samples]},
+            {"name": "written together", "points": [[round(s.seconds, 2), s.writing] for s in last_samples]},
         ],
-        "tokens": round(shown[-1].tokens_per_s) if shown else 0,
+        "tokens": round(last_samples[-1].tokens_per_s) if last_samples else 0,
     }
 
 
 def picture(samples: Sequence[Sample], runs: Sequence[Run]) -> Image.Image:
-    """The queue and the batch over time; what came out stands above."""
+    """The queue and the batch over time; the throughput stands above."""
     drawing, axes = canvas("; ".join(_short(run) for run in runs), "seconds", height=2.8)
     for place, (name, values) in enumerate(
         {"waiting": [s.waiting for s in samples], "written together": [s.writing for s in samples]}.items()
@@ -87,8 +87,8 @@ def picture(samples: Sequence[Sample], runs: Sequence[Run]) -> Image.Image:
 
 
 def _short(run: Run) -> str:
-    measured = "?" if run.answers_per_s is None else f"{run.answers_per_s:.0f}"
-    return f"{run.clients} at once: {measured} answers/s"
+    rate = "?" if run.answers_per_s is None else f"{run.answers_per_s:.0f}"
+    return f"{run.clients} at once: {rate} answers/s"
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""A server that is loaded while one looks. What is shown is computed in `server_view`."""
+"""A server under load, followed live. What is shown is computed in `server_view`."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ class ServerWidget(LabWidget):
         self._show()
 
     def guess(self, clients: int, answers_per_s: float) -> None:
-        """What you think that so many clients get. ValueError for another number of clients, or a negative guess."""
+        """Note your guess of answers a second with so many clients. ValueError for another number of them, or a negative guess."""
         if not 0 <= answers_per_s < 1e6:
             raise ValueError(f"the guess is {answers_per_s}; it is a number of answers a second, 0 or more")
-        self.runs[clients] = replace(self._known(clients), guess=answers_per_s)
+        self.runs[clients] = replace(self._run_of(clients), guess=answers_per_s)
         self._show()
 
     def load(self, clients: int | None = None) -> None:
-        """Let so many clients ask at once (or each number of them in turn); the page sees how the server stands meanwhile."""
+        """Let so many clients ask at once (or each number of them in turn); the page follows the server meanwhile."""
         if self.url.service.is_closed:
             raise ConnectionError("this server was closed; run the cell that starts it, and this one, again")
-        for count in self.runs if clients is None else [self._known(clients).clients]:
+        for count in self.runs if clients is None else [self._run_of(clients).clients]:
             self._bodies = self._bodies or bodies(16)
             key = self.url.service.api_key or "EMPTY"
             with ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own already
-                asked = ask(self.url, self._bodies, count, max(self.answers, 2 * count), key)
-                load, most = self._watched(thread.submit(asyncio.run, asked))
+                requests = ask(self.url, self._bodies, count, max(self.answers, 2 * count), key)
+                load, most = self._watched(thread.submit(asyncio.run, requests))
             self.runs[count] = replace(self.runs[count], answers_per_s=load.answers_per_s, p95_ms=load.p95_ms, most_rows=most)
             self._show()
 
@@ -78,26 +78,26 @@ class ServerWidget(LabWidget):
         else:
             raise ValueError(f"the page sent {content}, which asks for nothing known")
 
-    def _watched(self, found: Future[Load]) -> tuple[Load, int]:
-        """Look at the server until the load is over; what came out, and how many rows there were at most."""
-        began, before, told, most = time.perf_counter(), self._tokens(), 0.0, 0
+    def _watched(self, future: Future[Load]) -> tuple[Load, int]:
+        """Sample the server until the load is over; returns the result of the load, and the most rows at once."""
+        began, before, last_report, most = time.perf_counter(), self._tokens(), 0.0, 0
         start = self.samples[-1].seconds + 1 if self.samples else 0.0
         last = began
-        while not found.done():
+        while not future.done():
             time.sleep(EVERY_S)
             now, tokens, state = time.perf_counter(), self._tokens(), self.url.service.scheduler.state()
             most = max(most, state["writing"])
             speed, before, last = (tokens - before) / (now - last), tokens, now
             self.samples.append(view.Sample(start + now - began, state["waiting"], state["writing"], speed))
-            if now - told > 4 * EVERY_S:
-                told = now
+            if now - last_report > 4 * EVERY_S:
+                last_report = now
                 self.send({"live": view.data(self.samples, list(self.runs.values()))})
-        return found.result(), most
+        return future.result(), most
 
     def _tokens(self) -> float:
         return self.url.service.metrics.registry.get_sample_value("autoglm_completion_tokens_total") or 0.0
 
-    def _known(self, clients: int) -> view.Run:
+    def _run_of(self, clients: int) -> view.Run:
         if clients not in self.runs:
             raise ValueError(f"{clients} clients were not asked for; there are {', '.join(map(str, self.runs))}")
         return self.runs[clients]

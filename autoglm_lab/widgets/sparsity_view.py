@@ -1,4 +1,4 @@
-"""Which weights are zero, in words and as a picture. Numpy and Pillow only."""
+"""Zeros among weights, in words and as a picture. Numpy and Pillow only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CORNER = 96  # weights a side that are shown of a layer
 
 @dataclass(frozen=True)
 class SparsityView:
-    """Layers by name, the share of each that is zero, and what was measured of the model like that."""
+    """Layers by name, the share of each that is zero, and the measurements of the model with these shares."""
 
     weights: Mapping[str, Weights] = field(repr=False)  # [outputs, inputs] each
     shares: Mapping[str, float]
@@ -59,8 +59,8 @@ class SparsityView:
             where = "as many in each layer"
         else:
             where = f"from {self.shares[least]:.0%} in {least} to {self.shares[most]:.0%} in {most}"
-        told = "".join(f"; {name} {value:.3g}" for name, value in self.measured.items())
-        return f"{self.total:.0%} of the weights are zero, {where}{told}."
+        measurements = "".join(f"; {name} {value:.3g}" for name, value in self.measured.items())
+        return f"{self.total:.0%} of the weights are zero, {where}{measurements}."
 
 
 def threshold(weight: Weights, share: float) -> float:
@@ -75,7 +75,7 @@ def threshold(weight: Weights, share: float) -> float:
 
 
 def even_shares(weights: Mapping[str, Weights], share: float) -> dict[str, float]:
-    """The share of each layer that goes when one threshold for all layers takes `share` of all weights."""
+    """The share of each layer that is pruned when one threshold for all layers prunes `share` of all weights."""
     limit = threshold(np.concatenate([weight.ravel() for weight in weights.values()])[None], share)
     return {name: float((np.abs(weight) < limit).mean()) for name, weight in weights.items()}
 
@@ -85,9 +85,9 @@ def corner(weight: Weights, share: float, side: int = CORNER) -> Image.Image:
     part = weight[:side, :side]
     strength = np.clip(np.abs(part) / max(float(np.quantile(np.abs(weight), 0.98)), 1e-12), 0.12, 1)[..., None]
     colour = np.where(part[..., None] >= 0, np.array(POSITIVE), np.array(NEGATIVE))
-    shown = np.array(ZERO) * (1 - strength) + colour * strength
-    shown[np.abs(part) < threshold(weight, share)] = ZERO
-    return Image.fromarray(shown.round().astype(np.uint8))
+    pixels = np.array(ZERO) * (1 - strength) + colour * strength
+    pixels[np.abs(part) < threshold(weight, share)] = ZERO
+    return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 def picture(view: SparsityView, layer: str, side: int = 300) -> Image.Image:
@@ -96,16 +96,16 @@ def picture(view: SparsityView, layer: str, side: int = 300) -> Image.Image:
     height = max(side + 30, line * len(view.weights) + 60)
     image = Image.new("RGB", (2 * margin + side + gap + room, 2 * margin + height), "white")
     pen = ImageDraw.Draw(image)
-    shown = corner(view.weights[layer], view.shares[layer]).resize((side, side), Image.Resampling.NEAREST)
-    image.paste(shown, (margin, margin))
+    corner_image = corner(view.weights[layer], view.shares[layer]).resize((side, side), Image.Resampling.NEAREST)
+    image.paste(corner_image, (margin, margin))
     pen.rectangle((margin - 1, margin - 1, margin + side, margin + side), outline=TRACK)
     pen.text((margin, margin + side + 10), f"{layer}: {view.shares[layer]:.0%} zeros", INK, font(13))
     x, y = margin + side + gap, margin
     for name, share in view.shares.items():
         _bar(pen, x, y, room, name, share)
         y += line
-    told = [f"all weights: {view.total:.0%} zeros", *(f"{name}: {value:.3g}" for name, value in view.measured.items())]
-    for number, text in enumerate(told):
+    texts = [f"all weights: {view.total:.0%} zeros", *(f"{name}: {value:.3g}" for name, value in view.measured.items())]
+    for number, text in enumerate(texts):
         pen.text((x, y + 6 + 18 * number), text, INK if number == 0 else SOFT, font(13))
     return image
 

@@ -31,7 +31,7 @@ class SparsityWidget(LabWidget):
         self.measure = measure
         self.weights = {name: np.asarray(weight, np.float32) for name, weight in weights.items()}
         zeros = {name: float((weight == 0).mean()) if weight.size else 0.0 for name, weight in self.weights.items()}
-        self._view = view.SparsityView(self.weights, zeros, self._measured(zeros))
+        self._view = view.SparsityView(self.weights, zeros, self._measurements(zeros))
         super().__init__(layer=next(iter(self.weights)))
         self._show()
 
@@ -41,25 +41,25 @@ class SparsityWidget(LabWidget):
         return dict(self._view.shares)
 
     def set_all(self, share: float) -> None:
-        """One threshold for all layers, so that `share` of all weights goes. ValueError outside 0 to 1."""
+        """Set one threshold for all layers, so that `share` of all weights is pruned. ValueError outside 0 to 1."""
         if not 0 <= share <= 1:
             raise ValueError(f"the share is {share}; it lies between 0 and 1")
         self._set(view.even_shares(self.weights, share))
 
     def set_layer(self, name: str, share: float) -> None:
-        """The share of one layer. ValueError for a layer that is not shown, or a share outside 0 to 1."""
-        self._known(name)
+        """Set the share of one layer. ValueError for a layer that is not shown, or a share outside 0 to 1."""
+        self._check_layer(name)
         self.layer = name
         self._set({**self.shares, name: share})
 
     def look_at(self, name: str) -> None:
         """Show a layer's weights. ValueError for a layer that is not shown."""
-        self._known(name)
+        self._check_layer(name)
         self.layer = name
         self._show()
 
     def handle(self, content: dict[str, Any]) -> None:
-        """{"kind": "all", "share"}, {"kind": "layer", "name", "share"} or {"kind": "look", "name"}."""
+        """Do what the page asks: {"kind": "all", "share"}, {"kind": "layer", "name", "share"} or {"kind": "look", "name"}."""
         match content["kind"]:
             case "all":
                 self.set_all(float(content["share"]))
@@ -75,19 +75,19 @@ class SparsityWidget(LabWidget):
         return view.picture(self._view, self.layer)
 
     def sentence(self) -> str:
-        """How many weights are zero, where, and what that does."""
+        """Share of weights that are zero, its range over the layers, and the measurements."""
         return self._view.sentence()
 
-    def _known(self, name: str) -> None:
+    def _check_layer(self, name: str) -> None:
         if name not in self.weights:
             raise ValueError(f"there is no layer {name!r}; there are {', '.join(self.weights)}")
 
-    def _measured(self, shares: dict[str, float]) -> Mapping[str, float]:
+    def _measurements(self, shares: dict[str, float]) -> Mapping[str, float]:
         return {} if self.measure is None else self.measure(shares)
 
     def _set(self, shares: dict[str, float]) -> None:
         checked = view.SparsityView(self.weights, shares)
-        self._view = view.SparsityView(self.weights, shares, self._measured(dict(checked.shares)))
+        self._view = view.SparsityView(self.weights, shares, self._measurements(dict(checked.shares)))
         self._show()
 
     def _show(self) -> None:

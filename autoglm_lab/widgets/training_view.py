@@ -1,4 +1,4 @@
-"""How a training run goes, gathered while it runs: losses and shares of right answers, as numbers, words and a picture."""
+"""Progress of a training run, gathered while it runs: losses and shares of right answers, as numbers, words and a picture."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Curve:
         self._sums[name][bucket] = (total + value, count + 1)
 
     def points(self, name: str) -> list[tuple[float, float]]:
-        """(step, mean value) along one line."""
+        """Points (step, mean value) along one line."""
         return [((bucket + 0.5) * self.width, total / count) for bucket, (total, count) in sorted(self._sums[name].items())]
 
     def last(self, name: str) -> float | None:
@@ -65,19 +65,19 @@ class Curve:
         return {"step": self.step, "steps": self.steps, "align_steps": self.align_steps, "panels": panels}
 
     def sentence(self) -> str:
-        """Where the run stands, in words."""
+        """Progress of the run, in words."""
         if not self.step:
             return f"A run of {self.steps} steps, not yet begun."
-        told = [f"{name} {value:.0%}" for name in SHARES if (value := self.last(name)) is not None]
+        shares = [f"{name} {value:.0%}" for name in SHARES if (value := self.last(name)) is not None]
         stage = "alignment" if self.step <= self.align_steps else "instruction"
-        left = sum(self.seconds) / len(self.seconds) * (self.steps - self.step) / 60
-        rest = "done" if self.step >= self.steps else f"about {left:.0f} min left" if left >= 1 else "less than a minute left"
-        return f"Step {self.step} of {self.steps} ({stage}): {', '.join(told)}; {rest}."
+        minutes = sum(self.seconds) / len(self.seconds) * (self.steps - self.step) / 60
+        rest = "done" if self.step >= self.steps else f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left"
+        return f"Step {self.step} of {self.steps} ({stage}): {', '.join(shares)}; {rest}."
 
     def picture(self) -> Image.Image:
         """The shares of right answers so far, as a picture."""
-        drawn = {name: self.points(name) for name in SHARES if self._sums[name]}
-        drawn = drawn or {"not yet begun": [(0.0, 0.0), (float(self.steps), 0.0)]}
-        series = {name: ([x for x, _ in points], [y for _, y in points]) for name, points in drawn.items()}
+        curves = {name: self.points(name) for name in SHARES if self._sums[name]}
+        curves = curves or {"not yet begun": [(0.0, 0.0), (float(self.steps), 0.0)]}
+        series = {name: ([x for x, _ in points], [y for _, y in points]) for name, points in curves.items()}
         chart = lines("Training", series, "step", "share right")
         return Image.open(io.BytesIO(chart.png)).convert("RGB")

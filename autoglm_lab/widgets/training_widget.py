@@ -26,15 +26,15 @@ class TrainingWidget(LabWidget):
 
     def __init__(self, steps: int, align_steps: int = 0) -> None:
         self.curve = Curve(steps, align_steps)
-        self._drawn = 0.0
+        self._last_update = 0.0
         super().__init__(shown=self.curve.data(), said=self.curve.sentence())
 
     def __call__(self, row: Mapping[str, float]) -> None:
-        """Take in one row; the page is told at most twice a second, and always of the last step."""
+        """Take in one row; the page is updated at most twice a second, and always after the last step."""
         self.curve.add(row)
         now = time.monotonic()
-        if now - self._drawn >= EVERY_SECONDS or self.curve.step >= self.curve.steps:
-            self._drawn = now
+        if now - self._last_update >= EVERY_SECONDS or self.curve.step >= self.curve.steps:
+            self._last_update = now
             with self.hold_sync():
                 self.shown, self.said = self.curve.data(), self.curve.sentence()
 
@@ -43,9 +43,9 @@ class TrainingWidget(LabWidget):
         return self.curve.picture()
 
     def sentence(self) -> str:
-        """Where the run stands."""
+        """Progress of the run, in words."""
         return self.curve.sentence()
 
     def handle(self, content: dict[str, Any]) -> None:
-        """The page has no wishes."""
+        """Raise ValueError: the page has nothing to ask."""
         raise ValueError(f"a training curve is only looked at; it cannot {content.get('kind')!r}")

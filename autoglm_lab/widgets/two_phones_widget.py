@@ -37,14 +37,14 @@ class TwoPhonesWidget(LabWidget):
         self._add(view.Line(False))
 
     def connect(self) -> None:
-        """Mend the line; what each phone lacks goes over."""
+        """Mend the line; what each phone lacks is sent."""
         self._add(view.Line(True))
 
     def choose(self, phone: int, bead: int) -> None:
         """Choose one of the values that stand side by side on a phone. ValueError for another bead, or where none do."""
-        shown = self._now.phones[phone]
-        if not shown.is_conflict or bead not in shown.values:
-            raise ValueError(f"bead {bead} is not to be chosen on phone {phone}; it shows {list(shown.values)}")
+        state = self._now.phones[phone]
+        if not state.is_conflict or bead not in state.values:
+            raise ValueError(f"bead {bead} is not to be chosen on phone {phone}; it shows {list(state.values)}")
         self._add(view.Choice(phone, bead))
 
     def use_clocks(self, on: bool = True) -> None:
@@ -99,7 +99,7 @@ class TwoPhonesWidget(LabWidget):
         self._replace((*self._events, event), self._uses_clocks, self._skew_s)
 
     def _replace(self, events: tuple[view.Event, ...], uses_clocks: bool, skew_s: float) -> None:
-        clocks = view.play(events, skew_s)  # refuses what cannot be, whichever is shown
+        clocks = view.play(events, skew_s)  # raises for impossible events, whichever is shown
         self._now = clocks if uses_clocks else view.play(events)
         self._events, self._uses_clocks, self._skew_s = events, uses_clocks, skew_s
         self._show()

@@ -23,7 +23,7 @@ LEAST_ERRORS = 50  # of the small model: with fewer nothing can be said of a sig
 
 @dataclass(frozen=True)
 class Outcomes:
-    """N requests: the kind of each, what the small model's answer looked like, and which model was right."""
+    """N requests: the kind of each, length and confidence of the small model's answer, and which model was right."""
 
     kind: np.ndarray  # [N] of str
     tokens: Float[np.ndarray, " N"]  # of the answer
@@ -126,12 +126,12 @@ def judge(rows: Outcomes, shifted: Outcomes) -> dict[str, Any]:
 
 
 def _judged(signal: Signal, fitting: Outcomes, judging: Outcomes, shifted: Outcomes) -> dict[str, Any]:
-    base, doubt, moved = (break_ties(signal(fitting, rows)) for rows in (fitting, judging, shifted))
+    base, doubt, shifted_doubt = (break_ties(signal(fitting, rows)) for rows in (fitting, judging, shifted))
     limits = {share: limit_for(base, share) for share in SHARES}
     return {
         "auroc": vars(_bootstrap(doubt, ~judging.small)),
         "shares": {f"{share:g}": success(judging, doubt, limit) for share, limit in limits.items()},
-        "shifted": {f"{share:g}": success(shifted, moved, limit) for share, limit in limits.items()},
+        "shifted": {f"{share:g}": success(shifted, shifted_doubt, limit) for share, limit in limits.items()},
     }
 
 

@@ -17,7 +17,7 @@ CLOUD: Route = "cloud"
 
 @dataclass(frozen=True)
 class Policy:
-    """When which engine is asked. ValueError for times that are not above 0.
+    """Rules for the order in which the engines are asked. ValueError for times that are not above 0.
 
     With `fail_over` the other one is asked when the first fails. With `hedge_after_s` it is asked as well once the first has taken
     so long (hedged requests; Dean and Barroso 2013). With `escalate_below` a request whose answer by the device is less sure than

@@ -140,7 +140,7 @@ class HybridEngine:
         engine: Any = self.engines[route]
         more = {"history": history} if getattr(engine, "reads_history", False) else {}
         future = self._pools[route].submit(lambda: engine.answer(*request, **options, **more).answer)
-        future.add_done_callback(lambda done: self._finish(route, done, events))
+        future.add_done_callback(lambda future: self._finish(route, future, events))
 
     def _enter_cloud(self, events: queue.SimpleQueue[tuple[Route, Answer | Exception]]) -> bool:
         """Take a place among the open requests to the cloud; without one, or while the breaker is open, the cloud has failed."""
@@ -153,14 +153,14 @@ class HybridEngine:
             return False
         return True
 
-    def _finish(self, route: Route, done: Future[Answer], events: queue.SimpleQueue[tuple[Route, Answer | Exception]]) -> None:
+    def _finish(self, route: Route, future: Future[Answer], events: queue.SimpleQueue[tuple[Route, Answer | Exception]]) -> None:
         """Hand an engine's result on. An answer without an action is none: a page of a hotel's network is text as well."""
-        if done.cancelled():
+        if future.cancelled():
             result: Answer | Exception = RuntimeError("the engine was closed")
-        elif (error := done.exception()) is not None:
+        elif (error := future.exception()) is not None:
             result = error if isinstance(error, Exception) else RuntimeError(repr(error))
         else:
-            answer = done.result()
+            answer = future.result()
             result = answer if answer.action is not None else ValueError(f"no action in its answer: {answer.error}")
         if route == CLOUD:
             self._places.release()

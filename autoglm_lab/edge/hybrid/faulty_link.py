@@ -118,8 +118,8 @@ class Link:
     def _relay(self, near: socket.socket, far: socket.socket, fault: Fault) -> None:
         first: float | None = None
         while not self.is_cut:
-            left = None if first is None else max(0.0, first + fault.after_s - time.monotonic())
-            ready, _, _ = select.select([near, far], [], [], left if fault.kind == "cut" else None)
+            timeout_s = None if first is None else max(0.0, first + fault.after_s - time.monotonic())
+            ready, _, _ = select.select([near, far], [], [], timeout_s if fault.kind == "cut" else None)
             if not ready:
                 return  # the time to cut has come
             for source in ready:

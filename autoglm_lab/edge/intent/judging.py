@@ -50,11 +50,11 @@ class Forecasts:
         return cls(*(np.concatenate([getattr(part, field.name) for part in each]) for field in fields(cls)))
 
     def where(self, mask: Bool[np.ndarray, " events"]) -> Forecasts:
-        """Those of some events only."""
+        """The forecasts of some events only."""
         return Forecasts(*(getattr(self, field.name)[mask] for field in fields(self)))
 
     def between(self, low: float, high: float) -> Forecasts:
-        """Those of one span of everybody's time, `high` left out."""
+        """The forecasts of one span of everybody's time, `high` left out."""
         return self.where((self.age >= low) & (self.age < high))
 
     @property
@@ -85,8 +85,8 @@ Figure = Callable[[Sums], Float[np.ndarray, " rows"]]
 def over_users(sums: Sums, figure: Figure) -> Interval:
     """A figure made from sums over events, with its 95 % bootstrap interval over people: events of one person are no sample."""
     draws = figure(np.tensordot(_weights(len(sums)), sums, 1))
-    known = draws[np.isfinite(draws)]
-    low, high = np.percentile(known, (2.5, 97.5)) if len(known) else (np.nan, np.nan)
+    finite = draws[np.isfinite(draws)]
+    low, high = np.percentile(finite, (2.5, 97.5)) if len(finite) else (np.nan, np.nan)
     return Interval(float(figure(sums.sum(axis=0, keepdims=True))[0]), float(low), float(high))
 
 

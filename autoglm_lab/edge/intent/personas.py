@@ -180,6 +180,6 @@ def _steps(phone: SimulatedPhone, task: Task, watch: Watch | None) -> list[str]:
 
 
 def _pass_time(state: State) -> None:
-    """Between two tasks alarms ring and messages are answered, so that no task is done before it begins."""
+    """Let alarms ring and messages be answered between two tasks, so that no task is done before it begins."""
     state.alarms, state.typed, state.notice = [], "", ""
     state.chats = {contact: [(False, chat[0][1])] for contact, chat in state.chats.items()}

@@ -35,7 +35,7 @@ class Engine(Protocol):
 
 
 class Status(Enum):
-    """Where a preparation stands."""
+    """State of a preparation."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -109,11 +109,11 @@ class Precomputer:
                 if other is not mine or other.status is Status.WAITING:  # what has not begun is done at once, and not there
                     self._drop(other)
             self._live = []
-            found = "plain" if mine is None else mine.status.value
+            status = "plain" if mine is None else mine.status.value
             if mine is not None:
                 self._turn.wait_for(lambda: mine.status is not Status.RUNNING)
             usable = mine is not None and mine.status is Status.READY
-            self.counts[found if usable else "plain"] += 1
+            self.counts[status if usable else "plain"] += 1
         return self._engine.write(mine.asked if mine is not None and usable else self._begin(request))
 
     def close(self) -> None:
@@ -163,8 +163,8 @@ class Precomputer:
     def _prepare(self, mine: Preparation) -> None:
         began = self._clock()
         try:
-            asked = self._begin(mine.request)
-            mine.asked = asked if mine.stop else self._engine.prefill(asked)
+            prompt = self._begin(mine.request)
+            mine.asked = prompt if mine.stop else self._engine.prefill(prompt)
         except Exception as error:  # a guess that fails is no error of the request that comes: that one meets its own
             mine.error, mine.stop = error, True
         with self._turn:

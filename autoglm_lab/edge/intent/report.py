@@ -75,7 +75,7 @@ def scores(parts: Sequence[Forecasts]) -> dict[str, Any]:
 
 
 def value(studies: Sequence[Blocks], block: str, saving_ms: float, costs: Costs | None = None) -> list[dict[str, Any]]:
-    """For each ratio of costs the milliseconds per event of each policy, and of the calibrated gate against the raw one.
+    """Milliseconds per event of each policy, and of the calibrated gate against the raw one, for each ratio of costs.
 
     With `costs` the last row has the measured ratio: the work of a preparation by its saving.
     """

@@ -102,10 +102,10 @@ def study(seed: int, config: StudyConfig, fit: Fit | None = None) -> Study:
 
 
 def _blocks(parts: Sequence[Forecasts], config: StudyConfig) -> Blocks:
-    known, others = Forecasts.join(parts[: config.n_train]), parts[config.n_train :]
+    train, others = Forecasts.join(parts[: config.n_train]), parts[config.n_train :]
     fitting, new = Forecasts.join(others[: config.n_calibration]), Forecasts.join(others[config.n_calibration :])
     return {
-        "known": known.between(WARM, DRIFT),
+        "known": train.between(WARM, DRIFT),
         "new": new.between(WARM, DRIFT),
         "drift": new.between(DRIFT, 1),
         CALIBRATION: fitting.between(WARM / 2, DRIFT),

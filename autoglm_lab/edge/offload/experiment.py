@@ -170,10 +170,10 @@ def by_deadline(name: str, seconds: float) -> dict[str, float]:
 def drift(seeds: int) -> dict[str, Any]:
     """Policies that were planned or learned in the kind world, in the worse one."""
     kind, worse = network_world("kind"), network_world("worse")
-    moved = optimum(kind, tabulate(kind, greedy))
+    kind_optimum = optimum(kind, tabulate(kind, greedy))
     return {
-        "optimum of the kind world": worth(worse, moved),
-        "optimum of the worse world": worth(worse, optimum(worse, moved)),
+        "optimum of the kind world": worth(worse, kind_optimum),
+        "optimum of the worse world": worth(worse, optimum(worse, kind_optimum)),
         "DQN of the kind world": interval(worth(worse, learn(kind, Settings(), seed)) for seed in range(seeds)),
         LATENCY: worth(worse, tabulate(worse, least_latency)),
     }

@@ -34,14 +34,14 @@ def greedy(world: World, state: State) -> int:
 
 
 def least_latency(world: World, state: State) -> int:
-    """Here or behind the network, wherever the answer is expected first; a transfer is expected to end by the deadline."""
+    """Compute here or behind the network, wherever the answer is expected first; a transfer is expected to end by the deadline."""
     here = state.local + world.service[state.load]
     sending = float((1 - world.sends_within[state.bandwidth]).sum())
     return LOCAL if here <= state.radio + sending + world.away else EDGE
 
 
 def threshold(level: int, most_radio: int, most_local: int) -> Rule:
-    """Behind the network from a level of bandwidth on, while few wait for the radio; else here, while few wait here; else later."""
+    """Send from a level of bandwidth on, while few wait for the radio; else compute here, while few wait here; else wait."""
 
     def rule(world: World, state: State) -> int:
         if state.bandwidth >= level and state.radio <= most_radio:

@@ -66,8 +66,8 @@ class Sampler:
         rows = np.arange(len(self.state))
         if not self.possible()[rows, actions].all():
             raise ValueError("an action cannot be taken in its state; ask `possible`")
-        drawn = self.rng.random(len(rows))[:, None] * self.limits[self.state, actions, -1:]
-        outcome = (self.limits[self.state, actions] <= drawn).sum(axis=1)
+        draws = self.rng.random(len(rows))[:, None] * self.limits[self.state, actions, -1:]
+        outcome = (self.limits[self.state, actions] <= draws).sum(axis=1)
         table, before = self.world.table, self.state
         self.state = table.after[before, actions, outcome]
         return np.asarray(table.reward[before, actions, outcome])
@@ -107,8 +107,8 @@ class Hidden(Sampler):
     def observe(self) -> Float[np.ndarray, "N F"]:
         """The features of each copy with the level seen last in place of the true one, and the silence as a share of its most."""
         load, _, rest = self.split[self.state].T
-        seen = np.ravel_multi_index((load, self.last, rest), self._shape)
-        return np.hstack([self.features[seen], self.silence[:, None] / LONGEST_SILENCE])
+        states = np.ravel_multi_index((load, self.last, rest), self._shape)
+        return np.hstack([self.features[states], self.silence[:, None] / LONGEST_SILENCE])
 
     @cached_property
     def _shape(self) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Where is a request computed: here, behind the network, or later? One world, which a simulator samples and an optimum sums.
+"""World of the offloading decision (compute here, behind the network, or later), which a simulator samples and an optimum sums.
 
 Time goes in slots. A request that waits has an age, the processor and the radio have backlogs in slots, load and bandwidth change
 as Markov chains. `outcomes` is the only definition of what happens, so that no policy is judged in another world than the optimum
@@ -107,15 +107,15 @@ class World:
         parts = np.minimum(100, np.floor(100 * np.array(self.link.mbit) * 1000 * self.slot_s / self.kbit).astype(int))
         chance = np.zeros((levels, most + 1))
         for start in range(levels):
-            sent = np.zeros((levels, 101))
-            sent[start, 0] = 1.0
+            distribution = np.zeros((levels, 101))
+            distribution[start, 0] = 1.0
             for slot in range(1, most + 1):
-                moved = np.zeros_like(sent)
+                next_distribution = np.zeros_like(distribution)
                 for level in range(levels):
-                    moved[level, parts[level] :] = sent[level, : 101 - parts[level]]
-                    moved[level, 100] = sent[level, 100 - parts[level] :].sum()
-                chance[start, slot] = moved[:, 100].sum()
-                sent = np.asarray(self.slot_chain.T @ moved)
+                    next_distribution[level, parts[level] :] = distribution[level, : 101 - parts[level]]
+                    next_distribution[level, 100] = distribution[level, 100 - parts[level] :].sum()
+                chance[start, slot] = next_distribution[:, 100].sum()
+                distribution = np.asarray(self.slot_chain.T @ next_distribution)
         return chance
 
     @cached_property

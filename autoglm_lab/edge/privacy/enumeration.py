@@ -18,8 +18,8 @@ def numbers(prefix: str, digits: int) -> Iterator[str]:
 
 def enumerate_hashes(hashes: Collection[str], prefix: str, digits: int, guess: Hash = plain_hash) -> dict[str, str]:
     """The number behind each hash that `guess` reaches. Keyed hashes are not reached without their key. ValueError as `numbers`."""
-    wanted = set(hashes)
-    return {digest: number for number in numbers(prefix, digits) if (digest := guess(number)) in wanted}
+    targets = set(hashes)
+    return {digest: number for number in numbers(prefix, digits) if (digest := guess(number)) in targets}
 
 
 def hashes_per_second(clock: Callable[[], float], count: int = 100_000, guess: Hash = plain_hash) -> float:

@@ -85,9 +85,9 @@ def reuse_after_restore(draw: Draw, folder: Path, count: int = 8 * BLOCK) -> flo
     """Share of nonces that were used before, once the file of a counter was put back from a backup; its start comes from `draw`."""
     path = folder / "nonces"
     nonces = CountedNonces(path, draw=draw)
-    used = {nonces()}
+    earlier_nonces = {nonces()}
     backup = path.read_text("ascii")
-    used |= {nonces() for _ in range(count)}
+    earlier_nonces |= {nonces() for _ in range(count)}
     atomic.write_text(path, backup)
     restored = CountedNonces(path, draw=draw)
-    return sum(restored() in used for _ in range(count)) / count
+    return sum(restored() in earlier_nonces for _ in range(count)) / count

@@ -91,14 +91,14 @@ def _blur(positions: NDArray[np.float64], release: Release, seed: int) -> NDArra
 
 
 def _once(positions: NDArray[np.float64], noise: PlaceNoise) -> NDArray[np.float64]:
-    drawn: dict[str, tuple[float, float]] = {}
+    points: dict[str, tuple[float, float]] = {}
     codes = []
     for north, east in positions:
         place = shift(CITY, north, east)
         codes.append(geohash(place, noise.length))
-        if codes[-1] not in drawn:
-            drawn[codes[-1]] = _metres(noise.once(place))
-    return np.array([drawn[code] for code in codes])
+        if codes[-1] not in points:
+            points[codes[-1]] = _metres(noise.once(place))
+    return np.array([points[code] for code in codes])
 
 
 def _metres(place: Place) -> tuple[float, float]:

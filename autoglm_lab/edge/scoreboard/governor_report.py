@@ -41,10 +41,10 @@ def report(
     """
     whole, every = variant("whole"), rules()
     work = tasks(whole.answer_ms)
-    chosen = {table: every if names is None else {name: every[name] for name in names[table]} for table in TABLES}
+    rules_by_table = {table: every if names is None else {name: every[name] for name in names[table]} for table in TABLES}
     races = {
         f"{rate:g}": {
-            name: [asdict(each) for each in race(TABLES[name], worlds(rate, seeds, work), chosen[name], progress)]
+            name: [asdict(each) for each in race(TABLES[name], worlds(rate, seeds, work), rules_by_table[name], progress)]
             for name in TABLES
         }
         for rate in rates

@@ -66,10 +66,10 @@ def plan(folder: Path, *, quick: bool = False, bundles: Bundles | None = None, p
     NotWrittenError (a ValueError) if the folder holds anything else.
     """
     atomic.check(folder, KIND)
-    chosen = (QUICK if quick else FULL) if parts is None else parts
+    selection = (QUICK if quick else FULL) if parts is None else parts
     around = {} if quick else kept_bundles() if bundles is None else bundles
-    existing = tuple(part for part in chosen if _path(folder, part).exists() or (folder / _full_name(part)).exists())
-    reasons = {part: _missing(part, around) for part in chosen if part not in existing}
+    existing = tuple(part for part in selection if _path(folder, part).exists() or (folder / _full_name(part)).exists())
+    reasons = {part: _missing(part, around) for part in selection if part not in existing}
     todo = tuple(part for part, reason in reasons.items() if not reason)
     return Plan(todo, existing, {part.title: reason for part, reason in reasons.items() if reason}, around)
 

@@ -50,10 +50,10 @@ def plans(names: Iterable[str], *, deadlines: bool) -> dict[str, Any]:
     for name in names:
         world = network_world(name)
         policies = offload.fixed_policies(world)
-        shown = (offload.GREEDY, offload.LATENCY, offload.OPTIMUM)
+        policy_names = (offload.GREEDY, offload.LATENCY, offload.OPTIMUM)
         worlds[name] = {
             "fixed": {each: worth(world, policy) for each, policy in policies.items()},
-            "ends": {each: shares_of_ends(world, policies[each]) for each in shown},
+            "ends": {each: shares_of_ends(world, policies[each]) for each in policy_names},
             "free_waiting": offload.free_waiting(world, policies[offload.OPTIMUM]),
         }
         if deadlines:

@@ -20,11 +20,11 @@ def catch_up_bytes(n_keys: int, counts: Sequence[int], seed: int) -> list[dict[s
     for number, write in enumerate(writes):
         here.put(f"{number}/{write.key}", write.value)
     exchange(here, there)
-    order, rows, done = np.random.default_rng([seed, 37]).permutation(n_keys), list[dict[str, float]](), 0
+    order, rows, start = np.random.default_rng([seed, 37]).permutation(n_keys), list[dict[str, float]](), 0
     for count in sorted(counts):
-        for number in order[done:count]:
+        for number in order[start:count]:
             here.put(f"{number}/{writes[number].key}", writes[(number + 1) % n_keys].value)
-        done = count
+        start = count
         delta, copy = (len(pack(here.changes_since(vector))) for vector in (there.vector, NOTHING))
         rows.append({"missed": count, "delta_bytes": delta, "copy_bytes": copy, "share": delta / copy})
     return rows

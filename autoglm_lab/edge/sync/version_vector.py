@@ -29,7 +29,7 @@ class Order(Enum):
 
 @dataclass(frozen=True)
 class VersionVector:
-    """For each replica the number of its writes that are known, all from the first on; a replica that is missing has none.
+    """Number of known writes of each replica, all from the first on; a replica that is missing has none.
 
     ValueError for a replica outside 0 to 65,535, or a counter outside 1 to 2^53 - 1.
 

@@ -38,16 +38,16 @@ def trace_of(link: Levels, seconds: int, seed: int, name: str = "sampled") -> Tr
 def slot_end(trace: Trace, start_s: float, n_packets: int = 1) -> float:
     """The time at which so many packets have passed that were ready at `start_s`; a slot lets one pass, however small it is."""
     passed = trace.bytes_until(start_s)
-    wanted = (math.floor(passed / PACKET_BYTES) + n_packets) * PACKET_BYTES - passed
-    return start_s + trace.seconds_to_send(start_s, wanted)
+    n_bytes = (math.floor(passed / PACKET_BYTES) + n_packets) * PACKET_BYTES - passed
+    return start_s + trace.seconds_to_send(start_s, n_bytes)
 
 
 def delay(trace: Trace, start_s: float, n_packets: int, way: Way, rng: np.random.Generator) -> float:
     """The seconds until so many packets are there, lost ones sent again."""
-    left, tries, now, arrival = n_packets, 0, start_s, start_s
-    while left:
-        now = slot_end(trace, now, left)
-        left, arrival = int(rng.binomial(left, way.loss)), now + way.one_way_s
+    n_missing, tries, now, arrival = n_packets, 0, start_s, start_s
+    while n_missing:
+        now = slot_end(trace, now, n_missing)
+        n_missing, arrival = int(rng.binomial(n_missing, way.loss)), now + way.one_way_s
         now, tries = now + way.timeout_s * 2**tries, tries + 1
     return arrival - start_s
 
