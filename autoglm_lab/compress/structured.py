@@ -114,15 +114,15 @@ def prune_structured(
     spared: dict[Family, str] = {}
     target, nearest, tries, under, over = ratio, 0.0, 0, 0.0, 1.0
     with track(None, "pruning", "step", total=2) as bar:
-        scores, ledger = _scores(model, example, groups, of, importance, loss, prices)
+        scores, budget = _scores(model, example, groups, of, importance, loss, prices)
         bar.update()
-        while tries < TRIES:  # what is outside of layers, or squared in them, may cost otherwise than the ledger knows
+        while tries < TRIES:  # what is outside of layers, or squared in them, may cost otherwise than the budget knows
             stay = [(group, score) for group, score in zip(groups, scores, strict=True) if group.family not in spared]
             try:
                 selection = choose(
                     [group for group, _ in stay],
                     [score for _, score in stay],
-                    ledger.anew(),
+                    budget.anew(),
                     target,
                     least,
                     multiple,
@@ -169,14 +169,14 @@ def _scores(
     importance: Importance,
     loss: Loss | None,
     prices: Mapping[str, float] | None,
-) -> tuple[list[float], Ledger]:
-    """Importance of each group, and a ledger of the whole network."""
-    ledger = Ledger.of(model, example, of, groups)
+) -> tuple[list[float], Budget]:
+    """Importance of each group, and a budget of the whole network."""
+    budget = Budget.of(model, example, of, groups)
     if importance != "fisher":
-        return group_importance(groups, weight_scores(model, importance, loss)), ledger
+        return group_importance(groups, weight_scores(model, importance, loss)), budget
     harms = fisher_importance(model, groups, loss)
-    purse = ledger if prices is None else Ledger.priced(model, prices)
-    return [harm / max(purse.left - purse.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)], ledger
+    spending = budget if prices is None else Budget.priced(model, prices)
+    return [harm / max(spending.left - spending.without(group), 1e-30) for group, harm in zip(groups, harms, strict=True)], budget
 
 
 def _misfits(model: nn.Module, example: Example, selection: Sequence[Group], error: Misfit) -> dict[Family, str]:
@@ -227,7 +227,7 @@ def _fitted(model: nn.Module, example: Example, selection: Sequence[Group]) -> n
     return smaller
 
 
-class Ledger:
+class Budget:
     """Remaining cost of a network while groups are chosen, in MACs, parameters or channels."""
 
     def __init__(self, costs: Mapping[str, float], sizes: Mapping[tuple[str, str], int], outputs_only: bool) -> None:
@@ -236,18 +236,18 @@ class Ledger:
         self.total = sum(costs.values())
         self.left = self.total
 
-    def anew(self) -> Ledger:
-        """The same ledger with nothing gone."""
-        return Ledger(self.costs, self.sizes, self.outputs_only)
+    def anew(self) -> Budget:
+        """The same budget with nothing gone."""
+        return Budget(self.costs, self.sizes, self.outputs_only)
 
     @classmethod
-    def priced(cls, model: nn.Module, prices: Mapping[str, float]) -> Ledger:
-        """A ledger of a whole network in which each layer has a price."""
+    def priced(cls, model: nn.Module, prices: Mapping[str, float]) -> Budget:
+        """A budget of a whole network in which each layer has a price."""
         return cls(prices, _sides(model), False)
 
     @classmethod
-    def of(cls, model: nn.Module, example: Example, measure: Measure, groups: Iterable[Group]) -> Ledger:
-        """A ledger of a whole network; channels count where they are in a group."""
+    def of(cls, model: nn.Module, example: Example, measure: Measure, groups: Iterable[Group]) -> Budget:
+        """A budget of a whole network; channels count where they are in a group."""
         layers, sizes = channel_layers(model), _sides(model)
         if measure == "macs":
             costs: dict[str, float] = dict(layer_macs(model, example))
@@ -305,7 +305,7 @@ def answer_prices(model: nn.Module, example: Example, tokens: int, stack: str) -
 def choose(
     groups: Sequence[Group],
     importance: Sequence[float],
-    ledger: Ledger,
+    budget: Budget,
     ratio: float,
     least: float,
     multiple: int = 1,
@@ -325,13 +325,13 @@ def choose(
         packs += [places[first : first + size] for first in range(0, going - going % size, size)]
     selection: list[Group] = []
     for pack in sorted(packs, key=lambda places: sum(importance[i] for i in places) / len(places)):
-        if 1 - ledger.left / ledger.total >= ratio:
+        if 1 - budget.left / budget.total >= ratio:
             break
         pack_gone = merged(groups[i] for i in pack)
-        if 1 - ledger.without(pack_gone) / ledger.total <= ratio * (1 + NEAR):
-            ledger.take(pack_gone)
+        if 1 - budget.without(pack_gone) / budget.total <= ratio * (1 + NEAR):
+            budget.take(pack_gone)
             selection += [groups[i] for i in pack]
-    saved = 1 - ledger.left / ledger.total
+    saved = 1 - budget.left / budget.total
     if exact and saved < ratio * (1 - NEAR):
         raise ValueError(
             f"at most {saved:.1%} can go this way, {ratio:.0%} was asked for: the rest is tied to inputs and outputs, "

@@ -12,7 +12,7 @@ from autoglm_lab.compress.layers import put
 from autoglm_lab.export.conditions import on_condition
 from autoglm_lab.export.integers import exportable, rowwise
 from autoglm_lab.export.module import onnx_module
-from autoglm_lab.export.step import RowsGraph, StepGraph, with_quotients
+from autoglm_lab.export.step import RowsGraph, StepGraph, replace_rms_norms
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 
 
@@ -81,7 +81,7 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration, *, rows: bool = False)
     """
     network = exportable(model)
     assert isinstance(network, PhoneGLMForConditionalGeneration)
-    with_quotients(network)
+    replace_rms_norms(network)
     if isinstance(network.embed_tokens, nn.Embedding):
         columns = nn.Parameter(network.embed_tokens.weight.detach().T.contiguous())
         put(network, "embed_tokens", TableEmbedding(columns))

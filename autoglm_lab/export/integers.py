@@ -307,7 +307,7 @@ class WrittenLinear(nn.Module):
         return layer
 
 
-class Rowwise(nn.Module):
+class PerTokenQuantLinear(nn.Module):
     """A linear layer with stored integers that rounds each row of its input by itself, where `inner` rounds all of them alike."""
 
     sums: Tensor
@@ -327,10 +327,10 @@ class Rowwise(nn.Module):
 def rowwise(layer: nn.Module) -> nn.Module:
     """Return a layer whose output for a row depends on that row alone: itself, unless it rounds its input as it comes."""
     shares = isinstance(layer, WrittenLinear) and layer.ranges is None and isinstance(layer.stored, Bytes)
-    return Rowwise(layer) if shares else layer  # type: ignore[arg-type]
+    return PerTokenQuantLinear(layer) if shares else layer  # type: ignore[arg-type]
 
 
-class Several(nn.Module):
+class ConcatLinear(nn.Module):
     """Several layers with the same input, each a product of its own; their outputs one after the other."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
@@ -342,7 +342,7 @@ class Several(nn.Module):
         return torch.cat([layer(x) for layer in self.layers], -1)
 
 
-def beside(layers: Sequence[nn.Module]) -> nn.Module:
+def fuse_projections(layers: Sequence[nn.Module]) -> nn.Module:
     """One layer for several with the same input: one product if they are linear, of one kind and without bias, else one by one."""
     plain = [layer.weight.detach() for layer in layers if isinstance(layer, nn.Linear) and len(list(layer.parameters())) == 1]
     if len(plain) == len(layers):
@@ -353,7 +353,7 @@ def beside(layers: Sequence[nn.Module]) -> nn.Module:
     packed_layers = [layer for layer in layers if isinstance(layer, WrittenLinear)]
     if len(packed_layers) == len(layers) and all(layer.like(packed_layers[0]) for layer in packed_layers):
         return packed_layers[0].beside(packed_layers[1:])
-    return Several(layers)
+    return ConcatLinear(layers)
 
 
 class WrittenConv(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.models.glm.modeling_glm import GlmRMSNorm
 
 from autoglm_lab.compress.layers import put
-from autoglm_lab.export.integers import MICROSOFT, beside, node
+from autoglm_lab.export.integers import MICROSOFT, fuse_projections, node
 from autoglm_lab.model.fusion import GatedCrossAttention
 from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
 
@@ -34,7 +34,7 @@ class Norm(nn.Module):
         return normed
 
 
-def with_quotients(model: nn.Module) -> None:
+def replace_rms_norms(model: nn.Module) -> None:
     """Replace every norm of a model by its quotient, in place."""
     for name, module in list(model.named_modules()):
         if isinstance(module, GlmRMSNorm):
@@ -84,7 +84,7 @@ class StepGraph(nn.Module):
         self.register_buffer("sin", angles.sin())
         self.looks = nn.ModuleList(nn.ModuleDict({m: Look(layer.of(m)) for m in MODALITIES}) for layer in model.gated_layers())
         attentions = [layer.get_submodule("self_attn") for layer in model.layers]
-        self.qkv = nn.ModuleList(beside([part.q_proj, part.k_proj, part.v_proj]) for part in attentions)  # type: ignore[list-item]
+        self.qkv = nn.ModuleList(fuse_projections([part.q_proj, part.k_proj, part.v_proj]) for part in attentions)  # type: ignore[list-item]
 
     def forward(
         self,

@@ -18,7 +18,7 @@ from autoglm_lab.serve.jobs import Done, Event, Job, too_late
 from autoglm_lab.serve.reading import read_request
 from autoglm_lab.serve.schema import ChatRequest
 from autoglm_lab.serve.service import Service
-from autoglm_lab.serve.speech import Piece
+from autoglm_lab.serve.stream_parser import Piece
 
 WATCH_S = 0.05  # between two looks whether a client that waits is still there
 

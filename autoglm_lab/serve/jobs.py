@@ -13,8 +13,8 @@ from autoglm_lab.runtime.prompt import TooLongError
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
-from autoglm_lab.serve.reading import Asking
-from autoglm_lab.serve.speech import Piece, Speech
+from autoglm_lab.serve.reading import GenerationRequest
+from autoglm_lab.serve.stream_parser import Piece, StreamParser
 
 
 class Done(NamedTuple):
@@ -40,7 +40,7 @@ class Mailbox(Protocol):
 class Job:
     """One answer on its way. The client's side reads `mailbox`, and sets `cancelled` when the client goes away."""
 
-    asking: Asking
+    asking: GenerationRequest
     mailbox: Mailbox
     client: str = ""
     deadline: float = float("inf")  # of `time.monotonic`
@@ -48,35 +48,35 @@ class Job:
     share: int | None = None  # jobs of its client that may wait; None: as many as there is room for
     began: float = field(default_factory=time.monotonic)
     first: float | None = None  # time of its first token
-    speech: Speech = field(init=False)
+    parser: StreamParser = field(init=False)
     prompt_tokens: int = 0
     tokens: int = 0
     thought_tokens: int = 0
 
     def __post_init__(self) -> None:
-        self.speech = Speech(think=self.asking.think, stop=self.asking.stop)
+        self.parser = StreamParser(think=self.asking.think, stop=self.asking.stop)
 
     @property
     def given_up(self) -> bool:
         """True once the client disconnected or the deadline passed."""
         return self.cancelled or time.monotonic() > self.deadline
 
-    def spell(self, content: bytes) -> list[Event]:
+    def feed_bytes(self, content: bytes) -> list[Event]:
         """Add a token, as bytes; return its events, with the end if it was the last one."""
-        thinks = self.speech.channel == "reasoning"
-        return self._token_events(self.speech.spell(content), thinks)
+        thinks = self.parser.channel == "reasoning"
+        return self._token_events(self.parser.feed_bytes(content), thinks)
 
-    def hear(self, text: str) -> list[Event]:
+    def feed(self, text: str) -> list[Event]:
         """Add a token, as text (half a character is an empty one); return its events as `spell` does."""
-        thinks = self.speech.channel == "reasoning"
-        return self._token_events(self.speech.hear(text), thinks)
+        thinks = self.parser.channel == "reasoning"
+        return self._token_events(self.parser.feed(text), thinks)
 
     def _token_events(self, pieces: list[Piece], thinks: bool) -> list[Event]:
         self.tokens += 1
         self.first = self.first or time.monotonic()
-        self.thought_tokens += thinks and self.speech.channel == "reasoning"  # the token that ends a thought is none of it
+        self.thought_tokens += thinks and self.parser.channel == "reasoning"  # the token that ends a thought is none of it
         events: list[Event] = [*pieces]
-        if self.speech.ended:
+        if self.parser.ended:
             events.append(self.done("stop"))
         elif self.tokens >= self.asking.max_new_tokens:
             events += self.end("length")
@@ -84,21 +84,21 @@ class Job:
 
     def end(self, reason: str) -> list[Event]:
         """End the answer for a reason; return the last events."""
-        return [*self.speech.finish(), self.done(reason)]
+        return [*self.parser.finish(), self.done(reason)]
 
     def done(self, reason: str) -> Done:
         """The last event of an answer."""
-        self.speech.ended = True
+        self.parser.ended = True
         return Done(reason, self.prompt_tokens, self.tokens, self.thought_tokens)
 
 
-Told = list[tuple[Job, Event]]
-Post = Callable[[Told], None]
+Deliveries = list[tuple[Job, Event]]
+Post = Callable[[Deliveries], None]
 
 
-def put_directly(told: Told) -> None:
+def put_directly(deliveries: Deliveries) -> None:
     """Put events into the mailboxes, from the thread that made them."""
-    for job, event in told:
+    for job, event in deliveries:
         job.mailbox.put_nowait(event)
 
 

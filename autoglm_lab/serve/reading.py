@@ -31,7 +31,7 @@ _ACTION = re.compile(r'do\(action="([^"]+)"')
 
 
 @dataclass(frozen=True)
-class Asking:
+class GenerationRequest:
     """One answer that is asked for. Picture and sound are opened where it is computed, not where requests are received."""
 
     task: str
@@ -66,7 +66,7 @@ class Asking:
         }
 
 
-def read_request(request: ChatRequest, limits: Limits) -> list[Asking]:
+def read_request(request: ChatRequest, limits: Limits) -> list[GenerationRequest]:
     """The answers that a request asks for: `n` of them, each with a seed of its own. ApiError says what is missing or too much."""
     if (request.n or 1) > limits.choices:
         raise ApiError(400, f"n is {request.n}; at most {limits.choices} answers are given to one request", param="n")
@@ -80,7 +80,7 @@ def read_request(request: ChatRequest, limits: Limits) -> list[Asking]:
     if sampling.temperature == 0 and not sampling.frequency_penalty:
         sampling = GREEDY
     return [
-        Asking(
+        GenerationRequest(
             **conversation,
             think=request.thinks,
             max_new_tokens=min(max_tokens, limits.max_tokens),

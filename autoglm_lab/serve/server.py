@@ -21,12 +21,12 @@ from autoglm_lab.runtime.bundle import ROWS, is_bundle
 from autoglm_lab.runtime.engine import Engine
 from autoglm_lab.runtime.reload import Mode, Watch, read_settings
 from autoglm_lab.serve.api import application
-from autoglm_lab.serve.batches import Batches
+from autoglm_lab.serve.batching import BatchingScheduler
 from autoglm_lab.serve.connections import TimeoutProtocol
 from autoglm_lab.serve.jobs import Scheduler
 from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.sequential import SequentialScheduler
 from autoglm_lab.serve.service import Service
-from autoglm_lab.serve.turns import Turns
 
 NAME = "autoglm-lab"  # of the model, unless it is given another: nothing that a client takes for one of OpenAI's
 START_S = 20.0
@@ -93,7 +93,7 @@ def scheduler(
     threads: int | None = None,
     **engine_options: Any,
 ) -> Scheduler:
-    """Make the scheduler of a server: `Batches` for a bundle with rows, `Turns` for every other engine.
+    """Make the scheduler of a server: `BatchingScheduler` for a bundle with rows, `SequentialScheduler` for every other engine.
 
     `rows` answers at most are written together; 1 writes each on its own. `workers` see, hear and read (or answer) side by side,
     with the machine's cores shared out between them: `threads` overrules that. `engine_options` of a bundle: `speculate`,
@@ -106,14 +106,18 @@ def scheduler(
             raise FileNotFoundError(f"{folder.name} is no bundle; write one with `autoglm-lab export --rows --out DIR`")
         workers = workers or cores
         if rows > 1 and (folder / ROWS).is_file():
-            return Batches(
+            return BatchingScheduler(
                 folder, most=rows, workers=workers, cores=threads or cores, queue=limits.queue, name=name, **engine_options
             )
         from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
         engine = OnnxEngine(folder, threads=threads or max(1, cores // workers), **engine_options)
-        return Turns(engine, workers=workers, queue=limits.queue, name=name)
-    return served if isinstance(served, Scheduler) else Turns(served, workers=workers or 1, queue=limits.queue, name=name)
+        return SequentialScheduler(engine, workers=workers, queue=limits.queue, name=name)
+    return (
+        served
+        if isinstance(served, Scheduler)
+        else SequentialScheduler(served, workers=workers or 1, queue=limits.queue, name=name)
+    )
 
 
 @contextmanager

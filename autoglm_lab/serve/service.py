@@ -14,7 +14,7 @@ from autoglm_lab.hosts import AllowedHosts
 from autoglm_lab.runtime.reload import Mode, NothingLoadedError, Reloadable, needs_restart
 from autoglm_lab.serve.access import AccessLog
 from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.jobs import Job, Scheduler, Told
+from autoglm_lab.serve.jobs import Deliveries, Job, Scheduler
 from autoglm_lab.serve.keys import Keys
 from autoglm_lab.serve.limits import Limits
 from autoglm_lab.serve.metrics import Metrics
@@ -176,7 +176,7 @@ class Service:
         self.metrics.waiting.set(state["waiting"])
         self.metrics.writing.set(state["writing"])
 
-    def _post(self, deliveries: Told) -> None:
+    def _post(self, deliveries: Deliveries) -> None:
         with suppress(RuntimeError):  # the loop has ended, and nobody reads any more
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(_deliver, deliveries)
@@ -186,6 +186,6 @@ def _exchanging() -> ApiError:
     return ApiError(503, "the model is being exchanged; come again in a second", code=EXCHANGING)
 
 
-def _deliver(deliveries: Told) -> None:
+def _deliver(deliveries: Deliveries) -> None:
     for job, event in deliveries:
         job.mailbox.put_nowait(event)

@@ -171,7 +171,7 @@ def step_losses(
     answer, token_right, answer_right = answer_loss(logits, model.config, batch)
     soft = apart = zero
     if teacher is not None:
-        theirs = lesson(teacher, batch)
+        theirs = teacher_outputs(teacher, batch)
         soft = kl_divergence(logits, theirs.logits)
         if thoughts:
             apart = distance_of_thoughts((cells, frames, mask), states[1:], theirs, batch)
@@ -201,7 +201,9 @@ def step_losses(
     )
 
 
-def distance_of_thoughts(senses: tuple[Tensor, Tensor, Tensor], states: Sequence[Tensor], theirs: Lesson, batch: Batch) -> Tensor:
+def distance_of_thoughts(
+    senses: tuple[Tensor, Tensor, Tensor], states: Sequence[Tensor], theirs: TeacherOutputs, batch: Batch
+) -> Tensor:
     """Distance of cells, frames and hidden states from the teacher's.
 
     A student of fewer layers is asked for the last states alone: in between it has to go ways of its own.
@@ -215,7 +217,7 @@ def distance_of_thoughts(senses: tuple[Tensor, Tensor, Tensor], states: Sequence
     return feature_distance(*zip(*pairs, strict=True))
 
 
-class Lesson(NamedTuple):
+class TeacherOutputs(NamedTuple):
     """Outputs of a teacher for a batch: cells, frames, hidden states and logits."""
 
     cells: Float[Tensor, "I P D"]
@@ -225,12 +227,12 @@ class Lesson(NamedTuple):
 
 
 @torch.no_grad()
-def lesson(teacher: PhoneGLMForConditionalGeneration, batch: Batch) -> Lesson:
+def teacher_outputs(teacher: PhoneGLMForConditionalGeneration, batch: Batch) -> TeacherOutputs:
     """A batch in a teacher's words."""
     cells = teacher.encode_image(batch.pixels.float() / 255)
     frames, mask = teacher.encode_audio(batch.mel, batch.mel_mask)
     states, _ = decode_in_groups(teacher, batch, teacher.remember(cells, (frames, mask), len(batch.ids)))
-    return Lesson(cells, frames, states[1:], answer_logits(teacher, states[-1], batch))
+    return TeacherOutputs(cells, frames, states[1:], answer_logits(teacher, states[-1], batch))
 
 
 def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Tensor:

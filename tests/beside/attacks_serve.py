@@ -180,7 +180,7 @@ def together():
 
     from PIL import Image
 
-    from autoglm_lab.serve.turns import Turns
+    from autoglm_lab.serve.sequential import SequentialScheduler
 
     file = io.BytesIO()
     Image.new("RGBA", (4000, 4000), (9, 9, 9, 99)).save(file, "PNG")
@@ -201,7 +201,7 @@ def together():
         def answer(self, task="", image=None, audio=None, **given):
             return super().answer(task, None, None, **given)
 
-    with running(Turns(Forgetful(), workers=8)) as url:
+    with running(SequentialScheduler(Forgetful(), workers=8)) as url:
         before = megabytes()
         watcher = threading.Thread(target=watch)
         watcher.start()

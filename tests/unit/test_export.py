@@ -21,7 +21,7 @@ from autoglm_lab.export.bundle import bundle, count_nodes, integer_products
 from autoglm_lab.export.convolutions import integer_convolutions, runtime_nodes
 from autoglm_lab.export.graphs import agent_graphs, onnx_module
 from autoglm_lab.export.greedy import greedy_graph
-from autoglm_lab.export.integers import Several, beside, exportable, rowwise
+from autoglm_lab.export.integers import ConcatLinear, exportable, fuse_projections, rowwise
 from autoglm_lab.export.verify import verify
 from autoglm_lab.measure import race
 from autoglm_lab.measure.bench import questions
@@ -191,7 +191,7 @@ def test_layers_that_see_the_same_are_one_product(kind):
     layers = exportable(model).layers
     x = normal(1, 7, 64, seed=5)
     counted, found = [], []
-    for module in (Three(*layers), beside(list(layers))):
+    for module in (Three(*layers), fuse_projections(list(layers))):
         graph = onnx_module(module, {"x": normal(1, 5, 64)}, dynamic={"x": {1: "length"}})
         counted.append(count_nodes(graph)[product])
         found += run(graph, x=x)
@@ -208,8 +208,8 @@ def test_layers_that_differ_stay_products_of_their_own():
     other.layers[2].inputs.high.mul_(2)
     for model in (mixed, three(bias=True), quantize_weights(three(bias=True), Scheme(7, granularity="channel")), other):
         layers = list(exportable(model).layers)
-        assert isinstance(beside(layers), Several)
-        [found] = run(onnx_module(beside(layers), {"x": normal(1, 5, 64)}, dynamic={"x": {1: "length"}}), x=x)
+        assert isinstance(fuse_projections(layers), ConcatLinear)
+        [found] = run(onnx_module(fuse_projections(layers), {"x": normal(1, 5, 64)}, dynamic={"x": {1: "length"}}), x=x)
         assert np.linalg.norm(found - model(x).detach().numpy()) < 0.02 * np.linalg.norm(found)
 
 

@@ -26,10 +26,10 @@ from autoglm_lab.runtime.engine import Answer, Stream, memory_length
 from autoglm_lab.runtime.prompt import MAX_MEMORY, read_memory, write_memory, write_prompt
 from autoglm_lab.serve.jobs import Job
 from autoglm_lab.serve.limits import Limits
-from autoglm_lab.serve.reading import Asking, read_request
+from autoglm_lab.serve.reading import GenerationRequest, read_request
 from autoglm_lab.serve.remote import RemoteEngine, conversation
 from autoglm_lab.serve.schema import ChatRequest
-from autoglm_lab.serve.turns import Turns
+from autoglm_lab.serve.sequential import SequentialScheduler
 from autoglm_lab.training.batch import BatchEngine
 from autoglm_lab.training.evaluation import OneByOne, World, ask, episodes, task_rate, typed_requests
 from autoglm_lab.web.server import STATIC, settings
@@ -192,8 +192,8 @@ def test_a_server_tells_its_engine_what_the_loop_would():
 @pytest.mark.parametrize(("memory", "told"), [(4, "Tap, Swipe=, Wait=, Home"), (None, "Home")])
 def test_the_engine_behind_a_server_is_told_as_many_as_it_reads(memory, told):
     engine, mailbox = Scripted(END, memory=memory), queue.Queue()
-    scheduler = Turns(engine)
-    scheduler.submit([Job(Asking("x", steps=tuple(FIVE)), mailbox)])
+    scheduler = SequentialScheduler(engine)
+    scheduler.submit([Job(GenerationRequest("x", steps=tuple(FIVE)), mailbox)])
     mailbox.get(timeout=30)
     scheduler.close()
     assert engine.told == [told]

@@ -10,7 +10,7 @@ from torch import nn
 from autoglm_lab.compress.distillation import drop_layers
 from autoglm_lab.compress.recipe import Recipe, apply
 from autoglm_lab.compress.sparsity import magnitude_masks, prune, sparsity_of
-from autoglm_lab.training.objective import Lesson, distance_of_thoughts, step_losses
+from autoglm_lab.training.objective import TeacherOutputs, distance_of_thoughts, step_losses
 from autoglm_lab.training.recovery import Recovery
 
 
@@ -62,7 +62,7 @@ def test_a_student_is_compared_at_the_end_only():
     states = [torch.full((1, 2, 3), float(number)) for number in (1, 2, 3, 4)]
     batch = SimpleNamespace(attention_mask=torch.tensor([[1, 0]]), audio_present=torch.zeros(1))
     cells = torch.ones(1, 4, 3)
-    theirs, senses = Lesson(cells, None, states, None), (cells, None, None)
+    theirs, senses = TeacherOutputs(cells, None, states, None), (cells, None, None)
     astray = torch.full((1, 2, 3), 9.0)
     assert float(distance_of_thoughts(senses, [astray, states[3]], theirs, batch)) == 0
     assert float(distance_of_thoughts(senses, [states[0], astray], theirs, batch)) > 0

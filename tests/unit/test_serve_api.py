@@ -23,9 +23,9 @@ import autoglm_lab as lab
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.serve import Limits, running
 from autoglm_lab.serve.api import application
+from autoglm_lab.serve.sequential import SequentialScheduler
 from autoglm_lab.serve.server import listen
 from autoglm_lab.serve.service import Service
-from autoglm_lab.serve.turns import Turns
 from tests.unit.served import ACTION, Fake, asked, audio_part, data_url, image_part, picture, sound, text_part, user
 
 SAID = 'do(action="Launch", app="设置")'
@@ -36,7 +36,7 @@ CHAT = "/v1/chat/completions"
 def app(engine=None, limits=None, api_key=None, **facts):
     """A server in this process, without a socket."""
     limits = limits or Limits()
-    service = Service(Turns(engine or Fake(), queue=limits.queue), limits, api_key)
+    service = Service(SequentialScheduler(engine or Fake(), queue=limits.queue), limits, api_key)
     with TestClient(application(service), raise_server_exceptions=False, **facts) as client:
         client.service = service
         yield client
@@ -709,7 +709,7 @@ def test_another_engine_over_http_while_requests_come():
             thread.start()
         for said in ("two", "three"):
             time.sleep(0.3)
-            url.service.swap(Turns(Fake([said], apart_s=0.01)))
+            url.service.swap(SequentialScheduler(Fake([said], apart_s=0.01)))
         time.sleep(0.3)
         stop.set()
         for thread in threads:

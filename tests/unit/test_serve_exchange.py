@@ -21,9 +21,9 @@ from autoglm_lab import atomic
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.serve.answers import Answer
 from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.sequential import SequentialScheduler
 from autoglm_lab.serve.server import running
 from autoglm_lab.serve.service import Service
-from autoglm_lab.serve.turns import Turns
 from tests.unit.served import Fake
 from tests.unit.tiny_agent import write_tiny_bundle
 
@@ -71,7 +71,7 @@ def test_no_request_is_lost_and_in_a_small_exchange_there_is_one_at_a_time(excha
             gc.collect()
             most.append(len(alive))
             time.sleep(0.1)  # a model takes time to load
-            scheduler = Turns(Fake([text], apart_s=0.005))
+            scheduler = SequentialScheduler(Fake([text], apart_s=0.005))
             alive.add(scheduler)
             return scheduler
 
@@ -94,7 +94,7 @@ def test_requests_wait_for_a_small_exchange_and_are_told_when_it_takes_too_long(
     def slow():
         loading.set()
         loaded.wait(20)
-        return Turns(Fake(["new"]))
+        return SequentialScheduler(Fake(["new"]))
 
     with running(Fake(["old"]), exchange="small") as url:
         swap = threading.Thread(target=url.service.swap, args=(slow,))
@@ -133,7 +133,7 @@ def test_what_cannot_be_made_leaves_the_old_one(exchange):
 
 
 def test_a_small_exchange_needs_what_makes_the_old_one_again():
-    scheduler = Turns(Fake(["old"]))
+    scheduler = SequentialScheduler(Fake(["old"]))
     with pytest.raises(ValueError, match="give a function that makes it"):
         Service(scheduler, exchange="small")
     scheduler.close()

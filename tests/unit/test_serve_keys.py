@@ -17,8 +17,8 @@ from autoglm_lab.serve.access import AccessLog
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import FairQueue, Job
 from autoglm_lab.serve.keys import Keys, read_keys, weaknesses
-from autoglm_lab.serve.reading import Asking
-from autoglm_lab.serve.turns import Turns
+from autoglm_lab.serve.reading import GenerationRequest
+from autoglm_lab.serve.sequential import SequentialScheduler
 from tests.unit.served import Fake, asked
 
 ANNA, BERT = "anna-0123456789abcdef", "bert-0123456789abcdef"
@@ -85,7 +85,7 @@ def test_holders_of_keys():
 
 
 def jobs(client, count=1, share=None):
-    return [Job(Asking(f"{client} {number}"), None, client, share=share) for number in range(count)]
+    return [Job(GenerationRequest(f"{client} {number}"), None, client, share=share) for number in range(count)]
 
 
 def test_nobody_waits_with_more_than_a_share_unless_nothing_of_theirs_waits():
@@ -131,7 +131,7 @@ def test_who_has_a_key_of_their_own_is_not_kept_waiting_by_another():
         body = asked(words)
         statuses.append(httpx.post(url + "/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"}, timeout=60))
 
-    with running(Turns(engine, queue=8), limits=Limits(queue=8), api_key={"anna": ANNA, "bert": BERT}) as url:
+    with running(SequentialScheduler(engine, queue=8), limits=Limits(queue=8), api_key={"anna": ANNA, "bert": BERT}) as url:
         state = url.service.scheduler.state
         crowd = [threading.Thread(target=one, args=(ANNA, f"anna {number}")) for number in range(12)]
         crowd[0].start()

@@ -189,16 +189,19 @@ def test_requests_share_the_pixels_also_after_an_exchange_of_the_engine():
 
     import httpx
 
-    from autoglm_lab.serve.turns import Turns
+    from autoglm_lab.serve.sequential import SequentialScheduler
 
     engine = Slow()
     body = asked(image_part(data_url(picture(size=(50, 40)))), text_part("x"))
-    with running(Turns(engine, workers=6), limits=Limits(pixels_at_once=5000)) as url, ThreadPoolExecutor(12) as crowd:
+    with (
+        running(SequentialScheduler(engine, workers=6), limits=Limits(pixels_at_once=5000)) as url,
+        ThreadPoolExecutor(12) as crowd,
+    ):
         engine.service = url.service
         for _ in range(2):
             answers = list(crowd.map(lambda _: httpx.post(url + "/chat/completions", json=body, timeout=20).status_code, range(12)))
             assert set(answers) == {200} and engine.most == 4000 and url.service.pixels.taken == 0
-            url.service.swap(Turns(engine, workers=6))
+            url.service.swap(SequentialScheduler(engine, workers=6))
 
 
 LARGE = """

@@ -17,9 +17,9 @@ import pytest
 from autoglm_lab import atomic
 from autoglm_lab.runtime.reload import read_settings
 from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.sequential import SequentialScheduler
 from autoglm_lab.serve.server import running
 from autoglm_lab.serve.service import Service
-from autoglm_lab.serve.turns import Turns
 from tests.unit.served import Fake
 
 
@@ -72,7 +72,7 @@ def test_a_broken_file_changes_nothing(tmp_path: Path, content: str) -> None:
     said: list[str] = []
     from autoglm_lab.serve.server import watched
 
-    service = Service(Turns(Fake()), read_settings(settings, Limits, Limits()))
+    service = Service(SequentialScheduler(Fake()), read_settings(settings, Limits, Limits()))
     with watched(service, settings, Limits(), said.append):
         atomic.write_text(settings, content)
         until(lambda: said)
@@ -84,7 +84,7 @@ def test_a_broken_file_changes_nothing(tmp_path: Path, content: str) -> None:
 
 
 def test_what_needs_a_restart_is_named() -> None:
-    service = Service(Turns(Fake()))
+    service = Service(SequentialScheduler(Fake()))
     with pytest.raises(ValueError, match="queue, connections can only be changed by a restart"):
         service.set_limits(Limits(queue=3, connections=9, choices=2))
     assert service.limits == Limits()
@@ -98,7 +98,7 @@ def test_what_a_file_does_not_name_is_as_on_the_command_line(tmp_path: Path) -> 
 
 
 def test_a_request_keeps_the_limits_that_it_began_with() -> None:
-    service = Service(Turns(Fake()))
+    service = Service(SequentialScheduler(Fake()))
     seen: list[int] = []
     with service.settled():
         service.set_limits(Limits(choices=3))

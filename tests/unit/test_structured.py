@@ -15,7 +15,7 @@ from autoglm_lab.compress.files import load, save
 from autoglm_lab.compress.groups import Group, outputs, trace
 from autoglm_lab.compress.importance import below_threshold, fisher_importance, group_importance, weight_scores
 from autoglm_lab.compress.ink import one_row, stained_attention
-from autoglm_lab.compress.structured import READ, Ledger, answer_prices, choose, layer_macs, masked, prune_structured, remove
+from autoglm_lab.compress.structured import READ, Budget, answer_prices, choose, layer_macs, masked, prune_structured, remove
 from tests.unit.pruned_models import MODELS, ResNetLike, make
 
 
@@ -273,11 +273,11 @@ def test_the_ledger_counts_as_the_network_does():
     model, example = make("ResNet-like")
     groups = trace(model, example)
     for measure, name in (("macs", "macs"), ("parameters", "parameters")):
-        ledger = Ledger.of(model, example, measure, groups)
+        budget = Budget.of(model, example, measure, groups)
         done = prune_structured(model, example, 0.5, of=measure, groups=groups)
         for group in done.removed:
-            ledger.take(group)
-        assert 1 - ledger.left / ledger.total == pytest.approx(done.saved[name], abs=0.02)
+            budget.take(group)
+        assert 1 - budget.left / budget.total == pytest.approx(done.saved[name], abs=0.02)
 
 
 @pytest.mark.parametrize("ratio", [0, 1, -0.2, 1.5])
@@ -332,12 +332,12 @@ def test_a_layer_that_uses_its_channels_in_secret_is_named():
 
 def test_choose_prefers_what_counts_least():
     groups = [Group({("a", "out"): (i,), ("b", "in"): (i,)}) for i in range(4)]
-    ledger = Ledger(
+    budget = Budget(
         {"a": 4.0, "b": 4.0},
         {("a", "out"): 4, ("a", "in"): 2, ("b", "in"): 4, ("b", "out"): 2, ("a", "through"): 4, ("b", "through"): 2},
         False,
     )
-    assert choose(groups, [3.0, 0.5, 2.0, 1.0], ledger, 0.5, 0.1) == [groups[1], groups[3]]
+    assert choose(groups, [3.0, 0.5, 2.0, 1.0], budget, 0.5, 0.1) == [groups[1], groups[3]]
 
 
 def test_ink_goes_through_attention_as_its_sums_would_carry_it():

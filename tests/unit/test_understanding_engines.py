@@ -15,7 +15,7 @@ from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import MANIFEST, Bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
-from autoglm_lab.serve.batches import Batches
+from autoglm_lab.serve.batching import BatchingScheduler
 from autoglm_lab.serve.server import running
 from tests.unit.tiny_agent import write_tiny_bundle
 
@@ -121,7 +121,7 @@ def test_a_server_declines_and_answers(bundle: Path, monkeypatch: pytest.MonkeyP
         return GOAL if "kill" not in task else 'finish(message="I cannot do that.")'
 
     monkeypatch.setattr(OnnxEngine, "_read_command", read)
-    with running(Batches(bundle) if batched else OnnxEngine(bundle)) as url:
+    with running(BatchingScheduler(bundle) if batched else OnnxEngine(bundle)) as url:
         client = openai.OpenAI(base_url=url, api_key="x", max_retries=0)
 
         def ask(text: str) -> str:

@@ -13,7 +13,7 @@ from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
 
 
-class Turns:
+class SequentialScheduler:
     """Answers with `workers` threads, each of which writes one answer at a time, for any engine."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Turns:
         job.prompt_tokens = stream.prompt_tokens
         for text in stream:
             late = job.given_up  # read once: the clock goes on
-            self.post([(job, event) for event in ([too_late()] if late else job.hear(text))])
-            if late or job.speech.ended:
+            self.post([(job, event) for event in ([too_late()] if late else job.feed(text))])
+            if late or job.parser.ended:
                 return
         self.post([(job, event) for event in job.end("stop")])

@@ -13,7 +13,7 @@ from autoglm_lab.runtime.constraints import Pick, chooser
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.spelling import Speller
-from autoglm_lab.serve.jobs import Event, FairQueue, Job, Post, Told, breakdown, failure, put_directly, threads, too_late
+from autoglm_lab.serve.jobs import Deliveries, Event, FairQueue, Job, Post, breakdown, failure, put_directly, threads, too_late
 from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
@@ -39,7 +39,7 @@ class Row(NamedTuple):
     tokens: list[int]  # picked and not delivered yet; the batch has not read the last
 
 
-class Batches:
+class BatchingScheduler:
     """Continuous batching for a bundle that was exported with `rows`.
 
     `workers` threads prepare answers, each on one core; then one thread writes up to `most` of them together, on `cores`. A step
@@ -117,8 +117,8 @@ class Batches:
         with self.pixels.lease() as take:
             request = self.engine.prepare(**job.asking.opened(take, self.engine.memory))
         if request.states is None:
-            events = [event for piece in self.engine.write(request) for event in job.hear(piece)]
-            return events if job.speech.ended else events + job.end("stop")
+            events = [event for piece in self.engine.write(request) for event in job.feed(piece)]
+            return events if job.parser.ended else events + job.end("stop")
         job.prompt_tokens = len(request.ids)
         drafts = [] if request.state is None else request.state.draft(request.max_new_tokens - 1)
         step = Step(self.engine.sessions["step"], request.states, room=len(request.ids) + len(drafts))
@@ -129,7 +129,7 @@ class Batches:
     def _write(self) -> None:
         """Loop of the writer thread: let answers into the batch, write a token of each, let those out that have ended."""
         while self._let_in():
-            deliveries: Told = []
+            deliveries: Deliveries = []
             try:
                 tokens = self._spell(deliveries)
                 if tokens:
@@ -164,18 +164,18 @@ class Batches:
         """True if more prompts are being read, and the batch has room for them."""
         return self._busy > 0 and len(self._active) + len(self._ready) < self._rows.most
 
-    def _spell(self, deliveries: Told) -> list[int]:
+    def _spell(self, deliveries: Deliveries) -> list[int]:
         """Add the events of the picked tokens to `deliveries`; ended answers leave. Return the last tokens of the others."""
         for at in reversed(range(len(self._active))):
             job, _, tokens = self._active[at]
             late = job.given_up  # read once: the clock goes on
             events: list[Event] = [too_late()] if late else []
             for token in [] if late else tokens:
-                events += job.end("stop") if token == self.engine.bundle.end else job.spell(self._speller.bytes(token))
-                if job.speech.ended:
+                events += job.end("stop") if token == self.engine.bundle.end else job.feed_bytes(self._speller.bytes(token))
+                if job.parser.ended:
                     break
             deliveries += [(job, event) for event in events]
-            if late or job.speech.ended:
+            if late or job.parser.ended:
                 self._leave(at)
         return [row.tokens[-1] for row in self._active]
 

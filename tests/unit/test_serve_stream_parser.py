@@ -14,8 +14,8 @@ from autoglm_lab.phone.actions import Action, format_action, parse
 from autoglm_lab.runtime.prompt import END, END_THINK, THINK
 from autoglm_lab.runtime.spelling import Speller
 from autoglm_lab.serve.jobs import Job
-from autoglm_lab.serve.reading import Asking
-from autoglm_lab.serve.speech import Bracket, Speech
+from autoglm_lab.serve.reading import GenerationRequest
+from autoglm_lab.serve.stream_parser import ActionEndDetector, StreamParser
 
 TOKENIZER = Tokenizer.from_file(str(Path(data_dir()) / "model" / "tokenizer.json"))
 SPELLER = Speller(TOKENIZER)
@@ -53,12 +53,12 @@ STOPS = st.lists(st.sampled_from(["stop", "op", "\n", ")", '")', END_THINK, "top
 
 def heard(pieces, *, think=False, stop=()):
     """What a client reads of an answer in these pieces: the thought, the content, and whether it ended before they did."""
-    speech, told = Speech(think=think, stop=stop), []
+    parser, told = StreamParser(think=think, stop=stop), []
     for piece in pieces:
-        told += speech.spell(piece) if isinstance(piece, bytes) else speech.hear(piece)
-    ended = speech.ended
+        told += parser.feed_bytes(piece) if isinstance(piece, bytes) else parser.feed(piece)
+    ended = parser.ended
     if not ended:
-        told += speech.finish()
+        told += parser.finish()
     return *("".join(p.text for p in told if p.channel == channel) for channel in ("reasoning", "content")), ended
 
 
@@ -141,14 +141,14 @@ def test_every_token_has_bytes():
 def test_half_a_character_is_never_shown(text, data):
     content = text.encode()
     places = data.draw(st.lists(st.integers(0, 200), max_size=20))
-    speech, shown = Speech(think=False), ""
+    parser, shown = StreamParser(think=False), ""
     for piece in cut(content, places):
-        for part in speech.spell(piece):
+        for part in parser.feed_bytes(piece):
             assert "\ufffd" not in part.text
             shown += part.text
     assert shown == text
-    speech = Speech(think=False)
-    assert "".join(p.text for p in [*speech.spell("好".encode()[:2]), *speech.finish()]) == ""
+    parser = StreamParser(think=False)
+    assert "".join(p.text for p in [*parser.feed_bytes("好".encode()[:2]), *parser.finish()]) == ""
 
 
 @pytest.mark.parametrize("count", [20_000, 2_000_000])
@@ -163,7 +163,7 @@ def test_long_hostile_answers_are_read_once(letters, count):
 
 
 def test_a_bracket_in_a_text_closes_nothing():
-    bracket = Bracket()
+    bracket = ActionEndDetector()
     assert bracket.end("x do(act") is None and bracket.end('ion="Type", text="a)\\') is None
     assert bracket.end('")"') is None
     assert bracket.end(" ) rest") == 2
@@ -174,7 +174,7 @@ class Box(list):
 
 
 def test_tokens_of_a_thought_are_counted_even_where_a_letter_takes_three():
-    job = Job(Asking("x", think=True, max_new_tokens=99), Box())
+    job = Job(GenerationRequest("x", think=True, max_new_tokens=99), Box())
     for piece in (
         "好".encode()[:1],
         "好".encode()[1:2],
@@ -185,12 +185,12 @@ def test_tokens_of_a_thought_are_counted_even_where_a_letter_takes_three():
         b'"Back',
         b'")',
     ):
-        events = job.spell(piece)
+        events = job.feed_bytes(piece)
     assert events[-1] == ("stop", 0, 8, 4)
 
 
 def test_an_answer_ends_for_want_of_room_with_what_was_held_back():
-    job = Job(Asking("x", max_new_tokens=2, stop=("stop",)), Box())
-    assert [event.text for event in job.hear("a st")] == ["a "]
-    *pieces, done = job.hear("o")
+    job = Job(GenerationRequest("x", max_new_tokens=2, stop=("stop",)), Box())
+    assert [event.text for event in job.feed("a st")] == ["a "]
+    *pieces, done = job.feed("o")
     assert "".join(piece.text for piece in pieces) == "sto" and done.reason == "length" and done.tokens == 2

@@ -17,13 +17,13 @@ from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.runtime.sessions import quiet
-from autoglm_lab.serve.batches import Batches
+from autoglm_lab.serve.batching import BatchingScheduler
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.jobs import Done, FairQueue, Job
-from autoglm_lab.serve.reading import Asking
+from autoglm_lab.serve.reading import GenerationRequest
+from autoglm_lab.serve.sequential import SequentialScheduler
 from autoglm_lab.serve.service import Service
-from autoglm_lab.serve.speech import Piece
-from autoglm_lab.serve.turns import Turns
+from autoglm_lab.serve.stream_parser import Piece
 from tests.unit.tiny_agent import write_tiny_bundle
 
 
@@ -48,7 +48,7 @@ def asking(seed, **given):
     sampling = Sampling(1.2, 0.95, 0.5, seed) if seed % 2 else Sampling()
     words = "" if audio is not None else f"open the app number {seed} " + "please " * int(rng.integers(0, 30))
     facts = {"image": None if image is None else lambda take=None: image.copy(), "audio": None if audio is None else audio.copy}
-    return Asking(
+    return GenerationRequest(
         **{
             "task": words,
             **facts,
@@ -67,8 +67,8 @@ def alone(engine, asked):
     stream, told = engine.answer(**asked.opened(), sampling=asked.sampling), []
     job.prompt_tokens = stream.prompt_tokens
     for text in stream:
-        told += job.hear(text)
-        if job.speech.ended:
+        told += job.feed(text)
+        if job.parser.ended:
             return joined(told)
     return joined([*told, *job.end("stop")])
 
@@ -105,7 +105,7 @@ def closing(scheduler):
 
 @pytest.fixture
 def batches(folder):
-    made = Batches(folder, most=3, workers=2, cores=1, queue=500)
+    made = BatchingScheduler(folder, most=3, workers=2, cores=1, queue=500)
     yield made
     closing(made)
 
@@ -125,7 +125,7 @@ def test_the_answers_differ(wanted):
 
 @pytest.mark.parametrize("most", [1, 3, 16])
 def test_together_as_one_at_a_time_whoever_comes_and_goes(folder, wanted, most):
-    scheduler = Batches(folder, most=most, workers=2, cores=1, queue=500, patience_s=0.02)
+    scheduler = BatchingScheduler(folder, most=most, workers=2, cores=1, queue=500, patience_s=0.02)
     rng, jobs = random.Random(most), []
     try:
         for number in rng.sample(range(len(KINDS)), len(KINDS)):
@@ -143,7 +143,7 @@ def test_together_as_one_at_a_time_whoever_comes_and_goes(folder, wanted, most):
 
 
 def test_turns_give_the_same_answers(engine, wanted):
-    scheduler = Turns(engine, workers=2, queue=500)
+    scheduler = SequentialScheduler(engine, workers=2, queue=500)
     jobs = submitted(scheduler, *KINDS)
     closing(scheduler)
     assert [joined(events(job)) for job in jobs] == wanted
@@ -160,7 +160,7 @@ ENDLESS = {"max_new_tokens": 250, "sampling": Sampling(1.5, seed=1), "think": Tr
 
 
 def test_who_goes_away_makes_room_at_once(folder):
-    scheduler = Batches(folder, most=1, workers=1, cores=1)
+    scheduler = BatchingScheduler(folder, most=1, workers=1, cores=1)
     [endless] = submitted(scheduler, asking(4, **ENDLESS))
     waited(lambda: endless.tokens > 0)
     [next_one] = submitted(scheduler, asking(8, max_new_tokens=3))
@@ -221,7 +221,11 @@ def test_what_fails_on_its_way_into_the_batch_is_told(batches, wanted, monkeypat
 
 @pytest.mark.parametrize("kind", ["batches", "turns"])
 def test_every_answer_ends_once_whenever_its_time_is_over(folder, engine, kind):
-    scheduler = Batches(folder, most=4, workers=2, cores=1, queue=500) if kind == "batches" else Turns(engine, workers=2, queue=500)
+    scheduler = (
+        BatchingScheduler(folder, most=4, workers=2, cores=1, queue=500)
+        if kind == "batches"
+        else SequentialScheduler(engine, workers=2, queue=500)
+    )
     rng, jobs = random.Random(1), []
     for seed in range(30):  # in turns: at some moment within two seconds, never, long ago
         deadline = (time.monotonic() + rng.random() * 2, float("inf"), time.monotonic() - 1)[seed % 3]
@@ -247,7 +251,7 @@ class Ticking(Job):
 
 @pytest.mark.parametrize("kind", ["batches", "turns"])
 def test_time_that_runs_out_between_two_looks_loses_no_answer(folder, engine, kind):
-    scheduler = Batches(folder, most=2, workers=1, cores=1) if kind == "batches" else Turns(engine)
+    scheduler = BatchingScheduler(folder, most=2, workers=1, cores=1) if kind == "batches" else SequentialScheduler(engine)
     jobs = []
     for before in range(4):
         job = Ticking(asking(4, **ENDLESS), queue.Queue())
@@ -259,7 +263,7 @@ def test_time_that_runs_out_between_two_looks_loses_no_answer(folder, engine, ki
 
 
 def test_a_full_queue_refuses_and_what_was_taken_is_answered(folder):
-    scheduler = Batches(folder, most=2, workers=1, cores=1, queue=3)
+    scheduler = BatchingScheduler(folder, most=2, workers=1, cores=1, queue=3)
     jobs, refused = [], 0
     for seed in range(40):
         try:
@@ -289,16 +293,16 @@ class Stuck:
 
 def test_who_went_away_takes_no_place_in_a_full_queue():
     engine = Stuck()
-    scheduler = Turns(engine, queue=3)
-    submitted(scheduler, Asking("x"))
+    scheduler = SequentialScheduler(engine, queue=3)
+    submitted(scheduler, GenerationRequest("x"))
     waited(lambda: scheduler.state()["writing"] == 1)
-    dead = submitted(scheduler, Asking("x"), Asking("x"), Asking("x"))
+    dead = submitted(scheduler, GenerationRequest("x"), GenerationRequest("x"), GenerationRequest("x"))
     with pytest.raises(ApiError):
-        submitted(scheduler, Asking("x"))
+        submitted(scheduler, GenerationRequest("x"))
     dead[1].cancelled = True
-    [last] = submitted(scheduler, Asking("x"))
+    [last] = submitted(scheduler, GenerationRequest("x"))
     with pytest.raises(ApiError):
-        submitted(scheduler, Asking("x"))
+        submitted(scheduler, GenerationRequest("x"))
     engine.go.set()
     closing(scheduler)
     assert events(last)[-1].status == 400
@@ -307,9 +311,9 @@ def test_who_went_away_takes_no_place_in_a_full_queue():
 def test_a_queue_in_which_every_client_has_its_turn():
     waiting = FairQueue(100)
     for client, count in (("a", 6), ("b", 2), ("c", 1)):
-        waiting.put([Job(Asking(f"{client}{number}"), queue.Queue(), client) for number in range(count)])
+        waiting.put([Job(GenerationRequest(f"{client}{number}"), queue.Queue(), client) for number in range(count)])
     first = [waiting.get().asking.task for _ in range(4)]
-    waiting.put([Job(Asking("d0"), queue.Queue(), "d")])
+    waiting.put([Job(GenerationRequest("d0"), queue.Queue(), "d")])
     assert first == ["a0", "b0", "c0", "a1"]
     assert [waiting.get().asking.task for _ in range(6)] == ["b1", "a2", "d0", "a3", "a4", "a5"]
     assert len(waiting) == 0
@@ -318,7 +322,7 @@ def test_a_queue_in_which_every_client_has_its_turn():
 
 
 def test_another_engine_under_load_loses_no_answer(folder, engine, wanted):
-    service = Service(Batches(folder, most=3, workers=1, cores=1, queue=500))
+    service = Service(BatchingScheduler(folder, most=3, workers=1, cores=1, queue=500))
     loop = asyncio.new_event_loop()
     turning = threading.Thread(target=loop.run_forever)
     turning.start()
@@ -341,7 +345,11 @@ def test_another_engine_under_load_loses_no_answer(folder, engine, wanted):
         each.start()
     for turn in range(4):
         time.sleep(0.3)
-        service.swap(Turns(engine, workers=1, queue=500) if turn % 2 else Batches(folder, most=4, workers=1, cores=1, queue=500))
+        service.swap(
+            SequentialScheduler(engine, workers=1, queue=500)
+            if turn % 2
+            else BatchingScheduler(folder, most=4, workers=1, cores=1, queue=500)
+        )
     stop.set()
     for each in clients:
         each.join(60)
@@ -412,6 +420,6 @@ def test_a_bundle_without_rows_says_so(folder, tmp_path):
     (plain / "manifest.json").write_text(json.dumps(manifest))
     (plain / "rows.onnx").unlink()
     with pytest.raises(FileNotFoundError, match="rows"):
-        Batches(plain)
+        BatchingScheduler(plain)
     with pytest.raises(ValueError, match="workers is 0"):
-        Batches(folder, workers=0)
+        BatchingScheduler(folder, workers=0)

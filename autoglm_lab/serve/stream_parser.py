@@ -20,7 +20,7 @@ class Piece(NamedTuple):
     text: str
 
 
-class Bracket:
+class ActionEndDetector:
     """Finds where the first action of a text ends, which comes in pieces: each letter is read once."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Bracket:
         return None
 
 
-class Speech:
+class StreamParser:
     """Takes an answer piece by piece, hands on what may be shown, and says when the answer is over.
 
     It ends with the closing bracket of its action, because public phone agents take whatever follows for a part of it; and before
@@ -62,14 +62,14 @@ class Speech:
         self.ended = False
         self._stops = (*stop, END)
         self._pending = ""
-        self._bracket = Bracket()
+        self._bracket = ActionEndDetector()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def spell(self, content: bytes) -> list[Piece]:
+    def feed_bytes(self, content: bytes) -> list[Piece]:
         """Add the bytes of one token; return the pieces that may be shown now."""
-        return self.hear(self._decoder.decode(content))
+        return self.feed(self._decoder.decode(content))
 
-    def hear(self, text: str) -> list[Piece]:
+    def feed(self, text: str) -> list[Piece]:
         """Add some text; return the pieces that may be shown now."""
         if self.ended:
             return []
