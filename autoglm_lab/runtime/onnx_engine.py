@@ -96,12 +96,12 @@ class OnnxEngine:
             raise ValueError("an answer in one call is picked by the graph; grammar picks token by token: give one of the two")
         self.bundle = Bundle.open(folder)
         # where there is a second core it hears while the first looks at the picture
-        self._ears = ThreadPoolExecutor(1, "ears") if (threads or os.cpu_count() or 1) > 1 else None
+        self._audio_pool = ThreadPoolExecutor(1, "ears") if (threads or os.cpu_count() or 1) > 1 else None
 
         self._mapped, self._profile = mapped, profile
         self.sessions = Sessions(
             self.bundle,
-            lambda name: self.open_session(name, 1 if name == "audio" and self._ears is not None else threads),
+            lambda name: self.open_session(name, 1 if name == "audio" and self._audio_pool is not None else threads),
             one_call=one_call,
             lazy=lazy is not False,
             idle_s=None if isinstance(lazy, bool) else lazy,
@@ -136,8 +136,8 @@ class OnnxEngine:
         return open_graph(graph, options)
 
     def _write_by(self, grammar: bool, speculate: bool | None) -> None:
-        self.held, self.speculates = grammar, not self.bundle.shared_scale if speculate is None else speculate
-        self.grammar = Grammar(self.tokenizer) if self.held or self.speculates else None
+        self.constrained, self.speculates = grammar, not self.bundle.shared_scale if speculate is None else speculate
+        self.grammar = Grammar(self.tokenizer) if self.constrained or self.speculates else None
 
     def writing(self, *, grammar: bool = False, speculate: bool | None = None) -> OnnxEngine:
         """An engine on the very same graphs that writes otherwise: no weight is loaded a second time.
@@ -261,7 +261,7 @@ class OnnxEngine:
     ) -> Asked:
         watch = Stopwatch()
         self.sessions.sweep()
-        if sampling != GREEDY and (self.held or "answer" in self.sessions):
+        if sampling != GREEDY and (self.constrained or "answer" in self.sessions):
             raise ValueError("this engine picks the likeliest token that may come; sampling needs one without grammar and one_call")
         task = task.strip()
         if not task and audio is None:
@@ -276,12 +276,12 @@ class OnnxEngine:
         prompt = write_prompt(task, current_app, last, image=image is not None, audio=audio is not None, think=think)
         ids = self._ids(prompt, max_new_tokens)
         state = None if self.grammar is None else self.grammar.start(think=think)
-        if self.held and state is not None and max_new_tokens < state.least:
+        if self.constrained and state is not None and max_new_tokens < state.least:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; the shortest answer has {state.least} tokens")
         features, hearing = States(), None
         wave = None if audio is None else mono_16k(audio, 16_000)
-        if wave is not None and image is not None and self._ears is not None:
-            hearing = self._ears.submit(self._encode_audio, wave)
+        if wave is not None and image is not None and self._audio_pool is not None:
+            hearing = self._audio_pool.submit(self._encode_audio, wave)
         elif wave is not None:
             features["audio"] = log_mel(wave)[None]
         if image is not None:
@@ -339,9 +339,9 @@ class OnnxEngine:
         pick, output = request.sampling.picker(), list[int]()
         while len(output) < max_new_tokens:
             remaining = max_new_tokens - len(output)
-            picks = state.chooser(remaining) if self.held and state is not None else pick
+            picks = state.chooser(remaining) if self.constrained and state is not None else pick
             picks = chooser(request.constraint, picks, output)
-            if self.held and state is not None and state.forced is not None:
+            if self.constrained and state is not None and state.forced is not None:
                 tokens = [state.forced]
                 unread = [*unread, *tokens]
             elif scores is not None and not unread:

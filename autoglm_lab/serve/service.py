@@ -152,7 +152,7 @@ class Service:
         return self.keys.first
 
     @property
-    def held(self) -> int:
+    def bytes_held(self) -> int:
         """Bytes of all requests that wait for their first word."""
         return self._bytes_by_client.total()
 
@@ -163,8 +163,8 @@ class Service:
     def hold(self, count: int, client: str = "") -> None:
         """Make room for so many more bytes of requests; a negative number gives it back. ApiError 429 when too many are there."""
         most = max(self.limits.body_bytes, self.share(self.limits.held_bytes))
-        if count > 0 and (self.held + count > self.limits.held_bytes or self._bytes_by_client[client] + count > most):
-            raise ApiError(429, f"requests of {self.held:,} bytes are being read; come again in a second", code="memory_full")
+        if count > 0 and (self.bytes_held + count > self.limits.held_bytes or self._bytes_by_client[client] + count > most):
+            raise ApiError(429, f"requests of {self.bytes_held:,} bytes are being read; come again in a second", code="memory_full")
         self._bytes_by_client[client] += count
         if not self._bytes_by_client[client]:
             del self._bytes_by_client[client]

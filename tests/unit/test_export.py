@@ -281,7 +281,7 @@ def test_engines_that_write_otherwise_share_their_graphs(whole, requests):
         assert all(shared.sessions[name] is session for name, session in drafted.sessions.items())
         mine, wanted = (OneByOne(engine).answer_many(requests[:6]) for engine in (shared, OnnxEngine(whole, **asked)))
         assert [(one.text, one.passes) for one in mine] == [(one.text, one.passes) for one in wanted]
-    assert drafted.speculates and not drafted.held, "the engine itself stays as it is"
+    assert drafted.speculates and not drafted.constrained, "the engine itself stays as it is"
 
 
 def test_who_looks_and_hears_at_once_hears_the_same(whole, requests):

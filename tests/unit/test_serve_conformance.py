@@ -364,7 +364,7 @@ def test_slow_bodies_are_cut_off_and_health_is_answered_meanwhile():
                 assert busy.status_code == 503 and busy.headers["retry-after"] == "1"
                 time.sleep(1.3)
                 assert client.post(address + "/chat/completions", json=asked()).status_code == 200
-            assert address.service.held == 0
+            assert address.service.bytes_held == 0
         finally:
             stop.set()
             thread.join()
@@ -396,7 +396,7 @@ def test_sixty_four_clients_at_once_with_a_short_queue(stream):
             if address.service.scheduler.state() == {"waiting": 0, "writing": 0}:
                 break
             time.sleep(0.05)
-        assert address.service.held == 0 and address.service.scheduler.state() == {"waiting": 0, "writing": 0}
+        assert address.service.bytes_held == 0 and address.service.scheduler.state() == {"waiting": 0, "writing": 0}
     seen = Counter(answer.status_code for answer in answers)
     print(dict(seen), f"{more / 1e6:.0f} MB more")
     assert set(seen) == {200, 429} and seen[200] >= 9 and sum(seen.values()) == 256

@@ -163,7 +163,7 @@ def test_one_key_does_not_take_all_connections():
         engine.gate.set()
         for thread in crowd:
             thread.join()
-        assert url.service.held == 0
+        assert url.service.bytes_held == 0
 
 
 # --- the log
