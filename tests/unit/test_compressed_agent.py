@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import autoglm_lab as lab
-from autoglm_lab.cli import _unfinished, main
+from autoglm_lab.cli import main
+from autoglm_lab.cli.compress import checkpoint_folder
 from autoglm_lab.compress.agent import load_agent, save_agent
 from autoglm_lab.compress.groups import outputs, trace
 from autoglm_lab.compress.recipe import Recipe, apply, named, names
@@ -191,7 +192,7 @@ def test_thin_matrices_fitted_to_what_flows_through_need_no_training(tmp_path, c
 def test_checkpoints_of_another_model_or_recipe_are_not_taken_up(tmp_path):
     def unfinished(weights, recipe):
         (tmp_path / "model.safetensors").write_bytes(weights)
-        return _unfinished(Namespace(out=tmp_path / "small", model=tmp_path), recipe)
+        return checkpoint_folder(Namespace(out=tmp_path / "small", model=tmp_path), recipe)
 
     first = unfinished(b"a", named("student"))
     assert first.parent == tmp_path.resolve() and first == unfinished(b"a", named("student"))

@@ -269,10 +269,10 @@ def test_keys_where_there_is_no_server(tmp_path, capsys):
     ],
 )
 def test_the_key_of_the_environment_goes_over_no_network_in_plain_text(url, sent, monkeypatch):
-    from autoglm_lab.cli import _api_key
+    from autoglm_lab.cli.engines import api_key
 
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    assert _api_key(parser().parse_args(["ask", "x", "--url", url])) == sent
+    assert api_key(parser().parse_args(["ask", "x", "--url", url])) == sent
 
 
 def test_an_access_log_that_cannot_be_written_is_told_of_at_once(capsys, tmp_path):
