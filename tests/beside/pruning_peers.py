@@ -24,26 +24,8 @@ from tests.unit.pruned_models import DECODER, MODELS, make
 from tests.unit.strange_models import HUGGING, strange
 
 REPORT = Path(__file__).parents[2] / "data" / "reports" / "peers" / "pruning.csv"
-ROWS = (
-    "Llama",
-    "Glm",
-    "Bert",
-    "ViT",
-    "ResNet-like",
-    "GPT-2",
-    "T5",
-    "Phi-3",
-    "TransformerEncoder",
-    "cross attention",
-    "U-Net-like",
-    "GroupNorm",
-    "ResNeXt-like",
-    "MobileNet-like",
-    "LSTM",
-    "chunks",
-    "heads and neurons",
-    "tied",
-)
+ROWS = ("Llama", "Glm", "Bert", "ViT", "ResNet-like", "GPT-2", "T5", "Phi-3", "TransformerEncoder", "cross attention", "U-Net-like",
+        "GroupNorm", "ResNeXt-like", "MobileNet-like", "LSTM", "chunks", "heads and neurons", "tied")  # fmt: skip
 HALF = 0.5
 LIMIT = 10  # seconds of computing for one architecture; a second or two are usual
 
@@ -92,17 +74,9 @@ def there(name):
                     heads[child] = fewer if child_name[0] in "kv" else number
     inputs = example if isinstance(example, dict) else tuple(example)
     pruner = tp.pruner.MagnitudePruner(
-        model,
-        inputs,
-        tp.importance.MagnitudeImportance(p=1),
-        pruning_ratio=HALF,
-        num_heads=heads,
-        prune_num_heads=True,
-        prune_head_dims=False,
-        head_pruning_ratio=HALF,
-        ignored_layers=[last],
-        output_transform=_first,
-    )
+        model, inputs, tp.importance.MagnitudeImportance(p=1), pruning_ratio=HALF, num_heads=heads, prune_num_heads=True,
+        prune_head_dims=False, head_pruning_ratio=HALF, ignored_layers=[last], output_transform=_first,
+    )  # fmt: skip
     names = {module: name for name, module in model.named_modules()}
     stay, gone = {}, defaultdict(set)
     for group in pruner.step(interactive=True):
@@ -151,22 +125,12 @@ def main(names):
             signal.setitimer(signal.ITIMER_PROF, LIMIT)
             try:
                 saved, difference = run(name)
-                row |= {
-                    f"{tool}_works": True,
-                    f"{tool}_exact": difference < 1e-5,
-                    f"{tool}_parameters_gone": round(saved, 3),
-                    f"{tool}_difference": f"{difference:.0e}",
-                    f"{tool}_error": "",
-                }
+                row |= {f"{tool}_works": True, f"{tool}_exact": difference < 1e-5, f"{tool}_parameters_gone": round(saved, 3),
+                        f"{tool}_difference": f"{difference:.0e}", f"{tool}_error": ""}  # fmt: skip
             except Exception as error:  # whatever stops the other tool is what the table is about
                 words = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-                row |= {
-                    f"{tool}_works": False,
-                    f"{tool}_exact": False,
-                    f"{tool}_parameters_gone": 0.0,
-                    f"{tool}_difference": "",
-                    f"{tool}_error": words,
-                }
+                row |= {f"{tool}_works": False, f"{tool}_exact": False, f"{tool}_parameters_gone": 0.0, f"{tool}_difference": "",
+                        f"{tool}_error": words}  # fmt: skip
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
         rows.append(row)

@@ -10,13 +10,9 @@ from torch.nn import functional as F
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 DECODER = {
-    "vocab_size": 64,
-    "hidden_size": 64,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
+    "vocab_size": 64, "hidden_size": 64, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "pad_token_id": 0,
-}
+}  # fmt: skip
 GROUPED = DECODER | {"num_key_value_heads": 2}
 
 
@@ -51,17 +47,13 @@ def _ids() -> dict[str, Any]:
 
 
 def _vit() -> nn.Module:
-    return T.ViTForImageClassification(
-        T.ViTConfig(hidden_size=64, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8)
-    )
+    return T.ViTForImageClassification(T.ViTConfig(hidden_size=64, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+                                                   image_size=32, patch_size=8))  # fmt: skip
 
 
 def _whisper() -> nn.Module:
-    return WhisperEncoder(
-        T.WhisperConfig(
-            d_model=64, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=48, num_mel_bins=20, max_source_positions=50
-        )
-    )
+    return WhisperEncoder(T.WhisperConfig(d_model=64, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=48,
+                                          num_mel_bins=20, max_source_positions=50))  # fmt: skip
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {

@@ -203,17 +203,8 @@ def _compiled_inside() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 8), torch.compile(_mlp(), backend="eager"))
 
 
-T5 = {
-    "vocab_size": 64,
-    "d_model": 32,
-    "d_kv": 8,
-    "d_ff": 48,
-    "num_layers": 2,
-    "num_heads": 4,
-    "decoder_start_token_id": 0,
-    "pad_token_id": 0,
-    "use_cache": False,
-}
+T5 = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0,
+      "pad_token_id": 0, "use_cache": False}  # fmt: skip
 
 
 def _ids() -> torch.Tensor:
@@ -233,11 +224,8 @@ def _pairs() -> dict[str, Any]:
     return {"input_ids": _ids(), "decoder_input_ids": _ids()}
 
 
-BOTH = {
-    f"{side}_{name}": value
-    for side in ("encoder", "decoder")
-    for name, value in {"layers": 2, "attention_heads": 4, "ffn_dim": 48}.items()
-}
+BOTH = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in
+        {"layers": 2, "attention_heads": 4, "ffn_dim": 48}.items()}  # fmt: skip
 GPT2 = {"vocab_size": 64, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 0, "eos_token_id": 0}
 DISTIL = {"vocab_size": 64, "dim": 32, "n_heads": 4, "n_layers": 2, "hidden_dim": 48}
 OPT = {
