@@ -74,7 +74,9 @@ AGENTS = (
 # A bundle against others: rounds, and whom.
 RACES = {"whole": (5, "generate,compile,openvino,mnn,executorch,litert,ncnn,llamacpp"), "int8_static": (20, "generate,llamacpp")}
 PAGES, SERVED = ("int8_static", "phone"), ("int8_static", "whole")
-SUITES = tuple(f"tests/unit/test_{name}.py" for name in ("adb", "serve_api", "serve_batching", "serve_clients", "serve_conformance"))
+SUITES = tuple(
+    f"tests/unit/test_{name}.py" for name in ("adb", "serve_api", "serve_batching", "serve_clients", "serve_conformance")
+)
 PRUNED = ("tests/beside/pruning_peers.py", "tests/unit/pruned_models.py", "tests/unit/strange_models.py")
 CONFORMANCE, PRUNING = "data/reports/serve/conformance.json", "data/reports/peers/pruning.csv"
 CHIPS = ("data/chips/newer_cores.json", "data/chips/older_cores.json")  # written by hand
