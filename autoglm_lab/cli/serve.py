@@ -63,14 +63,9 @@ def add(commands: Commands) -> None:
     command.add_argument("--name", help="what the model is called (default autoglm-lab)")
     for field in fields(Limits):
         if field.name != "image_hosts":
-            kind = positive if isinstance(field.default, int) else seconds
-            command.add_argument(
-                f"--{field.name.replace('_', '-')}",
-                type=kind,
-                default=field.default,
-                metavar="N",
-                help=f"limit (default {field.default:g})",
-            )
+            name, kind = field.name.replace("_", "-"), positive if isinstance(field.default, int) else seconds
+            about = f"limit (default {field.default:g})"
+            command.add_argument(f"--{name}", type=kind, default=field.default, metavar="N", help=about)
     anew = "a JSON file of limits, over those given here; a new content holds from the next request on"
     command.add_argument("--settings", type=Path, metavar="F", help=anew)
     command.add_argument("--image-host", action="append", default=[], metavar="HOST", help="pictures may be fetched from here")

@@ -137,31 +137,46 @@ def load(model: nn.Module, folder: Path | str) -> nn.Module:
     compressed_model = plain(model)
     layers = channel_layers(compressed_model)
     sizes, geometry = structure["sizes"], structure.get("geometry")
-    unlisted = {name for name in layers if passes_through(layers[name])} if geometry is None else set()  # once they were not listed
-    if not set(layers) - unlisted <= set(sizes) <= set(layers):
+    if not _same_layers(layers, sizes, geometry is None):
         raise ValueError(f"{folder.name} holds another model: {sorted(set(sizes) ^ set(layers))[:3]} are not in both")
+    resize(compressed_model, _channels_left(layers, sizes, folder.name), heads=geometry is None)
+    for name, setting in (geometry or {}).items():
+        change(compressed_model.get_submodule(name), setting)
+    _replace_layers(compressed_model, structure)
+    load_model(compressed_model, str(folder / WEIGHTS))
+    return compressed_model
+
+
+def _same_layers(layers: dict[str, nn.Module], sizes: dict[str, Any], older: bool) -> bool:
+    """True if a stored structure names the layers of this model; an `older` one did not list those that pass channels through."""
+    unlisted = {name for name in layers if passes_through(layers[name])} if older else set()
+    return set(layers) - unlisted <= set(sizes) <= set(layers)
+
+
+def _channels_left(layers: dict[str, nn.Module], sizes: dict[str, Any], folder: str) -> dict[tuple[str, Any], list[int]]:
+    """Channels of each side of a layer that has fewer than the full model. ValueError for one that has more."""
     keep = {}
     for name, sides in sizes.items():
         for side, size in sides.items():
             full = size_of(layers[name], side)
             if size > full:
-                raise ValueError(f"{folder.name} has {size} channels in {name!r}, the full model only {full}")
+                raise ValueError(f"{folder} has {size} channels in {name!r}, the full model only {full}")
             if size < full:
                 keep[name, side] = list(range(size))
-    resize(compressed_model, keep, heads=geometry is None)
-    for name, setting in (geometry or {}).items():
-        change(compressed_model.get_submodule(name), setting)
+    return keep
+
+
+def _replace_layers(model: nn.Module, structure: dict[str, Any]) -> None:
+    """Put empty low-rank and packed layers where the stored model has them, and tie what it shares."""
     for name, rank in structure["low_rank"].items():
-        put(compressed_model, name, _empty_low_rank(compressed_model.get_submodule(name), rank))
+        put(model, name, _empty_low_rank(model.get_submodule(name), rank))
     for name, facts in structure["packed"].items():
-        put(compressed_model, name, _empty_packed(compressed_model.get_submodule(name), facts))
+        put(model, name, _empty_packed(model.get_submodule(name), facts))
         if facts["same_as"] != name:
-            compressed_model.get_submodule(name).weight_codes = compressed_model.get_submodule(facts["same_as"]).weight_codes
+            model.get_submodule(name).weight_codes = model.get_submodule(facts["same_as"]).weight_codes
     for first, *others in structure["shared"]:
         for other in others:
-            put(compressed_model, other, compressed_model.get_parameter(first))
-    load_model(compressed_model, str(folder / WEIGHTS))
-    return compressed_model
+            put(model, other, model.get_parameter(first))
 
 
 def _empty_low_rank(layer: nn.Module, rank: int) -> LowRankLinear:

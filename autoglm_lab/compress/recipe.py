@@ -61,6 +61,16 @@ class Recipe:
     keep: tuple[str, ...] = ()  # names of layers, whole segments or with * and ?, that stay as they are
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_names()
+        if self.answer and self.importance != "fisher":
+            raise ValueError(f"answer prices channels ranked by 'fisher', not by {self.importance!r}")
+        if (self.train_rounding or self.round_inputs) and self.bits == 16:
+            raise ValueError("train_rounding and round_inputs round nothing with 16 bits; choose 2 to 8")
+        if self.sparsity and self.train_rounding:
+            raise ValueError("sparsity and train_rounding do not go together: zeros would grow back while the grid is learned")
+
+    def _check_numbers(self) -> None:
         for field in ("channels", "rank", "sparsity"):
             if not 0 <= getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}; it is a share from 0 up to, but not, 1")
@@ -70,20 +80,16 @@ class Recipe:
             raise ValueError(f"group_size is {self.group_size}; a group has at least two weights, 0 means whole channels")
         if self.answer < 0:
             raise ValueError(f"answer is {self.answer}; it is a number of tokens, and 0 prices channels by MACs alone")
-        if self.answer and self.importance != "fisher":
-            raise ValueError(f"answer prices channels ranked by 'fisher', not by {self.importance!r}")
         if self.multiple < 1:
             raise ValueError(f"multiple is {self.multiple}; channels go one by one (1) or in packs")
+
+    def _check_names(self) -> None:
         if self.importance not in get_args(Importance):
             raise ValueError(f"importance is {self.importance!r}; there are {', '.join(get_args(Importance))}")
         if self.scope not in get_args(Scope):
             raise ValueError(f"scope is {self.scope!r}; there are {', '.join(get_args(Scope))}")
         if self.method not in RANGES:
             raise ValueError(f"method is {self.method!r}; there are {', '.join(RANGES)}")
-        if (self.train_rounding or self.round_inputs) and self.bits == 16:
-            raise ValueError("train_rounding and round_inputs round nothing with 16 bits; choose 2 to 8")
-        if self.sparsity and self.train_rounding:
-            raise ValueError("sparsity and train_rounding do not go together: zeros would grow back while the grid is learned")
         try:
             re.compile(self.rank_layers)
         except re.error as error:

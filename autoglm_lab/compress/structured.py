@@ -106,53 +106,78 @@ def prune_structured(
     if not 0 < ratio < 1:
         raise ValueError(f"ratio is {ratio}; it is a share between 0 and 1")
     model = model if is_plain(model) else plain(model)
-    ignored = name_filter(model, ignore, "ignore")
-    groups = trace(model, example) if groups is None else groups
-    groups = [group for group in groups if not any(ignored(layer) for layer, _ in group.parts)]
-    if not groups:
-        raise ValueError("no group of channels can be removed from this model: every channel is tied to its inputs or outputs")
-    spared: dict[Family, str] = {}
-    target, nearest, tries, under, over = ratio, 0.0, 0, 0.0, 1.0
+    groups = _removable(model, trace(model, example) if groups is None else groups, ignore)
+    spared, search = dict[Family, str](), _Search(ratio, ratio)
     with track(None, "pruning", "step", total=2) as bar:
         scores, budget = _scores(model, example, groups, of, importance, loss, prices)
         bar.update()
-        while tries < TRIES:  # what is outside of layers, or squared in them, may cost otherwise than the budget knows
-            stay = [(group, score) for group, score in zip(groups, scores, strict=True) if group.family not in spared]
+        while search.tries < TRIES:  # what is outside of layers, or squared in them, may cost otherwise than the budget knows
+            candidates = [place for place, group in enumerate(groups) if group.family not in spared]
+            stay, ranks, exact = [groups[i] for i in candidates], [scores[i] for i in candidates], search.target == ratio
             try:
-                selection = choose(
-                    [group for group, _ in stay],
-                    [score for _, score in stay],
-                    budget.anew(),
-                    target,
-                    least,
-                    multiple,
-                    exact=target == ratio,
-                )
+                selection = choose(stay, ranks, budget.anew(), search.target, least, multiple, exact=exact)
                 candidate = remove_checked(model, example, selection, groups)
                 bar.update(bar.n < bar.total)
             except Misfit as error:
                 spared |= _misfits(model, example, selection, error)
                 continue
             except ValueError as error:
-                if target == ratio:
+                if exact:
                     raise ValueError(f"{error}{_because(spared)}") from error
                 break
             saved = candidate.saved[of]
             if abs(saved - ratio) <= NEAR * ratio:
-                reasons = {layer: reason for family, reason in spared.items() for layer, _ in family}
-                coverage = _coverage(model, [group for group, _ in stay], reasons).require(min_share)
-                record(candidate.model, coverage, quiet=True)
-                bar.close()
+                pruned = _with_coverage(replace(candidate, of=of, ratio=ratio), model, stay, spared, min_share)
                 if not quiet:
-                    print(f"{100 * saved:.1f} % of the {of} gone; {coverage}", file=sys.stderr)
-                first = {family[0][0]: reason for family, reason in spared.items()}
-                return replace(candidate, of=of, ratio=ratio, coverage=coverage, spared=first)
-            nearest = min(nearest, saved, key=lambda share: abs(share - ratio))
-            under, over = (target, over) if saved < ratio else (under, target)
-            target, tries = target * ratio / max(saved, 0.1 * ratio), tries + 1
-            if not under < target < over:
-                target = (under + over) / 2
-    raise ValueError(f"{ratio:.1%} of the {of} was asked for, and {nearest:.1%} is the nearest that can go{_because(spared)}")
+                    bar.close()
+                    print(f"{100 * saved:.1f} % of the {of} gone; {pruned.coverage}", file=sys.stderr)
+                return pruned
+            search.narrow(saved)
+    raise ValueError(search.failure(of) + _because(spared))
+
+
+def _with_coverage(
+    pruned: Pruned, model: nn.Module, groups: Sequence[Group], spared: Mapping[Family, str], min_share: float
+) -> Pruned:
+    """The result with its coverage: the layers whose channels could go, those that could not, and why."""
+    reasons = {layer: reason for family, reason in spared.items() for layer, _ in family}
+    coverage = _coverage(model, groups, reasons).require(min_share)
+    record(pruned.model, coverage, quiet=True)
+    return replace(pruned, coverage=coverage, spared={family[0][0]: reason for family, reason in spared.items()})
+
+
+@dataclass
+class _Search:
+    """Search for the share to ask of `choose`, so that the share `ratio` really goes: in proportion, within known bounds."""
+
+    ratio: float
+    target: float
+    nearest: float = 0.0
+    tries: int = 0
+    under: float = 0.0
+    over: float = 1.0
+
+    def failure(self, of: Measure) -> str:
+        """A sentence that says how near the search came."""
+        return f"{self.ratio:.1%} of the {of} was asked for, and {self.nearest:.1%} is the nearest that can go"
+
+    def narrow(self, saved: float) -> None:
+        """Set the next target, after the last one saved this share."""
+        self.nearest = min(self.nearest, saved, key=lambda share: abs(share - self.ratio))
+        self.under, self.over = (self.target, self.over) if saved < self.ratio else (self.under, self.target)
+        self.target *= self.ratio / max(saved, 0.1 * self.ratio)
+        self.tries += 1
+        if not self.under < self.target < self.over:
+            self.target = (self.under + self.over) / 2
+
+
+def _removable(model: nn.Module, groups: Sequence[Group], ignore: Iterable[str]) -> list[Group]:
+    """The groups without a layer that `ignore` names. ValueError when there is none."""
+    ignored = name_filter(model, ignore, "ignore")
+    rest = [group for group in groups if not any(ignored(layer) for layer, _ in group.parts)]
+    if not rest:
+        raise ValueError("no group of channels can be removed from this model: every channel is tied to its inputs or outputs")
+    return rest
 
 
 def _coverage(model: nn.Module, groups: Iterable[Group], spared: Mapping[str, str]) -> Coverage:

@@ -239,6 +239,22 @@ class Run:
 Watch = Callable[[float, float, float, Sequence[Sequence[float]]], None]
 
 
+def _work_off(waiting: deque[list[float]], speed: float) -> tuple[float, list[tuple[float, float, float]]]:
+    """Work for one tick; returns the busy seconds, and (seconds into the tick, arrival, due) of each job that ended."""
+    busy_s = 0.0
+    ended: list[tuple[float, float, float]] = []
+    while waiting and busy_s < TICK_S:
+        need = waiting[0][1] / speed
+        if need > TICK_S - busy_s:
+            waiting[0][1] -= (TICK_S - busy_s) * speed
+            busy_s = TICK_S
+        else:
+            busy_s += need
+            arrival, _, due = waiting.popleft()
+            ended.append((busy_s, arrival, due))
+    return busy_s, ended
+
+
 def simulate(
     governor: Governor, jobs: Iterable[Job], table: PowerTable, *, heat: Heat | None = None, watch: Watch | None = None
 ) -> Run:
@@ -278,17 +294,10 @@ def simulate(
         if step != last:
             switches += 1
             trace.append((now, table.speeds[step]))
-        speed, busy_s = table.speeds[step], 0.0
-        while waiting and busy_s < TICK_S:
-            need = waiting[0][1] / speed
-            if need > TICK_S - busy_s:
-                waiting[0][1] -= (TICK_S - busy_s) * speed
-                busy_s = TICK_S
-            else:
-                busy_s += need
-                arrival, _, due = waiting.popleft()
-                latencies.append(now + busy_s - arrival)
-                late += now + busy_s > due + 1e-9
+        speed = table.speeds[step]
+        busy_s, ended = _work_off(waiting, speed)
+        latencies += [now + end - arrival for end, arrival, _ in ended]
+        late += sum(now + end > due + 1e-9 for end, _, due in ended)
         busy = busy_s / TICK_S
         power = busy * table.busy[step] + (1 - busy) * table.idle
         if len(recent) == recent.maxlen:

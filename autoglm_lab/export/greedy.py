@@ -33,16 +33,8 @@ def greedy_graph(step: bytes, end: int) -> bytes:
         return helper.make_tensor(name, kind, shape, numbers)
 
     # inside the loop the graph's own names stay as they are; outside each is called `first_...`
-    after = [
-        helper.make_node("ArgMax", ["scores"], ["next_ids"], "loop/next", axis=1, keepdims=1),
-        helper.make_node("Add", ["total", "one"], ["next_total"], "loop/total"),
-        helper.make_node("Equal", ["next_ids", "end"], ["is_end"], "loop/is_end"),
-        helper.make_node("Not", ["is_end"], ["goes_on"], "loop/goes_on"),
-        helper.make_node("Reshape", ["goes_on", "no_axes"], ["goes_on_scalar"], "loop/goes_on_scalar"),
-        helper.make_node("Reshape", ["next_ids", "no_axes"], ["token"], "loop/token"),
-    ]
     body = helper.make_graph(
-        [*graph.node, *after],
+        [*graph.node, *_pick_token()],
         "one_token",
         [value("turn", TensorProto.INT64, []), value("goes", TensorProto.BOOL, []), *(inputs[name] for name in carried)],
         [
@@ -70,6 +62,20 @@ def greedy_graph(step: bytes, end: int) -> bytes:
     )
     whole = helper.make_model(loop_graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     return bytes(whole.SerializeToString())
+
+
+def _pick_token() -> list[Any]:
+    """Nodes that pick the likeliest token after a step, and say whether the loop goes on."""
+    from onnx.helper import make_node
+
+    return [
+        make_node("ArgMax", ["scores"], ["next_ids"], "loop/next", axis=1, keepdims=1),
+        make_node("Add", ["total", "one"], ["next_total"], "loop/total"),
+        make_node("Equal", ["next_ids", "end"], ["is_end"], "loop/is_end"),
+        make_node("Not", ["is_end"], ["goes_on"], "loop/goes_on"),
+        make_node("Reshape", ["goes_on", "no_axes"], ["goes_on_scalar"], "loop/goes_on_scalar"),
+        make_node("Reshape", ["next_ids", "no_axes"], ["token"], "loop/token"),
+    ]
 
 
 def _shape(value: Any) -> list[int | str]:

@@ -56,20 +56,9 @@ def answer(arguments: Sequence[str], folder: Path, serial: str | None = None) ->
         raise ValueError(f"adb: no command; this adb has a simulated phone behind it, and knows {KNOWN}")
     command, rest = words[0], words[1:]
     there = (folder / "phone.json").is_file()
-    match command, rest:
-        case ("version" | "--version", []):
-            return b"Android Debug Bridge version 1.0.41\nVersion of a simulated phone\n"
-        case ("start-server" | "kill-server", []):
-            return b""
-        case ("devices", [] | ["-l"]):
-            details = f" product:{MODEL} model:{MODEL} device:{MODEL} transport_id:1" if rest else ""
-            phones = f"{SERIAL}\tdevice{details}\n" if there else ""
-            return f"List of devices attached\n{phones}\n".encode()
-        case ("connect", [address]):
-            is_phone = address in (SERIAL, f"{SERIAL}:5555")
-            return f"already connected to {address}\n".encode() if is_phone else _no_network(address)
-        case ("disconnect", [] | [_]):
-            return b"disconnected everything\n"
+    of_server = _answer_of_server(command, rest, there)
+    if of_server is not None:
+        return of_server
     if not there or serial not in (None, SERIAL):
         raise ValueError(f"adb: device '{serial}' not found" if serial else "adb: no devices/emulators found")
     match command, rest:
@@ -86,6 +75,25 @@ def answer(arguments: Sequence[str], folder: Path, serial: str | None = None) ->
 
             return shell(folder, " ".join(rest))  # as adb does it: the phone's shell is sent one line
     raise ValueError(f"adb: unknown command {' '.join(words)}; this adb knows {KNOWN}")
+
+
+def _answer_of_server(command: str, rest: list[str], there: bool) -> bytes | None:
+    """Output of a command that asks adb's server, not a phone; None for every other command. `there` is True if it has a phone."""
+    match command, rest:
+        case ("version" | "--version", []):
+            return b"Android Debug Bridge version 1.0.41\nVersion of a simulated phone\n"
+        case ("start-server" | "kill-server", []):
+            return b""
+        case ("devices", [] | ["-l"]):
+            details = f" product:{MODEL} model:{MODEL} device:{MODEL} transport_id:1" if rest else ""
+            phones = f"{SERIAL}\tdevice{details}\n" if there else ""
+            return f"List of devices attached\n{phones}\n".encode()
+        case ("connect", [address]):
+            is_phone = address in (SERIAL, f"{SERIAL}:5555")
+            return f"already connected to {address}\n".encode() if is_phone else _no_network(address)
+        case ("disconnect", [] | [_]):
+            return b"disconnected everything\n"
+    return None
 
 
 def _serial(words: list[str]) -> tuple[str | None, list[str]]:

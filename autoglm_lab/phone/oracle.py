@@ -55,20 +55,15 @@ def next_step(
         return Step("这个做不到" if zh else "this is beyond me", Action("finish", message=report(task)))
     if task.kind == "two":
         return _two(task, state, history, sees)
-    if task.kind == "absent_app" and sees:
-        return _absent_app(task, state, history)
-    if task.kind in ("absent_app", "close") and not sees:
+    question = task.kind in QUESTIONS and task.kind != "is_on"
+    if not sees and (task.kind in ("absent_app", "close") or (question and task.kind != "who")):
         return Step("看不清屏幕" if zh else "the screen is unreadable", Action("finish", message=CANNOT_SEE[task.lang]))
-    if task.kind in QUESTIONS and task.kind != "is_on":
-        if not sees and task.kind != "who":
-            return Step("看不清屏幕" if zh else "the screen is unreadable", Action("finish", message=CANNOT_SEE[task.lang]))
+    if task.kind == "absent_app":
+        return _absent_app(task, state, history)
+    if question:
         return Step("看屏幕回答" if zh else "answer from the screen", Action("finish", message=answer(task, state)))
-    if task.kind == "back":
-        return _finish(task) if last == "Back" else Step("返回上一页" if zh else "go back one page", Action("Back"))
-    if task.kind in ("home", "close"):
-        if task.kind == "close" and state.app is None and last != "Home":
-            return Step("什么都没开" if zh else "nothing is open", Action("finish", message=NOTHING_OPEN[task.lang]))
-        return _finish(task) if state.app is None else Step("回到桌面" if zh else "go to the home screen", Action("Home"))
+    if task.kind in ("back", "home", "close"):
+        return _leave(task, state, last)
     if state.app != task.app:
         return _towards(task, state, sees)
     if task.kind == "open_app":
@@ -84,6 +79,16 @@ def next_step(
         "absent_contact": _absent_contact,
     }.get(task.kind, _settings)
     return inside(task, state)
+
+
+def _leave(task: Task, state: State, last: str) -> Step:
+    """Go back one page, or to the home screen, once."""
+    zh = task.lang == "zh"
+    if task.kind == "back":
+        return _finish(task) if last == "Back" else Step("返回上一页" if zh else "go back one page", Action("Back"))
+    if task.kind == "close" and state.app is None and last != "Home":
+        return Step("什么都没开" if zh else "nothing is open", Action("finish", message=NOTHING_OPEN[task.lang]))
+    return _finish(task) if state.app is None else Step("回到桌面" if zh else "go to the home screen", Action("Home"))
 
 
 def next_on_unknown_screen(task: Task, *, history: Sequence[Done] = ()) -> Step:

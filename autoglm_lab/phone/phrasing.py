@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from autoglm_lab.phone.catalog import (
     APPS,
@@ -135,12 +136,10 @@ def utterances(lang: Lang) -> Iterator[Utterance]:
         if one.searchable:
             for query in QUERIES[lang]:
                 yield from say("search", app=one, query=query)
-    for setting in SETTINGS:
-        for kind in ("toggle_on", "toggle_off", "is_on"):
-            yield from say(kind, setting=setting)
-    for contact in CONTACTS:
-        for message in MESSAGES[lang]:
-            yield from say("send", contact=contact, message=message)
+    for setting, kind in product(SETTINGS, ("toggle_on", "toggle_off", "is_on")):
+        yield from say(kind, setting=setting)
+    for contact, message in product(CONTACTS, MESSAGES[lang]):
+        yield from say("send", contact=contact, message=message)
     for hour, minute in SPOKEN_TIMES:
         yield from say("alarm", time=f"{hour:02d}:{minute:02d}")
     for kind in ("back", "home", "describe", "who"):

@@ -14,7 +14,7 @@ from autoglm_lab.phone.phrasing import PHRASINGS
 from autoglm_lab.phone.screens import ROWS_VISIBLE
 from autoglm_lab.phone.slips import retype
 from autoglm_lab.phone.spoken import say_wish, spoken_wishes
-from autoglm_lab.phone.state import State
+from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import Task, wording
 from autoglm_lab.phone.wording import phrasebook, strangers, subjects
 
@@ -146,12 +146,6 @@ def _slots(kind: str, state: State, lang: Lang, rng: np.random.Generator, held_o
             return {"app": pick(here) if rng.random() < 0.5 else pick([a.id for a in APPS if a.id not in here])}
         case "toggle_on" | "toggle_off" | "is_on":
             return {"setting": pick([setting.id for setting in SETTINGS])}
-        case "search":
-            return {"app": pick([id for id in look.installed if app(id).searchable]), "query": free_text(lang, rng)}
-        case "send":
-            return {"contact": pick([contact.id for contact in CONTACTS]), "message": free_text(lang, rng)}
-        case "absent_contact":
-            return {"name": pick(strangers("people", lang, held_out=held_out)), "message": free_text(lang, rng)}
         case "strange_app":
             return {"name": pick(strangers("apps", lang, held_out=held_out))}
         case "alarm":
@@ -160,6 +154,22 @@ def _slots(kind: str, state: State, lang: Lang, rng: np.random.Generator, held_o
             return {"time": pick(state.alarms) if state.alarms and rng.random() < 0.5 else _clock(rng)}
         case "beyond":
             return {"subject": pick([each.id for each in subjects() if each.held_out == held_out])}
+    return _slots_with_text(kind, look, lang, rng, held_out)
+
+
+def _slots_with_text(kind: str, look: Look, lang: Lang, rng: np.random.Generator, held_out: bool) -> dict[str, str]:
+    """The slots of a kind in which words are copied; none for any other."""
+
+    def pick(names: Sequence[str]) -> str:
+        return str(names[int(rng.integers(len(names)))])
+
+    match kind:
+        case "search":
+            return {"app": pick([id for id in look.installed if app(id).searchable]), "query": free_text(lang, rng)}
+        case "send":
+            return {"contact": pick([contact.id for contact in CONTACTS]), "message": free_text(lang, rng)}
+        case "absent_contact":
+            return {"name": pick(strangers("people", lang, held_out=held_out)), "message": free_text(lang, rng)}
     return {}
 
 

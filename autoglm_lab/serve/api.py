@@ -42,6 +42,14 @@ def application(service: Service) -> FastAPI:
     )
 
     app.add_middleware(Guard, service=service)
+    _answer_errors(app)
+    _add_routes(app, service)
+    _describe(app)
+    return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Let every error be answered in OpenAI's shape."""
 
     @app.exception_handler(ApiError)
     async def refused(_: Request, error: ApiError) -> Response:
@@ -63,6 +71,10 @@ def application(service: Service) -> FastAPI:
     @app.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> Response:
         return JSONResponse(ApiError(500, f"the server failed ({type(error).__name__})", code="server_failed").body, 500)
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    """Add what can be asked: health, metrics, models, and answers."""
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -93,9 +105,6 @@ def application(service: Service) -> FastAPI:
             if chat_request.stream:
                 return await streamed(answer, request)
             return await whole(answer, request)
-
-    _describe(app)
-    return app
 
 
 def _describe(app: FastAPI) -> None:

@@ -60,13 +60,15 @@ def write_card(folder: Path) -> None:
     atomic.write_text(folder / "README.md", card(results, training, config))
 
 
+def _row(name: str, target: float, result: dict[str, Any]) -> str:
+    rate, (low, high), n = (result[key] for key in ("rate", "ci95", "n"))
+    verdict = "reached" if rate >= target else "missed"
+    return f"| {name} | {MEANING[name]} | {target:.0%} | {rate:.1%} | {low:.1%} to {high:.1%} | {n} | {verdict} |"
+
+
 def card(results: dict[str, Any], training: dict[str, Any], config: dict[str, Any]) -> str:
     """The card as Markdown."""
-    rows = []
-    for name, target in ASKED.items():
-        rate, (low, high), n = (results[name][key] for key in ("rate", "ci95", "n"))
-        verdict = "reached" if rate >= target else "missed"
-        rows.append(f"| {name} | {MEANING[name]} | {target:.0%} | {rate:.1%} | {low:.1%} to {high:.1%} | {n} | {verdict} |")
+    rows = [_row(name, target, results[name]) for name, target in ASKED.items()]
     command = f"autoglm-lab evaluate --seed 0 --tasks {results['typed_step']['n']}"
     gates = [f"| {m} | {', '.join(f'{k} {v:.3f}' for k, v in values.items())} |" for m, values in results["gates"].items()]
     return f"""---

@@ -14,6 +14,7 @@ from transformers.models.glm.modeling_glm import apply_rotary_pos_emb
 
 from autoglm_lab.compress.distillation import feature_distance, kl_divergence
 from autoglm_lab.model.configuration import PhoneGLMConfig
+from autoglm_lab.model.fusion import Fused
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.training.copying import Copying
@@ -175,11 +176,7 @@ def step_losses(
         soft = kl_divergence(logits, theirs.logits)
         if thoughts:
             apart = distance_of_thoughts((cells, frames, mask), states[1:], theirs, batch)
-    noise = {"image": batch.image_noise, "audio": batch.audio_noise}
-    read = batch.attention_mask.bool() & ~batch.answer if price_prompt else None
-    gate = sum(
-        (price_of_gates(part.gate, batch.answer, noise[m], read) for fused in gated for m, part in fused.items()), start=zero
-    )
+    gate = _gate_costs(gated, batch, price_prompt)
     looks = [point_loss(fused["image"].weights, batch) for fused in (gated if all_look else gated[-1:])]
     point, point_right = sum((loss for loss, _ in looks), start=zero), looks[-1][1]
     return Losses(
@@ -199,6 +196,14 @@ def step_losses(
         point_right,
         switch_right,
     )
+
+
+def _gate_costs(gated: Sequence[dict[str, Fused]], batch: Batch, price_prompt: bool) -> Tensor:
+    """Sum of `price_of_gates` over gated layers and modalities."""
+    noise = {"image": batch.image_noise, "audio": batch.audio_noise}
+    read = batch.attention_mask.bool() & ~batch.answer if price_prompt else None
+    costs = [price_of_gates(part.gate, batch.answer, noise[m], read) for fused in gated for m, part in fused.items()]
+    return sum(costs, start=torch.zeros(()))
 
 
 def distance_of_thoughts(

@@ -217,3 +217,14 @@ def test_torch_in_the_drawing_half_passes(tmp_path):
     (tmp_path / "torch.py").write_text("")
     plant(tmp_path, {"phone/screen": "", "widgets/gates": "import torch"})
     assert run_check(tmp_path, behind_wall(tmp_path)).stdout == "clean\n"
+
+
+def test_no_function_is_longer_than_a_page():
+    """Sixty lines with its docstring; ruff keeps the complexity of each at twelve."""
+    long = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in modules(ROOT).values()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= 60
+    ]
+    assert not long, "a function does one thing; cut these: " + ", ".join(long)
