@@ -23,7 +23,7 @@ DOIT := $(BIN)/python -m doit run -f tests/figures/dodo.py --dir . --continue
 RECORD := $(BIN)/python -m tests.figures.record
 ALLOW_ROOT = $(shell test "$$(id -u)" = 0 && echo --allow-root)
 
-.PHONY: help setup lab demo test lint types unit nbval readme figures figures-dry browser arm64 runtimes device-test notebooks clean
+.PHONY: help setup lab demo test lint js types unit nbval readme figures figures-dry browser arm64 runtimes device-test notebooks clean
 .NOTPARALLEL:
 
 help:
@@ -53,12 +53,18 @@ lab: setup
 demo: setup
 	$(BIN)/autoglm-lab demo
 
-test: lint types unit nbval readme browser arm64 runtimes
+test: lint js types unit nbval readme browser arm64 runtimes
 
 lint: setup
 	$(STAGE) 'ruff'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Formatter and linter of the pages and widgets, at one version; without npm it says that they are not checked.
+BIOME := @biomejs/biome@2.6.8
+js:
+	$(STAGE) 'biome, on JavaScript'
+	@if command -v npx >/dev/null; then npx --yes $(BIOME) ci --config-path=.ci autoglm_lab; else echo 'npm is not here: not checked'; fi
 
 types: setup
 	$(STAGE) 'mypy, strict, on autoglm_lab'

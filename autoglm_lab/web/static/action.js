@@ -1,6 +1,7 @@
 // Reads one action as the agent writes it: do(action="Tap", element=[503,271]) or finish(message="...").
 
-const ARGUMENT = /^(\w+)=("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"|\[(?:0|[1-9]\d{0,2}),(?:0|[1-9]\d{0,2})\])(?:, (?=.)|$)/s;
+const ARGUMENT =
+  /^(\w+)=("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"|\[(?:0|[1-9]\d{0,2}),(?:0|[1-9]\d{0,2})\])(?:, (?=.)|$)/s;
 
 export function readAction(text) {
   const start = text.search(/do\(action=|finish\(message=/);
@@ -27,9 +28,7 @@ export function declined(message, { no, yes, unknown }) {
 export function follow(screen, action) {
   const to = (way) => (way ? way.to : undefined);
   const point = ([x, y]) =>
-    screen.ways.findLast(
-      ({ tap }) => tap && tap[0] <= x + 0.5 && x + 0.5 < tap[2] && tap[1] <= y + 0.5 && y + 0.5 < tap[3],
-    );
+    screen.ways.findLast(({ tap }) => tap && tap[0] <= x + 0.5 && x + 0.5 < tap[2] && tap[1] <= y + 0.5 && y + 0.5 < tap[3]);
   if (action.name === "Tap") return to(point(action.element));
   if (action.name === "Launch") return to(screen.ways.find(({ launch }) => launch === action.app));
   if (action.name === "Back") return to(screen.ways.find(({ back }) => back));

@@ -13,7 +13,7 @@ const GRAPHS = ["step", "image", "audio", "pixels", "mel"];
 const KEPT = 64; // commands that stay understood
 let agent = null;
 
-onmessage = async ({ data: { id, kind, request } }) => {
+self.onmessage = async ({ data: { id, kind, request } }) => {
   try {
     if (kind === "load") postMessage({ id, done: await load() });
     else postMessage({ id, done: await answer(request, (text) => postMessage({ id, text })) });
@@ -26,13 +26,16 @@ async function load() {
   const page = await (await fetched("page.json")).json();
   const sizes = Object.values(page.sizes).reduce((a, b) => a + b, 0);
   let read = 0;
-  const heard = (bytes) => postMessage({ loaded: (read += bytes) / sizes });
+  const count = (bytes) => {
+    read += bytes;
+    postMessage({ loaded: read / sizes });
+  };
   const vocabulary = await (await fetched("bundle/tokenizer.json")).json();
   const tokenizer = new Tokenizer(vocabulary, {});
   const graphs = {};
   // one after the other: memory for one file at a time
   for (const name of GRAPHS)
-    graphs[name] = await ort.InferenceSession.create(await bytes(`bundle/${name}.onnx`, page.sizes[name], heard), {
+    graphs[name] = await ort.InferenceSession.create(await bytes(`bundle/${name}.onnx`, page.sizes[name], count), {
       executionProviders: ["wasm"],
     });
   agent = { page, tokenizer, graphs, commands: new Map() };
@@ -81,7 +84,11 @@ async function answer({ task = "", app = "System Home", last = "", image = null,
   const fields = { task, app, last: last || "none" };
   const prompt = template.replace(/\{(task|app|last)\}/g, (_, name) => fields[name]);
   const constraint = goal ? new Typing(goal, encode, page.commands) : null;
-  const { said, passes } = await write(prompt, { image, audio, constraint, most: page.max_new_tokens, drafts: page.drafts, watch }, onText);
+  const { said, passes } = await write(
+    prompt,
+    { image, audio, constraint, most: page.max_new_tokens, drafts: page.drafts, watch },
+    onText,
+  );
   return { text: spelled(tokenizer, said), tokens: said, passes, ms: watch.total(), goal };
 }
 
@@ -92,7 +99,14 @@ async function understand(task, audio) {
   if (!commands.has(key)) {
     const prompt = task ? page.commands.prompts.typed.replace("{command}", () => plain(task)) : page.commands.prompts.spoken;
     const constraint = task ? new Quotes(task, agent.spelt, page.commands) : null;
-    const request = { image: null, audio: task ? null : audio, constraint, most: page.commands.most, drafts: null, watch: stopwatch() };
+    const request = {
+      image: null,
+      audio: task ? null : audio,
+      constraint,
+      most: page.commands.most,
+      drafts: null,
+      watch: stopwatch(),
+    };
     const { said } = await write(prompt, request, () => {});
     commands.set(key, understood(spelled(tokenizer, said), task, page.commands.goals));
     if (commands.size > KEPT) commands.delete(commands.keys().next().value);
@@ -125,7 +139,10 @@ async function write(prompt, { image, audio, constraint, most, drafts: tables, w
   watch.lap("features");
   const states = nothing(graphs.step, ids.length + most);
   states.present = new ort.Tensor("float32", [image ? 1 : 0, audio ? 1 : 0], [2]);
-  for (const [name, features] of [["image", pixels], ["audio", mel]])
+  for (const [name, features] of [
+    ["image", pixels],
+    ["audio", mel],
+  ])
     if (features) {
       Object.assign(states, await graphs[name].run({ [graphs[name].inputNames[0]]: Object.values(features)[0] }));
       watch.lap(name);
@@ -139,7 +156,10 @@ async function write(prompt, { image, audio, constraint, most, drafts: tables, w
     passes += 1;
     states.input_ids = new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]);
     states.total = new ort.Tensor("int32", [total], [1]);
-    states.places = new ort.Tensor("int64", BigInt64Array.from([...drafts, 0], (_, n) => BigInt(n - drafts.length - 1)));
+    states.places = new ort.Tensor(
+      "int64",
+      BigInt64Array.from([...drafts, 0], (_, n) => BigInt(n - drafts.length - 1)),
+    );
     const { scores, ...kept } = await graphs.step.run(states);
     for (const [name, value] of Object.entries(kept)) states[name.replace("present", "past")] = value;
     const tokens = confirmed(scores, drafts, said, constraint);
@@ -159,7 +179,7 @@ function confirmed({ data, dims: [places, size] }, drafts, said, constraint) {
   const tokens = [];
   for (let place = 0; place < places; place++) {
     const row = data.subarray(place * size, (place + 1) * size);
-    const allowed = constraint && constraint.allowed([...said, ...tokens]);
+    const allowed = constraint?.allowed([...said, ...tokens]);
     const better = (best, token) => (row[token] > row[best] ? token : best);
     tokens.push(allowed ? [...allowed].reduce(better) : row.reduce((best, score, token) => (score > row[best] ? token : best), 0));
     if (tokens[place] !== drafts[place]) break;
@@ -173,8 +193,7 @@ function leads({ numbers, states }, state, token) {
   return edges[token] ?? (number !== null && numbers.includes(token) ? number : text ? state : null);
 }
 
-const spelled = (tokenizer, ids) =>
-  tokenizer.decode(ids, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+const spelled = (tokenizer, ids) => tokenizer.decode(ids, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
 
 // What there is before anything was seen, heard or said: empty places, and room for the whole answer.
 function nothing(step, room) {

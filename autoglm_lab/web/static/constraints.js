@@ -18,7 +18,13 @@ export function spelling({ model, added_tokens }, encode, { goals, marks }) {
   for (const { id, content } of added_tokens) tokens.set(id, bytesOf(content));
   const numbers = new Map([...tokens].filter(([, spelt]) => spelt).map(([number, spelt]) => [spelt, number]));
   const joins = Object.values(goals.then).map((joint) => encode(joint)[0]);
-  return { tokens, numbers, longest: Math.max(...[...numbers.keys()].map((spelt) => spelt.length)), closed: encode(marks.closed)[0], joins };
+  return {
+    tokens,
+    numbers,
+    longest: Math.max(...[...numbers.keys()].map((spelt) => spelt.length)),
+    closed: encode(marks.closed)[0],
+    joins,
+  };
 }
 
 // The clock times that a text may name, in order: of forms that lie in one another the longest counts.
@@ -43,7 +49,7 @@ export class Quotes {
   constructor(command, spelt, { goals, openers, times, marks }) {
     this.spelt = spelt;
     this.read = bytesOf(JSON.stringify(plain(command)).slice(1, -1));
-    const words = /\\(?:u[0-9a-f]{4}|[^])|[a-z0-9']+|[\xc0-\xff][\x80-\xbf]*|[^\sa-z0-9'\x80-\xff]/g;
+    const words = /\\(?:u[0-9a-f]{4}|[\s\S])|[a-z0-9']+|[\xc0-\xff][\x80-\xbf]*|[^\sa-z0-9'\x80-\xff]/g;
     const found = [...this.read.matchAll(words)];
     this.starts = found.map(({ index }) => index);
     this.ends = new Set(found.map(({ 0: word, index }) => index + word.length));
@@ -51,7 +57,9 @@ export class Quotes {
     const begins = [marks.goal, ...Object.values(goals.then)].map((text) => escaped(bytesOf(text))).join("|");
     const [spaced, close] = ["spaced", "close"].map((kind) => openers[kind].map(bytesOf).join("|"));
     const late = times.spaced.map((text) => escaped(bytesOf(text))).join("|");
-    const lateClose = Object.keys(times.close).map((text) => escaped(bytesOf(text))).join("|");
+    const lateClose = Object.keys(times.close)
+      .map((text) => escaped(bytesOf(text)))
+      .join("|");
     const kinds = `(?<spaced>${spaced})|${close}|(?<spacedTime>${late})|(?<time>${lateClose})`;
     this.openers = new RegExp(`(?:${begins})(?:${kinds})`, "gs");
     this.times = timesIn(plain(command), times.known);

@@ -13,8 +13,19 @@ const PAUSE_MS = 500;
 const STAGES = ["understand", "features", "image", "audio", "prefill", "decode"];
 const part = (id) => document.getElementById(id);
 const [picture, marks, status, progress, form, task, speak, home, shot, steps, consent, hint] = [
-  "picture", "marks", "status", "progress", "form", "task", "speak", "home", "shot", "steps", "consent", "hint",
-].map(part); // prettier-ignore
+  "picture",
+  "marks",
+  "status",
+  "progress",
+  "form",
+  "task",
+  "speak",
+  "home",
+  "shot",
+  "steps",
+  "consent",
+  "hint",
+].map(part);
 
 const worker = new Worker(new URL("agent.js", HERE), { type: "module" });
 const waiting = new Map();
@@ -83,7 +94,8 @@ function rest(working = false) {
 }
 
 function whyNoMicrophone() {
-  if (!isSecureContext) return "A browser opens the microphone only for https or localhost: see the chapter for a phone on a cable.";
+  if (!isSecureContext)
+    return "A browser opens the microphone only for https or localhost: see the chapter for a phone on a cable.";
   return navigator.mediaDevices ? "" : "This browser gives no microphone.";
 }
 

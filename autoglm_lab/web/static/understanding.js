@@ -53,7 +53,13 @@ function nearest(wanted, read, near) {
     row = [[far + n + 1, 0]];
     read.forEach((other, place) => {
       const [kept, left, fresh] = [above[place], row[place], above[place + 1]];
-      row.push([[kept[0] + (letter !== other), kept[1]], [left[0] + 1, left[1]], [fresh[0] + 1, fresh[1]]].reduce(less));
+      row.push(
+        [
+          [kept[0] + (letter !== other), kept[1]],
+          [left[0] + 1, left[1]],
+          [fresh[0] + 1, fresh[1]],
+        ].reduce(less),
+      );
     });
   });
   let best = null;

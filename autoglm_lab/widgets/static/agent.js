@@ -6,9 +6,7 @@ function stepItem(entry) {
   const bar = parts.map(([name, ms]) =>
     make("i", { class: `lab-stage ${known(name)}`, style: `flex-grow: ${ms}`, title: `${name} ${ms} ms` }),
   );
-  const legend = parts.map(([name, ms]) =>
-    make("span", { class: `lab-key ${known(name)}` }, `${name} ${ms.toFixed(0)}`),
-  );
+  const legend = parts.map(([name, ms]) => make("span", { class: `lab-key ${known(name)}` }, `${name} ${ms.toFixed(0)}`));
   const item = make("li", { class: "lab-step" });
   item.append(
     make(
@@ -23,10 +21,7 @@ function stepItem(entry) {
   if (entry.declined) item.append(make("div", { class: "lab-step__declined" }, "declined"));
   if (entry.error) item.append(make("div", { class: "lab-step__error" }, entry.error));
   if (parts.length)
-    item.append(
-      make("div", { class: "lab-stages", "aria-hidden": "true" }, ...bar),
-      make("div", { class: "lab-keys" }, ...legend),
-    );
+    item.append(make("div", { class: "lab-stages", "aria-hidden": "true" }, ...bar), make("div", { class: "lab-keys" }, ...legend));
   return item;
 }
 
@@ -45,13 +40,24 @@ function agentPart(model, ask, settled) {
   });
   const run = button("Run", ICONS.play, () => go(true), "lab-primary");
   const step = button("Step", ICONS.step, () => go(false));
-  const stop = button("Stop", ICONS.stop, () => { running = false; update(); }); // prettier-ignore
+  const stop = button("Stop", ICONS.stop, () => {
+    running = false;
+    update();
+  });
   const audio = make("audio", { preload: "none" });
   const clips = model.get("clips").map((clip, number) =>
-    make("li", { class: "lab-clip" },
+    make(
+      "li",
+      { class: "lab-clip" },
       button("Play", ICONS.play, () => play(clip), "lab-bare"),
       make("span", { class: "lab-clip__label", dir: "auto" }, clip.label),
-      button("Say it", ICONS.voice, () => { play(clip); input.value = ""; loop(true, { kind: "start", clip: number }); }))); // prettier-ignore
+      button("Say it", ICONS.voice, () => {
+        play(clip);
+        input.value = "";
+        loop(true, { kind: "start", clip: number });
+      }),
+    ),
+  );
   clips.forEach((item, number) => {
     const [first, second] = item.querySelectorAll("button");
     first.setAttribute("aria-label", `Play “${model.get("clips")[number].label}”`);
@@ -59,10 +65,14 @@ function agentPart(model, ask, settled) {
   });
   const task = make("p", { class: "lab-task", dir: "auto" });
   const steps = make("ol", { class: "lab-steps", tabindex: "0", "aria-label": "Steps of the agent" });
-  const root = make("div", { class: "lab-agent" },
+  const root = make(
+    "div",
+    { class: "lab-agent" },
     make("div", { class: "lab-row" }, input, make("div", { class: "lab-buttons" }, run, step, stop)),
     ...(clips.length ? [make("ul", { class: "lab-clips", "aria-label": "Spoken commands" }, ...clips), audio] : []),
-    task, steps); // prettier-ignore
+    task,
+    steps,
+  );
 
   function play(clip) {
     audio.src = clip.src;

@@ -31,12 +31,21 @@ function use([name, share]) {
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
-  const { wish, resting, stop } = wisher(ask, () => root, update, ({ name }) => name);
+  const { wish, resting, stop } = wisher(
+    ask,
+    () => root,
+    update,
+    ({ name }) => name,
+  );
   const choose = (name, value, quiet = 0) => wish({ kind: "set", name, value }, quiet);
 
   const check = (name, words) => {
     const box = make("input", { type: "checkbox", change: () => choose(name, box.checked) });
-    return { name, root: make("label", { class: "lab-check" }, box, make("span", {}, words)), set: (value) => (box.checked = value) };
+    return {
+      name,
+      root: make("label", { class: "lab-check" }, box, make("span", {}, words)),
+      set: (value) => (box.checked = value),
+    };
   };
   const radios = (name, title) => {
     const group = `lab-${name}-${Math.random().toString(36).slice(2)}`;
@@ -55,10 +64,17 @@ function render({ model, el }) {
       range.setAttribute("aria-valuetext", number.textContent);
       range.style.setProperty("--done", `${(100 * (range.value - min)) / (max - min)}%`);
     };
-    const input = () => (show(), choose(name, +range.value, QUIET_MS));
+    const input = () => {
+      show();
+      choose(name, +range.value, QUIET_MS);
+    };
     const range = make("input", { type: "range", class: "lab-range", min, max, step, "aria-label": title, input });
     const head = make("span", { class: "lab-slider__title" }, make("span", {}, title), number);
-    return { name, root: make("label", { class: "lab-slider" }, head, range), set: (value) => ((range.value = value), show()) };
+    const set = (value) => {
+      range.value = value;
+      show();
+    };
+    return { name, root: make("label", { class: "lab-slider" }, head, range), set };
   };
   const controls = [
     check("place", "publish places"),

@@ -1,4 +1,10 @@
-const HEAT = [[22, 11, 57], [101, 21, 110], [188, 55, 84], [243, 120, 25], [252, 255, 164]]; // prettier-ignore
+const HEAT = [
+  [22, 11, 57],
+  [101, 21, 110],
+  [188, 55, 84],
+  [243, 120, 25],
+  [252, 255, 164],
+];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const MEAN = -1;
 
@@ -32,8 +38,7 @@ function mapsOf(model) {
     return all[0].map((_, cell) => all.reduce((sum, values) => sum + values[cell], 0) / heads);
   }
 
-  const centre = (cell) =>
-    [cell % side, Math.floor(cell / side)].map((place) => Math.floor(((place + 0.5) * 1000) / side));
+  const centre = (cell) => [cell % side, Math.floor(cell / side)].map((place) => Math.floor(((place + 0.5) * 1000) / side));
   const where = (cell) => `(${centre(cell).join(", ")})${names[cell] ? `, ${names[cell]}` : ""}`;
   return { of, side, where };
 }
@@ -45,12 +50,7 @@ function choice(title, labels, chosen, pick) {
     const box = make("input", { type: "radio", name: group, value, class: "lab-radio", change: () => pick(value) });
     return make("label", { class: "lab-choice" }, box, make("span", { dir: "auto" }, label), make("i", {}));
   });
-  const root = make(
-    "fieldset",
-    { class: "lab-group" },
-    make("legend", {}, title),
-    make("div", { class: "lab-choices" }, ...keys),
-  );
+  const root = make("fieldset", { class: "lab-group" }, make("legend", {}, title), make("div", { class: "lab-choices" }, ...keys));
   const boxes = keys.map((key) => key.firstChild);
   const update = () => boxes.forEach((box) => (box.checked = Number(box.value) === chosen()));
   const fill = (shares) => keys.forEach((key, i) => key.style.setProperty("--share", shares[i]));
@@ -68,12 +68,7 @@ function draw(canvas, image, weights, side, cell) {
   weights.forEach((weight, place) => {
     const [x, y] = [(place % side) * wide, Math.floor(place / side) * high];
     pen.fillStyle = heat(weight / most);
-    pen.fillRect(
-      Math.round(x),
-      Math.round(y),
-      Math.round(x + wide) - Math.round(x),
-      Math.round(y + high) - Math.round(y),
-    );
+    pen.fillRect(Math.round(x), Math.round(y), Math.round(x + wide) - Math.round(x), Math.round(y + high) - Math.round(y));
   });
   if (cell === null) return;
   const box = [(cell % side) * wide, Math.floor(cell / side) * high, wide, high];
@@ -100,17 +95,27 @@ function render({ model, el }) {
   const groups = [
     group("Layer", "layer", counted(layers)),
     group("Head", "head", [[MEAN, "mean"], ...counted(heads)]),
-    group("Token", "token", tokens.map((token, i) => [i, readable(token)])),
-  ]; // prettier-ignore
+    group(
+      "Token",
+      "token",
+      tokens.map((token, i) => [i, readable(token)]),
+    ),
+  ];
   let weights = [];
   let cell = null;
 
   const image = make("img", { alt: "" });
   const canvas = make("canvas", {
-    class: "lab-map", tabindex: "0", role: "application",
+    class: "lab-map",
+    tabindex: "0",
+    role: "application",
     "aria-label": "Attention over the screen. Arrow keys move from cell to cell, Home goes to the strongest.",
-    keydown: key, pointermove: point, pointerdown: point, pointerleave: () => select(null), focus: () => select(cell ?? argmax(weights)),
-  }); // prettier-ignore
+    keydown: key,
+    pointermove: point,
+    pointerdown: point,
+    pointerleave: () => select(null),
+    focus: () => select(cell ?? argmax(weights)),
+  });
   const scale = make("span", { class: "lab-scale__most" });
   const said = make("p", { class: "lab-said lab-sentence", role: "status" });
   const cellLine = make("p", { class: "lab-cell", "aria-live": "polite" });
@@ -135,8 +140,7 @@ function render({ model, el }) {
 
   function select(next) {
     cell = next;
-    cellLine.textContent =
-      cell === null ? "Point at a cell to read it." : `${percent(weights[cell])} at ${maps.where(cell)}`;
+    cellLine.textContent = cell === null ? "Point at a cell to read it." : `${percent(weights[cell])} at ${maps.where(cell)}`;
     if (image.naturalWidth) draw(canvas, image, weights, maps.side, cell);
   }
 
@@ -149,13 +153,7 @@ function render({ model, el }) {
     scale.textContent = percent(weights[best[0]]);
     const rows = best.slice(0, 3).map((place) => {
       const style = `width: ${(100 * weights[place]) / Math.max(weights[best[0]], 1e-9)}%`;
-      return make(
-        "li",
-        {},
-        make("b", {}, percent(weights[place])),
-        make("span", {}, maps.where(place)),
-        make("i", { style }),
-      );
+      return make("li", {}, make("b", {}, percent(weights[place])), make("span", {}, maps.where(place)), make("i", { style }));
     });
     strongest.replaceChildren(...rows);
     groups.forEach((each) => each.update());
@@ -163,10 +161,19 @@ function render({ model, el }) {
     select(cell);
   }
 
-  const left = make("div", { class: "lab-side" }, canvas,
-    make("div", { class: "lab-scale", "aria-hidden": "true" }, make("span", {}, "0"), make("i", {}), scale), cellLine); // prettier-ignore
-  const right = make("div", { class: "lab-main" }, ...groups.map((each) => each.root),
-    make("div", { class: "lab-reading" }, said, strongest)); // prettier-ignore
+  const left = make(
+    "div",
+    { class: "lab-side" },
+    canvas,
+    make("div", { class: "lab-scale", "aria-hidden": "true" }, make("span", {}, "0"), make("i", {}), scale),
+    cellLine,
+  );
+  const right = make(
+    "div",
+    { class: "lab-main" },
+    ...groups.map((each) => each.root),
+    make("div", { class: "lab-reading" }, said, strongest),
+  );
   el.append(make("div", { class: "lab lab-attention" }, left, right));
 
   showPng(image, model.get("screen")).then(() => {

@@ -1,9 +1,10 @@
 const EVERY_MS = 2000;
-const LOCAL = "Only this machine reaches this address, so there is no QR code: a phone in your network needs autoglm-lab phone --network.";
+const LOCAL =
+  "Only this machine reaches this address, so there is no QR code: a phone in your network needs autoglm-lab phone --network.";
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
-  const frame = make("iframe", { class: "lab-page", src: model.get("url"), title: "The phone in a browser", allow: "microphone" }); // prettier-ignore
+  const frame = make("iframe", { class: "lab-page", src: model.get("url"), title: "The phone in a browser", allow: "microphone" });
   const code = model.get("qr")
     ? make("div", { class: "lab-qr", role: "img", "aria-label": `QR code of ${model.get("url")}` })
     : make("p", { class: "lab-hint" }, LOCAL);

@@ -7,8 +7,10 @@ function lane(request, name, scale) {
   const left = (ms) => `left: ${Math.min(100, (100 * ms) / scale)}%`;
   const wasted = request.ms !== null && request.route !== name;
   const marks = request.events.flatMap(([ms, where, kind, text]) => {
-    if (where === name && kind === "piece") return [make("i", { class: wasted ? "lab-piece lab-wasted" : "lab-piece", style: left(ms), title: text })];
-    if (where === name && (kind === "failure" || (kind === "end" && request.reasons[name]))) return [make("i", { class: "lab-failure", style: left(ms), title: text }, "×")];
+    if (where === name && kind === "piece")
+      return [make("i", { class: wasted ? "lab-piece lab-wasted" : "lab-piece", style: left(ms), title: text })];
+    if (where === name && (kind === "failure" || (kind === "end" && request.reasons[name])))
+      return [make("i", { class: "lab-failure", style: left(ms), title: text }, "×")];
     if (where === "cable" && kind === "cut") return [make("i", { class: "lab-snip", style: left(ms), title: "cut" })];
     return [];
   });
@@ -41,7 +43,9 @@ function render({ model, el }) {
 
   const radios = (name, title) => {
     const group = `lab-${name}-${Math.random().toString(36).slice(2)}`;
-    const inputs = model.get("choices")[name].map((value) => make("input", { type: "radio", name: group, value, change: () => set(name, value) }));
+    const inputs = model
+      .get("choices")
+      [name].map((value) => make("input", { type: "radio", name: group, value, change: () => set(name, value) }));
     const labels = inputs.map((input) => make("label", {}, input, make("span", {}, input.value)));
     const root = make("fieldset", { class: "lab-radios" }, make("legend", {}, title), ...labels);
     return { root, show: (value) => inputs.forEach((input) => (input.checked = input.value === value)) };
@@ -82,7 +86,12 @@ function render({ model, el }) {
       { class: "lab-main" },
       policy.root,
       fault.root,
-      make("label", { class: "lab-slider" }, make("span", { class: "lab-slider__title" }, make("span", {}, "Cut at"), number), moment),
+      make(
+        "label",
+        { class: "lab-slider" },
+        make("span", { class: "lab-slider__title" }, make("span", {}, "Cut at"), number),
+        moment,
+      ),
       make("div", { class: "lab-buttons" }, send, cable),
       facts,
       said,
@@ -114,7 +123,9 @@ function render({ model, el }) {
     list.replaceChildren(...all.map((request, n) => row(request, last, n === all.length - 1)).reverse());
     axis.replaceChildren(...[0, last / 2, last].map((ms) => make("span", {}, `${Math.round(ms)} ms`)));
     axis.hidden = !all.length;
-    facts.replaceChildren(...figureList([...Object.entries(NAMES).map(([key, name]) => [name, String(live.tally[key])]), ["Breaker", live.breaker]]));
+    facts.replaceChildren(
+      ...figureList([...Object.entries(NAMES).map(([key, name]) => [name, String(live.tally[key])]), ["Breaker", live.breaker]]),
+    );
     cable.querySelector("span").textContent = live.cut ? "Plug it in (X)" : "Cut the cable (X)";
     root.classList.toggle("lab-is-cut", live.cut);
     send.setAttribute("aria-disabled", String(live.now !== null)); // it keeps the focus

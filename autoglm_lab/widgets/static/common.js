@@ -17,12 +17,7 @@ function make(tag, attributes = {}, ...children) {
 
 function button(label, icon, onclick, kind = "") {
   const sign = icon ? [make("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, make("path", { d: icon }))] : [];
-  return make(
-    "button",
-    { type: "button", class: `lab-button ${kind}`, click: onclick },
-    ...sign,
-    make("span", {}, label),
-  );
+  return make("button", { type: "button", class: `lab-button ${kind}`, click: onclick }, ...sign, make("span", {}, label));
 }
 
 const ICONS = {
@@ -83,7 +78,11 @@ function watched(render, again = true) {
       rest();
       listen();
     };
-    watches.set(model, { asked: listen, settled: (count) => (rest(), count && listen()) });
+    const settled = (count) => {
+      rest();
+      if (count) listen();
+    };
+    watches.set(model, { asked: listen, settled });
     const draw = () => (dispose = render({ model, el: body }));
     const lost = () => {
       clearTimeout(timer);

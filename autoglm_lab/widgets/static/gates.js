@@ -31,19 +31,8 @@ function slider(title, unit, [clean, worst], step, moved) {
     show();
   }
 
-  const ends = make(
-    "span",
-    { class: "lab-ends", "aria-hidden": "true" },
-    make("span", {}, "clean"),
-    make("span", {}, "worst"),
-  );
-  const root = make(
-    "label",
-    { class: "lab-slider" },
-    make("span", { class: "lab-slider__title" }, title, number),
-    range,
-    ends,
-  );
+  const ends = make("span", { class: "lab-ends", "aria-hidden": "true" }, make("span", {}, "clean"), make("span", {}, "worst"));
+  const root = make("label", { class: "lab-slider" }, make("span", { class: "lab-slider__title" }, title, number), range, ends);
   return { root, value, set };
 }
 
@@ -94,11 +83,7 @@ function render({ model, el }) {
   const means = make("div", { class: "lab-means" });
   const answer = make("p", { class: "lab-answer", dir: "auto" });
   const table = make("table", { class: "lab-tokens" });
-  const scroll = make(
-    "div",
-    { class: "lab-scroll", tabindex: "0", role: "group", "aria-label": "Gate of each token" },
-    table,
-  );
+  const scroll = make("div", { class: "lab-scroll", tabindex: "0", role: "group", "aria-label": "Gate of each token" }, table);
   const said = make("p", { class: "lab-said", role: "status" });
   const message = make("p", { class: "lab-message", role: "alert" });
 
@@ -113,9 +98,7 @@ function render({ model, el }) {
       blur.set(model.get("blur"));
       snr.set(model.get("snr_db"));
     }
-    means.replaceChildren(
-      ...Object.entries(shown.means).map(([name, mean], i) => meanRow(name, mean, clean[name] ?? mean, i)),
-    );
+    means.replaceChildren(...Object.entries(shown.means).map(([name, mean], i) => meanRow(name, mean, clean[name] ?? mean, i)));
     answer.textContent = shown.answer;
     table.replaceChildren(...tokenTable(shown));
     said.textContent = model.get("said");

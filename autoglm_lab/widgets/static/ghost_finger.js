@@ -13,7 +13,12 @@ function render({ model, el }) {
   const image = make("img", { class: "lab-screen__picture", alt: "", draggable: "false" });
   const finger = make("circle", { class: "lab-finger", r: 70 });
   const touch = make("circle", { class: "lab-touch", r: 78 });
-  const marks = make("svg", { class: "lab-screen__marks", viewBox: "0 0 1000 2222", preserveAspectRatio: "none", "aria-hidden": "true" }, finger, touch);
+  const marks = make(
+    "svg",
+    { class: "lab-screen__marks", viewBox: "0 0 1000 2222", preserveAspectRatio: "none", "aria-hidden": "true" },
+    finger,
+    touch,
+  );
   const facts = make("dl", { class: "lab-figures" });
   const play = button("Play", ICONS.play, () => (timer ? halt() : start()), "lab-primary");
   const slider = (label, attributes, input) => {
@@ -22,13 +27,21 @@ function render({ model, el }) {
     const title = make("span", { class: "lab-slider__title" }, make("span", {}, label), number);
     return { range, number, root: make("label", { class: "lab-slider" }, title, range) };
   };
-  const moment = slider("Step", { min: 1, max: events.length, step: 1, value: events.length }, () => (halt(), place()));
+  const moment = slider("Step", { min: 1, max: events.length, step: 1, value: events.length }, () => {
+    halt();
+    place();
+  });
   const gate = slider("Gate: prepare above this probability", { min: 0, max: 1, step: 0.01 }, () => chooseGate(+gate.range.value));
   const cost = slider("Cost of a miss", { min: 1, max: model.get("most_cost"), step: 1 }, () => {
     label();
     wish({ kind: "cost", cost: +cost.range.value }, 80);
   });
-  const strip = make("svg", { class: "lab-strip", viewBox: `0 0 ${WIDE} ${STRIP}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  const strip = make("svg", {
+    class: "lab-strip",
+    viewBox: `0 0 ${WIDE} ${STRIP}`,
+    preserveAspectRatio: "none",
+    "aria-hidden": "true",
+  });
   const plot = make("svg", {
     class: "lab-curve-plot",
     viewBox: `0 0 ${WIDE} ${HIGH}`,
@@ -120,7 +133,9 @@ function render({ model, el }) {
         if (!gain || n > now) return [];
         const high = ((STRIP / 2 - 2) * Math.abs(gain)) / most;
         const y = gain > 0 ? STRIP / 2 - high : STRIP / 2;
-        return [make("path", { class: gain > 0 ? "lab-gain" : "lab-loss", d: `M${n * step + 1} ${y}h${step - 2}v${high}h${2 - step}z` })];
+        return [
+          make("path", { class: gain > 0 ? "lab-gain" : "lab-loss", d: `M${n * step + 1} ${y}h${step - 2}v${high}h${2 - step}z` }),
+        ];
       }),
       make("line", { class: "lab-now", x1: (now + 0.5) * step, x2: (now + 0.5) * step, y1: 0, y2: STRIP }),
     );
@@ -133,7 +148,8 @@ function render({ model, el }) {
     const x = (value) => EDGE.left + (WIDE - EDGE.left - EDGE.right) * value;
     const y = (value) => HIGH - EDGE.bottom - ((HIGH - EDGE.top - EDGE.bottom) * (value - low)) / reach;
     const line = totals.map((total, n) => `${n ? "H" : "M"}${x(n / (totals.length - 1))}${n ? "V" : " "}${y(total)}`).join("");
-    const upright = (value, kind) => make("line", { class: kind, x1: x(value), x2: x(value), y1: EDGE.top, y2: HIGH - EDGE.bottom });
+    const upright = (value, kind) =>
+      make("line", { class: kind, x1: x(value), x2: x(value), y1: EDGE.top, y2: HIGH - EDGE.bottom });
     plot.replaceChildren(
       make("line", { class: "lab-grid", x1: EDGE.left, x2: WIDE - EDGE.right, y1: y(0), y2: y(0) }),
       svgText(EDGE.left - 6, y(0) + 4, "end", "0 ms"),

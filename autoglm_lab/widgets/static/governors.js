@@ -6,7 +6,9 @@ const PACE = 2; // seconds of the race in one of the reader
 // One lane: the speed as a shadow, a gate at each deadline, a car for each request that waits, and a battery that empties.
 function lane({ name, ghost, speeds, late }, { seconds, every, jobs }) {
   const x = (moment) => (WIDE * moment) / seconds;
-  const shadow = speeds.map((speed, n) => `L${x(n * every).toFixed(1)} ${(HIGH * (1 - speed)).toFixed(1)}H${x((n + 1) * every).toFixed(1)}`);
+  const shadow = speeds.map(
+    (speed, n) => `L${x(n * every).toFixed(1)} ${(HIGH * (1 - speed)).toFixed(1)}H${x((n + 1) * every).toFixed(1)}`,
+  );
   const gates = jobs.map(([, due], n) =>
     make("line", { class: late.includes(n) ? "lab-gate lab-late" : "lab-gate", x1: x(due), x2: x(due), y1: 2, y2: HIGH - 2 }),
   );
@@ -48,7 +50,10 @@ function render({ model, el }) {
     min: 0,
     step: 0.1,
     "aria-label": "Moment of the race",
-    input: () => (halt(), place()),
+    input: () => {
+      halt();
+      place();
+    },
   });
   const clock = make("span", { class: "lab-number" });
   const play = button("Race", ICONS.play, () => (frame ? halt() : start()), "lab-primary");

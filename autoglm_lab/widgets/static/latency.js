@@ -3,15 +3,28 @@ const TURNS = 20; // after which a mean hardly changes
 // For each variant a list of layers with a bar for its share of the profile, in the colour of its graph.
 function insides(layers) {
   const most = Math.max(...layers.flatMap(({ rows }) => rows.map(({ ms }) => ms)));
-  return layers.filter(({ turns }) => turns).map(({ name, rows, turns }) =>
-    make("section", { class: "lab-layers__variant" },
-      make("h4", { class: "lab-layers__name" }, `${name}, mean of ${turns === 1 ? "one profile" : `${turns} profiles`}`),
-      make("ol", { "aria-label": `Layers of ${name}` },
-        ...rows.map(({ graph, layer, ms, share, stage }) =>
-          make("li", { class: "lab-layers__row", title: `${graph} graph: ${ms.toFixed(2)} ms while being profiled` },
-            make("span", { class: "lab-layers__layer" }, layer),
-            make("span", { class: "lab-number" }, `${(100 * share).toFixed(0)} %`),
-            make("i", { class: `lab-layers__bar lab-time--${stage}`, style: `width: ${(100 * ms) / most}%` })))))); // prettier-ignore
+  return layers
+    .filter(({ turns }) => turns)
+    .map(({ name, rows, turns }) =>
+      make(
+        "section",
+        { class: "lab-layers__variant" },
+        make("h4", { class: "lab-layers__name" }, `${name}, mean of ${turns === 1 ? "one profile" : `${turns} profiles`}`),
+        make(
+          "ol",
+          { "aria-label": `Layers of ${name}` },
+          ...rows.map(({ graph, layer, ms, share, stage }) =>
+            make(
+              "li",
+              { class: "lab-layers__row", title: `${graph} graph: ${ms.toFixed(2)} ms while being profiled` },
+              make("span", { class: "lab-layers__layer" }, layer),
+              make("span", { class: "lab-number" }, `${(100 * share).toFixed(0)} %`),
+              make("i", { class: `lab-layers__bar lab-time--${stage}`, style: `width: ${(100 * ms) / most}%` }),
+            ),
+          ),
+        ),
+      ),
+    );
 }
 
 function render({ model, el }) {
@@ -23,9 +36,22 @@ function render({ model, el }) {
   let looking = false;
   const live = make("p", { class: "lab-live lab-number", "aria-hidden": "true" });
   const look = button("Look inside", ICONS.play, inside);
-  const stop = button("Stop", ICONS.stop, () => { looking = false; update(); look.focus(); }); // prettier-ignore
+  const stop = button("Stop", ICONS.stop, () => {
+    looking = false;
+    update();
+    look.focus();
+  });
   const layers = make("div", { class: "lab-layers" });
-  const root = make("div", { class: "lab lab-latency" }, make("div", { class: "lab-row" }, go, look, stop, live), list, timelineKey(), layers, said, error); // prettier-ignore
+  const root = make(
+    "div",
+    { class: "lab lab-latency" },
+    make("div", { class: "lab-row" }, go, look, stop, live),
+    list,
+    timelineKey(),
+    layers,
+    said,
+    error,
+  );
   el.append(root);
 
   async function measure() {
@@ -50,12 +76,22 @@ function render({ model, el }) {
 
   const tell = (row, input) => input.value !== "" && ask({ kind: "guess", name: row.name, ms: +input.value });
   const guess = (row) => [
-    make("label", { class: "lab-guess" }, "Your guess, ms ",
-      make("input", { type: "number", class: "lab-input", min: 0, step: 1, value: row.guess ?? "",
+    make(
+      "label",
+      { class: "lab-guess" },
+      "Your guess, ms ",
+      make("input", {
+        type: "number",
+        class: "lab-input",
+        min: 0,
+        step: 1,
+        value: row.guess ?? "",
         "aria-label": `Your guess for ${row.name}, in milliseconds`,
         change: (event) => tell(row, event.target),
-        keydown: (event) => event.key === "Enter" && tell(row, event.target) })),
-  ]; // prettier-ignore
+        keydown: (event) => event.key === "Enter" && tell(row, event.target),
+      }),
+    ),
+  ];
 
   function update() {
     list.replaceChildren(...timeline(model.get("rows"), guess));

@@ -35,11 +35,20 @@ function curves({ lines, requests }) {
       d: `M${x(0)} ${y(0)}${totals.map((total, k) => `L${x(k + 1).toFixed(1)} ${y(total).toFixed(1)}`).join("")}`,
     }),
   );
-  return [...marks, ...paths.reverse(), svgText(x(0), PLOT.height - 8, "start", "request"), svgText(x(requests), PLOT.height - 8, "end", String(requests))];
+  return [
+    ...marks,
+    ...paths.reverse(),
+    svgText(x(0), PLOT.height - 8, "start", "request"),
+    svgText(x(requests), PLOT.height - 8, "end", String(requests)),
+  ];
 }
 
 function key({ name, totals }, n) {
-  const line = make("svg", { viewBox: "0 0 28 6", "aria-hidden": "true" }, make("path", { class: `lab-curve lab-player-${n}`, d: "M0 3H28" }));
+  const line = make(
+    "svg",
+    { viewBox: "0 0 28 6", "aria-hidden": "true" },
+    make("path", { class: `lab-curve lab-player-${n}`, d: "M0 3H28" }),
+  );
   const total = totals.length ? signed(totals[totals.length - 1]) : "–";
   return make("li", { "data-player": name }, line, make("span", {}, name), make("span", { class: "lab-number" }, total));
 }
@@ -52,7 +61,10 @@ function strip({ regrets, costliest }) {
     const high = Math.max(1, ((STRIP - 16) * loss) / most);
     const rank = costliest.findIndex(({ decision }) => decision === n);
     const left = n * room + room * 0.15;
-    const path = make("path", { class: rank < 0 ? "lab-regret" : "lab-regret lab-costly", d: `M${left} ${STRIP}v${-high}h${room * 0.7}v${high}z` });
+    const path = make("path", {
+      class: rank < 0 ? "lab-regret" : "lab-regret lab-costly",
+      d: `M${left} ${STRIP}v${-high}h${room * 0.7}v${high}z`,
+    });
     return rank < 0 ? [path] : [path, svgText(left + room * 0.35, STRIP - high - 3, "middle", String(rank + 1))];
   });
   return bars.flat();
@@ -84,7 +96,13 @@ function render({ model, el }) {
   const keys = make("ul", { class: "lab-players", "aria-label": "Players" });
   const losses = make("svg", { class: "lab-regrets", viewBox: `0 0 ${PLOT.width} ${STRIP}`, role: "img" });
   const costly = make("ol", { class: "lab-costliest", "aria-label": "Your costliest decisions" });
-  const judged = make("div", { class: "lab-judged" }, make("p", { class: "lab-title" }, "What each of your decisions gave up"), losses, costly);
+  const judged = make(
+    "div",
+    { class: "lab-judged" },
+    make("p", { class: "lab-title" }, "What each of your decisions gave up"),
+    losses,
+    costly,
+  );
   const number = make("span", { class: "lab-number" });
   const price = make("input", {
     type: "range",
@@ -124,7 +142,12 @@ function render({ model, el }) {
       keys,
       judged,
       make("p", { class: "lab-title" }, "Plan anew with another price of expiry"),
-      make("label", { class: "lab-slider" }, make("span", { class: "lab-slider__title" }, make("span", {}, "Price of expiry"), number), price),
+      make(
+        "label",
+        { class: "lab-slider" },
+        make("span", { class: "lab-slider__title" }, make("span", {}, "Price of expiry"), number),
+        price,
+      ),
       ends,
       planned,
       message,
@@ -154,7 +177,10 @@ function render({ model, el }) {
     keys.replaceChildren(...game.lines.map(key));
     judged.hidden = !game.open || !game.regrets.length;
     losses.replaceChildren(...strip(game));
-    losses.setAttribute("aria-label", `${game.regrets.filter((loss) => loss > 0).length} of ${game.regrets.length} decisions gave something up`);
+    losses.setAttribute(
+      "aria-label",
+      `${game.regrets.filter((loss) => loss > 0).length} of ${game.regrets.length} decisions gave something up`,
+    );
     costly.replaceChildren(...game.costliest.map(({ words }) => make("li", {}, words)));
     if (resting()) {
       price.value = plan.price;

@@ -17,7 +17,11 @@ function places(points, wide) {
   const taken = points.map(({ px, py }) => [px - 7, py - 7, px + 7, py + 7]);
   return points.map(({ px, py, name }, own) => {
     const long = 7.5 * name.length;
-    const offsets = [-6, 14, -22, 30].flatMap((dy) => [[10, dy], [-10 - long, dy], [-long / 2, 1.5 * dy - 4]]);
+    const offsets = [-6, 14, -22, 30].flatMap((dy) => [
+      [10, dy],
+      [-10 - long, dy],
+      [-long / 2, 1.5 * dy - 4],
+    ]);
     const boxes = offsets.map(([dx, dy]) => [px + dx, py + dy - 11, px + dx + long, py + dy + 3]);
     const clear = (a) => taken.every((b, i) => i === own || a[2] < b[0] || b[2] < a[0] || a[3] < b[1] || b[3] < a[1]);
     const best = boxes.find((box) => box[0] >= EDGE.left && box[2] <= wide && clear(box)) ?? boxes[px < wide - 160 ? 0 : 1];
@@ -43,7 +47,10 @@ function render({ model, el }) {
 
   function draw(shown) {
     const wide = Math.max(280, plane.clientWidth || 640); // one unit is one pixel, so that words stay readable
-    const across = ticks(shown.points.map((point) => point.x), 0);
+    const across = ticks(
+      shown.points.map((point) => point.x),
+      0,
+    );
     const up = ticks(shown.points.flatMap((point) => [100 * point.y, ...point.ci95.map((y) => 100 * y)]));
     const x = (value) => EDGE.left + ((wide - EDGE.left - EDGE.right) * (value - across[0])) / (across.at(-1) - across[0]);
     const y = (value) => HIGH - EDGE.bottom - ((HIGH - EDGE.top - EDGE.bottom) * (value - up[0])) / (up.at(-1) - up[0]);
@@ -58,7 +65,10 @@ function render({ model, el }) {
     ];
     const at = (name) => shown.points.find((point) => point.name === name);
     const line = shown.front.map((name, i) => `${i ? "L" : "M"}${x(at(name).x)} ${y(100 * at(name).y)}`).join("");
-    const spots = places(shown.points.map((point) => ({ px: x(point.x), py: y(100 * point.y), name: point.name })), wide);
+    const spots = places(
+      shown.points.map((point) => ({ px: x(point.x), py: y(100 * point.y), name: point.name })),
+      wide,
+    );
     const marks = shown.points.map((point, i) => {
       const chosen = point.name === model.get("choice");
       const kind = `lab-point${point.front ? " lab-front" : ""}${chosen ? " lab-chosen" : ""}`;

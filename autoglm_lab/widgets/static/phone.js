@@ -27,15 +27,28 @@ function render({ model, el }) {
     agent?.update();
   }
 
-  const device = make("div", { class: "lab-device" }, view.screen,
-    make("div", { class: "lab-nav" },
+  const device = make(
+    "div",
+    { class: "lab-device" },
+    view.screen,
+    make(
+      "div",
+      { class: "lab-nav" },
       button("Back", ICONS.back, () => ask({ kind: "back" }), "lab-bare"),
-      button("Home", ICONS.home, () => ask({ kind: "home" }), "lab-bare"))); // prettier-ignore
-  const left = make("div", { class: "lab-side" }, device,
-    make("div", { class: "lab-row" }, text, button("Type", "", type))); // prettier-ignore
+      button("Home", ICONS.home, () => ask({ kind: "home" }), "lab-bare"),
+    ),
+  );
+  const left = make("div", { class: "lab-side" }, device, make("div", { class: "lab-row" }, text, button("Type", "", type)));
   const hint = make("p", { class: "lab-hint" }, `Tap or drag on the screen. ${HELP}`);
-  const right = make("div", { class: "lab-main" },
-    make("div", { class: "lab-title" }, app, view.place), ...(agent ? [agent.root] : []), message, said, hint); // prettier-ignore
+  const right = make(
+    "div",
+    { class: "lab-main" },
+    make("div", { class: "lab-title" }, app, view.place),
+    ...(agent ? [agent.root] : []),
+    message,
+    said,
+    hint,
+  );
   el.append(make("div", { class: "lab lab-phone" }, left, right));
 
   model.on("change", update);

@@ -31,7 +31,12 @@ function radios(title, values, chosen) {
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
-  const { wish, resting, stop } = wisher(ask, () => root, update, ({ name }) => name);
+  const { wish, resting, stop } = wisher(
+    ask,
+    () => root,
+    update,
+    ({ name }) => name,
+  );
   const choose = (name, value, quiet) => wish({ kind: "set", name, value }, quiet);
 
   const [fewest, most] = model.get("limits");
@@ -80,9 +85,7 @@ function render({ model, el }) {
     }
     plot.replaceChildren(bars(shown.before, 0, "lab-before"), bars(shown.after, 0.3, "lab-after"));
     plot.setAttribute("aria-label", model.get("said"));
-    ends.replaceChildren(
-      ...[-shown.reach, 0, shown.reach].map((value) => make("span", {}, short(value))),
-    );
+    ends.replaceChildren(...[-shown.reach, 0, shown.reach].map((value) => make("span", {}, short(value))));
     const rows = [
       ["error", `${short(100 * shown.error)} %`],
       ["clipped", `${short(100 * shown.clipped)} %`],

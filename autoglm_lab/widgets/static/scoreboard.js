@@ -17,9 +17,7 @@ function interval({ marks, figure }) {
       make("circle", { class: `lab-middle lab-${name}`, cx: middle, cy: y, r: 4 }),
     ];
   });
-  const claimed = marks.claimed.map((place) =>
-    make("line", { class: "lab-claimed", x1: x(place), x2: x(place), y1: 0, y2: high }),
-  );
+  const claimed = marks.claimed.map((place) => make("line", { class: "lab-claimed", x1: x(place), x2: x(place), y1: 0, y2: high }));
   const svg = make("svg", { viewBox: `0 0 ${WIDE} ${high}`, role: "img", "aria-label": figure }, ...claimed, ...bars);
   const ends = make("div", { class: "lab-ends", "aria-hidden": "true" }, ...marks.ends.map((end) => make("span", {}, end)));
   return make("div", { class: "lab-interval-plot" }, svg, ends);
@@ -49,7 +47,12 @@ function details(row, columns) {
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
-  const { wish, resting, stop } = wisher(ask, () => root, update, ({ changes }) => Object.keys(changes).join());
+  const { wish, resting, stop } = wisher(
+    ask,
+    () => root,
+    update,
+    ({ changes }) => Object.keys(changes).join(),
+  );
   const choose = (changes, quiet = 0) => wish({ kind: "set", changes }, quiet);
   const options = model.get("options");
   const columns = options.sort;
@@ -61,7 +64,13 @@ function render({ model, el }) {
     const count = make("span", { class: "lab-number" });
     const toggle = () => choose({ verdict: model.get("choice").verdict === verdict ? "" : verdict });
     const mark = make("i", { class: `lab-verdict-${n}`, "aria-hidden": "true" });
-    const node = make("button", { type: "button", class: "lab-button", "data-verdict": verdict, click: toggle }, mark, verdict, count);
+    const node = make(
+      "button",
+      { type: "button", class: "lab-button", "data-verdict": verdict, click: toggle },
+      mark,
+      verdict,
+      count,
+    );
     return { verdict, count, node };
   });
   const select = (name, title, every) => {
@@ -130,7 +139,10 @@ function render({ model, el }) {
         {
           "data-key": row.key,
           tabindex: -1,
-          click: () => (line.focus(), toggle(row.key)),
+          click: () => {
+            line.focus();
+            toggle(row.key);
+          },
           keydown: (event) => move(line, event),
           focus: () => reach(line),
         },
@@ -172,7 +184,9 @@ function render({ model, el }) {
     const focus = el.getRootNode().activeElement?.closest?.("[data-key]");
     lines.forEach((line, key) => line.setAttribute("aria-expanded", key === choice.open));
     body.replaceChildren(
-      ...visible.flatMap((key) => (key === choice.open ? [lines.get(key), details(rows.get(key), columns.length)] : [lines.get(key)])),
+      ...visible.flatMap((key) =>
+        key === choice.open ? [lines.get(key), details(rows.get(key), columns.length)] : [lines.get(key)],
+      ),
     );
     const first = lines.get(visible.includes(focus?.dataset.key) ? focus.dataset.key : visible[0]);
     if (first) reach(first);

@@ -1,16 +1,28 @@
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const HELP =
-  "Arrow keys move the crosshair, Enter taps, Shift and an arrow key swipe, Backspace goes back, H goes home.";
+const HELP = "Arrow keys move the crosshair, Enter taps, Shift and an arrow key swipe, Backspace goes back, H goes home.";
 
 // The screen with its crosshair and marks. It resolves `settled` when the last picture and its mark have been shown.
 function screenPart(model, ask) {
   const image = make("img", { class: "lab-screen__picture", alt: "", draggable: "false" });
   const marks = make("svg", { class: "lab-screen__marks", "aria-hidden": "true" });
   const place = make("div", { class: "lab-screen__place", "aria-live": "polite" });
-  const screen = make("div", {
-    class: "lab-screen", tabindex: "0", role: "application", "aria-label": `Phone screen. ${HELP}`,
-    keydown: key, pointerdown: down, pointerup: up, pointercancel: () => (from = null), focus: aim, blur: clear,
-  }, image, marks); // prettier-ignore
+  const screen = make(
+    "div",
+    {
+      class: "lab-screen",
+      tabindex: "0",
+      role: "application",
+      "aria-label": `Phone screen. ${HELP}`,
+      keydown: key,
+      pointerdown: down,
+      pointerup: up,
+      pointercancel: () => (from = null),
+      focus: aim,
+      blur: clear,
+    },
+    image,
+    marks,
+  );
   let cross = [500, 500];
   let from = null;
   let steps = 0;
@@ -53,10 +65,7 @@ function screenPart(model, ask) {
     const arrow = ARROWS[event.key];
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (arrow && event.shiftKey)
-      touch([
-        cross.map((v, i) => clamp(v - 250 * arrow[i], 0, 999)),
-        cross.map((v, i) => clamp(v + 250 * arrow[i], 0, 999)),
-      ]);
+      touch([cross.map((v, i) => clamp(v - 250 * arrow[i], 0, 999)), cross.map((v, i) => clamp(v + 250 * arrow[i], 0, 999))]);
     else if (arrow) cross = cross.map((v, i) => clamp(v + 20 * arrow[i], 0, 999));
     else if (event.key === "Enter") touch([cross]);
     else if (event.key === "Backspace") ask({ kind: "back" });
@@ -75,10 +84,7 @@ function screenPart(model, ask) {
     marks.append(make("g", { class: "lab-cross" }, ...lines("lab-shade"), ...lines("")));
     const under = model
       .get("targets")
-      .findLast(
-        ({ box: [l, t, r, b] }) =>
-          l <= cross[0] + 0.5 && cross[0] + 0.5 < r && t <= cross[1] + 0.5 && cross[1] + 0.5 < b,
-      );
+      .findLast(({ box: [l, t, r, b] }) => l <= cross[0] + 0.5 && cross[0] + 0.5 < r && t <= cross[1] + 0.5 && cross[1] + 0.5 < b);
     place.textContent = `(${cross[0]}, ${cross[1]})${under ? ` ${under.name}` : ""}`;
   }
 
@@ -93,10 +99,7 @@ function screenPart(model, ask) {
     const drawn = make("g", { class: end ? "lab-sweep" : "lab-ring", style: `transform-origin: ${x}px ${y}px` });
     if (end) {
       const transform = `translate(${end}) rotate(${(Math.atan2(end[1] - y, end[0] - x) * 180) / Math.PI})`;
-      drawn.append(
-        make("path", { d: `M${x} ${y}L${end}`, pathLength: 1 }),
-        make("path", { d: "M50 0L-50 58V-58Z", transform }),
-      );
+      drawn.append(make("path", { d: `M${x} ${y}L${end}`, pathLength: 1 }), make("path", { d: "M50 0L-50 58V-58Z", transform }));
     } else drawn.append(...[80, 18].map((r) => make("circle", { cx: x, cy: y, r })));
     marks.append(drawn);
     await pause(900);

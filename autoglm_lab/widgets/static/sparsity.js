@@ -32,7 +32,16 @@ function shareSlider(label, moved, chosen = () => {}) {
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
-  const { wish: send, resting, stop } = wisher(ask, () => root, update, ({ kind, name = "" }) => kind + name);
+  const {
+    wish: send,
+    resting,
+    stop,
+  } = wisher(
+    ask,
+    () => root,
+    update,
+    ({ kind, name = "" }) => kind + name,
+  );
   const wish = (content, quiet = QUIET_MS) => send(content, quiet);
 
   const image = make("img", { class: "lab-weights", alt: "" });

@@ -18,7 +18,12 @@ function timeline(rows, extra = () => []) {
     return make(
       "li",
       { class: "lab-timeline__row" },
-      make("div", { class: "lab-timeline__head" }, make("span", { class: "lab-timeline__name" }, row.name), make("span", { class: "lab-number" }, told)), // prettier-ignore
+      make(
+        "div",
+        { class: "lab-timeline__head" },
+        make("span", { class: "lab-timeline__name" }, row.name),
+        make("span", { class: "lab-number" }, told),
+      ),
       make("div", { class: "lab-timeline__bar", "aria-hidden": "true" }, ...pieces),
       ...extra(row),
     );
@@ -26,5 +31,8 @@ function timeline(rows, extra = () => []) {
 }
 
 const timelineKey = () =>
-  make("div", { class: "lab-keys", "aria-hidden": "true" },
-    ...TIMELINE.map((stage) => make("span", { class: `lab-time-key lab-time--${stage}` }, stage))); // prettier-ignore
+  make(
+    "div",
+    { class: "lab-keys", "aria-hidden": "true" },
+    ...TIMELINE.map((stage) => make("span", { class: `lab-time-key lab-time--${stage}` }, stage)),
+  );

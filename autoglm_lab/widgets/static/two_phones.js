@@ -63,7 +63,12 @@ function card(n, wish) {
 
 function render({ model, el }) {
   const { ask, close } = asker(model);
-  const { wish, resting, stop } = wisher(ask, () => root, update, ({ kind, phone }) => `${kind} ${phone}`);
+  const { wish, resting, stop } = wisher(
+    ask,
+    () => root,
+    update,
+    ({ kind, phone }) => `${kind} ${phone}`,
+  );
   const cards = [0, 1].map((n) => card(n, wish));
   const line = button("Cut the line", SCISSORS, () => wish({ kind: "line", up: !model.get("state").up }), "lab-primary");
   const bytes = make("span", { class: "lab-soft" });
@@ -77,7 +82,10 @@ function render({ model, el }) {
     max: MOST_SKEW,
     step: 10,
     "aria-label": "Phone B's clock is behind",
-    input: () => (showSkew(), wish({ kind: "skew", seconds: +skew.value }, 120)),
+    input: () => {
+      showSkew();
+      wish({ kind: "skew", seconds: +skew.value }, 120);
+    },
   });
   const slider = make(
     "label",
@@ -120,7 +128,10 @@ function render({ model, el }) {
     for (const [moving, to] of travels) {
       const node = make("span", { class: `lab-bead lab-moving lab-to-${to} lab-series-${beads[moving].phone}` });
       way.append(node);
-      const timer = setTimeout(() => (node.remove(), timers.delete(timer)), TRAVEL_MS);
+      const timer = setTimeout(() => {
+        node.remove();
+        timers.delete(timer);
+      }, TRAVEL_MS);
       timers.add(timer);
     }
   }
