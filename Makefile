@@ -64,7 +64,7 @@ lint: setup
 BIOME := @biomejs/biome@2.6.8
 js:
 	$(STAGE) 'biome, on JavaScript'
-	@if command -v npx >/dev/null; then npx --yes $(BIOME) ci --config-path=.ci autoglm_lab; else echo 'npm is not here: not checked'; fi
+	@if command -v npx >/dev/null; then npx --yes $(BIOME) ci --colors=off --config-path=.ci autoglm_lab; else echo 'npm is not here: not checked'; fi
 
 types: setup
 	$(STAGE) 'mypy, strict, on autoglm_lab'
