@@ -99,6 +99,8 @@ def _prepared(
         example.setdefault("use_cache", cache)
     elif cache:
         raise ValueError(f"a {type(model).__name__} has no cache; export it with cache=False")
+    if cache and model.config.is_encoder_decoder:
+        raise ValueError(f"the cache of a {type(model).__name__} holds its encoder's states as well; export it with cache=False")
     if dynamic is not None and not cache:
         return example, dynamic
     tensors = {name: value for name, value in example.items() if isinstance(value, Tensor) and value.ndim}

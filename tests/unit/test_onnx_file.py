@@ -106,6 +106,18 @@ def test_encoders_export_as_they_are():
         export_onnx(sight, {"pixel_values": normal(1, 3, 16, 16)}, cache=True)
 
 
+def test_an_encoder_and_its_decoder_export_at_lengths_of_their_own():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 1, "num_heads": 4}
+    model = transformers.T5ForConditionalGeneration(transformers.T5Config(**sizes, decoder_start_token_id=0))
+    example = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS), "decoder_input_ids": IDS[:, :3]}
+    file = export_onnx(model, example)
+    assert file.inputs["input_ids"] == ["batch", "tokens"] and file.inputs["decoder_input_ids"] == ["batch", "decoder_tokens"]
+    assert file.outputs["logits"] == ["batch", "decoder_tokens", 64] and file.difference < 1e-5
+    with pytest.raises(ValueError, match="holds its encoder's states as well; export it with cache=False"):
+        export_onnx(model, example, cache=True)
+
+
 class Longer(nn.Module):
     def forward(self, x):
         return x * 2 if x.shape[1] > 300 else x + 1
