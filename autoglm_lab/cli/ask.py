@@ -10,6 +10,7 @@ from pathlib import Path
 from autoglm_lab.cli.engines import model_folder, open_engine
 from autoglm_lab.cli.options import Commands, add_json, add_model, add_server
 from autoglm_lab.cli.reports import action_text, rounded
+from autoglm_lab.phone.catalog import HOME_SCREEN
 
 
 def add(commands: Commands) -> None:
@@ -18,7 +19,7 @@ def add(commands: Commands) -> None:
     command.add_argument("text", nargs="?", default=None, metavar="TEXT", help="the command or question")
     command.add_argument("--image", type=Path, help="a screenshot (PNG, JPEG, ...)")
     command.add_argument("--audio", type=Path, help="a spoken command (WAV, FLAC, ...)")
-    command.add_argument("--app", default="System Home", help='the app in front (default "System Home")')
+    command.add_argument("--app", default=HOME_SCREEN, help='the app in front (default "System Home")')
     command.add_argument("--think", action="store_true", help="let it write its thought first")
     add_model(command, "model folder or bundle")
     add_server(command)

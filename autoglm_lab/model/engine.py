@@ -16,6 +16,7 @@ from autoglm_lab.marks import verify
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.paths import data_dir
+from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.runtime.constraints import Pick, Quotes, Spelling, Typing, chooser
 from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.sampling import Sampling
@@ -86,7 +87,7 @@ class TorchEngine:
         image: Any = None,
         audio: Any = None,
         *,
-        current_app: str = "System Home",
+        current_app: str = HOME_SCREEN,
         last: str = "",
         think: bool = False,
         max_new_tokens: int = 96,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
+from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.phone.goals import plain
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
 from autoglm_lab.runtime.prompt import MAX_TOKENS, TooLongError, write_command, write_prompt
@@ -43,7 +44,7 @@ class PhoneGLMProcessor(ProcessorMixin):
         audio: Any = None,
         *,
         sampling_rate: int = 16_000,
-        current_app: str | Sequence[str] = "System Home",
+        current_app: str | Sequence[str] = HOME_SCREEN,
         last: str | Sequence[str] = "",
         think: bool = False,
         command: bool = False,

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 
 from autoglm_lab.phone.actions import SIGNATURES
-from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, FREE_WORDS, LANGS, MESSAGES, QUERIES, SETTINGS, App
+from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, FREE_WORDS, HOME_SCREEN, LANGS, MESSAGES, QUERIES, SETTINGS, App
 from autoglm_lab.phone.free_text import common_characters
 from autoglm_lab.phone.goals import GOALS, THEN, plain
 from autoglm_lab.phone.oracle import report
@@ -92,7 +92,7 @@ THOUGHTS = (
     "没有",
     " is here.",
     " is not here.",
-    "System Home",
+    HOME_SCREEN,
     "Tap",
     "Double Tap",
     "Long Press",

@@ -15,9 +15,8 @@ import zlib
 from PIL import Image, ImageChops
 
 from autoglm_lab.phone.actions import Action, Point
-from autoglm_lab.phone.catalog import Lang
+from autoglm_lab.phone.catalog import HOME_SCREEN, Lang
 from autoglm_lab.phone.packages import ADB_KEYBOARD, key_of, packages_to_try
-from autoglm_lab.phone.simulator import HOME_SCREEN
 
 STATUS_BAR = 0.034  # of the height: clock and battery change by themselves
 LONG_PRESS_MS = 3000

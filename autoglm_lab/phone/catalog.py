@@ -11,6 +11,7 @@ from typing import Literal
 
 Lang = Literal["zh", "en"]
 LANGS: tuple[Lang, ...] = ("zh", "en")
+HOME_SCREEN = "System Home"  # what the public phone agent calls the home screen
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,11 @@ from typing import Protocol
 from PIL import Image
 
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.phone.catalog import Lang, app, named
+from autoglm_lab.phone.catalog import HOME_SCREEN, Lang, app, named
 from autoglm_lab.phone.draw import DEFAULT_SIZE, draw
 from autoglm_lab.phone.packages import app_of, packages_to_try
 from autoglm_lab.phone.screens import elements
 from autoglm_lab.phone.state import Look, State, View
-
-HOME_SCREEN = "System Home"  # what the public phone agent calls the home screen
 
 
 class Phone(Protocol):

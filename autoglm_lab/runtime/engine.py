@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from autoglm_lab.phone.actions import Action, parse_answer
+from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.runtime.sampling import Sampling
 
 GREEDY = Sampling()
@@ -124,7 +125,7 @@ class Engine(Protocol):
         image: Any = None,
         audio: Any = None,
         *,
-        current_app: str = "System Home",
+        current_app: str = HOME_SCREEN,
         last: str = "",
         think: bool = False,
         max_new_tokens: int = 96,

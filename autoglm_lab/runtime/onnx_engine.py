@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.phone.goals import plain
 from autoglm_lab.runtime.bundle import TOKENIZER, Bundle
 from autoglm_lab.runtime.constraints import Constraint, Pick, Quotes, Spelling, Typing, chooser
@@ -176,7 +177,7 @@ class OnnxEngine:
         image: Any = None,
         audio: Any = None,
         *,
-        current_app: str = "System Home",
+        current_app: str = HOME_SCREEN,
         last: str = "",
         think: bool = False,
         max_new_tokens: int = 96,
@@ -195,7 +196,7 @@ class OnnxEngine:
         image: Any = None,
         audio: Any = None,
         *,
-        current_app: str = "System Home",
+        current_app: str = HOME_SCREEN,
         last: str = "",
         think: bool = False,
         max_new_tokens: int = 96,

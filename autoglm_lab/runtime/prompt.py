@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from autoglm_lab.phone.catalog import HOME_SCREEN
+
 IMAGE, AUDIO = "<|image|>", "<|audio|>"
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|endoftext|>", "<|pad|>"
 THINK, END_THINK = "<think>", "</think>"
@@ -93,7 +95,7 @@ def check_length(task: str, model_folder: Path) -> None:
     path = model_folder / "tokenizer.json"
     if not path.exists():
         raise FileNotFoundError(f"{model_folder.name} holds no tokenizer.json; give a folder written by save_pretrained")
-    count = len(read_tokenizer(path).encode(write_prompt(task, "System Home"), add_special_tokens=False))
+    count = len(read_tokenizer(path).encode(write_prompt(task, HOME_SCREEN), add_special_tokens=False))
     if count > MAX_TOKENS:
         raise TooLongError(count, "task")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.phone.packages import TOLD
 from autoglm_lab.runtime.engine import GREEDY, is_unchanged
 from autoglm_lab.runtime.prompt import MAX_MEMORY, SPECIAL_TOKENS, write_memory
@@ -23,7 +24,6 @@ from autoglm_lab.serve.media import open_picture, open_sound, read_picture, unpa
 from autoglm_lab.serve.pixels import Take
 from autoglm_lab.serve.schema import AudioPart, ChatRequest, ImagePart, Message, TextPart
 
-HOME = "System Home"
 DEFAULT_TOKENS = 96
 SCREEN = "** Screen Info **"  # how the public phone agent begins a turn without words of the user
 LONGEST = 20_000  # characters of a task that are looked at; 512 tokens are far fewer
@@ -37,7 +37,7 @@ class GenerationRequest:
     task: str
     image: Callable[..., Any] | None = None  # of `media.open_picture`, all but `take`
     audio: Callable[[], Any] | None = None
-    current_app: str = HOME
+    current_app: str = HOME_SCREEN
     steps: tuple[tuple[str, bool], ...] = ()  # name of each action so far, and whether it changed the screen
     think: bool = False
     max_new_tokens: int = DEFAULT_TOKENS
@@ -127,7 +127,7 @@ def _conversation(request: ChatRequest, limits: Limits) -> dict[str, Any]:
         raise ApiError(
             400, f"the task has {len(task):,} characters; at most 512 tokens fit", param="messages", code="context_length_exceeded"
         )
-    app = current_app(users[-1][1]) if users else HOME
+    app = current_app(users[-1][1]) if users else HOME_SCREEN
     return {"task": task, "image": image, "audio": audio, "current_app": app, "steps": _steps(request.messages[begins:])}
 
 
@@ -161,9 +161,9 @@ def _plain(words: str) -> str:
 def current_app(message: Message) -> str:
     """The app in front, by the name that the model knows; the home screen where phone agents do not say it."""
     _, screen = _halves(message)
-    name = screen.get("current_app", HOME)
+    name = screen.get("current_app", HOME_SCREEN)
     usual = isinstance(name, str) and 0 < len(name) <= 100 and not set(name) & set('"\n<>')
-    return TOLD.get(name, name) if usual else HOME
+    return TOLD.get(name, name) if usual else HOME_SCREEN
 
 
 def _halves(message: Message) -> tuple[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ import soundfile
 from PIL import Image
 
 from autoglm_lab.phone.actions import PHONE_ACTIONS, SIGNATURES
+from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.phone.tolerant import read_tolerantly
 from autoglm_lab.runtime.engine import GREEDY, UNCHANGED, Answer, Stream, Turn
 from autoglm_lab.runtime.features import mono_16k
@@ -74,7 +75,7 @@ class RemoteEngine:
         image: Any = None,
         audio: Any = None,
         *,
-        current_app: str = "System Home",
+        current_app: str = HOME_SCREEN,
         last: str = "",
         think: bool = False,
         max_new_tokens: int = 96,
@@ -146,7 +147,7 @@ def conversation(
     task: str = "",
     image: Any = None,
     audio: Any = None,
-    current_app: str = "System Home",
+    current_app: str = HOME_SCREEN,
     last: str = "",
     history: Sequence[Turn] = (),
 ) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.progress import track
 from autoglm_lab.runtime.constraints import Constraint, Quotes, Typing
@@ -115,7 +116,7 @@ class BatchEngine:
         ends = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in rows]
         return [tokenizer.decode(row[:end]) for row, end in zip(rows, ends, strict=True)]
 
-    def generate(self, *, task: str = "", image: Any = None, audio: Any = None, current_app: str = "System Home") -> str:
+    def generate(self, *, task: str = "", image: Any = None, audio: Any = None, current_app: str = HOME_SCREEN) -> str:
         """The text of one answer, from the arguments of `Engine.answer`: written by the library's own `generate`."""
         return self.texts(self.processor(text=task, images=image, audio=audio, current_app=current_app))[0]
 

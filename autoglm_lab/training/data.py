@@ -16,10 +16,9 @@ from transformers import PreTrainedTokenizerFast
 
 from autoglm_lab import atomic
 from autoglm_lab.phone.actions import Action, format_action
-from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, LANGS, MESSAGES, QUERIES, SETTINGS, SPOKEN_TIMES, Lang
+from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, HOME_SCREEN, LANGS, MESSAGES, QUERIES, SETTINGS, SPOKEN_TIMES, Lang
 from autoglm_lab.phone.clock import clock_forms
 from autoglm_lab.phone.phrasing import say_time
-from autoglm_lab.phone.simulator import HOME_SCREEN
 from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.phone.spoken import MINUTE_STEP, SPOKEN_KINDS, parse_wish_key
 from autoglm_lab.phone.tasks import REPEAT

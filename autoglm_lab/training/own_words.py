@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.phone.catalog import LANGS, Lang, app
+from autoglm_lab.phone.catalog import HOME_SCREEN, LANGS, Lang, app
 from autoglm_lab.phone.foreign import foreign_screen
 from autoglm_lab.phone.free_text import free_text
 from autoglm_lab.phone.oracle import next_on_unknown_screen
@@ -127,7 +127,7 @@ def unknown_requests(world: World, count: int) -> list[Request]:
         kind = ("describe", "has_app", "is_on", "toggle_on", "send", "search", "open_app")[int(rng.integers(7))]
         task = sample_wish(phone.state, rng, kind=kind)
         state = deepcopy(phone.state)
-        return Request(task, state, deepcopy(state), picture, None, "", "System Home", wanted=next_on_unknown_screen(task).action)
+        return Request(task, state, deepcopy(state), picture, None, "", HOME_SCREEN, wanted=next_on_unknown_screen(task).action)
 
     return collect(world, count, 14, draw)
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from autoglm_lab.phone.actions import format_action
-from autoglm_lab.phone.catalog import APPS, app
+from autoglm_lab.phone.catalog import APPS, HOME_SCREEN, app
 from autoglm_lab.phone.foreign import foreign_screen
 from autoglm_lab.phone.goals import REFUSED, goal
 from autoglm_lab.phone.oracle import MEMORY, Done, Step, next_on_unknown_screen, next_step
-from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone
+from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import QUESTIONS, Task
 from autoglm_lab.phone.wishes import sample_wish

@@ -9,10 +9,10 @@ from copy import deepcopy
 from typing import Any
 
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.phone.catalog import app
+from autoglm_lab.phone.catalog import HOME_SCREEN, app
 from autoglm_lab.phone.draw import draw
 from autoglm_lab.phone.screens import elements
-from autoglm_lab.phone.simulator import HOME_SCREEN, SimulatedPhone, perform
+from autoglm_lab.phone.simulator import SimulatedPhone, perform
 from autoglm_lab.phone.state import State
 
 SCREENS = 96

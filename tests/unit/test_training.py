@@ -13,12 +13,11 @@ import torch
 from autoglm_lab.model import PhoneGLMConfig, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.tokenizer import train_tokenizer
 from autoglm_lab.phone.actions import Action, format_action
-from autoglm_lab.phone.catalog import LANGS, named
+from autoglm_lab.phone.catalog import HOME_SCREEN, LANGS, named
 from autoglm_lab.phone.icons import families
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.phrasing import utterances
 from autoglm_lab.phone.screens import ROWS_VISIBLE, elements, find
-from autoglm_lab.phone.simulator import HOME_SCREEN
 from autoglm_lab.phone.spoken import wish_key
 from autoglm_lab.phone.state import Look, State, View
 from autoglm_lab.phone.tasks import Task

@@ -12,6 +12,7 @@ from typing import Any
 
 from autoglm_lab.edge.hybrid.breaker import Breaker
 from autoglm_lab.edge.hybrid.coordinator import CLOUD, DEVICE, FAIL_OVER, Coordinator, Deliver, Fail, Policy, Route, Start
+from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.runtime.engine import GREEDY, Answer, Engine, Stream, Turn, memory_length
 from autoglm_lab.runtime.sampling import Sampling
 
@@ -83,7 +84,7 @@ class HybridEngine:
         image: Any = None,
         audio: Any = None,
         *,
-        current_app: str = "System Home",
+        current_app: str = HOME_SCREEN,
         last: str = "",
         think: bool = False,
         max_new_tokens: int = 96,

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.tasks import kept
 from autoglm_lab.runtime.prompt import write_memory
@@ -21,7 +22,7 @@ class Request:
 
     task: str
     picture: UInt8[np.ndarray, "height width colours"]
-    current_app: str = "System Home"
+    current_app: str = HOME_SCREEN
     last: str = ""
 
     @classmethod

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from autoglm_lab.edge.intent.foresight import Request
+from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.runtime.engine import Stream
 
 MOST_AT_ONCE = 2  # as browsers limit speculation on phones: each holds a screen's keys and values
@@ -24,7 +25,7 @@ MOST_AT_ONCE = 2  # as browsers limit speculation on phones: each holds a screen
 class Engine(Protocol):
     """The part of `runtime.onnx_engine.OnnxEngine` that is used here: it encodes, reads the prompt, and writes."""
 
-    def prepare(self, task: str = "", image: Any = None, *, current_app: str = "System Home", last: str = "") -> Any:
+    def prepare(self, task: str = "", image: Any = None, *, current_app: str = HOME_SCREEN, last: str = "") -> Any:
         """Encode the picture of a request."""
 
     def prefill(self, asked: Any) -> Any:

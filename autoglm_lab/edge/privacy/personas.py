@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoglm_lab.edge.privacy.place import Place
-from autoglm_lab.phone.catalog import APPS
+from autoglm_lab.phone.catalog import APPS, HOME_SCREEN
 from autoglm_lab.phone.phrasing import PHRASINGS
-from autoglm_lab.phone.simulator import HOME_SCREEN
 
 PEOPLE, SESSIONS, USES = 40, 30, 5  # sessions of a person, apps that are opened in one
 N_TRAINING = 20  # of the sessions an attacker has under people's names, from an older leak
