@@ -54,11 +54,11 @@ class Look(nn.Module):
         key: Float[Tensor, "B H S E"],
         value: Float[Tensor, "B H S E"],
         bias: Float[Tensor, "B 1 1 S"] | None = None,
-        given: Float[Tensor, "B 1 1"] | None = None,
+        presence: Float[Tensor, "B 1 1"] | None = None,
     ) -> Float[Tensor, "B T D"]:
         """The new hidden states. The graph ends in a sum with `hidden`, which `conditions.on_condition` relies on.
 
-        `bias` is added to the scores of places, and where `given` is 0 nothing is looked at: requests of one batch may differ.
+        `bias` is added to the scores of places, and where `presence` is 0 nothing is looked at: requests of one batch may differ.
         """
         normed = self.norm(hidden)
         shape = (*normed.shape[:2], value.shape[1] * value.shape[3])
@@ -66,7 +66,7 @@ class Look(nn.Module):
         context = node(f"{MICROSOFT}MultiHeadAttention", inputs, normed.dtype, shape, num_heads=key.shape[1])
         attended: Tensor = self.o_proj(context)
         gate = torch.sigmoid(self.gate_proj(torch.cat((normed, attended), -1)))
-        mixed: Tensor = hidden + (gate if given is None else gate * given) * (attended - hidden)
+        mixed: Tensor = hidden + (gate if presence is None else gate * presence) * (attended - hidden)
         return mixed
 
 

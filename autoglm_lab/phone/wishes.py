@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -130,12 +131,12 @@ def _draw(task: Task, words: dict[str, str], rng: np.random.Generator, held_out:
     return book.draw(SAID_AS.get(task.kind, task.kind), words, rng, held_out=held_out)
 
 
+def _pick(rng: np.random.Generator, names: Sequence[str]) -> str:
+    return str(names[int(rng.integers(len(names)))])
+
+
 def _slots(kind: str, state: State, lang: Lang, rng: np.random.Generator, held_out: bool) -> dict[str, str]:
-    look = state.look
-
-    def pick(names: Sequence[str]) -> str:
-        return str(names[int(rng.integers(len(names)))])
-
+    look, pick = state.look, partial(_pick, rng)
     match kind:
         case "open_app":
             return {"app": pick(look.installed)}
@@ -159,10 +160,7 @@ def _slots(kind: str, state: State, lang: Lang, rng: np.random.Generator, held_o
 
 def _slots_with_text(kind: str, look: Look, lang: Lang, rng: np.random.Generator, held_out: bool) -> dict[str, str]:
     """The slots of a kind in which words are copied; none for any other."""
-
-    def pick(names: Sequence[str]) -> str:
-        return str(names[int(rng.integers(len(names)))])
-
+    pick = partial(_pick, rng)
     match kind:
         case "search":
             return {"app": pick([id for id in look.installed if app(id).searchable]), "query": free_text(lang, rng)}

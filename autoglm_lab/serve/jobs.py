@@ -97,7 +97,7 @@ Post = Callable[[Deliveries], None]
 
 
 def put_directly(deliveries: Deliveries) -> None:
-    """Put events into the mailboxes, from the thread that made them."""
+    """Put events into the mailboxes of their jobs."""
     for job, event in deliveries:
         job.mailbox.put_nowait(event)
 

@@ -14,7 +14,7 @@ from autoglm_lab.hosts import AllowedHosts
 from autoglm_lab.runtime.reload import Mode, NothingLoadedError, Reloadable, needs_restart
 from autoglm_lab.serve.access import AccessLog
 from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.jobs import Deliveries, Job, Scheduler
+from autoglm_lab.serve.jobs import Deliveries, Job, Scheduler, put_directly
 from autoglm_lab.serve.keys import Keys
 from autoglm_lab.serve.limits import Limits
 from autoglm_lab.serve.metrics import Metrics
@@ -179,13 +179,8 @@ class Service:
     def _post(self, deliveries: Deliveries) -> None:
         with suppress(RuntimeError):  # the loop has ended, and nobody reads any more
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(_deliver, deliveries)
+                self._loop.call_soon_threadsafe(put_directly, deliveries)
 
 
 def _exchanging() -> ApiError:
     return ApiError(503, "the model is being exchanged; come again in a second", code=EXCHANGING)
-
-
-def _deliver(deliveries: Deliveries) -> None:
-    for job, event in deliveries:
-        job.mailbox.put_nowait(event)

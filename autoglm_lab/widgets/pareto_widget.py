@@ -25,7 +25,7 @@ class ParetoWidget(LabWidget):
     axis = traitlets.Unicode("").tag(sync=True)
     choice = traitlets.Unicode("").tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)  # ParetoView.data
-    told = traitlets.Unicode("").tag(sync=True)  # reply of the call-back to a choice
+    reply = traitlets.Unicode("").tag(sync=True)  # reply of the call-back to a choice
     said = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, reports: Sequence[Report], chosen: Chosen | None = None) -> None:
@@ -43,7 +43,7 @@ class ParetoWidget(LabWidget):
         report = self.view.report(name)
         reply = None if self.chosen is None else self.chosen(report)
         with self.hold_sync():
-            self.choice, self.told = name, reply or ""
+            self.choice, self.reply = name, reply or ""
             self._show()
 
     def turn(self, axis: str) -> None:

@@ -793,7 +793,7 @@ def test_choosing_calls_back():
     widget = widgets.pareto(reports(), lambda report: asked.append(report.name) or f"{report.name} is loaded")
     assert widget.report is None
     assert says(widget, kind="choose", name="four") == ""
-    assert (asked, widget.choice, widget.told) == (["four"], "four", "four is loaded")
+    assert (asked, widget.choice, widget.reply) == (["four"], "four", "four is loaded")
     assert widget.report.bytes == 9_000_000
     assert widget.said.endswith("Chosen: four, size MB 9, success 97.0%.")
     assert "there are 'whole', 'four'" in says(widget, kind="choose", name="five")

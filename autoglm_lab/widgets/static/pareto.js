@@ -41,7 +41,7 @@ function render({ model, el }) {
   );
   axis.dataset.lmSuppressShortcuts = "true";
   const plane = make("div", { class: "lab-plane" });
-  const told = make("p", { class: "lab-told", role: "status" });
+  const reply = make("p", { class: "lab-reply", role: "status" });
   const said = make("p", { class: "lab-said" });
   const message = make("p", { class: "lab-message", role: "alert" });
 
@@ -114,7 +114,7 @@ function render({ model, el }) {
   function update() {
     axis.value = model.get("axis");
     draw(model.get("shown"));
-    told.textContent = model.get("told");
+    reply.textContent = model.get("reply");
     said.textContent = model.get("said");
     message.textContent = model.get("message");
   }
@@ -128,7 +128,7 @@ function render({ model, el }) {
       make("label", { class: "lab-axis" }, make("span", {}, "success against"), axis),
       plane,
       said,
-      told,
+      reply,
       message,
     ),
   );
