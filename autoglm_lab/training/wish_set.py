@@ -32,7 +32,7 @@ WISHES_AT_ONCE = 2000
 OTHER_WORDS_SHARE = 0.7  # of the samples with words to copy: they get others each time
 PRACTICE_SHARE = 0.35  # of the samples with words to copy: said as the goal is, where nothing but copying is to be learned
 # how often each kind is drawn: long ones, in which there is most to learn, more often than they are wished for
-SHARES = WISHES | {"two": 22, "search": 20, "send": 20, "beyond": 16}
+SHARES = WISHES | {"two": 30, "search": 20, "send": 20, "beyond": 16}
 GOAL_SHARE = 0.02  # of the samples: the goal itself, which means itself
 
 

@@ -116,19 +116,19 @@ class Link:
         )
 
     def _relay(self, near: socket.socket, far: socket.socket, fault: Fault) -> None:
-        first: float | None = None
+        cut_at: float | None = None
         while not self.is_cut:
-            timeout_s = None if first is None else max(0.0, first + fault.after_s - time.monotonic())
-            ready, _, _ = select.select([near, far], [], [], timeout_s if fault.kind == "cut" else None)
-            if not ready:
-                return  # the time to cut has come
+            left_s = None if cut_at is None else cut_at - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                return
+            ready, _, _ = select.select([near, far], [], [], left_s)
             for source in ready:
                 piece = source.recv(PIECE)
                 if not piece:
                     return
-                if source is far and first is None:
-                    first = time.monotonic()
-                    if fault.kind == "cut" and fault.after_s == 0:
+                if source is far and fault.kind == "cut" and cut_at is None:
+                    cut_at = time.monotonic() + fault.after_s
+                    if fault.after_s == 0:
                         return
                 if fault.kind == "slow":
                     time.sleep(len(piece) / fault.bytes_per_s)
