@@ -180,7 +180,7 @@ def silence_news() -> None:
 
 def fetch_browser_runtime() -> None:
     """What the phone in a browser runs on; without it everything else works."""
-    done = run([venv_python(), "-m", "autoglm_lab.web.assets"])
+    done = run([venv_python(), "-m", "autoglm_lab.device.browser.assets"])
     if done.returncode:
         say((done.stderr.strip().splitlines() or ["the browser phone is not ready"])[-1])
 

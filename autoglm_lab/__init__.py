@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoglm_lab import moved
+
 if TYPE_CHECKING:
     from autoglm_lab import agent, compress, phone, serve, widgets
     from autoglm_lab.checks import check
@@ -54,6 +56,8 @@ _LAZY = {
     "widgets": "",
 }
 
+moved.install()
+
 
 def load(folder: Path | str | None = None, *, grammar: bool = False) -> Any:
     """Load the shipped agent, or the one in `folder`: a bundle runs in ONNX Runtime, any other, compressed or not, in PyTorch.
@@ -87,7 +91,7 @@ def connect(url: str, *, api_key: str = "EMPTY", model: str | None = None) -> An
 
     ValueError for what is no address.
     """
-    from autoglm_lab.serve.remote import RemoteEngine
+    from autoglm_lab.serve.client import RemoteEngine
 
     return RemoteEngine(url, api_key=api_key, model=model)
 

@@ -2,7 +2,7 @@
 
 Chapters come from the notebooks and `build/notebooks.json` (written by `make nbval`), results from
 `data/model/results.json` (written by `autoglm-lab evaluate`), what small agents cost from `data/claims.csv` (written by
-`python -m autoglm_lab.measure.claims`). Each block stands between two comments.
+`python -m autoglm_lab.benchmarks.claims`). Each block stands between two comments.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import nbformat
 
 from autoglm_lab import atomic
-from autoglm_lab.peers.told import read, table
+from autoglm_lab.benchmarks.peers.findings import read, table
 
 MEASURED = "build/notebooks.json"
 RESULTS = "data/model/results.json"

@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from autoglm_lab.compress.agent import load_agent
-    from autoglm_lab.measure.bench import bench
-    from autoglm_lab.measure.machine import fast_maths
+    from autoglm_lab.evaluation.bench import bench
+    from autoglm_lab.evaluation.machine import fast_maths
     from autoglm_lab.runtime.bundle import is_bundle
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _layers(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> int:
-    from autoglm_lab.measure.layers import layer_times, table
+    from autoglm_lab.evaluation.layers import layer_times, table
 
     times = layer_times(options.bundle, threads=options.threads, count=options.requests, rounds=options.rounds)
     if options.json:
@@ -89,12 +89,12 @@ def _layers(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -
 
 
 def _race(options: argparse.Namespace, flags: tuple[str, ...], threads: int) -> int:
+    from autoglm_lab.benchmarks.peers.findings import described
+    from autoglm_lab.benchmarks.peers.survey import chosen, survey
     from autoglm_lab.compress.agent import load_agent
-    from autoglm_lab.measure.race import race
-    from autoglm_lab.measure.timing import Spread
-    from autoglm_lab.peers.survey import chosen, survey
-    from autoglm_lab.peers.told import described
-    from autoglm_lab.training.batch import BatchEngine, compiled
+    from autoglm_lab.evaluation.race import race
+    from autoglm_lab.evaluation.timing import Spread
+    from autoglm_lab.model.batch import BatchEngine, compiled
 
     others = list(dict.fromkeys(name.strip() for name in options.against.split(","))) if options.against else []
     peers = [name for name in others if name not in ("generate", "compile")]

@@ -60,10 +60,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compressed(options: argparse.Namespace, recipe: Recipe) -> int:
+    from autoglm_lab.benchmarks.agent_report import measured, sample_requests
     from autoglm_lab.compress.agent import load_agent, save_agent, write_report
     from autoglm_lab.compress.recipe import apply
-    from autoglm_lab.training.batch import BatchEngine
-    from autoglm_lab.training.measured import measured, sample_requests
+    from autoglm_lab.model.batch import BatchEngine
 
     engine = load_agent(options.model)
     unfinished = checkpoint_folder(options, recipe)
@@ -119,8 +119,8 @@ def _flags(options: argparse.Namespace) -> str:
 
 
 def _recovery(options: argparse.Namespace, recipe: Recipe, teacher: Any | None, unfinished: Path) -> Any:
-    from autoglm_lab.training.build import prepare
-    from autoglm_lab.training.recovery import Recovery
+    from autoglm_lab.training.finetune import Recovery
+    from autoglm_lab.training.pipeline import prepare
 
     folder = options.data if options.data is not None else work_dir() / "full" / "data"
     return Recovery(

@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit status."""
-    from autoglm_lab.export.device import device_folder
+    from autoglm_lab.device.folder import device_folder
 
     device_folder(options.bundle, options.out)
     print(f"copy {options.out} to the device; its README.md says how run.py is started there")

@@ -24,8 +24,8 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit status."""
+    from autoglm_lab.device.preflight import PHONE_9B, Machine, bundle_needs, examine, model_needs
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
-    from autoglm_lab.runtime.preflight import PHONE_9B, Machine, bundle_needs, examine, model_needs
     from autoglm_lab.runtime.processor import cpu_flags
 
     if options.port is not None and not 1 <= options.port <= 65_535:

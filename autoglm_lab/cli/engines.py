@@ -18,7 +18,7 @@ def open_engine(options: argparse.Namespace) -> Any:
     if options.url is not None:
         if options.model is not None or options.grammar:
             raise ValueError("--url asks a server, which has its own model and grammar; leave out --model and --grammar")
-        from autoglm_lab.serve.remote import RemoteEngine
+        from autoglm_lab.serve.client import RemoteEngine
 
         return RemoteEngine(options.url, api_key=api_key(options))
     return load(options.model, grammar=options.grammar)

@@ -27,11 +27,11 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit status."""
+    from autoglm_lab.evaluation.own_words import evaluate_people, evaluate_words
+    from autoglm_lab.evaluation.success import Answers, OneByOne, World, evaluate, evaluate_mini
+    from autoglm_lab.evaluation.voices import evaluate_voices
+    from autoglm_lab.model.batch import BatchEngine, gate_response
     from autoglm_lab.model.engine import TorchEngine
-    from autoglm_lab.training.batch import BatchEngine, gate_response
-    from autoglm_lab.training.evaluation import Answers, OneByOne, World, evaluate, evaluate_mini
-    from autoglm_lab.training.own_words import evaluate_people, evaluate_words
-    from autoglm_lab.training.voices_evaluation import evaluate_voices
 
     engine = open_engine(options)
     in_torch = isinstance(engine, TorchEngine)

@@ -41,13 +41,13 @@ def run(options: argparse.Namespace) -> int:
 def _exported(options: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
+    from autoglm_lab.benchmarks.agent_report import measured_in_runtime, sample_requests
     from autoglm_lab.compress.agent import load_agent, write_report
     from autoglm_lab.compress.recipe import Recipe
+    from autoglm_lab.evaluation.report import Report
     from autoglm_lab.export.bundle import bundle
-    from autoglm_lab.measure.report import Report
     from autoglm_lab.runtime.mapped import write_mapped
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
-    from autoglm_lab.training.measured import measured_in_runtime, sample_requests
 
     engine, source = load_agent(options.model), options.model or Path()
     recipe = Recipe.read(source / "recipe.json") if (source / "recipe.json").exists() else Recipe()

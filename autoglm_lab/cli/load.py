@@ -27,8 +27,8 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit status."""
-    from autoglm_lab.measure.machine import fast_maths
-    from autoglm_lab.serve.load import GRID, WAYS, loads, shared_step, summary
+    from autoglm_lab.benchmarks.http_load import GRID, WAYS, loads, shared_step, summary
+    from autoglm_lab.evaluation.machine import fast_maths
 
     ways = GRID if options.grid else WAYS
     results = summary(loads(options.bundle, ways, clients=options.clients, answers=options.answers, rounds=options.rounds))

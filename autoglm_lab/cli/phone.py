@@ -23,8 +23,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit status."""
     from threading import Event
 
+    from autoglm_lab.device.browser.server import BrowserPhone
     from autoglm_lab.phone.simulator import SimulatedPhone
-    from autoglm_lab.web.server import BrowserPhone
 
     phone = SimulatedPhone(options.seed, lang="en")
     host = "0.0.0.0" if options.network else "127.0.0.1"

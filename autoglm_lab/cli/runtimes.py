@@ -31,9 +31,9 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit status."""
-    from autoglm_lab.measure.machine import fast_maths
-    from autoglm_lab.peers.survey import chosen, install, survey
-    from autoglm_lab.peers.told import described
+    from autoglm_lab.benchmarks.peers.findings import described
+    from autoglm_lab.benchmarks.peers.survey import chosen, install, survey
+    from autoglm_lab.evaluation.machine import fast_maths
 
     names = chosen(options.names)
     if options.install:

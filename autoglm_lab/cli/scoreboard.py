@@ -28,8 +28,8 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit status."""
-    from autoglm_lab.edge.scoreboard.measuring import measure, plan
-    from autoglm_lab.edge.scoreboard.rows import board, comparison
+    from autoglm_lab.benchmarks.scoreboard.measuring import measure, plan
+    from autoglm_lab.benchmarks.scoreboard.rows import board, comparison
     from autoglm_lab.progress import track
 
     run = plan(options.out, quick=options.quick)

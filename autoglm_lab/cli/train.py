@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit status."""
-    from autoglm_lab.training.build import train
+    from autoglm_lab.training.pipeline import train
 
     folder = options.out or work_dir() / options.preset
     result = train(options.preset, folder, seed=options.seed, until=options.steps, threads=options.threads, source=options.source)

@@ -29,22 +29,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autoglm_lab.compress.checkpoint import load, save, stored_bytes
     from autoglm_lab.compress.coverage import Coverage
+    from autoglm_lab.compress.dependency_graph import Group, trace
     from autoglm_lab.compress.distillation import drop_layers
     from autoglm_lab.compress.explore import grid, search
-    from autoglm_lab.compress.files import load, save, stored_bytes
-    from autoglm_lab.compress.groups import Group, trace
     from autoglm_lab.compress.kinds import known_layers, layer_table
     from autoglm_lab.compress.low_rank import LowRankLinear, factorise, factorise_layers, record_inputs
     from autoglm_lab.compress.qat import calibrate, convert, prepare
     from autoglm_lab.compress.quantization import Scheme, quantize, quantize_weights, relative_error
     from autoglm_lab.compress.recipe import Recipe, apply, named
-    from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
+    from autoglm_lab.compress.reconstruction import input_moments, refit_channels, refit_masked
     from autoglm_lab.compress.sensitivity import Sensitivity, gradient_sensitivity, scan
     from autoglm_lab.compress.sparsity import Masks, magnitude_masks, masks_by_layer, prune, sparsity_of
     from autoglm_lab.compress.structured import Pruned, answer_prices, prune_structured
     from autoglm_lab.compress.work import layer_macs
-    from autoglm_lab.measure.report import within
+    from autoglm_lab.evaluation.report import within
 
 __all__ = [
     "Coverage",
@@ -95,21 +95,21 @@ _NAMES = {
     "coverage": "Coverage",
     "distillation": "drop_layers",
     "explore": "grid search",
-    "files": "load save stored_bytes",
-    "groups": "Group trace",
+    "checkpoint": "load save stored_bytes",
+    "dependency_graph": "Group trace",
     "kinds": "known_layers layer_table",
     "low_rank": "LowRankLinear factorise factorise_layers record_inputs",
     "qat": "calibrate convert prepare",
     "quantization": "Scheme quantize quantize_weights relative_error",
     "recipe": "Recipe apply named",
-    "refit": "input_moments refit_channels refit_masked",
+    "reconstruction": "input_moments refit_channels refit_masked",
     "sensitivity": "Sensitivity gradient_sensitivity scan",
     "sparsity": "Masks magnitude_masks masks_by_layer prune sparsity_of",
     "structured": "Pruned answer_prices prune_structured",
     "work": "layer_macs",
 }
 _LAZY = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names.split()}
-_LAZY["within"] = "autoglm_lab.measure.report"
+_LAZY["within"] = "autoglm_lab.evaluation.report"
 
 
 def __getattr__(name: str) -> Any:

@@ -7,10 +7,10 @@ from pathlib import Path
 from torch import nn
 
 from autoglm_lab import atomic
-from autoglm_lab.compress.files import STRUCTURE, load, save
+from autoglm_lab.compress.checkpoint import STRUCTURE, load, save
 from autoglm_lab.compress.recipe import Recipe
+from autoglm_lab.evaluation.report import Report
 from autoglm_lab.marks import verify
-from autoglm_lab.measure.report import Report
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.engine import LOADED, TorchEngine, readable
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration

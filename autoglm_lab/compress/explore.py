@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from autoglm_lab import atomic
 from autoglm_lab.compress.recipe import Recipe
-from autoglm_lab.measure.report import Report
+from autoglm_lab.evaluation.report import Report
 from autoglm_lab.workers import end_with_parent
 
 Measure = Callable[[Recipe], Report]

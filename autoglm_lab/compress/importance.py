@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from autoglm_lab.compress.channels import IN, OUT, THROUGH, canonical, channel_axis, main_weight, mixes
-from autoglm_lab.compress.groups import Group
+from autoglm_lab.compress.dependency_graph import Group
 
 Importance = Literal["l1", "taylor", "gradient", "fisher"]
 Loss = Callable[[nn.Module], Float[Tensor, ""]]

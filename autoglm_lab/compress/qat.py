@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoglm_lab.compress.coverage import MIN_SHARE
-from autoglm_lab.compress.groups import Example, outputs
+from autoglm_lab.compress.dependency_graph import Example, outputs
 from autoglm_lab.compress.layers import replace_linear
 from autoglm_lab.compress.low_rank import LowRankLinear
 from autoglm_lab.compress.quantization import RANGES, PackedLayer, PackedLinear, Scheme, affine, from_rows, to_rows

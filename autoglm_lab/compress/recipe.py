@@ -13,21 +13,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from autoglm_lab.compress.checkpoint import stored_bytes
 from autoglm_lab.compress.coverage import MIN_SHARE, name_filter
+from autoglm_lab.compress.dependency_graph import IN, Example, outputs
 from autoglm_lab.compress.distillation import drop_layers
-from autoglm_lab.compress.files import stored_bytes
-from autoglm_lab.compress.groups import IN, Example, outputs
 from autoglm_lab.compress.importance import Importance
 from autoglm_lab.compress.layers import weight_layers
 from autoglm_lab.compress.low_rank import factorise_layers, record_inputs
 from autoglm_lab.compress.plain import is_plain, plain
 from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import RANGES, Scheme, quantize_weights
-from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
+from autoglm_lab.compress.reconstruction import input_moments, refit_channels, refit_masked
 from autoglm_lab.compress.sparsity import Masks, Scope, magnitude_masks, prune
 from autoglm_lab.compress.structured import answer_prices, prune_structured
 from autoglm_lab.compress.work import layer_macs
-from autoglm_lab.measure.report import Report, read_reports, strict_object, within
+from autoglm_lab.evaluation.report import Report, read_reports, strict_object, within
 from autoglm_lab.paths import data_dir
 
 Train = Callable[[nn.Module, Masks | None], None]  # trains a model in place; masks, if any, have to be applied after each step

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor, nn
 
 from autoglm_lab.compress.channels import channel_layers, cut, silence, size_of
+from autoglm_lab.compress.dependency_graph import Group
 from autoglm_lab.compress.geometry import count_heads, shares
-from autoglm_lab.compress.groups import Group
 from autoglm_lab.compress.plain import plain
 
 

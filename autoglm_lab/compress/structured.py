@@ -13,9 +13,9 @@ from torch import nn
 
 from autoglm_lab.compress.channels import IN, OUT, THROUGH, channel_layers, size_of
 from autoglm_lab.compress.coverage import Coverage, coverage_of, name_filter, record
+from autoglm_lab.compress.dependency_graph import Group, trace
 from autoglm_lab.compress.examples import Example, outputs
 from autoglm_lab.compress.geometry import Fitter, Misfit, near, shares
-from autoglm_lab.compress.groups import Group, trace
 from autoglm_lab.compress.importance import Importance, Loss, fisher_importance, group_importance, weight_scores
 from autoglm_lab.compress.plain import is_plain, plain
 from autoglm_lab.compress.resize import masked, remove, stays, together

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from autoglm_lab.compress.groups import Example, outputs
+from autoglm_lab.compress.dependency_graph import Example, outputs
 from autoglm_lab.model.modes import evaluating
 
 SUSPECT = re.compile(r"mm$|conv|rnn|lstm|gru|linear|attention|trilinear")  # names of operators that multiply

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import psutil
 
 from autoglm_lab import atomic
-from autoglm_lab.runtime.preflight import RUNTIME_BYTES
+from autoglm_lab.device.preflight import RUNTIME_BYTES
 from autoglm_lab.runtime.processor import cpu_flags, flags_of
 
 Answer = TypeVar("Answer")

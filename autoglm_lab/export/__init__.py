@@ -11,17 +11,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoglm_lab.export.integers import exportable
     from autoglm_lab.export.module import onnx_module
     from autoglm_lab.export.onnx_file import OnnxFile, export_onnx
     from autoglm_lab.export.parity import check_layers
+    from autoglm_lab.export.quantized_layers import exportable
 
 __all__ = ["OnnxFile", "check_layers", "export_onnx", "exportable", "onnx_module"]
 _HOMES = {
     "OnnxFile": "onnx_file",
     "check_layers": "parity",
     "export_onnx": "onnx_file",
-    "exportable": "integers",
+    "exportable": "quantized_layers",
     "onnx_module": "module",
 }
 

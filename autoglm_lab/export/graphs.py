@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from autoglm_lab.compress.layers import put
 from autoglm_lab.export.conditions import on_condition
-from autoglm_lab.export.integers import exportable, rowwise
 from autoglm_lab.export.module import onnx_module
+from autoglm_lab.export.quantized_layers import exportable, rowwise
 from autoglm_lab.export.step import RowsGraph, StepGraph, replace_rms_norms
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 

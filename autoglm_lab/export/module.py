@@ -18,8 +18,8 @@ from torch.export import Dim
 
 from autoglm_lab.export.failures import one_line
 from autoglm_lab.export.flatten import FlatModel
-from autoglm_lab.export.integers import Stored
 from autoglm_lab.export.lengths import Axes, check_axes, compare_lengths, state_axes
+from autoglm_lab.export.quantized_layers import Stored
 from autoglm_lab.memory import trim_heap
 
 OPSET = 20

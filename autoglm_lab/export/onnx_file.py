@@ -14,9 +14,9 @@ from transformers import PreTrainedModel
 
 from autoglm_lab import atomic
 from autoglm_lab.compress.quantization import PackedLayer
-from autoglm_lab.export.integers import exportable
 from autoglm_lab.export.lengths import Stated, read_axes, resized
 from autoglm_lab.export.module import Dynamic, checked_module
+from autoglm_lab.export.quantized_layers import exportable
 from autoglm_lab.model.modes import evaluating
 
 INTEGERS = 0.05  # distance from a packed model: kernels round their inputs to 8 bits, PyTorch does not

@@ -43,7 +43,7 @@ class Part:
 
     def onnx(self) -> bytes:
         """Export as a file of ONNX's own operators, opset 20, nothing dynamic."""
-        return onnx_module(self.module, self.example, outputs=self.outputs, check=False)  # `peers.compare` does
+        return onnx_module(self.module, self.example, outputs=self.outputs, check=False)  # `benchmarks.peers.compare` does
 
     def program(self) -> torch.export.ExportedProgram:
         """Export as a program for the runtimes that come from PyTorch."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.models.glm.modeling_glm import GlmRMSNorm
 
 from autoglm_lab.compress.layers import put
-from autoglm_lab.export.integers import MICROSOFT, fuse_projections, node
+from autoglm_lab.export.quantized_layers import MICROSOFT, fuse_projections, node
 from autoglm_lab.model.fusion import GatedCrossAttention
 from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGeneration
 

@@ -11,7 +11,53 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from autoglm_lab.phone.catalog import Lang
+
 unload = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary  # type: ignore[attr-defined]  # the second on Windows
+ACCENTS: dict[Lang, tuple[str, ...]] = {
+    "zh": ("cmn",),
+    "en": ("en-us", "en-us", "en-us-nyc", "en-gb", "en-gb", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-scotland"),
+}
+# More larynxes than the bank has; left out are whisper, croak and robots, and those that clip, buzz or mumble.
+VARIANTS: tuple[str, ...] = (
+    "f1",
+    "f2",
+    "f3",
+    "f5",
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m8",
+    "klatt3",
+    "klatt4",
+    "Alex",
+    "Andy",
+    "Annie",
+    "Gene",
+    "Mario",
+    "Michael",
+    "Mike",
+    "adam",
+    "belinda",
+    "benjamin",
+    "boris",
+    "david",
+    "edward",
+    "ian",
+    "john",
+    "linda",
+    "max",
+    "quincy",
+    "rob",
+    "robert",
+    "shelby",
+    "travis",
+    "victor",
+    "zac",
+)
 SAMPLE_RATE_HZ = 16_000
 INSTALL = "pip install espeakng-loader"
 

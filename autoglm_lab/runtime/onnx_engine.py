@@ -73,7 +73,7 @@ class OnnxEngine:
     share a scale when they are read at once. With `grammar` only what that grammar allows is written, so that every
     answer parses, and what it forces is not even asked. With `one_call` the whole answer is one call of the runtime, and comes at
     once. FileNotFoundError for a bundle that was exported without that graph, ValueError for both. With `profile`, a folder, the
-    runtime notes the time of every operator there (`measure.layers`).
+    runtime notes the time of every operator there (`evaluation.layers`).
 
     With `mapped` the weights stay in files that the system maps (`runtime.mapped`): beside the bundle, or in the folder that is
     given. NotWrittenError when they cannot be written there. With `lazy` what sees and what hears is opened when it is first

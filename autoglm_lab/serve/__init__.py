@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["ChatAutoGLM", "Limits", "RemoteEngine", "running"]
 
-_PLACES = {"running": "server", "Limits": "limits", "ChatAutoGLM": "langchain", "RemoteEngine": "remote"}
+_PLACES = {"running": "server", "Limits": "limits", "ChatAutoGLM": "langchain", "RemoteEngine": "client"}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.jobs import Done, Event, Job, too_late
+from autoglm_lab.serve.queue import Done, Event, Job, too_late
 from autoglm_lab.serve.reading import read_request
 from autoglm_lab.serve.schema import ChatRequest
 from autoglm_lab.serve.service import Service

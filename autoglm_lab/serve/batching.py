@@ -13,10 +13,10 @@ from autoglm_lab.runtime.constraints import Pick, chooser
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.spelling import Speller
-from autoglm_lab.serve.jobs import Deliveries, Event, FairQueue, Job, Post, breakdown, failure, put_directly, threads, too_late
 from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
+from autoglm_lab.serve.queue import Deliveries, Event, FairQueue, Job, Post, breakdown, failure, put_directly, threads, too_late
 
 PATIENCE_S = 0.03
 

@@ -7,10 +7,10 @@ from threading import Lock
 from typing import Any
 
 from autoglm_lab.runtime.engine import GREEDY, Engine, memory_length
-from autoglm_lab.serve.jobs import FairQueue, Job, Post, failure, put_directly, threads, too_late
 from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
+from autoglm_lab.serve.queue import FairQueue, Job, Post, failure, put_directly, threads, too_late
 
 
 class SequentialScheduler:

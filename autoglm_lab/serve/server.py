@@ -23,8 +23,8 @@ from autoglm_lab.runtime.reload import Mode, Watch, read_settings
 from autoglm_lab.serve.api import application
 from autoglm_lab.serve.batching import BatchingScheduler
 from autoglm_lab.serve.connections import TimeoutProtocol
-from autoglm_lab.serve.jobs import Scheduler
 from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.queue import Scheduler
 from autoglm_lab.serve.sequential import SequentialScheduler
 from autoglm_lab.serve.service import Service
 

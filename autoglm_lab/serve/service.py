@@ -14,11 +14,11 @@ from autoglm_lab.hosts import AllowedHosts
 from autoglm_lab.runtime.reload import Mode, NothingLoadedError, Reloadable, needs_restart
 from autoglm_lab.serve.access import AccessLog
 from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.jobs import Deliveries, Job, Scheduler, put_directly
 from autoglm_lab.serve.keys import Keys
 from autoglm_lab.serve.limits import Limits
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
+from autoglm_lab.serve.queue import Deliveries, Job, Scheduler, put_directly
 
 Makes = Callable[[], Scheduler]
 LOOK_S = 0.02  # between two looks whether the next scheduler is there

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from autoglm_lab.model.fusion import Fused
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
-from autoglm_lab.training.data import Batch
+from autoglm_lab.training.dataset import Batch
 
 GROUP_TOKENS = 100  # places of padding that cost as much as one more call of the decoder
 

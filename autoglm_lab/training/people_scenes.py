@@ -19,15 +19,14 @@ from autoglm_lab.phone.foreign import foreign_screen
 from autoglm_lab.phone.goals import REFUSED, goal
 from autoglm_lab.phone.oracle import MEMORY, Done, Step, next_on_unknown_screen, next_step
 from autoglm_lab.phone.simulator import SimulatedPhone
+from autoglm_lab.phone.starts import SIZES, compatible
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import QUESTIONS, Task
 from autoglm_lab.phone.wishes import sample_wish
 from autoglm_lab.runtime.prompt import write_memory
 from autoglm_lab.training.scenes import (
-    SIZES,
     UNREADABLE_SHARE,
     SceneSpec,
-    compatible,
     degrade,
     looks,
     picture_and_facts,

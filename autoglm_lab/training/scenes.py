@@ -22,15 +22,14 @@ from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import app, named
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.screens import Element, elements, find
-from autoglm_lab.phone.simulator import SimulatedPhone, perform
+from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.spoken import wish_key
+from autoglm_lab.phone.starts import SIZES, compatible, mini_task, walk
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import QUESTIONS, Task, sample
 from autoglm_lab.runtime.features import IMAGE_SIDE, gaussian_blur
 from autoglm_lab.workers import end_with_parent
 
-EVALUATION_SEEDS = 2**31  # phones below are for training, from here on for evaluation
-SIZES = ((540, 1200), (540, 1200), (540, 960), (480, 1040), (720, 1600), (540, 1080))
 UNREADABLE_SHARE = 0.08
 SAME_WAY_SHARE = 0.5  # of the further wishes on a screen: the agent has come there by the same action
 LEFT_APP_SHARE = 0.15  # of the wishes on a home page where nothing was done yet: the agent has just left another app
@@ -50,33 +49,6 @@ class SceneSpec:
     first: int = 0  # phone seed of the first scene
     mini: bool = False
     people: bool = False
-
-
-def compatible(task: Task, state: State) -> bool:
-    """True if a task may start on this screen: its outcome is not half there already (text typed by somebody else, say)."""
-    view = state.view
-    if view is None or task.app != view.app:
-        return True
-    if state.typed or state.notice:
-        return False
-    if view.name == "results":
-        return task.kind != "search"
-    if task.kind == "send" and view.name == "chat" and view.arg == task.slot("contact"):
-        return not state.chats[view.arg][-1][0]
-    return not (task.kind == "alarm" and task.slot("time") in state.alarms)
-
-
-def walk(state: State, task: Task, steps: int) -> tuple[State, str]:
-    """The phone after up to `steps` right steps of a task (never past its end), and the name of the last action."""
-    last = ""
-    for _ in range(steps):
-        action = next_step(task, state, last=last).action
-        if action.name == "finish":
-            break
-        state.notice = ""
-        perform(state, action)
-        last = action.name
-    return state, last
 
 
 def make_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str, Any]]:
@@ -126,17 +98,7 @@ def _way_here(task: Task, state: State, last: str, rng: np.random.Generator) -> 
     return "Home" if state.view is None and not before and rng.random() < LEFT_APP_SHARE else before
 
 
-MINI_KINDS = ("open_app", "open_app", "open_app", "has_app", "describe")
 _HERE = {"settings": ("toggle_on", "toggle_off", "is_on"), "wechat": ("send",), "clock": ("alarm",)}
-
-
-def mini_task(state: State, rng: np.random.Generator, spoken: bool) -> Task:
-    """A task that one step on this home page settles."""
-    kind = str(rng.choice(MINI_KINDS))
-    while True:
-        task = sample(state, rng, kind=kind, spoken=spoken)
-        if kind != "open_app" or task.slot("app") in state.look.pages[state.page]:
-            return task
 
 
 def _sample(state: State, rng: np.random.Generator, spoken: bool, mini: bool) -> Task:

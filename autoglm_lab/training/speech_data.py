@@ -13,68 +13,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float, Int16
+from jaxtyping import Int16
 from tqdm.auto import tqdm
 
 from autoglm_lab import atomic
 from autoglm_lab.phone.catalog import LANGS, Lang
 from autoglm_lab.phone.phrasing import Utterance, utterances
-from autoglm_lab.phone.room import limit_band, reverberate
-from autoglm_lab.phone.speech import SAMPLE_RATE_HZ, Clip, SpeechBank, add_noise, pad_silence, set_level
+from autoglm_lab.phone.room import through_the_air
+from autoglm_lab.phone.speech import SAMPLE_RATE_HZ, Clip, SpeechBank
 from autoglm_lab.phone.spoken import SPOKEN_KINDS, say_wish, spoken_wishes, wish_key
-from autoglm_lab.phone.synthesis import resample, synthesise
+from autoglm_lab.phone.synthesis import ACCENTS, VARIANTS, resample, synthesise
 from autoglm_lab.training.unaddressed import FOREIGN, count_aloud, two_at_once
 from autoglm_lab.workers import end_with_parent
 
-ACCENTS: dict[Lang, tuple[str, ...]] = {
-    "zh": ("cmn",),
-    "en": ("en-us", "en-us", "en-us-nyc", "en-gb", "en-gb", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-scotland"),
-}
-# More larynxes than the bank has; left out are whisper, croak and robots, and those that clip, buzz or mumble.
-VARIANTS: tuple[str, ...] = (
-    "f1",
-    "f2",
-    "f3",
-    "f5",
-    "m1",
-    "m2",
-    "m3",
-    "m4",
-    "m5",
-    "m6",
-    "m8",
-    "klatt3",
-    "klatt4",
-    "Alex",
-    "Andy",
-    "Annie",
-    "Gene",
-    "Mario",
-    "Michael",
-    "Mike",
-    "adam",
-    "belinda",
-    "benjamin",
-    "boris",
-    "david",
-    "edward",
-    "ian",
-    "john",
-    "linda",
-    "max",
-    "quincy",
-    "rob",
-    "robert",
-    "shelby",
-    "travis",
-    "victor",
-    "zac",
-)
 OFTENER = {"alarm": 3}  # times as many clips of sentences that only a clock time tells apart: "six thirty", "eight thirty"
 SPEEDS = (0.9, 0.95, 1.0, 1.05, 1.1)  # of played-back bank clips; pitch follows, as on a tape
 RATES_WPM, BRISK_WPM = (120, 220), (150, 250)  # of eSpeak: for short phrasings, and for the longer sentences of the templates
 NATURAL_PER_JOB = 50
-LOW_HZ, HIGH_HZ = (80.0, 300.0), (3400.0, 8000.0)  # edges of the bands that microphones and lines let through
 _TEMPLATES, _NATURAL, _COUNTING, _FOREIGN, _BABBLE = range(30, 35)  # second numbers of the seeds: no two sources share one
 
 
@@ -139,24 +94,6 @@ class Job:
     source: str
     clips: int
     make: Callable[[], list[Take]]
-
-
-def through_the_air(
-    wave: Float[np.ndarray, " samples"], rng: np.random.Generator, room_share: float = 0.0, band_share: float = 0.0
-) -> tuple[Int16[np.ndarray, " out"], float]:
-    """Add silence around the clip, noise in half of all cases, and a random level; also returns the SNR in dB.
-
-    A share of the clips sounds in a room, and of a share only a band of frequencies arrives.
-    """
-    wave = pad_silence(wave, *rng.uniform(0.05, 0.3, size=2))
-    if room_share and rng.random() < room_share:
-        wave = reverberate(wave, rng)
-    snr_db = float(rng.uniform(3, 30)) if rng.random() < 0.5 else float("inf")
-    wave = add_noise(wave, snr_db, rng)
-    if band_share and rng.random() < band_share:
-        wave = limit_band(wave, float(rng.uniform(*LOW_HZ)), float(rng.uniform(*HIGH_HZ)))
-    loud = set_level(wave, float(rng.uniform(-34, -14)))
-    return np.round(loud * 32767).astype(np.int16), snr_db
 
 
 def key_of(said: Utterance) -> str:

@@ -23,8 +23,8 @@ from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.runtime.processor import cpu_flags
 from autoglm_lab.runtime.prompt import write_command
-from autoglm_lab.training.data import Scenes
-from autoglm_lab.training.objective import Losses, step_losses
+from autoglm_lab.training.dataset import Scenes
+from autoglm_lab.training.losses import Losses, step_losses
 from autoglm_lab.training.scenes import SceneSpec
 from autoglm_lab.training.warm_start import hand_on_tokens, learn_to_see, transplant
 

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from autoglm_lab.benchmarks.scoreboard.rows import Row
+    from autoglm_lab.device.browser.server import BrowserPhone
     from autoglm_lab.edge.intent.value import Price
     from autoglm_lab.edge.offload.planning import Policy
     from autoglm_lab.edge.offload.world import World
     from autoglm_lab.edge.power import Governor, Job, PowerTable
     from autoglm_lab.edge.privacy.personas import Traces
     from autoglm_lab.edge.privacy.release import Release
-    from autoglm_lab.edge.scoreboard.rows import Row
-    from autoglm_lab.measure.report import Report
+    from autoglm_lab.evaluation.report import Report
     from autoglm_lab.phone.simulator import Phone
     from autoglm_lab.runtime.engine import Engine
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
     from autoglm_lab.serve.server import Url
-    from autoglm_lab.web.server import BrowserPhone
     from autoglm_lab.widgets.attacker_widget import AttackerWidget
     from autoglm_lab.widgets.attention_view import Names
     from autoglm_lab.widgets.attention_widget import AttentionWidget
@@ -133,7 +133,7 @@ def gates(
 
 
 def training(steps: int, align_steps: int = 0) -> TrainingWidget:
-    """The curves of a training run while it runs: give it as `on_step` to `training.build.train`.
+    """The curves of a training run while it runs: give it as `on_step` to `training.pipeline.train`.
 
     `steps` are those of the whole run, of which the first `align_steps` only align. ValueError for numbers that do not fit.
     """
@@ -181,7 +181,7 @@ def latency(variants: Mapping[str, Begin], repeats: int = 3, *, layers: Mapping[
 
     `variants` are functions that begin an answer and give its `Stream`, for example `lambda: engine.answer("open Settings")`;
     each is asked `repeats` times, in turn, and its medians are shown. `layers` are functions that profile a variant, for example
-    `lambda: layer_times(folder, count=2, rounds=1)` of `measure.layers`; the page calls them again and again, and shows the mean
+    `lambda: layer_times(folder, count=2, rounds=1)` of `evaluation.layers`; the page calls them again and again, and shows the mean
     so far, until it is told to stop. `guess`, `measure` and `look_inside` of the widget do the same from Python. ValueError
     without a variant, or for fewer than one repeat.
     """
@@ -320,10 +320,10 @@ def cable(
 def scoreboard(rows: Sequence[Row] | None = None) -> ScoreboardWidget:
     """The board of claims: sort it by a head, filter it by verdict, chapter or words, and open a row for its reason and command.
 
-    By default all claims with their shipped verdicts. `rows` of `edge.scoreboard.rows.board(own)` show what figures of this machine
-    give beside them. `set` of the widget does from Python what the page does. ValueError without rows.
+    By default all claims with their shipped verdicts. `rows` of `benchmarks.scoreboard.rows.board(own)` show what figures of this
+    machine give beside them. `set` of the widget does from Python what the page does. ValueError without rows.
     """
-    from autoglm_lab.edge.scoreboard.rows import board
+    from autoglm_lab.benchmarks.scoreboard.rows import board
     from autoglm_lab.widgets.scoreboard_widget import ScoreboardWidget
 
     return ScoreboardWidget(board() if rows is None else rows)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import traitlets
 from PIL import Image
 
-from autoglm_lab.web.server import BrowserPhone
+from autoglm_lab.device.browser.server import BrowserPhone
 from autoglm_lab.widgets import latency_view as view
 from autoglm_lab.widgets.base import LabWidget, source
 

@@ -18,7 +18,7 @@ from autoglm_lab.edge.hybrid.faulty_link import Fault, Link
 from autoglm_lab.edge.hybrid.outbox import new_id
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.runtime.engine import Answer, Engine, Stream, memory_length
-from autoglm_lab.serve.remote import RemoteEngine
+from autoglm_lab.serve.client import RemoteEngine
 from autoglm_lab.serve.server import running
 from autoglm_lab.widgets import cable_view as view
 

@@ -16,7 +16,7 @@ STAGES = ("understand", "features", "image", "audio", "prefill", "decode")
 GRAPHS = {"image": "image", "audio": "audio", "step": "decode"}  # the stage whose colour a graph has
 SHOWN = 12  # layers, before the others are put together
 Times = Mapping[str, float]
-Profile = Mapping[str, Mapping[str, float]]  # {graph: {layer: ms}}, as `measure.layers.layer_times` gives
+Profile = Mapping[str, Mapping[str, float]]  # {graph: {layer: ms}}, as `evaluation.layers.layer_times` gives
 
 
 @dataclass(frozen=True)

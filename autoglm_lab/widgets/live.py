@@ -8,7 +8,7 @@ from typing import Any
 from IPython.display import display
 
 from autoglm_lab.paths import work_dir
-from autoglm_lab.training.build import train as train_preset
+from autoglm_lab.training.pipeline import train as train_preset
 from autoglm_lab.training.trainer import preset, read_log
 from autoglm_lab.widgets.training_widget import TrainingWidget
 
@@ -16,7 +16,7 @@ from autoglm_lab.widgets.training_widget import TrainingWidget
 def train(name: str = "mini", folder: Path | str | None = None, **options: Any) -> dict[str, Any]:
     """Train a preset from nothing, showing its curves; interrupt it and call it again to go on.
 
-    It is written to `folder` (default: NAME in `paths.work_dir()`). `options` are those of `training.build.train` (seed, until,
+    It is written to `folder` (default: NAME in `paths.work_dir()`). `options` are those of `training.pipeline.train` (seed, until,
     threads). Needs a notebook for the picture. ValueError for an unknown preset, NotWrittenError as `train` there.
     """
     recipe, folder = preset(name).recipe, Path(folder or work_dir() / name)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from autoglm_lab.measure.pages import ABSENT, CLEAN, PAGE, WRITTEN, in_squares
+from autoglm_lab.evaluation.pages import ABSENT, CLEAN, PAGE, WRITTEN, in_squares
 from autoglm_lab.phone.draw import font
 
 SIGNS = {ABSENT: "-", CLEAN: "c", WRITTEN: "w"}

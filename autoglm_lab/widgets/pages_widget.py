@@ -1,4 +1,4 @@
-"""The pages of an engine's weights, live. `pages_view` computes the picture, `measure.pages` reads the system."""
+"""The pages of an engine's weights, live. `pages_view` computes the picture, `evaluation.pages` reads the system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from autoglm_lab.measure.pages import NOT_TOLD, FileMapping, mappings, press
+from autoglm_lab.evaluation.pages import NOT_TOLD, FileMapping, mappings, press
 from autoglm_lab.runtime.mapped import WEIGHTS
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.widgets import pages_view as view

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from autoglm_lab.measure.report import Report, pareto_front
+from autoglm_lab.evaluation.report import Report, pareto_front
 from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
 AXES = {

@@ -8,7 +8,7 @@ from typing import Any
 import traitlets
 from PIL import Image
 
-from autoglm_lab.measure.report import Report
+from autoglm_lab.evaluation.report import Report
 from autoglm_lab.widgets.base import LabWidget, source
 from autoglm_lab.widgets.pareto_view import AXES, ParetoView
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from autoglm_lab.edge.scoreboard.rows import Figure, Row, comparison
-from autoglm_lab.measure.verdicts import VERDICTS
+from autoglm_lab.benchmarks.scoreboard.rows import Figure, Row, comparison
+from autoglm_lab.benchmarks.verdicts import VERDICTS
 from autoglm_lab.widgets.charts import canvas, drawn
 
 CHAPTERS = {

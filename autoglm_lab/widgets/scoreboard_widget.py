@@ -9,7 +9,7 @@ from typing import Any
 import traitlets
 from PIL import Image
 
-from autoglm_lab.edge.scoreboard.rows import Row
+from autoglm_lab.benchmarks.scoreboard.rows import Row
 from autoglm_lab.widgets import scoreboard_view as view
 from autoglm_lab.widgets.base import LabWidget, source
 
@@ -28,7 +28,7 @@ class ScoreboardWidget(LabWidget):
 
     def __init__(self, rows: Sequence[Row]) -> None:
         if not rows:
-            raise ValueError("there are no rows; `board()` of edge.scoreboard.rows gives them")
+            raise ValueError("there are no rows; `board()` of benchmarks.scoreboard.rows gives them")
         self._table = view.Table(tuple(rows))
         super().__init__(rows=[view.row_data(row) for row in rows], options=view.options(rows))
         self._show()

@@ -12,7 +12,7 @@ from typing import Any
 import traitlets
 from PIL import Image
 
-from autoglm_lab.serve.load import Load, ask, bodies
+from autoglm_lab.benchmarks.http_load import Load, ask, bodies
 from autoglm_lab.serve.server import Url
 from autoglm_lab.widgets import server_view as view
 from autoglm_lab.widgets.base import LabWidget, source

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from autoglm_lab.evaluation.own_words import evaluate_people
+from autoglm_lab.evaluation.success import Answers
+from autoglm_lab.model.batch import BatchEngine
 from autoglm_lab.model.engine import TorchEngine
-from autoglm_lab.training.batch import BatchEngine
-from autoglm_lab.training.evaluation import Answers
-from autoglm_lab.training.own_words import evaluate_people
 
 
 class Listening:

@@ -22,12 +22,12 @@ import torch
 from transformers import GlmConfig, GlmForCausalLM, PreTrainedTokenizerFast
 
 import autoglm_lab as lab
-from autoglm_lab.measure.machine import fast_maths
-from autoglm_lab.measure.timing import Spread
-from autoglm_lab.peers import llama
+from autoglm_lab.benchmarks.http_load import ask, served
+from autoglm_lab.benchmarks.peers import llama
+from autoglm_lab.evaluation.machine import fast_maths
+from autoglm_lab.evaluation.success import World, typed_requests
+from autoglm_lab.evaluation.timing import Spread
 from autoglm_lab.runtime.prompt import ASSISTANT, END, END_THINK, THINK, USER
-from autoglm_lab.serve.load import ask, served
-from autoglm_lab.training.evaluation import World, typed_requests
 
 TEMPLATE = (
     USER + "{{ messages[-1]['content'] if messages[-1]['content'] is string else messages[-1]['content'][0]['text'] }}"

@@ -11,9 +11,9 @@ from dataclasses import asdict
 
 from playwright.sync_api import sync_playwright
 
-from autoglm_lab.measure.machine import fast_maths
-from autoglm_lab.measure.timing import Spread
-from autoglm_lab.web.server import BrowserPhone
+from autoglm_lab.device.browser.server import BrowserPhone
+from autoglm_lab.evaluation.machine import fast_maths
+from autoglm_lab.evaluation.timing import Spread
 from tests.browser.driver import FLAGS, find_chromium
 
 LOADS = 7

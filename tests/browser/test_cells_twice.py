@@ -97,7 +97,10 @@ def test_the_field_for_commands_is_inside_the_frame_and_no_code_leads_a_phone_to
 
 
 def test_without_npm_the_chapter_says_what_is_missing_and_goes_on(lab, exported):
-    begin = BEGIN + "import os, autoglm_lab.web.server, autoglm_lab.web.assets as assets\nos.environ['PATH'] = ''\n"
+    begin = (
+        BEGIN
+        + "import os, autoglm_lab.device.browser.server, autoglm_lab.device.browser.assets as assets\nos.environ['PATH'] = ''\n"
+    )
     begin += "assets.runtime_files.__defaults__ = (folder / 'nowhere',)"
     page = lab("no-npm", begin.format(folder=str(exported)), cell_of("10_on_device", 'open_once("page"'), "'went on'")
     expect(page.output("open_once")).to_contain_text(re.compile("There is no page here: .*needs npm once"))

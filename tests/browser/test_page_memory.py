@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from autoglm_lab.device.browser.server import BrowserPhone
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, TOKENIZER, digest
-from autoglm_lab.web.server import BrowserPhone
 
 TIMEOUT_MS = 30_000
 ANSWERS = [
@@ -56,7 +56,7 @@ def test_the_page_tells_its_agent_as_many_actions_as_it_reads(browser, tmp_path,
         "files": {name: {"bytes": 4, "sha256": digest(tmp_path / name)} for name in files},
     }
     (tmp_path / MANIFEST).write_text(json.dumps(manifest | ({} if memory is None else {"memory": memory})))
-    monkeypatch.setattr("autoglm_lab.web.server.runtime_files", dict)
+    monkeypatch.setattr("autoglm_lab.device.browser.server.runtime_files", dict)
     with BrowserPhone(tmp_path, phone=SimulatedPhone(1, lang="en", size=(120, 240))) as served:
         page = browser.new_context().new_page()
         page.set_default_timeout(TIMEOUT_MS)

@@ -10,6 +10,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
+from autoglm_lab.device.browser.server import STATIC, command_settings
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.goals import typed_words
@@ -20,7 +21,6 @@ from autoglm_lab.runtime.prompt import END, read_tokenizer
 from autoglm_lab.runtime.spelling import spelling
 from autoglm_lab.runtime.understanding import Understood
 from autoglm_lab.training.wish_set import answer_to, draw_wish
-from autoglm_lab.web.server import STATIC, command_settings
 
 TOKENIZER = read_tokenizer(data_dir() / "model" / "tokenizer.json")
 SETTINGS = command_settings()

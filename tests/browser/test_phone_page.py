@@ -10,6 +10,8 @@ import soundfile
 
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.recipe import apply, named
+from autoglm_lab.device.browser.server import BrowserPhone
+from autoglm_lab.evaluation.success import World, right, spoken_requests, typed_requests
 from autoglm_lab.export.bundle import bundle
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.phone.actions import parse
@@ -19,8 +21,6 @@ from autoglm_lab.phone.speech import SpeechBank
 from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.runtime.features import mono_16k
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
-from autoglm_lab.training.evaluation import World, right, spoken_requests, typed_requests
-from autoglm_lab.web.server import BrowserPhone
 from tests.browser.driver import FLAGS, SCREENSHOTS, find_chromium
 
 TIMEOUT_MS = 60_000

@@ -145,8 +145,8 @@ widget
 SCOREBOARD = """
 import copy
 from autoglm_lab import widgets
-from autoglm_lab.edge.scoreboard.rows import board
-from autoglm_lab.measure.verdicts_articles import read_figures
+from autoglm_lab.benchmarks.scoreboard.rows import board
+from autoglm_lab.benchmarks.verdicts_articles import read_figures
 from autoglm_lab.paths import data_dir
 
 power = copy.deepcopy(read_figures(data_dir() / "reports")["power"])
@@ -207,7 +207,7 @@ widget
 
 PARETO = """
 from autoglm_lab import widgets
-from autoglm_lab.measure.report import Report
+from autoglm_lab.evaluation.report import Report
 
 recipes = [Report("as it is", bytes=31_900_000, answer_ms=210, success=0.98, ci95=(0.965, 0.99)),
            Report("four bits", bytes=9_300_000, answer_ms=260, success=0.97, ci95=(0.95, 0.98)),

@@ -17,15 +17,15 @@ from onnx import TensorProto, helper
 
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.recipe import apply, named
+from autoglm_lab.device.folder import device_folder
+from autoglm_lab.evaluation.success import World, spoken_requests, typed_requests
 from autoglm_lab.export.bundle import bundle
 from autoglm_lab.export.conditions import always
-from autoglm_lab.export.device import device_folder
 from autoglm_lab.export.parity import distance
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.phone.actions import parse
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
-from autoglm_lab.training.evaluation import World, spoken_requests, typed_requests
 from tests.devices.emulator import INSTALL, Emulator, missing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

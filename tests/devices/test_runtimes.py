@@ -2,11 +2,11 @@
 
 import pytest
 
+from autoglm_lab.benchmarks.peers.environment import call, environment, is_ready
+from autoglm_lab.benchmarks.peers.parts import write_parts, write_plain
+from autoglm_lab.benchmarks.peers.survey import needs
 from autoglm_lab.compress.agent import load_agent
-from autoglm_lab.peers.environment import call, environment, is_ready
-from autoglm_lab.peers.parts import write_parts, write_plain
-from autoglm_lab.peers.survey import needs
-from autoglm_lab.training.evaluation import World, spoken_requests, typed_requests
+from autoglm_lab.evaluation.success import World, spoken_requests, typed_requests
 
 VERIFIED = ("openvino", "mnn", "litert", "executorch", "ncnn")
 APART = 2e-3  # of the size of all scores; MNN approximates a function of the speech encoder
@@ -21,7 +21,7 @@ def parts(tmp_path_factory):
 
 
 def told_by(name, parts, out):
-    return call(python_of(name), "autoglm_lab.peers.compare", parts, out, "--name", name, "--rounds", 0)
+    return call(python_of(name), "autoglm_lab.benchmarks.peers.compare", parts, out, "--name", name, "--rounds", 0)
 
 
 def python_of(name):
@@ -54,7 +54,7 @@ def test_llama_cpp_answers_what_is_typed(tmp_path):
     python = python_of("llamacpp")
     texts = [request.task.text for request in typed_requests(World(4242), 8)]
     write_plain(load_agent(None), tmp_path / "plain", texts)
-    told = call(python, "autoglm_lab.peers.llama", tmp_path / "plain", tmp_path / "out", "--rounds", 0)
+    told = call(python, "autoglm_lab.benchmarks.peers.llama", tmp_path / "plain", tmp_path / "out", "--rounds", 0)
     assert told["verdict"] == "verified", told.get("why")
     assert told["requests"] == 8 and told["f32"]["same_answers"] == 8
     assert told["f32"]["distance"] < APART and told["q8"]["distance"] < 0.1

@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from autoglm_lab import atomic
+from autoglm_lab.benchmarks.agent_report import RUNTIME, succeeded, timed, timed_in_runtime
+from autoglm_lab.benchmarks.http_load import CLIENTS, GRID, WAYS, loads, shared_step, summary
+from autoglm_lab.benchmarks.scoreboard.governor_report import report as power_report
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.edge.hybrid.cascade import Outcomes, judge, log_probabilities
@@ -23,20 +26,17 @@ from autoglm_lab.edge.intent.report import report as intent_report
 from autoglm_lab.edge.offload.experiment import on_traces
 from autoglm_lab.edge.offload.experiment import report as offload_report
 from autoglm_lab.edge.privacy.report import report as privacy_report
-from autoglm_lab.edge.scoreboard.governor_report import report as power_report
 from autoglm_lab.edge.sync.experiment import network
 from autoglm_lab.edge.sync.experiment import report as sync_report
 from autoglm_lab.edge.trace import read_trace
-from autoglm_lab.measure.machine import fast_maths
-from autoglm_lab.measure.report import Report
+from autoglm_lab.evaluation.machine import fast_maths
+from autoglm_lab.evaluation.report import Report
+from autoglm_lab.evaluation.success import OneByOne, Request, World, right, typed_requests
+from autoglm_lab.model.batch import BatchEngine
 from autoglm_lab.phone.icons import families
 from autoglm_lab.runtime.bundle import is_bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
-from autoglm_lab.serve.load import CLIENTS, GRID, WAYS, loads, shared_step, summary
-from autoglm_lab.training.batch import BatchEngine
-from autoglm_lab.training.evaluation import OneByOne, Request, World, right, typed_requests
 from autoglm_lab.training.intent_gru import fit
-from autoglm_lab.training.measured import RUNTIME, succeeded, timed, timed_in_runtime
 
 TASKS, SEED = 500, 0
 GRID_CLIENTS = 16

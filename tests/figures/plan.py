@@ -212,8 +212,8 @@ def speed_jobs() -> list[Job]:
 def other_jobs() -> list[Job]:
     """The shipped model's success and card, the small preset, what tests count, pictures."""
     evaluate = f"autoglm-lab evaluate --seed {SEED} --tasks {TASKS} --json"
-    write_card = "from pathlib import Path; from autoglm_lab.training.card import write_card; write_card(Path('data/model'))"
-    prepare = f"from pathlib import Path; from autoglm_lab.training.build import prepare; prepare('full', Path('{SCENES}'))"
+    write_card = "from pathlib import Path; from autoglm_lab.benchmarks.card import write_card; write_card(Path('data/model'))"
+    prepare = f"from pathlib import Path; from autoglm_lab.training.pipeline import prepare; prepare('full', Path('{SCENES}'))"
     copy = Command(f"cp {MINI_RUN}/model/training.csv {MINI_RUN}/model/training.json data/mini/")
     peer, public = f"{FOLDER}/torch-pruning", f"{FOLDER}/Open-AutoGLM"
     demo = "autoglm-lab demo --seed 7 --think --task 'message Mum happy birthday' --out"
@@ -275,8 +275,8 @@ def other_jobs() -> list[Job]:
 def edge_jobs() -> list[Job]:
     """A phone's budget: memory and exchange of the whole agent, its clock on the simulated phone."""
     whole, other = (f"{FOLDER}/bundles/{name}" for name in ("whole", "skip_last"))
-    memory = Command(f"python -m autoglm_lab.measure.loading {whole}", MEMORY, 1)
-    exchange = Command(f"python -m autoglm_lab.measure.exchanging {whole} {other}", EXCHANGE, 1)
+    memory = Command(f"python -m autoglm_lab.benchmarks.loading {whole}", MEMORY, 1)
+    exchange = Command(f"python -m autoglm_lab.benchmarks.exchanging {whole} {other}", EXCHANGE, 1)
     variants = ("whole", "int8_static", "phone", "small", "student")
     return [
         Job("edge:memory", (memory,), writes=(MEMORY,), uses=("bundle:whole",), timed=True),
@@ -332,7 +332,7 @@ def page_jobs() -> list[Job]:
     jobs = [
         Job(
             "claims",
-            (Command("python -m autoglm_lab.measure.claims"),),
+            (Command("python -m autoglm_lab.benchmarks.claims"),),
             (*BY_AGENT, *BY_BUNDLE, *races, *BROWSER, *served, MEMORY, EXCHANGE, POWER, OFFLOAD, TRACES, INTENT, SYNC, PRIVACY),
             (CLAIMS,),
         )

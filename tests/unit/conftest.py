@@ -19,7 +19,7 @@ def few(tmp_path_factory):
     import torch
 
     from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
-    from autoglm_lab.training.build import few_scenes
+    from autoglm_lab.training.pipeline import few_scenes
     from autoglm_lab.training.trainer import preset
 
     data = few_scenes(tmp_path_factory.mktemp("few"), scenes=24)

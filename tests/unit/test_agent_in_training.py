@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from autoglm_lab.evaluation.success import Request
+from autoglm_lab.model.batch import BatchEngine
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.tasks import Task
-from autoglm_lab.training.batch import BatchEngine
-from autoglm_lab.training.evaluation import Request
 
 COMMANDS = (
     "open the clock",

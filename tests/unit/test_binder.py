@@ -12,7 +12,7 @@ import zipfile
 import pytest
 import yaml
 
-from autoglm_lab.peers.survey import KNOWN
+from autoglm_lab.benchmarks.peers.survey import KNOWN
 from tests.unit.setup_script import setup
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

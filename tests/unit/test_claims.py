@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from autoglm_lab.benchmarks.claims import CLAIMS, PAGES, RACES, Claim, RaceClaim, table
 from autoglm_lab.compress.recipe import Recipe, named
-from autoglm_lab.measure.claims import CLAIMS, PAGES, RACES, Claim, RaceClaim, table
-from autoglm_lab.measure.report import Report, read_reports
+from autoglm_lab.evaluation.report import Report, read_reports
 from autoglm_lab.paths import data_dir
 
 WHOLE = Report(

@@ -10,7 +10,7 @@ import autoglm_lab as lab
 from autoglm_lab.cli import main
 from autoglm_lab.cli.compress import checkpoint_folder
 from autoglm_lab.compress.agent import load_agent, save_agent
-from autoglm_lab.compress.groups import outputs, trace
+from autoglm_lab.compress.dependency_graph import outputs, trace
 from autoglm_lab.compress.recipe import Recipe, apply, named, names
 from autoglm_lab.compress.structured import layer_macs, masked, prune_structured
 from autoglm_lab.model.configuration import PhoneGLMConfig

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from autoglm_lab.compress.checkpoint import WEIGHTS, load, save, stored_bytes, structure_of
+from autoglm_lab.compress.dependency_graph import outputs
 from autoglm_lab.compress.distillation import share_layers
-from autoglm_lab.compress.files import WEIGHTS, load, save, stored_bytes, structure_of
-from autoglm_lab.compress.groups import outputs
 from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.qat import ACTIVATIONS, convert, prepare
 from autoglm_lab.compress.quantization import Scheme, quantize_weights

@@ -5,7 +5,7 @@ import pytest
 
 from autoglm_lab.model.tokenizer import train_tokenizer
 from autoglm_lab.phone.catalog import FREE_WORDS
-from autoglm_lab.training.copying import chance_phrase, copying_rows, with_chance_phrase, words
+from autoglm_lab.training.copy_task import chance_phrase, copying_rows, with_chance_phrase, words
 
 
 def test_rows_copy_what_the_request_says():

@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from transformers import BartConfig, BartModel, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel
 
+from autoglm_lab.compress.checkpoint import load, save, stored_bytes
 from autoglm_lab.compress.coverage import Coverage, coverage_of, name_filter
-from autoglm_lab.compress.files import load, save, stored_bytes
 from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.qat import prepare
 from autoglm_lab.compress.quantization import PackedLayer, Scheme, quantize, quantize_weights, relative_error
 from autoglm_lab.compress.recipe import Recipe, apply
-from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
+from autoglm_lab.compress.reconstruction import input_moments, refit_channels, refit_masked
 from autoglm_lab.compress.sparsity import masks_by_layer, prune
 from autoglm_lab.compress.structured import prune_structured
 

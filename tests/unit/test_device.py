@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from autoglm_lab.cli import main
 from autoglm_lab.compress.agent import load_agent
+from autoglm_lab.device.folder import PACKAGES, SERVING, device_folder
 from autoglm_lab.export import features
 from autoglm_lab.export.bundle import bundle
-from autoglm_lab.export.device import PACKAGES, SERVING, device_folder
 from autoglm_lab.phone.actions import parse
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES

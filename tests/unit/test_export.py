@@ -17,22 +17,22 @@ from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, convert, prepare
 from autoglm_lab.compress.quantization import Scheme, packed_layer, quantize_weights
 from autoglm_lab.compress.recipe import apply, named
+from autoglm_lab.evaluation.bench import questions
+from autoglm_lab.evaluation.layers import layer_times
+from autoglm_lab.evaluation.success import OneByOne, World, right, spoken_requests, typed_requests
 from autoglm_lab.export.bundle import bundle, count_nodes, integer_products
 from autoglm_lab.export.convolutions import integer_convolutions, runtime_nodes
 from autoglm_lab.export.graphs import agent_graphs, onnx_module
 from autoglm_lab.export.greedy import greedy_graph
-from autoglm_lab.export.integers import ConcatLinear, exportable, fuse_projections, rowwise
+from autoglm_lab.export.quantized_layers import ConcatLinear, exportable, fuse_projections, rowwise
 from autoglm_lab.export.verify import verify
 from autoglm_lab.measure import race
-from autoglm_lab.measure.bench import questions
-from autoglm_lab.measure.layers import layer_times
+from autoglm_lab.model.batch import BatchEngine
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.runtime.bundle import MANIFEST, Bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step, confirmed
 from autoglm_lab.runtime.pipeline import answers
 from autoglm_lab.runtime.sampling import Sampling
-from autoglm_lab.training.batch import BatchEngine
-from autoglm_lab.training.evaluation import OneByOne, World, right, spoken_requests, typed_requests
 
 
 def run(graph, **inputs):

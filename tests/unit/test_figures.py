@@ -13,7 +13,7 @@ from doit.doit_cmd import DoitMain
 
 from autoglm_lab.cli import parser
 from autoglm_lab.compress.recipe import Recipe
-from autoglm_lab.measure.report import Report
+from autoglm_lab.evaluation.report import Report
 from tests.figures import dodo
 from tests.figures.jobs import Command, Job, Plan
 from tests.figures.plan import AGENTS, CHAPTERS, PLAN, committed

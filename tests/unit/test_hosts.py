@@ -6,11 +6,11 @@ import json
 import pytest
 
 from autoglm_lab.cli import main
+from autoglm_lab.device.browser.handler import PageServer
+from autoglm_lab.device.browser.latency import Latencies
+from autoglm_lab.device.browser.server import File
 from autoglm_lab.hosts import AllowedHosts
 from autoglm_lab.serve import running
-from autoglm_lab.web.handler import PageServer
-from autoglm_lab.web.latency import Latencies
-from autoglm_lab.web.server import File
 from tests.unit.served import Fake, asked
 
 OWN = ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "127.0.0.2"]

@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from autoglm_lab.compress.groups import trace
+from autoglm_lab.compress.dependency_graph import trace
 from autoglm_lab.compress.quantization import PackedConv, Scheme, quantize_weights
 from autoglm_lab.compress.structured import masked, prune_structured
 from autoglm_lab.compress.work import layer_macs
 from autoglm_lab.export.convolutions import integer_convolutions, runtime_nodes
 from autoglm_lab.export.graphs import SeenGraph, flat_memories, onnx_module
-from autoglm_lab.export.integers import exportable
 from autoglm_lab.export.parity import distance
+from autoglm_lab.export.quantized_layers import exportable
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.encoders import ImageEncoder, grid_positions
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration

@@ -3,7 +3,7 @@
 import pytest
 
 from autoglm_lab.cli import main
-from autoglm_lab.measure.layers import BETWEEN, added_up, table
+from autoglm_lab.evaluation.layers import BETWEEN, added_up, table
 
 
 def node(name, ts, dur, kind="MatMul"):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from autoglm_lab.training import objective
 from autoglm_lab.training.length_groups import GROUP_TOKENS, copying_groups, length_groups, spread_memories
-from autoglm_lab.training.objective import copy_loss, step_losses
+from autoglm_lab.training.losses import copy_loss, step_losses
 
 
 @given(st.lists(st.integers(1, 120), max_size=60))

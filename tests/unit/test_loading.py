@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
+from autoglm_lab.benchmarks.exchanging import different, exchanges
+from autoglm_lab.benchmarks.loading import WAYS, LoadProcess, load_once, load_twice
 from autoglm_lab.measure import loading
-from autoglm_lab.measure.exchanging import different, exchanges
-from autoglm_lab.measure.loading import WAYS, LoadProcess, load_once, load_twice
 from tests.unit.tiny_agent import write_tiny_bundle
 
 
@@ -51,7 +51,7 @@ def test_a_pool_gives_what_was_asked(bundle):
 
 @pytest.mark.parametrize("mode", ["available", "small"])
 def test_an_exchange_under_load_loses_and_mixes_nothing(bundle, tmp_path, monkeypatch, mode):
-    monkeypatch.setattr("autoglm_lab.measure.exchanging.CALM_S", 0.5)
+    monkeypatch.setattr("autoglm_lab.benchmarks.exchanging.CALM_S", 0.5)
     other = write_tiny_bundle(tmp_path / "other", seed=3)
     report = exchanges((bundle, other), mode, clients=3, swaps=4)
     assert report["lost"] == report["mixed"] == 0 and report["generations"] == 5 and report["answers"] > 3

@@ -79,7 +79,7 @@ import sys
 from pathlib import Path
 import numpy as np, onnx, onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from autoglm_lab.measure.memory_now import memory_now
+from autoglm_lab.evaluation.memory_now import memory_now
 from autoglm_lab.runtime.mapped import mapped_graph
 from autoglm_lab.runtime.sessions import open_graph, quiet
 

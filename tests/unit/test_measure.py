@@ -7,9 +7,9 @@ import time
 import pytest
 
 from autoglm_lab.cli import main
-from autoglm_lab.measure.bench import bench
-from autoglm_lab.measure.machine import cpu_flags
-from autoglm_lab.measure.timing import Spread, Timing, paired
+from autoglm_lab.evaluation.bench import bench
+from autoglm_lab.evaluation.machine import cpu_flags
+from autoglm_lab.evaluation.timing import Spread, Timing, paired
 from autoglm_lab.runtime.engine import Answer, Stream
 
 

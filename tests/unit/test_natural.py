@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoglm_lab.evaluation.success import World, right
+from autoglm_lab.evaluation.voices import ESPEAK_ROW, evaluate_voices, rows_of, unseen_clips, unseen_requests
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.catalog import LANGS
 from autoglm_lab.phone.phrasing import Utterance, utterances
@@ -15,8 +17,7 @@ from autoglm_lab.phone.room import limit_band, reverberate
 from autoglm_lab.phone.speech import KEPT_OUT_NATURAL, SAMPLE_RATE_HZ, SpeechBank
 from autoglm_lab.phone.spoken import SPOKEN_KINDS, parse_wish_key, spoken_wishes, wish_key
 from autoglm_lab.phone.tasks import REPEAT, Task
-from autoglm_lab.training.data import UNHEARD, Scenes, mel_bank
-from autoglm_lab.training.evaluation import World, right
+from autoglm_lab.training.dataset import UNHEARD, Scenes, mel_bank
 from autoglm_lab.training.scenes import SceneSpec, make_scenes
 from autoglm_lab.training.speech_data import (
     FIXED_PHRASINGS,
@@ -30,7 +31,6 @@ from autoglm_lab.training.speech_data import (
     training_takes,
 )
 from autoglm_lab.training.unaddressed import FOREIGN
-from autoglm_lab.training.voices_evaluation import ESPEAK_ROW, evaluate_voices, rows_of, unseen_clips, unseen_requests
 
 pytest.importorskip("soundfile")
 

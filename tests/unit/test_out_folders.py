@@ -14,7 +14,7 @@ from autoglm_lab.cli import main
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.marks import MARK
 from autoglm_lab.paths import data_dir, work_dir
-from autoglm_lab.training.build import train
+from autoglm_lab.training.pipeline import train
 from autoglm_lab.training.trainer import Recipe, check_run, read_log, write_checkpoint
 
 
@@ -25,7 +25,12 @@ def nothing_slow(monkeypatch):
     def begun(*_, **__):
         raise AssertionError("slow work began before the folder was looked at")
 
-    for name in ("training.build.prepare", "compress.agent.load_agent", "export.bundle.agent_graphs", "peers.survey.write_parts"):
+    for name in (
+        "training.pipeline.prepare",
+        "compress.agent.load_agent",
+        "export.bundle.agent_graphs",
+        "benchmarks.peers.survey.write_parts",
+    ):
         monkeypatch.setattr(f"autoglm_lab.{name}", begun)
 
 

@@ -4,14 +4,7 @@ from copy import deepcopy
 
 import pytest
 
-from autoglm_lab.phone.actions import Action, format_action
-from autoglm_lab.phone.oracle import next_step
-from autoglm_lab.phone.simulator import SimulatedPhone
-from autoglm_lab.phone.tasks import Task, recognise
-from autoglm_lab.phone.wishes import WISHES
-from autoglm_lab.runtime.engine import Answer
-from autoglm_lab.training.evaluation import World, right
-from autoglm_lab.training.own_words import (
+from autoglm_lab.evaluation.own_words import (
     LOWER_IS_BETTER,
     MEASURES,
     beyond_requests,
@@ -25,6 +18,13 @@ from autoglm_lab.training.own_words import (
     unknown_requests,
     wording_episodes,
 )
+from autoglm_lab.evaluation.success import World, right
+from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.oracle import next_step
+from autoglm_lab.phone.simulator import SimulatedPhone
+from autoglm_lab.phone.tasks import Task, recognise
+from autoglm_lab.phone.wishes import WISHES
+from autoglm_lab.runtime.engine import Answer
 
 
 class Oracle:

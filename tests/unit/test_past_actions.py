@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autoglm_lab import SimulatedPhone, agent
+from autoglm_lab.device.browser.server import STATIC, settings
+from autoglm_lab.device.folder import device_folder
+from autoglm_lab.evaluation.success import OneByOne, World, ask, episodes, task_rate, typed_requests
 from autoglm_lab.export import bundle as exporting
-from autoglm_lab.export.device import device_folder
 from autoglm_lab.model import PhoneGLMConfig, PhoneGLMForConditionalGeneration, PhoneGLMProcessor
+from autoglm_lab.model.batch import BatchEngine
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import SIGNATURES, format_action
@@ -24,15 +27,12 @@ from autoglm_lab.phone.refusal import CANNOT, UNCLEAR, UNKNOWN_SCREEN, declined,
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, MANIFEST, Bundle
 from autoglm_lab.runtime.engine import Answer, Stream, memory_length
 from autoglm_lab.runtime.prompt import MAX_MEMORY, read_memory, write_memory, write_prompt
-from autoglm_lab.serve.jobs import Job
+from autoglm_lab.serve.client import RemoteEngine, conversation
 from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.queue import Job
 from autoglm_lab.serve.reading import GenerationRequest, read_request
-from autoglm_lab.serve.remote import RemoteEngine, conversation
 from autoglm_lab.serve.schema import ChatRequest
 from autoglm_lab.serve.sequential import SequentialScheduler
-from autoglm_lab.training.batch import BatchEngine
-from autoglm_lab.training.evaluation import OneByOne, World, ask, episodes, task_rate, typed_requests
-from autoglm_lab.web.server import STATIC, settings
 from tests.unit.test_model import TINY
 
 NAMES = sorted(set(SIGNATURES) - {"finish"})

@@ -20,7 +20,7 @@ from autoglm_lab.phone.spoken import SPOKEN_KINDS, spoken_wishes, wish_key
 from autoglm_lab.phone.tasks import Task
 from autoglm_lab.phone.wishes import WISHES
 from autoglm_lab.runtime.prompt import read_memory
-from autoglm_lab.training.data import Scenes
+from autoglm_lab.training.dataset import Scenes
 from autoglm_lab.training.people_scenes import journey, make_people_scene
 from autoglm_lab.training.scenes import SceneSpec, make_scenes
 from autoglm_lab.training.trainer import Recipe, Training, preset

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-import autoglm_lab.peers.compare as compare_module
+import autoglm_lab.benchmarks.peers.compare as compare_module
+from autoglm_lab.benchmarks.peers.compare import Parts, compare, race, report
+from autoglm_lab.benchmarks.peers.environment import environment, is_ready
+from autoglm_lab.benchmarks.peers.findings import described, read, table
+from autoglm_lab.benchmarks.peers.parts import write_parts
+from autoglm_lab.benchmarks.peers.runtimes import PEERS, TENSORRT_OPERATORS, OnnxRuntime, Peer, TensorRt, gpus
+from autoglm_lab.benchmarks.peers.survey import KNOWN, LLAMA
 from autoglm_lab.cli import main
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.recipe import Recipe, apply, named
+from autoglm_lab.evaluation.success import World, spoken_requests, typed_requests
 from autoglm_lab.export.portable import MEL_FRAMES, ROOM, portable_parts
 from autoglm_lab.model.engine import TorchEngine
-from autoglm_lab.peers.compare import Parts, compare, race, report
-from autoglm_lab.peers.environment import environment, is_ready
-from autoglm_lab.peers.parts import write_parts
-from autoglm_lab.peers.runtimes import PEERS, TENSORRT_OPERATORS, OnnxRuntime, Peer, TensorRt, gpus
-from autoglm_lab.peers.survey import KNOWN, LLAMA
-from autoglm_lab.peers.told import described, read, table
-from autoglm_lab.training.evaluation import World, spoken_requests, typed_requests
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

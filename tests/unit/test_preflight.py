@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from autoglm_lab.cli import main
-from autoglm_lab.runtime.preflight import PHONE_9B, Machine, bundle_needs, examine, model_needs
+from autoglm_lab.device.preflight import PHONE_9B, Machine, bundle_needs, examine, model_needs
 
 GOOD = Machine(
     "Linux",

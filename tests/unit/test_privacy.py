@@ -23,7 +23,7 @@ from autoglm_lab.phone.catalog import CONTACTS
 from autoglm_lab.phone.screens import elements, find
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.engine import Answer, Engine, Stream
-from autoglm_lab.serve.remote import RemoteEngine
+from autoglm_lab.serve.client import RemoteEngine
 
 MASTER = bytes(range(32))
 

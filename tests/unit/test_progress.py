@@ -10,13 +10,13 @@ from torch import nn
 
 from autoglm_lab import progress
 from autoglm_lab.compress.agent import load_agent
-from autoglm_lab.compress.groups import trace
-from autoglm_lab.compress.refit import input_moments, refit_channels, refit_masked
+from autoglm_lab.compress.dependency_graph import trace
+from autoglm_lab.compress.reconstruction import input_moments, refit_channels, refit_masked
 from autoglm_lab.compress.sparsity import compressed_bytes, magnitude_masks
 from autoglm_lab.compress.structured import prune_structured
-from autoglm_lab.measure.timing import paired
-from autoglm_lab.training.batch import BatchEngine, gate_response
-from autoglm_lab.training.evaluation import World, answer_rate, spoken_requests, typed_requests
+from autoglm_lab.evaluation.success import World, answer_rate, spoken_requests, typed_requests
+from autoglm_lab.evaluation.timing import paired
+from autoglm_lab.model.batch import BatchEngine, gate_response
 
 
 @pytest.fixture

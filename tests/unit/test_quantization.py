@@ -11,7 +11,7 @@ from torch import nn
 from transformers import GlmConfig, GlmForCausalLM
 
 from autoglm_lab.compress import files
-from autoglm_lab.compress.files import stored_bytes
+from autoglm_lab.compress.checkpoint import stored_bytes
 from autoglm_lab.compress.layers import linear_layers
 from autoglm_lab.compress.quantization import (
     PackedLinear,

@@ -12,8 +12,8 @@ from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.tokenizer import people_pieces, train_tokenizer
 from autoglm_lab.runtime.prompt import write_answer, write_command
-from autoglm_lab.training.data import Batch, copied_places
-from autoglm_lab.training.objective import quote_loss
+from autoglm_lab.training.dataset import Batch, copied_places
+from autoglm_lab.training.losses import quote_loss
 from autoglm_lab.training.wish_set import draw_wish
 
 TOKENIZER = train_tokenizer(people_pieces(), 4000, characters=True)

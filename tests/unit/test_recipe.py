@@ -13,12 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoglm_lab.compress.dependency_graph import outputs
 from autoglm_lab.compress.explore import grid, search
-from autoglm_lab.compress.groups import outputs
 from autoglm_lab.compress.quantization import PackedLinear
 from autoglm_lab.compress.recipe import Recipe, apply, named
 from autoglm_lab.compress.sparsity import sparsity_of
-from autoglm_lab.measure.report import Report, pareto_front, within
+from autoglm_lab.evaluation.report import Report, pareto_front, within
 from tests.unit.pruned_models import make
 
 SHARE = st.floats(0, 0.95).map(lambda x: round(x, 3))

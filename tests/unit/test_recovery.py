@@ -10,8 +10,8 @@ from torch import nn
 from autoglm_lab.compress.distillation import drop_layers
 from autoglm_lab.compress.recipe import Recipe, apply
 from autoglm_lab.compress.sparsity import magnitude_masks, prune, sparsity_of
-from autoglm_lab.training.objective import TeacherOutputs, distance_of_thoughts, step_losses
-from autoglm_lab.training.recovery import Recovery
+from autoglm_lab.training.finetune import Recovery
+from autoglm_lab.training.losses import TeacherOutputs, distance_of_thoughts, step_losses
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from autoglm_lab.compress.groups import outputs
+from autoglm_lab.compress.dependency_graph import outputs
 from autoglm_lab.compress.recipe import Recipe, apply
-from autoglm_lab.compress.refit import change, input_moments, read_by, refit, refit_channels, refit_masked
+from autoglm_lab.compress.reconstruction import change, input_moments, read_by, refit, refit_channels, refit_masked
 from autoglm_lab.compress.sparsity import Masks, magnitude_masks, prune
 from autoglm_lab.compress.structured import prune_structured, together
 from tests.unit.pruned_models import MODELS, make

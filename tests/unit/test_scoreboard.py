@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autoglm_lab import widgets
-from autoglm_lab.edge.scoreboard import governor_report, parts
-from autoglm_lab.edge.scoreboard.figures import merge, subtract
-from autoglm_lab.edge.scoreboard.measuring import KIND, kept_bundles, measure, plan, read
-from autoglm_lab.edge.scoreboard.parts import FULL, QUICK, Part
-from autoglm_lab.edge.scoreboard.rows import ALL_VERDICTS, CLAIMED, Figure, board, comparison, counts
+from autoglm_lab.benchmarks.scoreboard import governor_report, parts
+from autoglm_lab.benchmarks.scoreboard.figures import merge, subtract
+from autoglm_lab.benchmarks.scoreboard.measuring import KIND, kept_bundles, measure, plan, read
+from autoglm_lab.benchmarks.scoreboard.parts import FULL, QUICK, Part
+from autoglm_lab.benchmarks.scoreboard.rows import ALL_VERDICTS, CLAIMED, Figure, board, comparison, counts
+from autoglm_lab.benchmarks.verdicts import HOLDS, NOT, VERDICTS
+from autoglm_lab.benchmarks.verdicts_articles import read_figures
 from autoglm_lab.marks import NotWrittenError
-from autoglm_lab.measure.verdicts import HOLDS, NOT, VERDICTS
-from autoglm_lab.measure.verdicts_articles import read_figures
 from autoglm_lab.paths import data_dir
 from autoglm_lab.widgets import scoreboard_view as view
 
@@ -229,14 +229,14 @@ def test_every_part_has_a_name_of_its_own_and_the_quick_ones_take_less_than_a_mi
 
 
 def test_measuring_brings_no_torch():
-    package = "autoglm_lab.edge.scoreboard"
+    package = "autoglm_lab.benchmarks.scoreboard"
     code = f"import sys, {package}.measuring, {package}.rows as rows; rows.board(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_the_command_prints_the_board_and_refuses_a_foreign_folder(tmp_path, capsys, monkeypatch):
+    from autoglm_lab.benchmarks.scoreboard import measuring
     from autoglm_lab.cli import main
-    from autoglm_lab.edge.scoreboard import measuring
 
     monkeypatch.setattr(measuring, "QUICK", (counting("quick_sync", {"sync": {"traffic": {}}}, []),))
     assert main(["scoreboard", "--quick", "--out", str(tmp_path / "mine"), "--json"]) == 0

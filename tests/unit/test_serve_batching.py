@@ -19,7 +19,7 @@ from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.runtime.sessions import quiet
 from autoglm_lab.serve.batching import BatchingScheduler
 from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.jobs import Done, FairQueue, Job
+from autoglm_lab.serve.queue import Done, FairQueue, Job
 from autoglm_lab.serve.reading import GenerationRequest
 from autoglm_lab.serve.sequential import SequentialScheduler
 from autoglm_lab.serve.service import Service

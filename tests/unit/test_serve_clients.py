@@ -13,10 +13,10 @@ from langchain_openai import ChatOpenAI
 
 import autoglm_lab as lab
 from autoglm_lab.cli import main
+from autoglm_lab.evaluation.success import World, right, spoken_requests, typed_requests
 from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.serve import ChatAutoGLM, Limits, RemoteEngine, running
-from autoglm_lab.serve.remote import data_url, wav
-from autoglm_lab.training.evaluation import World, right, spoken_requests, typed_requests
+from autoglm_lab.serve.client import data_url, wav
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,8 @@ from autoglm_lab.runtime.features import image_features, log_mel
 from autoglm_lab.serve import Limits, running
 from autoglm_lab.serve.connections import TimeoutProtocol
 from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.jobs import failure
 from autoglm_lab.serve.media import open_picture, open_sound
+from autoglm_lab.serve.queue import failure
 from tests.unit.served import Fake, asked, audio_part, coded, data_url, image_part, picture, sound, text_part
 
 CHAT = "/v1/chat/completions"

@@ -15,8 +15,8 @@ from autoglm_lab.cli import main, parser
 from autoglm_lab.serve import Limits, running
 from autoglm_lab.serve.access import AccessLog
 from autoglm_lab.serve.errors import ApiError
-from autoglm_lab.serve.jobs import FairQueue, Job
 from autoglm_lab.serve.keys import Keys, read_keys, weaknesses
+from autoglm_lab.serve.queue import FairQueue, Job
 from autoglm_lab.serve.reading import GenerationRequest
 from autoglm_lab.serve.sequential import SequentialScheduler
 from tests.unit.served import Fake, asked

@@ -15,10 +15,10 @@ from PIL import Image
 
 from autoglm_lab.runtime.engine import GREEDY, Turn
 from autoglm_lab.runtime.prompt import SPECIAL_TOKENS
+from autoglm_lab.serve.client import conversation
 from autoglm_lab.serve.errors import ApiError
 from autoglm_lab.serve.limits import Limits
 from autoglm_lab.serve.reading import DEFAULT_TOKENS, LONGEST, read_request
-from autoglm_lab.serve.remote import conversation
 from autoglm_lab.serve.schema import ChatRequest
 
 LIMITS = Limits()

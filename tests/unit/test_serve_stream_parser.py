@@ -13,7 +13,7 @@ from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import Action, format_action, parse
 from autoglm_lab.runtime.prompt import END, END_THINK, THINK
 from autoglm_lab.runtime.spelling import Speller
-from autoglm_lab.serve.jobs import Job
+from autoglm_lab.serve.queue import Job
 from autoglm_lab.serve.reading import GenerationRequest
 from autoglm_lab.serve.stream_parser import ActionEndDetector, StreamParser
 

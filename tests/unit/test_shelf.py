@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoglm_lab.measure.memory_now import memory_now
+from autoglm_lab.evaluation.memory_now import memory_now
 from autoglm_lab.runtime.shelf import Pool, Shelf, caches
 
 
@@ -214,7 +214,7 @@ def test_memory_tells_written_pages_from_pages_of_a_file(tmp_path):
     (tmp_path / "weights").write_bytes(bytes(32 << 20))
     code = f"""
 import mmap, sys
-from autoglm_lab.measure.memory_now import memory_now
+from autoglm_lab.evaluation.memory_now import memory_now
 file = open({str(tmp_path / "weights")!r}, "rb")
 start = memory_now()
 mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)

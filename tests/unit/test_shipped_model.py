@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 import autoglm_lab as lab
+from autoglm_lab.benchmarks.card import ASKED, card
+from autoglm_lab.evaluation.success import World, answer_rate, episodes, question_requests, task_rate, typed_requests
+from autoglm_lab.model.batch import BatchEngine, gate_response
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import format_action
 from autoglm_lab.runtime.prompt import write_answer
-from autoglm_lab.training.batch import BatchEngine, gate_response
-from autoglm_lab.training.card import ASKED, card
-from autoglm_lab.training.evaluation import World, answer_rate, episodes, question_requests, task_rate, typed_requests
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from torch.nn.utils import parametrizations, prune
 from autoglm_lab.compress import lazy
 from autoglm_lab.compress.attention import Attention
 from autoglm_lab.compress.channels import channel_axis
-from autoglm_lab.compress.files import save
-from autoglm_lab.compress.groups import outputs, trace
+from autoglm_lab.compress.checkpoint import save
+from autoglm_lab.compress.dependency_graph import outputs, trace
 from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.plain import is_plain, plain
 from autoglm_lab.compress.qat import ACTIVATIONS, calibrate, prepare

@@ -11,8 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from autoglm_lab.compress import ink
-from autoglm_lab.compress.files import load, save
-from autoglm_lab.compress.groups import Group, outputs, trace
+from autoglm_lab.compress.checkpoint import load, save
+from autoglm_lab.compress.dependency_graph import Group, outputs, trace
 from autoglm_lab.compress.importance import below_threshold, fisher_importance, group_importance, weight_scores
 from autoglm_lab.compress.ink import one_row, stained_attention
 from autoglm_lab.compress.structured import READ, Budget, answer_prices, choose, layer_macs, masked, prune_structured, remove

@@ -10,23 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from autoglm_lab.model import PhoneGLMConfig, PhoneGLMForConditionalGeneration
-from autoglm_lab.model.tokenizer import train_tokenizer
-from autoglm_lab.phone.actions import Action, format_action
-from autoglm_lab.phone.catalog import HOME_SCREEN, LANGS, named
-from autoglm_lab.phone.icons import families
-from autoglm_lab.phone.oracle import next_step
-from autoglm_lab.phone.phrasing import utterances
-from autoglm_lab.phone.screens import ROWS_VISIBLE, elements, find
-from autoglm_lab.phone.spoken import wish_key
-from autoglm_lab.phone.state import Look, State, View
-from autoglm_lab.phone.tasks import Task
-from autoglm_lab.runtime.engine import Answer
-from autoglm_lab.runtime.prompt import write_answer
-from autoglm_lab.training.build import finish, save_model, thin_log
-from autoglm_lab.training.card import ASKED, write_card
-from autoglm_lab.training.data import READ_SIGMA, Scenes, cell_of, clip_noise, difficulty
-from autoglm_lab.training.evaluation import (
+from autoglm_lab.benchmarks.card import ASKED, write_card
+from autoglm_lab.evaluation.success import (
     EVALUATION_SEEDS,
     MEASURES,
     Rate,
@@ -42,7 +27,22 @@ from autoglm_lab.training.evaluation import (
     task_rate,
     typed_requests,
 )
-from autoglm_lab.training.objective import NOISE_PRICE, align_switches, price_of_gates
+from autoglm_lab.model import PhoneGLMConfig, PhoneGLMForConditionalGeneration
+from autoglm_lab.model.tokenizer import train_tokenizer
+from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.catalog import HOME_SCREEN, LANGS, named
+from autoglm_lab.phone.icons import families
+from autoglm_lab.phone.oracle import next_step
+from autoglm_lab.phone.phrasing import utterances
+from autoglm_lab.phone.screens import ROWS_VISIBLE, elements, find
+from autoglm_lab.phone.spoken import wish_key
+from autoglm_lab.phone.state import Look, State, View
+from autoglm_lab.phone.tasks import Task
+from autoglm_lab.runtime.engine import Answer
+from autoglm_lab.runtime.prompt import write_answer
+from autoglm_lab.training.dataset import READ_SIGMA, Scenes, cell_of, clip_noise, difficulty
+from autoglm_lab.training.losses import NOISE_PRICE, align_switches, price_of_gates
+from autoglm_lab.training.pipeline import finish, save_model, thin_log
 from autoglm_lab.training.scenes import SceneSpec, evidence, looks, make_scene, make_scenes
 from autoglm_lab.training.trainer import Recipe, Training, preset
 

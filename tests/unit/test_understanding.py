@@ -168,7 +168,7 @@ def test_the_grammar_of_understanding_has_goals_and_closing_sentences_only() -> 
 
 
 def test_the_device_folder_has_what_understanding_needs() -> None:
-    from autoglm_lab.export.device import PARTS
+    from autoglm_lab.device.folder import PARTS
 
     assert {"phone/goals.py", "phone/refusal.py"} <= {*PARTS}
     assert all((Path(__file__).parents[2] / "autoglm_lab" / part).exists() for part in PARTS)

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from autoglm_lab.measure.claims import COLUMNS
-from autoglm_lab.measure.verdicts import EDGE, HOLDS, IN_PART, NONE, NOT, UNKNOWABLE, VERDICTS, Verdict
-from autoglm_lab.measure.verdicts_articles import ARTICLES, read_figures
-from autoglm_lab.measure.verdicts_network import NETWORK
+from autoglm_lab.benchmarks.claims import COLUMNS
+from autoglm_lab.benchmarks.verdicts import EDGE, HOLDS, IN_PART, NONE, NOT, UNKNOWABLE, VERDICTS, Verdict
+from autoglm_lab.benchmarks.verdicts_articles import ARTICLES, read_figures
+from autoglm_lab.benchmarks.verdicts_network import NETWORK
 from autoglm_lab.paths import data_dir
 
 FOLDER = data_dir() / "reports" / "edge"

@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 
 from autoglm_lab.cli import main
+from autoglm_lab.device.browser import assets
+from autoglm_lab.device.browser.deck import deck
+from autoglm_lab.device.browser.handler import CONNECTIONS, PageHandler
+from autoglm_lab.device.browser.latency import MAX_DEVICES, MAX_TIMES, read_latency
+from autoglm_lab.device.browser.server import BrowserPhone, File
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.runtime.bundle import FEATURES, FORMAT, GRAPHS, MANIFEST, TOKENIZER, digest
-from autoglm_lab.web import assets
-from autoglm_lab.web.deck import deck
-from autoglm_lab.web.handler import CONNECTIONS, PageHandler
-from autoglm_lab.web.latency import MAX_DEVICES, MAX_TIMES, read_latency
-from autoglm_lab.web.server import BrowserPhone, File
 
 TIMES = {"device": "Pixel", "ms": {"image": 20.0, "decode": 30.0, "total": 50.0}}
 
@@ -53,7 +53,7 @@ def page(folder, tmp_path_factory):
     place = tmp_path_factory.mktemp("runtime")
     (place / "ort.mjs").write_text("export const ort = 1;")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autoglm_lab.web.server.runtime_files", lambda: {"ort.mjs": place / "ort.mjs"})
+        patch.setattr("autoglm_lab.device.browser.server.runtime_files", lambda: {"ort.mjs": place / "ort.mjs"})
         with BrowserPhone(folder, phone=SimulatedPhone(3, size=(120, 240))) as phone:
             yield phone
 

@@ -766,7 +766,7 @@ def test_a_view_refuses_shapes_that_differ():
 
 
 def reports():
-    from autoglm_lab.measure.report import Report
+    from autoglm_lab.evaluation.report import Report
 
     return [
         Report("whole", bytes=32_000_000, macs=400, success=0.98, ci95=(0.96, 0.99)),
@@ -803,7 +803,7 @@ def test_choosing_calls_back():
 
 
 def test_pareto_refuses_what_cannot_be_compared():
-    from autoglm_lab.measure.report import Report
+    from autoglm_lab.evaluation.report import Report
 
     bad = [
         ([], "no report"),
