@@ -19,7 +19,9 @@ from autoglm_lab.runtime.engine import (
     UNCHANGED,
     Answer,
     Engine,
+    Request,
     Turn,
+    ask,
     is_unchanged,
     memory_length,
 )
@@ -148,9 +150,8 @@ class _Run:
         return self._act(step, app, step.action, screenshot)
 
     def _answer(self, screenshot: Image.Image, app: str) -> Answer:
-        extra: dict[str, Any] = {"history": tuple(self.history)} if self.reads_history else {}
-        last = write_memory(self.steps, memory_length(self.engine))
-        return self.engine.answer(self.task, screenshot, self.audio, current_app=app, last=last, think=self.think, **extra).answer
+        last, history = write_memory(self.steps, memory_length(self.engine)), tuple(self.history)
+        return ask(self.engine, Request(self.task, screenshot, self.audio, app, last, self.think, history=history)).answer
 
     def _act(self, step: Step, app: str, action: Action, screenshot: Image.Image) -> Step:
         self.handovers = 0

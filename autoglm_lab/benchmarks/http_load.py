@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from autoglm_lab.evaluation.bench import questions
 from autoglm_lab.evaluation.timing import Spread
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.sessions import open_graph, quiet
 from autoglm_lab.serve.client import conversation
@@ -147,7 +147,7 @@ def shared_step(folder: Path, rows: int = 16, runs: int = 25, threads: int | Non
     engine = OnnxEngine(folder, threads=threads)
     request = engine.prepare(**next(one for one in questions(2) if "task" in one))
     assert request.states is not None
-    single = Step(engine.sessions["step"], request.states, len(request.ids) + rows)
+    single = engine.new_step(request.states, len(request.ids) + rows)
     single.scores(request.ids)
     batch = Rows(open_graph(engine.bundle.path("rows"), quiet(threads)), rows, engine.bundle.places)
     for _ in range(rows):

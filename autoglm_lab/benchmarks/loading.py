@@ -43,7 +43,7 @@ from statistics import median
 import numpy as np
 from autoglm_lab.evaluation.memory_now import memory_now
 from autoglm_lab.phone.simulator import SimulatedPhone
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
 folder, options, sees, tokens = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3]), int(sys.argv[4])
 screen, before, began = SimulatedPhone(5).screenshot() if sees else None, memory_now(), time.perf_counter()
@@ -55,7 +55,7 @@ for text in ("open Settings", "turn on Wi-Fi"):
     engine.answer(text, screen).answer
     answers.append(1000 * (time.perf_counter() - start))
 states, steps = engine.prepare("open Settings", screen).states, []
-step = Step(engine.sessions["step"], states, room=tokens + 1)
+step = engine.new_step(states, tokens + 1)
 for _ in range(tokens):
     start = time.perf_counter()
     step.read([1])

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from autoglm_lab.evaluation.bench import questions
 from autoglm_lab.evaluation.timing import Spread
 from autoglm_lab.runtime.bundle import ONE_CALL
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.runtime.pipeline import answers
 
 PROMPT, WRITTEN = 64, 128  # tokens read at once, and written one by one
@@ -119,10 +119,10 @@ def _write(engine: OnnxEngine, cached: bool, count: int = WRITTEN) -> None:
     """Write tokens after a short prompt, reading each once, or all of them again for each."""
     states = {**engine.nothing, "present": np.zeros(2, np.float32)}
     ids, unread = [10] * 16, [10] * 16
-    step = Step(engine.sessions["step"], states, len(ids) + count)
+    step = engine.new_step(states, len(ids) + count)
     for _ in range(count):
         if not cached:
-            step, unread = Step(engine.sessions["step"], states, len(ids) + count), ids
+            step, unread = engine.new_step(states, len(ids) + count), ids
         unread = [int(step.scores(unread).argmax())]
         ids = [*ids, *unread]
 
@@ -135,7 +135,7 @@ def _tokens_per_s(engine: OnnxEngine, runs: int) -> tuple[list[float], list[floa
     states = {**engine.nothing, "present": np.ones(2, np.float32)}
     prefill, decode = [], []
     for _ in range(runs + 1):
-        step = Step(engine.sessions["step"], states, PROMPT + 16)
+        step = engine.new_step(states, PROMPT + 16)
         prefill.append(PROMPT / _seconds(lambda step=step: step.scores([10] * PROMPT)))  # type: ignore[misc]
         decode.append(16 / _seconds(lambda step=step: [step.scores([10]) for _ in range(16)]))  # type: ignore[misc]
     return prefill[1:], decode[1:]

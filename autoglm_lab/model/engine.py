@@ -16,10 +16,8 @@ from autoglm_lab.marks import verify
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.paths import data_dir
-from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.runtime.constraints import Pick, Quotes, Spelling, Typing, chooser
-from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
-from autoglm_lab.runtime.sampling import Sampling
+from autoglm_lab.runtime.engine import GREEDY, Engine, Request, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.spelling import spelling
 from autoglm_lab.runtime.understanding import MAX_GOAL, Commands
 
@@ -40,7 +38,7 @@ def readable(folder: Path) -> Iterator[None]:
         ) from None
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """Answers with a PhoneGLM in PyTorch, greedily, with the key-value cache."""
 
     def __init__(self, model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor) -> None:
@@ -81,30 +79,26 @@ class TorchEngine:
         inputs = self.processor(text="open Settings", images=np.zeros((224, 224, 3), np.uint8), audio=np.zeros(8000, np.float32))
         return {**inputs, "use_cache": False}
 
-    def answer(
-        self,
-        task: str = "",
-        image: Any = None,
-        audio: Any = None,
-        *,
-        current_app: str = HOME_SCREEN,
-        last: str = "",
-        think: bool = False,
-        max_new_tokens: int = 96,
-        sampling: Sampling = GREEDY,
-    ) -> Stream:
-        """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens."""
-        watch, goal = Stopwatch(), ""
-        pick: Pick = sampling.picker()
+    def stream(self, request: Request) -> Stream:
+        """See `runtime.engine.Engine.stream`. ValueError for an empty request, bad pictures or sound, and over 512 tokens."""
+        watch, goal, task, audio = Stopwatch(), "", request.task, request.audio
+        pick: Pick = request.sampling.picker()
         if self.understands and (task.strip() or audio is not None):
             understood = self._commands.understand(task, audio, lambda: self._read_command(task, audio, watch))
             if understood.refusal:
-                return understood.declined(watch, think=think)
-            task, audio, goal = understood.goal, None, understood.goal
+                return understood.declined(watch, think=request.think)
+            goal = understood.goal
             pick = chooser(Typing(goal, self.processor.tokenizer.encode), pick)
-        inputs = self.processor(text=task, images=image, audio=audio, current_app=current_app, last=last, think=think)
+        inputs = self.processor(
+            text=goal or task,
+            images=request.image,
+            audio=None if goal else audio,
+            current_app=request.current_app,
+            last=request.last,
+            think=request.think,
+        )
         watch.lap("features")
-        tokens = self._tokens(dict(inputs), max_new_tokens, pick, watch)
+        tokens = self._tokens(dict(inputs), request.max_new_tokens, pick, watch)
         return spoken(tokens, self.processor.tokenizer.decode, watch, inputs["input_ids"].shape[1], goal)
 
     def _read_command(self, task: str, audio: Any, watch: Stopwatch) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -98,6 +98,26 @@ class Turn(NamedTuple):
     result: str
 
 
+@dataclass(frozen=True)
+class Request:
+    """A request to an engine: a typed task or a spoken one (16 kHz waveform) about a screen (any picture), and how to answer it.
+
+    `current_app` and `last` are what an agent knows besides the picture; `last` are its last `memory` actions, written by
+    `prompt.write_memory`. `history` is all that was done before, for an engine that reads it. `sampling` says how tokens are
+    picked; by default the likeliest is.
+    """
+
+    task: str = ""
+    image: Any = None
+    audio: Any = None
+    current_app: str = HOME_SCREEN
+    last: str = ""
+    think: bool = False
+    max_new_tokens: int = 96
+    sampling: Sampling = GREEDY
+    history: Sequence[Turn] = ()
+
+
 def is_unchanged(result: str) -> bool:
     """True if the words for an action's result say that it left the screen as it was.
 
@@ -130,12 +150,30 @@ class Engine(Protocol):
         think: bool = False,
         max_new_tokens: int = 96,
         sampling: Sampling = GREEDY,
+        history: Sequence[Turn] = (),
     ) -> Stream:
-        """Answer a typed task or a spoken one (16 kHz waveform) about a screen (any picture).
+        """Answer a request that is given in words: see `Request`. Errors as `stream`."""
+        return self.stream(Request(task, image, audio, current_app, last, think, max_new_tokens, sampling, history))
 
-        `current_app` and `last` are what an agent knows besides the picture; `last` are its last `memory` actions, written by
-        `prompt.write_memory`. `sampling` says how tokens are picked; by default the likeliest is.
-        """
+    def stream(self, request: Request) -> Stream:
+        """Answer a request. ValueError for one that is empty, holds bad pictures or sound, or is too long."""
+        ...
+
+
+def ask(engine: Any, request: Request) -> Stream:
+    """Answer a request with whatever has an `answer`, a class of the reader's own as well.
+
+    It is told the task, the screen, the sound, and what an agent knows besides; anything else only where it differs from the
+    default, and `history` only if it reads it.
+    """
+    more = {"current_app": request.current_app, "last": request.last, "think": request.think}
+    for name, default in (("max_new_tokens", Request.max_new_tokens), ("sampling", GREEDY)):
+        if getattr(request, name) != default:
+            more[name] = getattr(request, name)
+    if getattr(engine, "reads_history", False):
+        more["history"] = request.history
+    stream: Stream = engine.answer(request.task, request.image, request.audio, **more)
+    return stream
 
 
 class Stopwatch:

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.phone.goals import plain
 from autoglm_lab.runtime.bundle import TOKENIZER, Bundle
 from autoglm_lab.runtime.constraints import Constraint, Pick, Quotes, Spelling, Typing, chooser
-from autoglm_lab.runtime.engine import GREEDY, Stopwatch, Stream, spoken
+from autoglm_lab.runtime.engine import GREEDY, Engine, Request, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
 from autoglm_lab.runtime.grammar import Grammar, State
 from autoglm_lab.runtime.mapped import mapped_graph, place_of
@@ -33,7 +32,7 @@ States = dict[str, NDArray[np.float32]]
 
 
 @dataclass
-class Asked:
+class PreparedRequest:
     """A request on its way through the engine: its tokens and features, and what the decoder is given once they are encoded."""
 
     ids: list[int]
@@ -65,7 +64,7 @@ def open_tokenizer(bundle: Bundle) -> Tokenizer:
     return tokenizer
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """Answers from a bundle, greedily; keys and values of what was seen, heard and said are kept for the whole answer.
 
     What the action grammar expects next is read ahead and confirmed in the same pass (`speculate`): the answer is the one that
@@ -171,66 +170,52 @@ class OnnxEngine:
         """The session that writes."""
         return self.sessions.decoder
 
-    def answer(
-        self,
-        task: str = "",
-        image: Any = None,
-        audio: Any = None,
-        *,
-        current_app: str = HOME_SCREEN,
-        last: str = "",
-        think: bool = False,
-        max_new_tokens: int = 96,
-        sampling: Sampling = GREEDY,
-    ) -> Stream:
-        """See `runtime.engine.Engine.answer`. ValueError for an empty request, bad pictures or sound, and over 512 tokens.
+    def stream(self, request: Request) -> Stream:
+        """See `runtime.engine.Engine.stream`. ValueError for an empty request, bad pictures or sound, and over 512 tokens.
 
         What is remembered lies in buffers that are made once for an answer: each token is written into them in place. Sampling is
         not for an engine with a grammar, or with answers in one call.
         """
-        return self.write(self._request(task, image, audio, current_app, last, think, max_new_tokens, sampling))
+        return self.write(self._read(request))
 
-    def prepare(
-        self,
-        task: str = "",
-        image: Any = None,
-        audio: Any = None,
-        *,
-        current_app: str = HOME_SCREEN,
-        last: str = "",
-        think: bool = False,
-        max_new_tokens: int = 96,
-        sampling: Sampling = GREEDY,
-    ) -> Asked:
-        """The first half of `answer`: what is seen and heard is encoded, nothing is written yet (`write`). Same errors."""
-        request = self._request(task, image, audio, current_app, last, think, max_new_tokens, sampling)
-        if not request.declined:
-            request.states = self._encode(request)
-        return request
+    def prepare(self, task: str = "", image: Any = None, audio: Any = None, **options: Any) -> PreparedRequest:
+        """As `encode`, with the arguments of `answer`."""
+        return self.encode(Request(task, image, audio, **options))
 
-    def prefill(self, asked: Asked) -> Asked:
+    def encode(self, request: Request) -> PreparedRequest:
+        """The first half of `stream`: what is seen and heard is encoded, nothing is written yet (`write`). Same errors."""
+        prepared = self._read(request)
+        if not prepared.declined:
+            prepared.states = self._encode(prepared)
+        return prepared
+
+    def new_step(self, states: States, room: int) -> Step:
+        """A decoder for an answer about encoded `states`, with a cache of its own for `room` tokens."""
+        return Step(self.sessions["step"], states, room)
+
+    def prefill(self, request: PreparedRequest) -> PreparedRequest:
         """Read the prompt of what was prepared as well, so that `write` begins with the first token; the answer stays the same.
 
         ValueError for an engine with `one_call`, whose graph reads and writes in one.
         """
         if "answer" in self.sessions:
             raise ValueError("this engine answers in one call and cannot stop after the prompt; open the bundle without one_call")
-        if asked.declined:
-            return asked
-        if asked.states is None:
-            asked.states = self._encode(asked)
-        step = Step(self.sessions["step"], asked.states, room=len(asked.ids) + asked.max_new_tokens)
-        asked.prefix = step, step.scores(asked.ids)
-        asked.watch.lap("prefill")
-        return asked
+        if request.declined:
+            return request
+        if request.states is None:
+            request.states = self._encode(request)
+        step = self.new_step(request.states, len(request.ids) + request.max_new_tokens)
+        request.prefix = step, step.scores(request.ids)
+        request.watch.lap("prefill")
+        return request
 
-    def write(self, asked: Asked) -> Stream:
+    def write(self, request: PreparedRequest) -> Stream:
         """The answer to what was prepared."""
-        if asked.understood is None:
-            return spoken(self._tokens(asked), self.text, asked.watch, len(asked.ids))
-        if asked.declined:
-            return asked.understood.declined(asked.watch, think=asked.think)
-        return spoken(self._tokens(asked), self.text, asked.watch, len(asked.ids), asked.understood.goal)
+        if request.understood is None:
+            return spoken(self._tokens(request), self.text, request.watch, len(request.ids))
+        if request.declined:
+            return request.understood.declined(request.watch, think=request.think)
+        return spoken(self._tokens(request), self.text, request.watch, len(request.ids), request.understood.goal)
 
     def _understand(self, task: str, audio: Any, watch: Stopwatch) -> Understood:
         def read() -> str:
@@ -246,7 +231,7 @@ class OnnxEngine:
         features = {} if task else {"audio": log_mel(mono_16k(audio, 16_000))[None]}
         state = None if self.grammar is None else self.grammar.start(think=False, command=True)
         constraint = Quotes(task, self.spelling) if task else None
-        return self.text(list(self._tokens(Asked(ids, features, MAX_GOAL, state, Stopwatch(), constraint=constraint))))
+        return self.text(list(self._tokens(PreparedRequest(ids, features, MAX_GOAL, state, Stopwatch(), constraint=constraint))))
 
     def _ids(self, prompt: str, max_new_tokens: int) -> list[int]:
         """The tokens of a prompt. ValueError when they or the answer do not fit."""
@@ -257,24 +242,25 @@ class OnnxEngine:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; after this request at most {self.bundle.places - len(ids)} fit")
         return ids
 
-    def _request(
-        self, task: str, image: Any, audio: Any, current_app: str, last: str, think: bool, max_new_tokens: int, sampling: Sampling
-    ) -> Asked:
-        watch = Stopwatch()
+    def _read(self, request: Request) -> PreparedRequest:
+        """Understand the command where the model does that first; then tokens, and features that are not encoded yet."""
+        watch, task, audio = Stopwatch(), request.task.strip(), request.audio
         self.sessions.sweep()
-        if sampling != GREEDY and (self.constrained or "answer" in self.sessions):
+        if request.sampling != GREEDY and (self.constrained or "answer" in self.sessions):
             raise ValueError("this engine picks the likeliest token that may come; sampling needs one without grammar and one_call")
-        task = task.strip()
         if not task and audio is None:
             raise ValueError("the request is empty; give a text or a sound")
+        image, think, max_new_tokens = request.image, request.think, request.max_new_tokens
         understood = constraint = None
         if self.understands:
             understood = self._understand(task, audio, watch)
             if understood.refusal:
-                return Asked([], {}, max_new_tokens, None, watch, think=think, understood=understood)
+                return PreparedRequest([], {}, max_new_tokens, None, watch, think=think, understood=understood)
             task, audio = understood.goal, None
             constraint = Typing(task, lambda text: self.tokenizer.encode(text, add_special_tokens=False).ids)
-        prompt = write_prompt(task, current_app, last, image=image is not None, audio=audio is not None, think=think)
+        prompt = write_prompt(
+            task, request.current_app, request.last, image=image is not None, audio=audio is not None, think=think
+        )
         ids = self._ids(prompt, max_new_tokens)
         state = None if self.grammar is None else self.grammar.start(think=think)
         if self.constrained and state is not None and max_new_tokens < state.least:
@@ -288,7 +274,9 @@ class OnnxEngine:
         if image is not None:
             features["image"] = image_features(image)[None]
         watch.lap("features")
-        return Asked(ids, features, max_new_tokens, state, watch, sampling, hearing, understood=understood, constraint=constraint)
+        return PreparedRequest(
+            ids, features, max_new_tokens, state, watch, request.sampling, hearing, understood=understood, constraint=constraint
+        )
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -301,7 +289,7 @@ class OnnxEngine:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
-    def _encode(self, request: Asked) -> States:
+    def _encode(self, request: PreparedRequest) -> States:
         """Encode picture and sound: the decoder's inputs for an answer besides tokens."""
         states = dict(self.nothing)
         for name, values in request.features.items():
@@ -323,7 +311,7 @@ class OnnxEngine:
     def _encode_audio(self, wave: NDArray[np.float32]) -> States:
         return self._encoded("audio", log_mel(wave)[None])
 
-    def _tokens(self, request: Asked) -> Iterator[int]:
+    def _tokens(self, request: PreparedRequest) -> Iterator[int]:
         watch, ids, state, max_new_tokens = request.watch, request.ids, request.state, request.max_new_tokens
         if request.states is not None:
             watch.lap("waiting")
@@ -334,7 +322,7 @@ class OnnxEngine:
             yield from whole
             return
         if request.prefix is None:
-            step, scores, unread = Step(self.sessions["step"], states, room=len(ids) + max_new_tokens), None, ids
+            step, scores, unread = self.new_step(states, len(ids) + max_new_tokens), None, ids
         else:
             (step, scores), unread, request.prefix = request.prefix, [], None
         pick, output = request.sampling.picker(), list[int]()
@@ -358,7 +346,7 @@ class OnnxEngine:
                 output.append(token)
                 yield token
 
-    def _drafts(self, request: Asked, state: State | None, output: list[int], most: int) -> list[int]:
+    def _drafts(self, request: PreparedRequest, state: State | None, output: list[int], most: int) -> list[int]:
         """Draft what probably follows: a text that the goal says is to be typed, or tokens that the grammar expects."""
         if not self.speculates or state is None:
             return []

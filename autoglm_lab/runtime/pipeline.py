@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from autoglm_lab.runtime.engine import Answer
-from autoglm_lab.runtime.onnx_engine import Asked, OnnxEngine
+from autoglm_lab.runtime.onnx_engine import OnnxEngine, PreparedRequest
 
 
 def answers(engine: OnnxEngine, requests: Iterable[Mapping[str, Any]]) -> Iterator[Answer]:
@@ -16,7 +16,7 @@ def answers(engine: OnnxEngine, requests: Iterable[Mapping[str, Any]]) -> Iterat
     Seeing and hearing run in a thread of their own, one request ahead. The errors of `answer` come when it is their turn.
     """
     with ThreadPoolExecutor(1) as ahead:
-        coming: Future[Asked] | None = None
+        coming: Future[PreparedRequest] | None = None
         for request in requests:
             before, coming = coming, ahead.submit(engine.prepare, **request)
             if before is not None:

@@ -6,10 +6,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoglm_lab.runtime.constraints import Pick, chooser
+from autoglm_lab.runtime.engine import GREEDY
 from autoglm_lab.runtime.onnx_engine import OnnxEngine, States, Step
 from autoglm_lab.runtime.rows import Rows
 from autoglm_lab.runtime.spelling import Speller
@@ -115,13 +117,14 @@ class BatchingScheduler:
     def _prepared(self, job: Job) -> Read | list[Event]:
         """Read the prompt, or give all events where the command alone is answered: the agent declines."""
         with self.pixels.lease() as take:
-            request = self.engine.prepare(**job.asking.opened(take, self.engine.memory))
+            # tokens are picked here, not by the engine
+            request = self.engine.encode(replace(job.asking.opened(take, self.engine.memory), sampling=GREEDY))
         if request.states is None:
             events = [event for piece in self.engine.write(request) for event in job.feed(piece)]
             return events if job.parser.ended else events + job.end("stop")
         job.prompt_tokens = len(request.ids)
         drafts = [] if request.state is None else request.state.draft(request.max_new_tokens - 1)
-        step = Step(self.engine.sessions["step"], request.states, room=len(request.ids) + len(drafts))
+        step = self.engine.new_step(request.states, len(request.ids) + len(drafts))
         pick: Pick = job.asking.sampling.picker()
         pick = chooser(request.constraint, pick)
         return Read(job, request.states, step, pick, step.write(request.ids, drafts, pick))

@@ -19,16 +19,15 @@ from PIL import Image
 from autoglm_lab.phone.actions import PHONE_ACTIONS, SIGNATURES
 from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.phone.tolerant import read_tolerantly
-from autoglm_lab.runtime.engine import GREEDY, UNCHANGED, Answer, Stream, Turn
+from autoglm_lab.runtime.engine import UNCHANGED, Answer, Engine, Request, Stream, Turn
 from autoglm_lab.runtime.features import mono_16k
 from autoglm_lab.runtime.prompt import MAX_MEMORY, read_memory
-from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.serve.reading import SCREEN
 
 RATE_HZ = 16_000
 
 
-class RemoteEngine:
+class RemoteEngine(Engine):
     """Answers come from `url`, which ends in /v1. `model` is the name that the server asks for; its first one by default.
 
     The messages are those of the public phone agent, so that a server with its model understands them as well. `system` tells a
@@ -69,38 +68,29 @@ class RemoteEngine:
             self._model = names[0]
         return self._model
 
-    def answer(
-        self,
-        task: str = "",
-        image: Any = None,
-        audio: Any = None,
-        *,
-        current_app: str = HOME_SCREEN,
-        last: str = "",
-        think: bool = False,
-        max_new_tokens: int = 96,
-        sampling: Sampling = GREEDY,
-        history: Sequence[Turn] = (),
-    ) -> Stream:
-        """See `runtime.engine.Engine.answer`. ConnectionError when there is no server, ValueError for what it refuses.
+    def stream(self, request: Request) -> Stream:
+        """See `runtime.engine.Engine.stream`. ConnectionError when there is no server, ValueError for what it refuses.
 
-        `history` is what an agent did for this task so far, and replaces `last`.
+        What an agent did for this task so far is told as turns of the conversation and replaces `last`.
         """
-        if not task.strip() and audio is None:
+        if not request.task.strip() and request.audio is None:
             raise ValueError("the request is empty; give a text or a sound")
-        request = {
+        sampling = request.sampling
+        options = {
             "model": self.model,
-            "messages": self._messages(task, image, audio, current_app, last, history),
-            "max_tokens": max_new_tokens,
+            "messages": self._messages(
+                request.task, request.image, request.audio, request.current_app, request.last, request.history
+            ),
+            "max_tokens": request.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "frequency_penalty": sampling.frequency_penalty,
             "stream": True,
             "stream_options": {"include_usage": True},
-            "extra_body": {"chat_template_kwargs": {"enable_thinking": think}},
+            "extra_body": {"chat_template_kwargs": {"enable_thinking": request.think}},
             **({} if sampling.seed is None else {"seed": sampling.seed}),
         }
-        return Stream(self._pieces(request))
+        return Stream(self._pieces(options))
 
     def _pieces(self, request: dict[str, Any]) -> Iterator[str | Answer]:
         began, thought, content, usage = time.perf_counter(), "", "", None

@@ -15,7 +15,7 @@ from typing import Any
 
 from autoglm_lab.phone.catalog import HOME_SCREEN
 from autoglm_lab.phone.packages import TOLD
-from autoglm_lab.runtime.engine import GREEDY, is_unchanged
+from autoglm_lab.runtime.engine import GREEDY, Request, is_unchanged
 from autoglm_lab.runtime.prompt import MAX_MEMORY, SPECIAL_TOKENS, write_memory
 from autoglm_lab.runtime.sampling import Sampling
 from autoglm_lab.serve.errors import ApiError
@@ -49,21 +49,14 @@ class GenerationRequest:
         """Name of the last action, "" at the start of a task."""
         return write_memory(self.steps, 1)
 
-    def opened(self, take: Take | None = None, memory: int = 1) -> dict[str, Any]:
-        """The arguments of `Engine.answer`, for an engine that is told of its last `memory` actions.
+    def opened(self, take: Take | None = None, memory: int = 1) -> Request:
+        """Open picture and sound: the request to an engine that is told of its last `memory` actions.
 
         ApiError for a picture or sound that cannot be read. `take` as in `read_picture`.
         """
         image = self.image and (self.image(take=take) if take else self.image())
-        return {
-            "task": self.task,
-            "image": image,
-            "audio": self.audio and self.audio(),
-            "current_app": self.current_app,
-            "last": write_memory(self.steps, memory),
-            "think": self.think,
-            "max_new_tokens": self.max_new_tokens,
-        }
+        sound, last = self.audio and self.audio(), write_memory(self.steps, memory)
+        return Request(self.task, image, sound, self.current_app, last, self.think, self.max_new_tokens, self.sampling)
 
 
 def read_request(request: ChatRequest, limits: Limits) -> list[GenerationRequest]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any
 
-from autoglm_lab.runtime.engine import GREEDY, Engine, memory_length
+from autoglm_lab.runtime.engine import Engine, ask, memory_length
 from autoglm_lab.serve.limits import PIXELS_AT_ONCE
 from autoglm_lab.serve.metrics import Metrics
 from autoglm_lab.serve.pixels import PixelBudget
@@ -57,9 +56,8 @@ class SequentialScheduler:
                     self._writing -= 1
 
     def _answer(self, job: Job) -> None:
-        sampling: dict[str, Any] = {} if job.asking.sampling == GREEDY else {"sampling": job.asking.sampling}
         with self.pixels.lease() as take:
-            stream = self.engine.answer(**job.asking.opened(take, memory_length(self.engine)), **sampling)
+            stream = ask(self.engine, job.asking.opened(take, memory_length(self.engine)))
         job.prompt_tokens = stream.prompt_tokens
         for text in stream:
             late = job.given_up  # read once: the clock goes on

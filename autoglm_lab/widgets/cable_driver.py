@@ -17,7 +17,7 @@ from autoglm_lab.edge.hybrid.engine import HybridEngine, NoAnswerError, Trip
 from autoglm_lab.edge.hybrid.faulty_link import Fault, Link
 from autoglm_lab.edge.hybrid.outbox import new_id
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.runtime.engine import Answer, Engine, Stream, memory_length
+from autoglm_lab.runtime.engine import Answer, Engine, Request, Stream, ask, memory_length
 from autoglm_lab.serve.client import RemoteEngine
 from autoglm_lab.serve.server import running
 from autoglm_lab.widgets import cable_view as view
@@ -93,17 +93,17 @@ class Log:
             )
 
 
-class Watched:
+class Watched(Engine):
     """An engine that reports each piece of its answers. With `apart_s` pieces come that far apart, as those of a large model do."""
 
     def __init__(self, engine: Engine, note: Callable[[str, str], None] = lambda kind, text: None, apart_s: float = 0.0) -> None:
         self._engine, self._note, self._apart_s = engine, note, apart_s
         self.memory, self.reads_history = memory_length(engine), getattr(engine, "reads_history", False)
 
-    def answer(self, *request: Any, **options: Any) -> Stream:
-        """See `runtime.engine.Engine.answer`."""
+    def stream(self, request: Request) -> Stream:
+        """See `runtime.engine.Engine.stream`."""
         self._note(view.START, "")
-        stream = self._engine.answer(*request, **options)
+        stream = ask(self._engine, request)
         return Stream(self._pieces(stream), stream.prompt_tokens)
 
     def _pieces(self, stream: Stream) -> Iterator[str | Answer]:

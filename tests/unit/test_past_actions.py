@@ -183,9 +183,9 @@ def test_a_server_tells_its_engine_what_the_loop_would():
     for history, told in zip(engine.histories, TOLD, strict=True):
         given = {"task": "open Chrome", "image": Image.new("RGB", (4, 6)), "current_app": "Chrome"}
         asking = read(conversation(**given, history=history))
-        assert asking.opened(memory=4)["last"] == told
-        assert asking.opened()["last"] == asking.last == ([name for name, _ in read_memory(told)] or [""])[-1]
-        assert read(conversation(**given, last=told)).opened(memory=4)["last"] == told, "without a history"
+        assert asking.opened(memory=4).last == told
+        assert asking.opened().last == asking.last == ([name for name, _ in read_memory(told)] or [""])[-1]
+        assert read(conversation(**given, last=told)).opened(memory=4).last == told, "without a history"
     assert RemoteEngine("http://127.0.0.1:9/v1").memory == MAX_MEMORY
 
 

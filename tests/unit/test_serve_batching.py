@@ -368,7 +368,7 @@ def test_rows_score_as_steps_do_whoever_joins_and_leaves(folder, engine):
     for turn in range(250):
         move = rng.choice(["join", "step", "step", "leave"])
         if move == "join" and len(written) < 5:
-            asked = engine.prepare(**asking(turn).opened())
+            asked = engine.encode(asking(turn).opened())
             step = Step(engine.sessions["step"], asked.states, room=engine.bundle.places)
             scores = step.scores(asked.ids)
             assert rows.join(asked.states, step.cache, step.total) == len(written)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from autoglm_lab.runtime.engine import GREEDY, Turn
+from autoglm_lab.runtime.engine import GREEDY, Request, Turn
 from autoglm_lab.runtime.prompt import SPECIAL_TOKENS
 from autoglm_lab.serve.client import conversation
 from autoglm_lab.serve.errors import ApiError
@@ -105,15 +105,7 @@ def test_a_new_task_forgets_what_was_done_for_the_old_one():
 
 def test_its_call_before_the_first_task():
     [asking] = read(user("Hi"), max_tokens=5, temperature=0.0, stream=False)
-    assert asking.opened() == {
-        "task": "Hi",
-        "image": None,
-        "audio": None,
-        "current_app": "System Home",
-        "last": "",
-        "think": False,
-        "max_new_tokens": 5,
-    }
+    assert asking.opened() == Request("Hi", max_new_tokens=5)
     assert asking.sampling == GREEDY
 
 

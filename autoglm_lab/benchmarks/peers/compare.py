@@ -185,7 +185,7 @@ def bundle_step(
     folder: Path, prompt: Sequence[int], token: int, threads: int, pixels: NDArray[np.float32] | None = None
 ) -> Callable[[], object]:
     """The same step of a bundle, whose cache is written in place by one operator of ONNX Runtime; it sees `pixels`, if anything."""
-    from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+    from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
     engine = OnnxEngine(folder, threads=threads)
     states = {**engine.nothing, "present": np.array([pixels is not None, 0], np.float32)}
@@ -193,7 +193,7 @@ def bundle_step(
         session = engine.sessions["image"]
         outputs = session.run(None, {session.get_inputs()[0].name: pixels})
         states |= dict(zip((output.name for output in session.get_outputs()), outputs, strict=True))
-    step = Step(engine.sessions["step"], states, len(prompt) + 1)
+    step = engine.new_step(states, len(prompt) + 1)
     step.scores(list(prompt))
 
     def call() -> object:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from autoglm_lab.edge.race import Interval
-from autoglm_lab.runtime.onnx_engine import OnnxEngine, Step
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
 SHARES = (0.1, 0.2, 0.35, 0.5)  # of the requests, to the large model
 DRAWS = 1000  # of the requests, for an interval
@@ -49,7 +49,7 @@ class Outcomes:
 def log_probabilities(engine: OnnxEngine, text: str, prepared: Any) -> Float[np.ndarray, " T"]:
     """The log-probability of each token of an answer, its end included, read in one pass after what was prepared."""
     tokens = [*engine.tokenizer.encode(text, add_special_tokens=False).ids, engine.bundle.end]
-    step = Step(engine.sessions["step"], prepared.states, room=len(prepared.ids) + len(tokens))
+    step = engine.new_step(prepared.states, len(prepared.ids) + len(tokens))
     logits = step.read(prepared.ids, tokens[:-1]).astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     return np.asarray(logits[np.arange(len(tokens)), tokens] - np.log(np.exp(logits).sum(axis=1)))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from autoglm_lab.edge.hybrid.breaker import Breaker
 from autoglm_lab.edge.hybrid.coordinator import CLOUD, DEVICE, FAIL_OVER, Coordinator, Deliver, Fail, Policy, Route, Start
-from autoglm_lab.phone.catalog import HOME_SCREEN
-from autoglm_lab.runtime.engine import GREEDY, Answer, Engine, Stream, Turn, memory_length
-from autoglm_lab.runtime.sampling import Sampling
+from autoglm_lab.runtime.engine import Answer, Engine, Request, Stream, ask, memory_length
 
 MOST_OPEN = 4  # requests to the cloud that nobody waits for any more, but that have not ended
 Confidence = Callable[[Answer], float]
@@ -39,7 +37,7 @@ class Trip:
     reasons: dict[Route, str] = field(default_factory=dict)
 
 
-class HybridEngine:
+class HybridEngine(Engine):
     """Two engines as one, under a `Policy`. An answer is data: whoever asked performs its action, once.
 
     With `private`, pictures and sound never go to the cloud: such a request is the device's alone. The answer comes whole, so
@@ -78,41 +76,28 @@ class HybridEngine:
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def answer(
-        self,
-        task: str = "",
-        image: Any = None,
-        audio: Any = None,
-        *,
-        current_app: str = HOME_SCREEN,
-        last: str = "",
-        think: bool = False,
-        max_new_tokens: int = 96,
-        sampling: Sampling = GREEDY,
-        history: Sequence[Turn] = (),
-    ) -> Stream:
-        """See `runtime.engine.Engine.answer`. ValueError for an empty request; NoAnswerError when no engine answered in time."""
-        if not task.strip() and audio is None:
+    def stream(self, request: Request) -> Stream:
+        """See `runtime.engine.Engine.stream`. ValueError for an empty request; NoAnswerError when no engine answered in time."""
+        if not request.task.strip() and request.audio is None:
             raise ValueError("the request is empty; give a text or a sound")
-        options = {"current_app": current_app, "last": last, "think": think, "max_new_tokens": max_new_tokens, "sampling": sampling}
-        return Stream(self._pieces((task, image, audio), options, history))
+        return Stream(self._pieces(request))
 
-    def _pieces(self, request: tuple[Any, ...], options: dict[str, Any], history: Sequence[Turn]) -> Iterator[str | Answer]:
-        answer = self._ask(request, options, history)
+    def _pieces(self, request: Request) -> Iterator[str | Answer]:
+        answer = self._ask(request)
         yield answer.text
         yield answer
 
-    def _ask(self, request: tuple[Any, ...], options: dict[str, Any], history: Sequence[Turn]) -> Answer:
+    def _ask(self, request: Request) -> Answer:
         events: queue.SimpleQueue[tuple[Route, Answer | Exception]] = queue.SimpleQueue()
         began = self.clock()
-        stays = self.private and any(part is not None for part in request[1:])
+        stays = self.private and (request.image is not None or request.audio is not None)
         coordinator = Coordinator[Answer](self.policy, began, frozenset((DEVICE,)) if stays else frozenset((DEVICE, CLOUD)))
         commands, routes = coordinator.begin(), list[Route]()
         while True:
             for command in commands:
                 if isinstance(command, Start):
                     routes.append(command.route)
-                    self._start(command.route, request, options, history, events)
+                    self._start(command.route, request, events)
                 else:
                     return self._end(command, coordinator, tuple(routes), began)
             commands = self._next(coordinator, events)
@@ -131,16 +116,13 @@ class HybridEngine:
     def _start(
         self,
         route: Route,
-        request: tuple[Any, ...],
-        options: dict[str, Any],
-        history: Sequence[Turn],
+        request: Request,
         events: queue.SimpleQueue[tuple[Route, Answer | Exception]],
     ) -> None:
         if route == CLOUD and not self._enter_cloud(events):
             return
-        engine: Any = self.engines[route]
-        more = {"history": history} if getattr(engine, "reads_history", False) else {}
-        future = self._pools[route].submit(lambda: engine.answer(*request, **options, **more).answer)
+        engine = self.engines[route]
+        future = self._pools[route].submit(lambda: ask(engine, request).answer)
         future.add_done_callback(lambda future: self._finish(route, future, events))
 
     def _enter_cloud(self, events: queue.SimpleQueue[tuple[Route, Answer | Exception]]) -> bool:
