@@ -64,7 +64,7 @@ def asking(seed, **given):
 def alone(engine, asked):
     """The answer to a request by itself, through the same ears."""
     job = Job(asked, queue.Queue())
-    stream, told = engine.answer(**asked.opened(), sampling=asked.sampling), []
+    stream, told = engine.stream(asked.opened()), []
     job.prompt_tokens = stream.prompt_tokens
     for text in stream:
         told += job.feed(text)
