@@ -20,7 +20,7 @@ from autoglm_lab.paths import data_dir
 
 
 @cache
-def recounted(recipe: Recipe) -> Report:
+def _recounted(recipe: Recipe) -> Report:
     """The parameters and MACs of the shipped agent after a recipe."""
     engine = load_agent(None)
     many, sample = BatchEngine(engine.model, engine.processor), sample_requests()
@@ -36,7 +36,7 @@ def recount(paths: Iterable[Path]) -> list[str]:
             continue
         recipe = named(report.name) if report.name in names() else Recipe()
         shape = replace(recipe, name="", refit=False, sparsity=0.0, bits=16, round_inputs=False, train_rounding=False)
-        now = recounted(shape)
+        now = _recounted(shape)
         if now.parameters != report.parameters:
             lines.append(f"{path.stem}: {report.parameters} parameters were measured, its recipe gives {now.parameters} now")
         elif now.macs != report.macs:

@@ -88,7 +88,7 @@ def generations(events: list[Event]) -> tuple[dict[object, object], list[set[obj
     return generation_of, memory
 
 
-def dropped_late(events: list[Event]) -> tuple[dict[object, object], list[set[object]]]:
+def _dropped_late(events: list[Event]) -> tuple[dict[object, object], list[set[object]]]:
     """Never frees an old generation."""
     generation_of, memory = generations(events)
     union: set[object] = set()
@@ -174,7 +174,7 @@ EXERCISES = (
         "11.generations",
         generations,
         (
-            (dropped_late, "an old generation leaves the memory when its last answer is done."),
+            (_dropped_late, "an old generation leaves the memory when its last answer is done."),
             (_at_once, "an old generation stays in memory while one of its answers is under way."),
             (_by_the_end, "a request is answered by the generation with which it began, not by that at its end."),
         ),

@@ -68,23 +68,15 @@ def group_importance(groups: Sequence[Group], scores: Mapping[str, Float[Tensor,
     return [value / max(means[group.family], 1e-30) for group, value in zip(groups, raw, strict=True)]
 
 
-def below_threshold(groups: Sequence[Group], importance: Sequence[float], threshold: float) -> list[Group]:
-    """The groups whose importance is under `threshold` times the largest of their family, which always stays."""
-    largest: dict[object, float] = defaultdict(float)
-    for group, value in zip(groups, importance, strict=True):
-        largest[group.family] = max(largest[group.family], value)
-    return [g for g, value in zip(groups, importance, strict=True) if value < threshold * largest[g.family]]
-
-
 def fisher_importance(model: nn.Module, groups: Sequence[Group], loss: Loss | None) -> list[float]:
     """Squared change of the loss without each group, summed over the examples of the loss (Liu et al. 2021).
 
     If a group's channels were multiplied by m, each example's loss would have a derivative by m at 1: the sum of what
-    `felt` gives for all that read the group. Its square is the diagonal of the Fisher information, and comparable between
+    `_felt` gives for all that read the group. Its square is the diagonal of the Fisher information, and comparable between
     groups of all kinds.
     ValueError without a loss, or for layers whose rows are not examples.
     """
-    each = felt(model, {layer for group in groups for layer, side in group.parts if side == IN}, loss)
+    each = _felt(model, {layer for group in groups for layer, side in group.parts if side == IN}, loss)
     rows = {len(row): name for name, row in each.items()}
     if len(rows) > 1:
         counts = " and ".join(f"{name!r} {count}" for count, name in rows.items())
@@ -96,7 +88,7 @@ def fisher_importance(model: nn.Module, groups: Sequence[Group], loss: Loss | No
     return harms
 
 
-def felt(model: nn.Module, layers: Iterable[str], loss: Loss | None) -> dict[str, Float[Tensor, "B C"]]:
+def _felt(model: nn.Module, layers: Iterable[str], loss: Loss | None) -> dict[str, Float[Tensor, "B C"]]:
     """Activation times gradient of every channel that layers read, for each example of the loss.
 
     The loss is a mean over examples, and the layers' inputs have one row for each. Layers that no gradient reaches are left

@@ -79,8 +79,8 @@ class Ink:
         self.layers = channel_layers(model)
         if not self.layers:
             raise ValueError("the model has no linear, convolution, embedding or recurrent layer to look at")
-        axis = batch_axis(model, example)
-        one = first_row(example, axis)
+        axis = _batch_axis(model, example)
+        one = _first_row(example, axis)
         self.memory, self.answer_axes = self._record(one, _spread_example(one, axis, 2))
         self.rows, self.examples = ROWS, {rows: _spread_example(one, axis, rows) for rows in _powers(FEWEST_ROWS, MOST_ROWS)}
         self.layers = {name: module for name, module in self.layers.items() if name in self.memory}
@@ -370,14 +370,14 @@ def spread(value: Tensor, axis: int, times: int) -> Tensor:
 
 
 @torch.no_grad()
-def batch_axis(model: nn.Module, example: Example) -> int:
+def _batch_axis(model: nn.Module, example: Example) -> int:
     """The axis of the example that holds independent rows: 0, or 1 where models read sequences first."""
     whole = outputs(model, example)
     if any(bool(value.isnan().any()) for value in whole):
         raise ValueError("the model answers this example with NaN; give one that it can read")
     for axis in (0, 1):
         try:
-            alone = outputs(model, first_row(example, axis))
+            alone = outputs(model, _first_row(example, axis))
         except (RuntimeError, ValueError, IndexError):
             continue
         if all(_first_alike(a, b, axis) for a, b in zip(whole, alone, strict=True)):
@@ -385,7 +385,7 @@ def batch_axis(model: nn.Module, example: Example) -> int:
     return 0
 
 
-def first_row(example: Example, axis: int) -> Example:
+def _first_row(example: Example, axis: int) -> Example:
     """The example with the first of its rows only."""
     size = next(value.shape[axis] for value in tensors(example) if value.ndim > axis)
     row: Example = map_tensors(example, lambda value: value.narrow(axis, 0, 1) if _has(value, axis, size) else value)

@@ -35,16 +35,16 @@ def own_forward(layer: nn.Module) -> bool:
 
 
 def linear_layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    """Every linear layer by name that another one can stand in for; `linear_refusals` says why the others are not among them."""
-    refused = linear_refusals(model)
+    """Every linear layer by name that another one can stand in for; `_linear_refusals` says why the others are not among them."""
+    refused = _linear_refusals(model)
     for name, module in weight_layers(model):
         if isinstance(module, nn.Linear) and name not in refused:
             yield name, module
 
 
-def linear_refusals(model: nn.Module) -> dict[str, str]:
+def _linear_refusals(model: nn.Module) -> dict[str, str]:
     """The reason for each linear layer, by name, that has no stand-in: what it computes, or who else reads its weight."""
-    sharing, reasons = weight_owners(model), {}
+    sharing, reasons = _weight_owners(model), {}
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             others = [owner for owner in sharing[id(module._parameters.get("weight"))] if owner != name]
@@ -57,7 +57,7 @@ def linear_refusals(model: nn.Module) -> dict[str, str]:
     return reasons
 
 
-def weight_owners(model: nn.Module) -> dict[int, list[str]]:
+def _weight_owners(model: nn.Module) -> dict[int, list[str]]:
     """The names of the modules that hold each parameter, by the parameter's id."""
     owners: dict[int, list[str]] = defaultdict(list)
     for name, module in model.named_modules():
@@ -90,7 +90,7 @@ def replace_linear(
         [name for name, _ in selected_layers],
         spared=lambda name: not select(name),
         other_kinds=(nn.Embedding, *CONVOLUTIONS, *other_kinds),
-        reasons=linear_refusals(copied),
+        reasons=_linear_refusals(copied),
     ).require(min_share)
     if not selected_layers:
         raise ValueError("no linear layer is selected: the model has none of its own, or all are left out")

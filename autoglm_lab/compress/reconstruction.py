@@ -31,7 +31,7 @@ NO_BETTER = "held-out examples are answered no better for it"
 DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # relative to the mean of the moments' diagonal
 
 
-def refittable(module: nn.Module) -> bool:
+def _refittable(module: nn.Module) -> bool:
     """True if a layer's outputs are sums over all its inputs: linear layers and plain convolutions of one or two dimensions."""
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
@@ -75,7 +75,7 @@ def input_moments(model: nn.Module, run: Callable[[nn.Module], object], layers: 
 
     ValueError when nothing runs through any of the layers.
     """
-    candidates = {name: module for name, module in model.named_modules() if refittable(module)}
+    candidates = {name: module for name, module in model.named_modules() if _refittable(module)}
     recorded_layers = candidates if layers is None else {name: candidates[name] for name in layers if name in candidates}
     moments = Moments()
 

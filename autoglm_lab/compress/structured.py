@@ -116,7 +116,7 @@ def prune_structured(
             stay, ranks, exact = [groups[i] for i in candidates], [scores[i] for i in candidates], search.target == ratio
             try:
                 selection = choose(stay, ranks, budget.anew(), search.target, least, multiple, exact=exact)
-                candidate = remove_checked(model, example, selection, groups)
+                candidate = _remove_checked(model, example, selection, groups)
                 bar.update(bar.n < bar.total)
             except Misfit as error:
                 spared |= _misfits(model, example, selection, error)
@@ -224,18 +224,18 @@ def _because(spared: Mapping[Family, str]) -> str:
     return "".join(f"; {family[0][0]!r} is left whole ({reason})" for family, reason in spared.items())
 
 
-def remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], groups: Sequence[Group]) -> Pruned:
+def _remove_checked(model: nn.Module, example: Example, chosen: Sequence[Group], groups: Sequence[Group]) -> Pruned:
     """Remove the chosen ones of all groups, and make sure that the outputs are those of the masked network.
 
     Misfit, a ValueError, if they are not: it names the module and the line of its code.
     """
     smaller = _fitted(model, example, chosen)
-    gone = {first_channel(group) for group in chosen}
-    stay = [group for group in groups if first_channel(group) not in gone]
+    gone = {_first_channel(group) for group in chosen}
+    stay = [group for group in groups if _first_channel(group) not in gone]
     return Pruned(smaller, tuple(chosen), Sizes.of(model, example, groups), Sizes.of(smaller, example, stay))
 
 
-def first_channel(group: Group) -> tuple[str, str, int]:
+def _first_channel(group: Group) -> tuple[str, str, int]:
     """The layer, the side and the number of a group's first channel, which no other group has."""
     (layer, side), channels = next(iter(group.parts.items()))
     return layer, side, channels[0]

@@ -180,10 +180,3 @@ def fit(rates: Float[np.ndarray, " T"], edges: Sequence[float]) -> Levels:
         raise ValueError(f"no second lies in level {missing[0]} of the edges {list(edges)}; give edges between rates that occur")
     mbit = tuple(max(LEAST_MBIT, float(rates[level == number].mean())) for number in range(count))
     return Levels(tuple(edges), mbit, tuple(map(tuple, (counts / counts.sum(axis=1, keepdims=True)).tolist())))
-
-
-def stay_lengths(levels: Int[np.ndarray, " T"], level: int) -> Int[np.ndarray, " R"]:
-    """Steps that each stay in a level lasts, from the first to the last."""
-    inside = np.concatenate(([False], levels == level, [False]))
-    changes = np.flatnonzero(inside[1:] != inside[:-1])
-    return np.asarray(changes[1::2] - changes[::2])

@@ -38,7 +38,7 @@ def layer_times(
                 answer = engine.answer(**request).answer
                 if not turn:
                     before += Counter({"step": answer.passes, **{name: int(name in answer.ms) for name in ("image", "audio")}})
-        makers = {name: values_of(engine.bundle.path(name)) for name in engine.sessions}
+        makers = {name: _values_of(engine.bundle.path(name)) for name in engine.sessions}
         events = {name: json.loads(Path(session.end_profiling()).read_text("utf-8")) for name, session in engine.sessions.items()}
     answers = rounds * len(requests)
     return {
@@ -47,7 +47,7 @@ def layer_times(
     }
 
 
-def values_of(path: Path) -> dict[str, str]:
+def _values_of(path: Path) -> dict[str, str]:
     """Name of the node that makes each value of a graph."""
     import onnx
 

@@ -108,7 +108,7 @@ def read_reports(folder: Path | None = None) -> dict[str, Report]:
     return reports
 
 
-def dominates(a: Report, b: Report, by: Sequence[str]) -> bool:
+def _dominates(a: Report, b: Report, by: Sequence[str]) -> bool:
     """True if `a` is nowhere worse than `b` and somewhere better. ValueError where one of the measures is missing."""
     better = False
     for name in by:
@@ -134,7 +134,7 @@ def pareto_front(reports: Iterable[Report], by: Sequence[str] = ("bytes", "answe
     ['a', 'c']
     """
     candidates = list(reports)
-    return [mine for mine in candidates if not any(dominates(other, mine, by) for other in candidates)]
+    return [mine for mine in candidates if not any(_dominates(other, mine, by) for other in candidates)]
 
 
 def within(reports: Iterable[Report], *, megabytes: float | None = None, milliseconds: float | None = None) -> Report:

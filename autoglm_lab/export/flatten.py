@@ -36,7 +36,7 @@ def named_tensors(name: str, value: Any, cache: str = "past") -> Iterator[tuple[
             yield from named_tensors(f"{name}_{part}" if name else str(part), inner, cache)
 
 
-def with_tensors(value: Any, tensors: Iterator[Tensor]) -> Any:
+def _with_tensors(value: Any, tensors: Iterator[Tensor]) -> Any:
     """Return a value of the same structure around other tensors, taken in the order of `named_tensors`; caches are made anew."""
     if isinstance(value, Tensor):
         return next(tensors)
@@ -46,13 +46,13 @@ def with_tensors(value: Any, tensors: Iterator[Tensor]) -> Any:
             cache.update(next(tensors), next(tensors), number)
         return cache
     if isinstance(value, Mapping):
-        inside = {name: with_tensors(inner, tensors) for name, inner in value.items()}
+        inside = {name: _with_tensors(inner, tensors) for name, inner in value.items()}
         return type(value)(**inside) if isinstance(value, ModelOutput) else inside
     if isinstance(value, (list, tuple)):
-        parts = [with_tensors(inner, tensors) for inner in value]
+        parts = [_with_tensors(inner, tensors) for inner in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.replace(value, **{name: with_tensors(inner, tensors) for name, inner in _parts(value)})
+        return dataclasses.replace(value, **{name: _with_tensors(inner, tensors) for name, inner in _parts(value)})
     return value
 
 
@@ -98,7 +98,7 @@ class FlatModel:
     def outputs(self, *tensors: Tensor) -> dict[str, Tensor]:
         """Compute the outputs by name: `output` if there is one tensor, else `output_0`, or fields; of a cache `present_key_0`."""
         values = iter(tensors)
-        arguments = {name: with_tensors(value, values) for name, value in self.example.items()}
+        arguments = {name: _with_tensors(value, values) for name, value in self.example.items()}
         placed = [arguments.pop(name) for name in self.positional]
         result = self.forward(*placed, **arguments)
         pairs = list(named_tensors("output" if isinstance(result, (Tensor, list, tuple)) else "", result, "present"))

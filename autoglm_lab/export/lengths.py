@@ -101,7 +101,7 @@ class _Comparison:
     """A comparison of a file with its module."""
 
     def __init__(self, content: bytes, module: FlatModel, axes: Axes, allowed: float) -> None:
-        self.session, self.module, self.axes, self.allowed = open_file(content), module, axes, allowed
+        self.session, self.module, self.axes, self.allowed = _open_file(content), module, axes, allowed
         self.names = [output.name for output in self.session.get_outputs()]
         self.differences: dict[str, float] = {}
         self.shapes: list[tuple[dict[str, int], dict[str, tuple[int, ...]]]] = []
@@ -141,7 +141,7 @@ class _Comparison:
         return f"axis {axis} of {name!r} ({label!r}) is frozen: "
 
 
-def open_file(content: bytes) -> Any:
+def _open_file(content: bytes) -> Any:
     """Open a file in ONNX Runtime on a CPU. ValueError in one line when it does not."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -112,7 +112,7 @@ class AudioEncoder(nn.Module):
         return self.norm(self.project(x)), frame_mask
 
 
-def fourier(places: Tensor, width: int, shortest: float) -> Tensor:
+def _fourier(places: Tensor, width: int, shortest: float) -> Tensor:
     """[..., width] sines and cosines of `places` in [0, 1], from one period down to `shortest`, unit root mean square.
 
     Two places have a large dot product exactly when they are close (Vaswani et al. 2017; Tancik et al. 2020).
@@ -124,17 +124,17 @@ def fourier(places: Tensor, width: int, shortest: float) -> Tensor:
 
 def moments(frames: Float[Tensor, "B F D"]) -> Float[Tensor, "F D"]:
     """Positions of the frames of sound in time: 25 a second, and the longest period takes eight seconds."""
-    return fourier(torch.arange(frames.shape[1], device=frames.device) / 100, frames.shape[-1], 0.05) * 0.5
+    return _fourier(torch.arange(frames.shape[1], device=frames.device) / 100, frames.shape[-1], 0.05) * 0.5
 
 
 def grid_positions(grid: int, width: int) -> Float[Tensor, "P D"]:
     """Position of each cell: its x in the first half of the vector, its y in the second."""
     middle = (torch.arange(grid) + 0.5) / grid
     y, x = torch.meshgrid(middle, middle, indexing="ij")
-    return torch.cat((fourier(x.flatten(), width // 2, 0.06), fourier(y.flatten(), width // 2, 0.06)), -1)
+    return torch.cat((_fourier(x.flatten(), width // 2, 0.06), _fourier(y.flatten(), width // 2, 0.06)), -1)
 
 
 def number_embeddings(count: int, width: int) -> Float[Tensor, "N D"]:
     """First embeddings of the numbers 0..999: the place that each names, in both halves, so that a cell points at its number."""
-    place = fourier((torch.arange(count) + 0.5) / count, width // 2, 0.06)
+    place = _fourier((torch.arange(count) + 0.5) / count, width // 2, 0.06)
     return torch.cat((place, place), -1)

@@ -114,7 +114,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
                     gated.of(modality).start_in_shared_space()
             for layer in self.layers:
                 if isinstance(layer, GlmDecoderLayer):
-                    start_copying(layer, self.config)
+                    _start_copying(layer, self.config)
         first, count = self.config.first_number_id, self.config.number_tokens
         if first + count <= self.config.vocab_size:
             places = number_embeddings(count, self.config.hidden_size)
@@ -303,7 +303,7 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
 
 
 @torch.no_grad()
-def start_copying(layer: GlmDecoderLayer, config: PhoneGLMConfig) -> None:
+def _start_copying(layer: GlmDecoderLayer, config: PhoneGLMConfig) -> None:
     """Start self-attention as a copier: each group keeps some directions of the shared space and hands them on unchanged.
 
     With random value and output projections a name that is copied to another token no longer resembles itself, and finding

@@ -117,7 +117,7 @@ def _wallpaper(canvas: Canvas, item: Element) -> None:
         canvas.pen.ellipse((x - r, y - r, x + r, y + r), hsv(canvas.look.hue + rng.uniform(-90, 90), 0.3, value * 0.9))
 
 
-def icon_colours(look: Look, app: App, dark: bool) -> tuple[Colour, Colour]:
+def _icon_colours(look: Look, app: App, dark: bool) -> tuple[Colour, Colour]:
     """Background and glyph colour of an app's icon: brand colours, one tint for all, or colours that say nothing."""
     if look.icon_colour == "mono":
         plate = hsv(look.hue, 0.25, 0.35) if dark else hsv(look.hue, 0.08, 1.0)
@@ -135,7 +135,7 @@ def _icon(canvas: Canvas, item: Element) -> None:
     left, top, right, bottom = canvas.box(item)
     side = min((right - left) * look.icon_size, (bottom - top) * 0.72)
     x, y = (left + right) / 2, top + (bottom - top) * 0.42
-    plate, ink = icon_colours(look, app, canvas.dark)
+    plate, ink = _icon_colours(look, app, canvas.dark)
     square = (round(x - side / 2), round(y - side / 2), round(x + side / 2), round(y + side / 2))
     radius = {"circle": side / 2, "squircle": side * 0.26, "square": side * 0.08, "bare": 0}[look.icon_shape]
     if look.icon_shape == "bare":

@@ -38,7 +38,7 @@ def common_characters() -> str:
     return b"".join(map(bytes, cells)).decode("gb2312")
 
 
-def pseudo_word(rng: np.random.Generator) -> str:
+def _pseudo_word(rng: np.random.Generator) -> str:
     """A word that nobody knows, one to three syllables long."""
     return "".join(f"{rng.choice(_ONSETS)}{rng.choice(_VOWELS)}{rng.choice(_CODAS)}" for _ in range(int(rng.integers(1, 4))))
 
@@ -52,7 +52,7 @@ def _word(lang: Lang, rng: np.random.Generator) -> str:
         if lang == "zh":
             letters = common_characters() if rng.random() < 0.9 else "".join(map(chr, _ALL))
             return "".join(letters[int(i)] for i in rng.integers(len(letters), size=int(rng.integers(1, 4))))
-        return pseudo_word(rng) if rng.random() < 0.7 else pseudo_word(rng).capitalize()
+        return _pseudo_word(rng) if rng.random() < 0.7 else _pseudo_word(rng).capitalize()
     if kind == 2:
         return str(int(rng.choice([rng.integers(10), rng.integers(100), rng.integers(3000), rng.integers(10**8)])))
     if kind == 3:

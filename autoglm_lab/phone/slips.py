@@ -22,11 +22,11 @@ def retype(text: str, lang: Lang, rng: np.random.Generator) -> str:
     if lang == "zh" and rng.random() < WIDE_SHARE:
         text = text.translate(_WIDE)
     if lang == "en":
-        text = recase(text, rng)
+        text = _recase(text, rng)
     return text
 
 
-def recase(text: str, rng: np.random.Generator) -> str:
+def _recase(text: str, rng: np.random.Generator) -> str:
     """Change the letter case: all lower, all upper, or a capital at the start; three times in four it stays as it is."""
     draw = rng.random() / CASE_SHARE
     if draw < 0.5:

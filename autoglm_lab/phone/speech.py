@@ -107,7 +107,7 @@ class SpeechBank:
                 if number >= len(language_sentences) or language_sentences[number].text != text:
                     raise ValueError(f"{folder} is out of date at {text!r} of {voice}; remake it with make_bank.py")
                 places[Clip(language_sentences[number], voice, facts["held_out"], facts["engine"])] = (start, length)
-        natural = read_natural(folder / "natural.json") if (folder / "natural.json").exists() else {}
+        natural = _read_natural(folder / "natural.json") if (folder / "natural.json").exists() else {}
         return cls(folder, places, {voice: facts["file"] for voice, facts in index["voices"].items()}, natural)
 
     def voices(self, lang: Lang, held_out: bool = False) -> list[str]:
@@ -155,7 +155,7 @@ class SpeechBank:
         return self._decoded[name]
 
 
-def read_natural(path: Path) -> dict[Clip, tuple[str, int, int]]:
+def _read_natural(path: Path) -> dict[Clip, tuple[str, int, int]]:
     """Natural clips and their places (file, first sample, samples). ValueError for a training clip in a voice that is kept out."""
     clips: dict[Clip, tuple[str, int, int]] = {}
     for name, facts in json.loads(path.read_text("utf-8"))["files"].items():

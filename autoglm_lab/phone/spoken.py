@@ -13,7 +13,6 @@ import numpy as np
 
 from autoglm_lab.phone.catalog import APPS, CONTACTS, LANGS, MESSAGES, QUERIES, SETTINGS, Lang
 from autoglm_lab.phone.clock import clock_forms
-from autoglm_lab.phone.phrasing import Utterance
 from autoglm_lab.phone.wording import phrasebook, subjects
 
 # kind -> how often it is said; "beyond" is speech that is not for the agent
@@ -100,18 +99,6 @@ def spoken_wishes(kind: str, lang: Lang) -> Iterator[tuple[tuple[str, str], ...]
         yield from ((("subject", subject.id),) for subject in spoken)
     else:
         yield ()
-
-
-def draw_spoken(lang: Lang, rng: np.random.Generator, kind: str = "", *, held_out: bool = False) -> Utterance:
-    """A sentence of a kind (of a kind drawn by `SPOKEN_KINDS`, if none is given), about a wish of chance.
-
-    `held_out` takes wordings that training never sees. ValueError for a kind of which no template can be spoken.
-    """
-    kinds, shares = zip(*SPOKEN_KINDS.items(), strict=True)
-    kind = kind or str(rng.choice(kinds, p=np.array(shares) / sum(shares)))
-    wishes = list(spoken_wishes(kind, lang))
-    slots = wishes[int(rng.integers(len(wishes)))]
-    return Utterance(kind, lang, slots, say_wish(kind, lang, slots, rng, held_out=held_out))
 
 
 def say_wish(kind: str, lang: Lang, slots: tuple[tuple[str, str], ...], rng: np.random.Generator, *, held_out: bool = False) -> str:

@@ -61,13 +61,13 @@ class Bundle:
         a graph that keeps weights in another file is refused.
         """
         place = Path(folder)
-        manifest = read_manifest(place)
+        manifest = _read_manifest(place)
         for name, (size, _) in manifest["files"].items():
             _check_size(place / name, size)
         for name, (_, sha256) in manifest["files"].items():
             if digest(place / name) != sha256:
                 raise ValueError(f"{name} was changed after it was exported; copy the bundle again, or export it anew")
-            if name.endswith(".onnx") and keeps_weights_elsewhere(place / name):
+            if name.endswith(".onnx") and _keeps_weights_elsewhere(place / name):
                 raise ValueError(f"{name} of {place.name} keeps weights in another file; a bundle has all of them in its graphs")
         size = sum(size for size, _ in manifest["files"].values()) + (place / MANIFEST).stat().st_size
         return cls(
@@ -88,7 +88,7 @@ def is_bundle(folder: Path | str) -> bool:
     return (Path(folder) / MANIFEST).exists()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     """Read what a bundle says about itself; `files` are (bytes, SHA-256) by name.
 
     FileNotFoundError without a manifest; ValueError if it is none, or a newer one.
@@ -174,7 +174,7 @@ def _check_size(file: Path, size: int) -> None:
         raise ValueError(f"{file.name} has {facts.st_size:,} bytes, not {size:,}; copy the bundle again")
 
 
-def keeps_weights_elsewhere(graph: Path) -> bool:
+def _keeps_weights_elsewhere(graph: Path) -> bool:
     """True if an ONNX file refers to weights in other files.
 
     Such a tensor has an entry with the key `location`, a protobuf string; the byte before a string is the end of its length.

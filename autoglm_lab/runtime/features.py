@@ -65,7 +65,7 @@ def _shrunk(lines: NDArray[Any], count: int) -> Array:
 
     Bytes become floats only here, as many as fit in a cache.
     """
-    weights, bands = resize_matrix(count, IMAGE_SIDE)
+    weights, bands = _resize_matrix(count, IMAGE_SIDE)
     out = np.empty((IMAGE_SIDE, lines.shape[1]), np.float32)
     reach = [(bands[row][0], bands[row + 3][1]) for row in range(0, IMAGE_SIDE, 4)]
     near = np.empty((max(last - first for first, last in reach), lines.shape[1]), np.float32)
@@ -87,7 +87,7 @@ def _narrow(lines: Array, count: int) -> Array:
 @lru_cache(maxsize=32)
 def _pixel_bands(count: int) -> list[tuple[int, int, Array]]:
     """Bands of four pixels of a short line: the values of a long line they need, and the weights of these for their colours."""
-    weights, bands = resize_matrix(count, IMAGE_SIDE)
+    weights, bands = _resize_matrix(count, IMAGE_SIDE)
     reach = [(bands[row][0], bands[row + 3][1]) for row in range(0, IMAGE_SIDE, 4)]
     colours = np.eye(3, dtype=np.float32)
     return [
@@ -125,7 +125,7 @@ def _rgb(image: Any) -> tuple[NDArray[Any], float]:
 
 
 @lru_cache(maxsize=32)
-def resize_matrix(source: int, target: int) -> tuple[Array, list[tuple[int, int]]]:
+def _resize_matrix(source: int, target: int) -> tuple[Array, list[tuple[int, int]]]:
     """[target, source] weights of a triangle filter that is widened when shrinking (antialiased bilinear, as in Pillow).
 
     Returned with them, for each row: where its weights begin and end.

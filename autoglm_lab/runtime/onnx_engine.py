@@ -54,7 +54,7 @@ class PreparedRequest:
         return self.understood is not None and bool(self.understood.refusal)
 
 
-def open_tokenizer(bundle: Bundle) -> Tokenizer:
+def _open_tokenizer(bundle: Bundle) -> Tokenizer:
     """Open the tokenizer of a bundle. ValueError when it is none, or has no token that ends an answer."""
     tokenizer = read_tokenizer(bundle.folder / TOKENIZER)
     if bundle.end >= tokenizer.get_vocab_size():
@@ -106,7 +106,7 @@ class OnnxEngine(Engine):
             lazy=lazy is not False,
             idle_s=None if isinstance(lazy, bool) else lazy,
         )
-        self.tokenizer = open_tokenizer(self.bundle)
+        self.tokenizer = _open_tokenizer(self.bundle)
         self._commands = Commands()
         self._write_by(grammar, speculate)
         # the encoders' states before any picture or sound: one empty place

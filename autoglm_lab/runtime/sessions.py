@@ -40,7 +40,7 @@ def open_graph(path: Path, options: Any) -> Any:
         raise ValueError(f"{path.name} of {path.parent.name} cannot be run: {reason}; export the bundle anew") from None
 
 
-def check_decoder(decoder: Any, bundle: Bundle, *, one_call: bool) -> None:
+def _check_decoder(decoder: Any, bundle: Bundle, *, one_call: bool) -> None:
     """Raise ValueError unless a graph takes tokens and a flag for each modality, and scores the token that ends an answer."""
     expected = ONE_CALL_INPUTS if one_call else STEP_INPUTS
     _check_inputs(expected, decoder, bundle)
@@ -49,7 +49,7 @@ def check_decoder(decoder: Any, bundle: Bundle, *, one_call: bool) -> None:
         raise ValueError(f"step.onnx of {bundle.folder.name} has no score for token {bundle.end}, which ends answers")
 
 
-def check_encoder(encoder: Any, decoder: Any, bundle: Bundle) -> None:
+def _check_encoder(encoder: Any, decoder: Any, bundle: Bundle) -> None:
     """Raise ValueError unless an encoder has one input, and the decoder takes all that it gives."""
     if len(encoder.get_inputs()) != 1:
         raise ValueError(f"the graphs of {bundle.folder.name} do not fit together: an encoder has several inputs")
@@ -80,13 +80,13 @@ class Sessions(Mapping[str, Any]):
     ) -> None:
         def encoder(name: str) -> Any:
             session = open_session(name)
-            check_encoder(session, self.decoder, bundle)
+            _check_encoder(session, self.decoder, bundle)
             return session
 
         # the largest first: while a file is read its weights are there twice
         self._name = "answer" if one_call else "step"
         self.decoder = open_session(self._name)
-        check_decoder(self.decoder, bundle, one_call=one_call)
+        _check_decoder(self.decoder, bundle, one_call=one_call)
         self._eager = {} if lazy else {name: encoder(name) for name in ENCODERS}
         self._shelf = Shelf(idle_s=idle_s)
         for name in ENCODERS if lazy else ():

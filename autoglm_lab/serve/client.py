@@ -54,7 +54,7 @@ class RemoteEngine(Engine):
             from openai import OpenAI
         except ImportError as error:
             raise ImportError("a server is asked through openai: pip install 'autoglm-lab[client]'") from error
-        self.url, self.system = url, described_actions() if system is None else system
+        self.url, self.system = url, _described_actions() if system is None else system
         self._client, self._model = OpenAI(base_url=url, api_key=api_key, timeout=timeout_s, max_retries=retries), model
 
     @property
@@ -197,7 +197,7 @@ def wav(audio: Any) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
-def described_actions() -> str:
+def _described_actions() -> str:
     """System prompt for a large model: the actions that there are, and how an answer is written."""
     lines = []
     for name in PHONE_ACTIONS:

@@ -104,7 +104,7 @@ def _check(name: str, folder: Path, seed: int) -> None:
 
 def finish(training: Training, name: str, folder: Path) -> None:
     """Write the averaged model of a run to `folder`, with the facts of the run and its curve beside it."""
-    facts = {"preset": name, **run_facts(training)}
+    facts = {"preset": name, **_run_facts(training)}
 
     def beside(part: Path) -> None:
         (part / "training.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
@@ -113,7 +113,7 @@ def finish(training: Training, name: str, folder: Path) -> None:
     save_model(training.averaged_model(), training.data.tokenizer, folder, also=beside)
 
 
-def run_facts(training: Training) -> dict[str, Any]:
+def _run_facts(training: Training) -> dict[str, Any]:
     """Collect the numbers of a run for its model card."""
     data, recipe = training.data, training.recipe
     seconds = sum(row["seconds"] for row in read_log(training.folder / "log.csv"))

@@ -157,19 +157,19 @@ def natural_takes(first: int, count: int, seed: int, spec: SpeechSpec = SpeechSp
     """Some of the natural training clips of `spec`, each heard `spec.natural_takes` times, every time differently."""
     bank = _bank(bank_dir)
     takes = []
-    for clip in natural_training_clips(bank, spec)[first : first + count]:
+    for clip in _natural_training_clips(bank, spec)[first : first + count]:
         rng = np.random.default_rng([seed, _NATURAL, clip.number])
         source = "natural" if key_of(clip.utterance) else "unaddressed"
         takes += [_replayed(clip, bank, source, rng, spec) for _ in range(spec.natural_takes)]
     return takes
 
 
-def natural_training_clips(bank: SpeechBank, spec: SpeechSpec) -> list[Clip]:
+def _natural_training_clips(bank: SpeechBank, spec: SpeechSpec) -> list[Clip]:
     """The natural clips that training may hear, of the kinds in `spec`."""
     return [clip for clip in bank.natural_clips() if spec.wants(clip.utterance.kind)]
 
 
-def counting_takes(lang: Lang, seed: int, spec: SpeechSpec = SpeechSpec()) -> list[Take]:
+def _counting_takes(lang: Lang, seed: int, spec: SpeechSpec = SpeechSpec()) -> list[Take]:
     """Numbers, said one after the other."""
     rng = np.random.default_rng([seed, _COUNTING, LANGS.index(lang)])
     texts = (count_aloud(lang, rng) for _ in range(spec.counting))
@@ -183,7 +183,7 @@ def foreign_takes(language: str, seed: int, spec: SpeechSpec = SpeechSpec()) -> 
     return [_spoken_by_espeak(text, "", "unaddressed", rng, spec, (language,), rng.spawn(1)[0]) for text in texts]
 
 
-def babble_takes(first: int, count: int, seed: int, spec: SpeechSpec = SpeechSpec(), bank_dir: Path | None = None) -> list[Take]:
+def _babble_takes(first: int, count: int, seed: int, spec: SpeechSpec = SpeechSpec(), bank_dir: Path | None = None) -> list[Take]:
     """Mixtures of two people who speak at once."""
     takes = []
     for number in range(first, first + count):
@@ -194,7 +194,7 @@ def babble_takes(first: int, count: int, seed: int, spec: SpeechSpec = SpeechSpe
     return takes
 
 
-def training_jobs(spec: SpeechSpec, seed: int, bank_dir: Path | None = None) -> Iterator[Job]:
+def _training_jobs(spec: SpeechSpec, seed: int, bank_dir: Path | None = None) -> Iterator[Job]:
     """List the jobs of a training set, source by source."""
     yield from _phrasing_jobs(spec, seed)
     if spec.bank_takes:
@@ -205,18 +205,18 @@ def training_jobs(spec: SpeechSpec, seed: int, bank_dir: Path | None = None) -> 
     if spec.template_takes:
         yield from _template_jobs(spec, seed)
     if spec.natural_takes:
-        clips = natural_training_clips(SpeechBank.load(bank_dir), spec)
+        clips = _natural_training_clips(SpeechBank.load(bank_dir), spec)
         for first in range(0, len(clips), NATURAL_PER_JOB):
             count = len(clips[first : first + NATURAL_PER_JOB])
             yield Job("natural", count * spec.natural_takes, partial(natural_takes, first, count, seed, spec, bank_dir))
     if spec.counting:
-        yield from (Job("unaddressed", spec.counting, partial(counting_takes, lang, seed, spec)) for lang in LANGS)
+        yield from (Job("unaddressed", spec.counting, partial(_counting_takes, lang, seed, spec)) for lang in LANGS)
     if spec.unaddressed_takes:
         for language, texts in FOREIGN.items():
             yield Job("unaddressed", len(texts) * spec.unaddressed_takes, partial(foreign_takes, language, seed, spec))
     for first in range(0, spec.babble, NATURAL_PER_JOB):
         count = min(NATURAL_PER_JOB, spec.babble - first)
-        yield Job("unaddressed", count, partial(babble_takes, first, count, seed, spec, bank_dir))
+        yield Job("unaddressed", count, partial(_babble_takes, first, count, seed, spec, bank_dir))
 
 
 def _phrasing_jobs(spec: SpeechSpec, seed: int) -> Iterator[Job]:
@@ -240,7 +240,7 @@ def _template_jobs(spec: SpeechSpec, seed: int) -> Iterator[Job]:
 def count_clips(spec: SpeechSpec = SpeechSpec(), bank_dir: Path | None = None) -> dict[str, int]:
     """Number of clips of a training set by source; natural speech that is not for the agent counts as natural here."""
     counts: Counter[str] = Counter()
-    for job in training_jobs(spec, 0, bank_dir):
+    for job in _training_jobs(spec, 0, bank_dir):
         counts[job.source] += job.clips
     return dict(counts)
 
@@ -251,7 +251,7 @@ def _run(job: Job) -> list[Take]:
 
 def training_takes(spec: SpeechSpec, seed: int, processes: int, bank_dir: Path | None = None) -> Iterator[Take]:
     """Every take of a training set, in an order that does not depend on the number of processes."""
-    jobs = list(training_jobs(spec, seed, bank_dir))
+    jobs = list(_training_jobs(spec, seed, bank_dir))
     with multiprocessing.get_context("spawn").Pool(processes, end_with_parent) if processes else nullcontext() as pool:
         takes_by_job = map(_run, jobs) if pool is None else pool.imap(_run, jobs)
         for takes in tqdm(takes_by_job, total=len(jobs), desc="making voices", unit="job"):

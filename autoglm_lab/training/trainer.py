@@ -110,7 +110,7 @@ class Training:
     """One run: a model, its optimizer and its place in the recipe, with everything needed to go on after a kill."""
 
     def __init__(self, model: PhoneGLMForConditionalGeneration, data: Scenes, recipe: Recipe, folder: Path) -> None:
-        self.device = best_device()
+        self.device = _best_device()
         torch.nn.Module.to(model, self.device)  # in place
         self.model, self.data, self.recipe, self.folder = model, data, recipe, folder
         self.concepts = data.concepts.to(self.device)
@@ -339,7 +339,7 @@ def numbers(losses: Losses) -> dict[str, float]:
     return {k: float(v.detach()) if isinstance(v, torch.Tensor) else v for k, v in vars(losses).items()}
 
 
-def best_device() -> torch.device:
+def _best_device() -> torch.device:
     """The first GPU that PyTorch can use, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

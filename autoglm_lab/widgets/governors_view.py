@@ -81,7 +81,7 @@ class Race:
         return f"{extra} {first}. Energy against the fastest clock: {'; '.join(standings)}.".strip()
 
 
-def with_awake_power(table: PowerTable, awake: float) -> PowerTable:
+def _with_awake_power(table: PowerTable, awake: float) -> PowerTable:
     """A table on which the rest of the phone takes `awake` more while the processor works. ValueError for a negative number."""
     if not 0 <= awake < 1e9:
         raise ValueError(f"awake is {awake}; it is a power in the unit of the table, 0 or more")
@@ -95,7 +95,7 @@ def race(
     ordered = tuple(checked(jobs))
     if not ordered:
         raise ValueError("there are no jobs; nothing can be raced")
-    on = with_awake_power(table, awake)
+    on = _with_awake_power(table, awake)
     earlier = [job._replace(deadline=max(job.deadline - 2 * TICK_S, TICK_S)) for job in ordered]  # it is played in steps
     factories = {name: RULES[name] for name in LANES} if rules is None else rules
     riders = {name: rule() for name, rule in factories.items()} | {OPTIMUM: as_planned(schedule(earlier))}

@@ -111,18 +111,18 @@ class Table:
         choice, text = self.choice, f"{row.key} {row.claimed} {row.reason} {row.part}".lower()
         return (
             choice.verdict in ("", row.verdict)
-            and choice.how in ("", how_of(row))
-            and choice.chapter in ("", chapter_of(row))
+            and choice.how in ("", _how_of(row))
+            and choice.chapter in ("", _chapter_of(row))
             and all(word in text for word in choice.words.lower().split())
         )
 
 
-def chapter_of(row: Row) -> str:
+def _chapter_of(row: Row) -> str:
     """The chapter that a claim belongs to, such as "11"; "none" for one about another subject."""
     return CHAPTERS.get(row.part, NO_CHAPTER)
 
 
-def how_of(row: Row) -> str:
+def _how_of(row: Row) -> str:
     """Kind of evidence for a claim: one of `HOWS`."""
     return row.how or REASON
 
@@ -134,10 +134,10 @@ def _here(row: Row) -> int:
 
 SORTS: dict[str, Callable[[Row], Any]] = {
     "key": lambda row: row.key,
-    "chapter": chapter_of,
+    "chapter": _chapter_of,
     "claimed": lambda row: row.claimed.lower(),
     "verdict": lambda row: VERDICTS.index(row.verdict),
-    "how": lambda row: HOWS.index(how_of(row)),
+    "how": lambda row: HOWS.index(_how_of(row)),
     "here": _here,
 }
 
@@ -147,8 +147,8 @@ def options(rows: Iterable[Row]) -> dict[str, list[str]]:
     each = list(rows)
     return {
         "verdict": list(VERDICTS),
-        "how": [how for how in HOWS if how in map(how_of, each)],
-        "chapter": sorted({chapter_of(row) for row in each}),
+        "how": [how for how in HOWS if how in map(_how_of, each)],
+        "chapter": sorted({_chapter_of(row) for row in each}),
         "sort": [name for name in SORTS if name != "here" or any(row.is_measured_here for row in each)],
     }
 
@@ -172,22 +172,22 @@ def row_data(row: Row) -> dict[str, Any]:
     """A row as the page shows it: texts, and where the marks of its interval stand (0 to 1)."""
     return {
         "key": row.key,
-        "chapter": chapter_of(row),
+        "chapter": _chapter_of(row),
         "claimed": row.claimed,
         "verdict": row.verdict,
-        "how": how_of(row),
+        "how": _how_of(row),
         "reason": row.reason,
         "command": row.command,
         "here": row.verdict_here if row.is_measured_here else "",
         "origin": row.origin,
         "same": row.same,
         "reason_here": row.reason_here if row.reason_here != row.reason else "",
-        "figure": figure_words(row),
+        "figure": _figure_words(row),
         "marks": marks(row),
     }
 
 
-def figure_words(row: Row) -> str:
+def _figure_words(row: Row) -> str:
     """The claimed number, the measured figure and the own one in words; empty where nothing was measured."""
     if row.figure is None:
         return ""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoglm_lab.edge.trace import PACKET_BYTES, Levels, fit, read_trace, stay_lengths
+from autoglm_lab.edge.trace import PACKET_BYTES, Levels, fit, read_trace
 
 
 def trace(tmp_path, text):
@@ -84,6 +84,13 @@ def test_a_chain_is_found_again():
     again = fit(chain.sample(20_000, 0), chain.edges)
     assert np.allclose(again.chain, chain.chain, atol=0.02) and np.allclose(again.mbit, chain.mbit)
     assert chain.level(np.array([0.1, 0.5, 9.0])).tolist() == [0, 1, 2]
+
+
+def stay_lengths(levels, level):
+    """Steps that each stay in a level lasts, from the first to the last."""
+    inside = np.concatenate(([False], levels == level, [False]))
+    changes = np.flatnonzero(inside[1:] != inside[:-1])
+    return np.asarray(changes[1::2] - changes[::2])
 
 
 def test_stays_in_a_chain_last_as_long_as_it_says():

@@ -55,7 +55,7 @@ class Parts:
             peer.convert(self.folder / f"{part}.{peer.source}", path, self.inputs(part))
             return path
 
-        return for_each(peer.parts, one)
+        return _for_each(peer.parts, one)
 
     def host(self, peer: Peer, files: Mapping[str, Path], threads: int) -> Host:
         """Open the agent in a runtime."""
@@ -63,7 +63,7 @@ class Parts:
         def one(part: str) -> Call:
             return peer.open(files[part], self.inputs(part), list(self.facts["parts"][part]["outputs"]), threads)
 
-        image, audio, step = for_each(peer.parts, one).values()
+        image, audio, step = _for_each(peer.parts, one).values()
         if "step_body" in files:
             audio, step = with_look_ups(audio, step, dict(np.load(self.folder / TABLES)))
         return Host(image, audio, step, {name: tuple(shape) for name, shape in self.inputs("step").items()})
@@ -77,7 +77,7 @@ class Parts:
         ]
 
 
-def for_each(parts: Sequence[str], do: Callable[[str], Made]) -> dict[str, Made]:
+def _for_each(parts: Sequence[str], do: Callable[[str], Made]) -> dict[str, Made]:
     """Apply `do` to each part; results by part. `NeedsHardware` after the last, with all that is known, if any part raised it."""
     results: dict[str, Made] = {}
     needed: dict[str, NeedsHardware] = {}

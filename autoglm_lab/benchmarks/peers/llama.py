@@ -49,7 +49,7 @@ def names(layers: int) -> dict[str, str]:
     return mapping
 
 
-def write_gguf(plain: Path, out: Path, precision: str) -> None:
+def _write_gguf(plain: Path, out: Path, precision: str) -> None:
     """A plain GLM as a GGUF file without a tokenizer; matrices in `precision`, norms in floats."""
     import gguf
 
@@ -167,7 +167,7 @@ def report(plain: Path, out: Path, threads: int, rounds: int, bundle: Path | Non
         decoders = {}
         for precision in PRECISIONS:
             path = out / f"plain_{precision}.gguf"
-            write_gguf(plain, path, precision)
+            _write_gguf(plain, path, precision)
             stage = "opening"
             decoders[precision] = Decoder(path, facts["max_position_embeddings"], threads)
             stage = "running"

@@ -21,8 +21,6 @@ import numpy as np
 
 from autoglm_lab.runtime.host import Arrays, Call
 
-NUMPY = {"float32": np.float32, "int32": np.int32}
-
 
 class Peer(ABC):
     """A runtime: its package, and what it makes of a portable graph."""

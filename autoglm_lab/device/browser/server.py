@@ -69,7 +69,7 @@ class BrowserPhone:
             raise ValueError(f"port is {port}; ports are 0 (any) to 65535")
         self.bundle, self.phone = Bundle.open(folder), phone or SimulatedPhone(7, lang="en")
         self.hosts, self.token, self.latencies = AllowedHosts(host, allow_hosts), secrets.token_urlsafe(16), Latencies()
-        self.files = page_files(self.bundle, self.phone, runtime_files(), self.token)
+        self.files = _page_files(self.bundle, self.phone, runtime_files(), self.token)
         try:
             self._server = PageServer((host, port), self)
         except OSError as error:
@@ -122,7 +122,7 @@ class File:
         return packed if len(packed) < len(self.content) else self.content
 
 
-def page_files(bundle: Bundle, phone: SimulatedPhone, runtime: Mapping[str, Path], token: str) -> dict[str, File]:
+def _page_files(bundle: Bundle, phone: SimulatedPhone, runtime: Mapping[str, Path], token: str) -> dict[str, File]:
     """Everything that a page loads, by the path under which it does.
 
     All but `index.html` and the service worker lie in a folder named after their contents, so that a page never mixes two bundles.

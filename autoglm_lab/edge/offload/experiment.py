@@ -97,7 +97,7 @@ def report(seeds: int = SEEDS, progress: Progress = iter) -> dict[str, Any]:
             "learners": {learner: interval(worth(world, policy) for policy in each) for learner, each in runs.items()},
             "gap": shares_of_gap(world, policies, runs[DQN]),
             "ends": {each: shares_of_ends(world, policies[each]) for each in (GREEDY, LATENCY, OPTIMUM)},
-            "hidden": hidden_bandwidth(world, policies[OPTIMUM], seeds),
+            "hidden": _hidden_bandwidth(world, policies[OPTIMUM], seeds),
             "free_waiting": free_waiting(world, policies[OPTIMUM]),
             "deadlines": {f"{seconds:g}": by_deadline(name, seconds) for seconds in DEADLINES_S},
         }
@@ -115,7 +115,7 @@ def shares_of_gap(world: World, policies: Mapping[str, Policy], learned: Iterabl
     return {DQN: interval(map(share, learned)), LATENCY: share(policies[LATENCY]), ROLLOUT: share(policies[ROLLOUT])}
 
 
-def hidden_bandwidth(world: World, best: Policy, seeds: int) -> dict[str, Any]:
+def _hidden_bandwidth(world: World, best: Policy, seeds: int) -> dict[str, Any]:
     """Rewards where the bandwidth is seen only in the slot in which something is sent."""
     now = np.array([expected_rewards(world, state) for state in world.states]) + world.table.possible
     ahead = action_values(world, evaluate(world, best)[1])
@@ -126,11 +126,11 @@ def hidden_bandwidth(world: World, best: Policy, seeds: int) -> dict[str, Any]:
         "QMDP": by_belief(world, ahead),
     }
     scores = {name: interval(play_hidden(world, policy, PLAY_SEEDS)) for name, policy in policies.items()}
-    networks = [hidden_policy(world, seed) for seed in range(seeds)]
+    networks = [_hidden_policy(world, seed) for seed in range(seeds)]
     return scores | {DQN: interval(float(np.mean(play_hidden(world, each, 4))) for each in networks)}
 
 
-def hidden_policy(world: World, seed: int) -> Int[np.ndarray, "D L R U"]:
+def _hidden_policy(world: World, seed: int) -> Int[np.ndarray, "D L R U"]:
     """The policy that a DQN learns from the level seen last and the silence since."""
     settings = Settings()
     network = deep_q(Hidden(world, settings.copies, seed), settings, seed)

@@ -26,11 +26,11 @@ class Passphrase:
     def __post_init__(self) -> None:
         if len(self.words) < 8:
             raise ValueError(f"the passphrase has {len(self.words)} letters; take 8 or more, better four words")
-        check_cost(self.cost)
+        _check_cost(self.cost)
 
     def key(self, salt: bytes, cost: int) -> bytes:
-        """Derive a key of 32 bytes by scrypt (RFC 7914) with the salt and cost that a file names. ValueError as `check_cost`."""
-        check_cost(cost)
+        """Derive a key of 32 bytes by scrypt (RFC 7914) with the salt and cost that a file names. ValueError as `_check_cost`."""
+        _check_cost(cost)
         return hashlib.scrypt(self.words.encode(), salt=salt, n=cost, r=BLOCK, p=LANES, maxmem=2 * MOST_MEMORY, dklen=KEY_BYTES)
 
 
@@ -83,7 +83,7 @@ class KeyEntry(NamedTuple):
         return Sealer({0: key.key(bytes.fromhex(self.salt), self.cost) if isinstance(key, Passphrase) else key})
 
 
-def check_cost(cost: int) -> None:
+def _check_cost(cost: int) -> None:
     """ValueError unless a cost of scrypt is a power of two that is neither cheap for a thief nor too much for this machine."""
     if cost < 2**12 or cost & (cost - 1) or 128 * BLOCK * cost > MOST_MEMORY:
         raise ValueError(f"the cost of scrypt is {cost}; it is a power of two, 4096 to {MOST_MEMORY // (128 * BLOCK)}")

@@ -42,7 +42,7 @@ def one_write(operation: Operation, n_replicas: int = 2) -> Changes:
     return Changes(0, VersionVector(dict.fromkeys(range(n_replicas), N_BEFORE)), end, (Entry(operation.key, (version,)),))
 
 
-def several_writes(writes: Sequence[Operation]) -> Changes:
+def _several_writes(writes: Sequence[Operation]) -> Changes:
     """Make the message about several writes, to a key each."""
     base = VersionVector({0: N_BEFORE, 1: N_BEFORE})
     entries = [Entry(write.key, (Version(Dot(0, N_BEFORE + n), write.value),)) for n, write in enumerate(writes, 1)]
@@ -59,7 +59,7 @@ def examples() -> dict[str, Message]:
         "one switch": one_write(Operation("switch", "set/wifi", b"1")),
         "one chat line": one_write(line),
         "one chat line, 8 replicas": one_write(line, 8),
-        "ten chat lines": several_writes(ten),
+        "ten chat lines": _several_writes(ten),
     }
 
 
