@@ -53,7 +53,7 @@ def with_chance_phrase(sample: dict[str, str], rng: np.random.Generator, phrases
     """A sample whose answer types a phrase of the request, with another phrase in its place; any other sample as it is."""
     opener, closer = 'do(action="Type", text="', '")'
     phrase = sample["action"].removeprefix(opener).removesuffix(closer)
-    if sample["kind"] not in TYPED or not sample["action"].startswith(opener) or sample["text"].count(phrase) != 1:
+    if sample["kind"] not in (*TYPED, "two") or not sample["action"].startswith(opener) or sample["text"].count(phrase) != 1:
         return sample
     lang: Lang = "zh" if sample["lang"] == "zh" else "en"
     new = phrases(lang, rng)

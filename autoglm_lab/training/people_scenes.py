@@ -22,7 +22,7 @@ from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.starts import SIZES, compatible
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import QUESTIONS, Task
-from autoglm_lab.phone.wishes import sample_wish
+from autoglm_lab.phone.wishes import FIRST_KINDS, SECOND_KINDS, sample_wish
 from autoglm_lab.runtime.prompt import write_memory
 from autoglm_lab.training.scenes import (
     UNREADABLE_SHARE,
@@ -36,6 +36,7 @@ FOREIGN_SHARE = 0.07  # of all scenes
 TO_TYPE_SHARE = 0.3  # of the scenes: the first wish has come to where something is typed, for copying takes most practice
 STUMBLE_SHARE = 0.12  # of the ways here: one more action that changed nothing
 SAME_WAY_SHARE = 0.5  # of the further wishes on a screen: the agent has come there by the same actions
+LEFT_SHARE = 0.3  # of the scenes: somebody wished to leave, and the agent has done so
 NOT_HERE_SHARE = 0.05  # of the wishes whose first step is only to leave this screen
 _LONG = ("two", "two", "absent_app", "absent_contact", "delete_alarm", "delete_alarms", "close", "")  # kinds that depend on the way
 _HERE = {
@@ -63,14 +64,15 @@ def make_people_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str,
         steps = _steps_until_typing(state, first, steps)
     state, history = journey(state, first, steps, rng)
     readable = bool(rng.random() >= UNREADABLE_SHARE)
-    samples = []
-    for number in range(spec.typed):
-        if not number:
-            samples.append(_record(first, state, history, readable))
-            continue
+    wishes = [(first, history), *_part_of_two(first, state, history, rng)]
+    if rng.random() < LEFT_SHARE:
+        kind, way = ("close", "Home") if state.app is None else ("back", "Back")
+        wishes.append((_workable(state, rng, kind), [(way, True)]))
+    for _ in range(spec.typed - 1):
         task = _wish_here(state, rng)
         if _may_begin(task, state):
-            samples.append(_record(task, state, _way_here(task, history, rng), readable))
+            wishes.append((task, _way_here(task, history, rng)))
+    samples = [_record(task, state, way, readable) for task, way in wishes]
     return picture_and_facts(state, samples, readable, rng)
 
 
@@ -155,11 +157,39 @@ def _may_begin(task: Task, state: State) -> bool:
     return all(compatible(part, state) for part in task.parts or (task,))
 
 
+def _part_of_two(first: Task, state: State, history: list[Done], rng: np.random.Generator) -> list[tuple[Task, list[Done]]]:
+    """The same way, gone for two wishes of which this is the one or the other, each with the actions that led here.
+
+    Up to the end of the first wish the way to both is its own; and where it is the second, the agent has gone home from the other.
+    """
+    wishes = []
+    if first.kind in FIRST_KINDS and (second := _companion(first, SECOND_KINDS, state, rng)) is not None:
+        wishes.append((Task("two", first.lang, (), "", (first, second)), history))
+    if first.kind in SECOND_KINDS and history and (other := _companion(first, FIRST_KINDS, state, rng)) is not None:
+        before = [("Tap", True)] if history[0][0] == "Home" else [("Tap", True), ("Home", True)]
+        wishes.append((Task("two", first.lang, (), "", (other, first)), before + history))
+    return wishes
+
+
+def _companion(task: Task, kinds: Sequence[str], state: State, rng: np.random.Generator) -> Task | None:
+    """A wish of one of these kinds, for another app, that may begin here; None if four drawn are none."""
+    for _ in range(4):
+        other = sample_wish(deepcopy(state), rng, kind=kinds[int(rng.integers(len(kinds)))])
+        if other.app != task.app and other.lang == task.lang and compatible(other, state):
+            return other
+    return None
+
+
 def _way_here(task: Task, history: list[Done], rng: np.random.Generator) -> list[Done]:
-    """The actions that may have led to this screen while somebody wished this, or none if the wish begins here."""
+    """The actions that may have led to this screen while somebody wished this, or none if the wish begins here.
+
+    Nobody types for one wish what another asks for: who remembers that may trust it.
+    """
+    if rng.random() >= SAME_WAY_SHARE:
+        return []
     if task.kind in _BY_THE_WAY or (task.kind in QUESTIONS and task.kind != "is_on"):
         return []
-    return history if rng.random() < SAME_WAY_SHARE else []
+    return [] if any(name == "Type" for name, _ in history[-MEMORY:]) else history
 
 
 def _record(task: Task, state: State, history: list[Done], readable: bool) -> dict[str, Any]:

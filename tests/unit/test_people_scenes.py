@@ -14,7 +14,7 @@ from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.tokenizer import people_pieces, train_tokenizer
 from autoglm_lab.phone.actions import parse
 from autoglm_lab.phone.free_text import free_text
-from autoglm_lab.phone.goals import REFUSED, read_goal, typed_words
+from autoglm_lab.phone.goals import REFUSED, THEN, read_goal, typed_words
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.spoken import SPOKEN_KINDS, spoken_wishes, wish_key
 from autoglm_lab.phone.tasks import Task
@@ -31,8 +31,13 @@ SCENES = 90
 
 
 @pytest.fixture(scope="module")
-def samples():
-    return [sample for seed in range(SCENES) for sample in make_people_scene(seed, SPEC)[1]["samples"]]
+def scenes():
+    return [make_people_scene(seed, SPEC)[1] for seed in range(SCENES)]
+
+
+@pytest.fixture(scope="module")
+def samples(scenes):
+    return [sample for scene in scenes for sample in scene["samples"]]
 
 
 def test_every_kind_that_has_a_goal_is_practised_and_every_answer_can_be_read(samples):
@@ -60,6 +65,41 @@ def test_the_way_here_is_told_with_what_led_nowhere(samples):
     memories = [read_memory(sample["last"]) for sample in samples]
     assert Counter(map(len, memories)).keys() >= {0, 1, 2, 3, 4}
     assert any(not changed for memory in memories for _, changed in memory)
+
+
+def test_who_remembers_typing_has_typed_for_this_wish(scenes):
+    """In a chat with the sent message an agent that could not trust its memory went back and forth for ever."""
+    typed = 0
+    for scene in scenes:
+        first, *others = scene["samples"]
+        assert all(sample["kind"] == "two" and first["text"] in sample["text"] for sample in others if "Type" in sample["last"])
+        typed += "Type" in first["last"]
+    assert typed > 5
+
+
+def test_the_way_of_one_wish_is_practised_as_a_part_of_two(scenes):
+    as_first = as_second = 0
+    for scene in (scene for scene in scenes if scene["concepts"]):  # what cannot be read is launched by name
+        first, *others = scene["samples"]
+        then = THEN[first["lang"]]
+        for sample in others:
+            if sample["kind"] != "two" or first["kind"] == "two" or sample["text"].count(then) != 1:
+                continue
+            one, two = sample["text"].split(then)
+            if one == first["text"] and sample["last"] == first["last"]:
+                ends = parse(first["action"]).name == "finish"
+                assert sample["action"] == ('do(action="Home")' if ends else first["action"])
+                as_first += 1
+            elif two == first["text"] and sample["last"]:
+                assert sample["last"].endswith(first["last"][-4:]) or first["last"].endswith(sample["last"][-4:])
+                assert parse(sample["action"]).name == parse(first["action"]).name
+                as_second += 1
+    assert as_first > 5 and as_second > 5
+
+
+def test_an_agent_that_has_left_is_done(samples):
+    left = [sample for sample in samples if (sample["kind"], sample["last"]) in (("close", "Home"), ("back", "Back"))]
+    assert len(left) > 3 and all(parse(sample["action"]).name == "finish" for sample in left)
 
 
 def test_a_journey_goes_as_far_as_the_task_and_no_further():
