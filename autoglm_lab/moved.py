@@ -14,6 +14,7 @@ _BENCHMARKS = ("claims", "exchanging", "loading", "verdicts", "verdicts_articles
 # (`from autoglm_lab.measure import claims` looks for it in the package that `measure` is now)
 MOVED = {f"{package}.{name}": f"benchmarks.{name}" for package in ("measure", "evaluation") for name in _BENCHMARKS} | {
     "benchmarks.peers.told": "benchmarks.peers.findings",
+    "agent.circles": "phone.circles",
     "compress.files": "compress.checkpoint",
     "compress.groups": "compress.dependency_graph",
     "compress.refit": "compress.reconstruction",

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from autoglm_lab.agent.circles import Circles
 from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.circles import Circles
 from autoglm_lab.phone.simulator import Phone
 from autoglm_lab.runtime.engine import (
     CHANGED,

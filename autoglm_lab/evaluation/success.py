@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 from tqdm.auto import tqdm
 
 from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.circles import Circles
 from autoglm_lab.phone.icons import families
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.screens import elements
@@ -285,6 +287,7 @@ class Episode:
     start: State
     audio: np.ndarray | None
     steps: list[tuple[str, bool]] = field(default_factory=list)  # name of each action, and whether it changed the screen
+    circles: Circles = field(default_factory=Circles)
     over: bool = False
     claimed: bool = False  # the agent said that it is done
     success: bool = False
@@ -314,8 +317,9 @@ def task_rate(engine: Answers, runs: list[Episode], most_steps: int = MAX_STEPS)
         going = [run for run in runs if not run.over]
         for first in range(0, len(going), BATCH):
             part = going[first : first + BATCH]
-            for run, answer in zip(part, ask(engine, [_next_request(run) for run in part]), strict=True):
-                _advance(run, answer.action)
+            requests = [_next_request(run) for run in part]
+            for run, request, answer in zip(part, requests, ask(engine, requests), strict=True):
+                _advance(run, answer.action, request.image)
     return Rate.of(sum(run.success for run in runs), len(runs))
 
 
@@ -325,12 +329,15 @@ def _next_request(run: Episode) -> Request:
     return Request(run.task, phone.state, run.start, phone.screenshot(), run.audio, last, app, steps=steps)
 
 
-def _advance(run: Episode, action: Action | None) -> None:
+def _advance(run: Episode, action: Action | None, screenshot: Image.Image) -> None:
+    """Do what the agent's loop does with an answer: it stops where the agent goes in circles, too."""
     if action is None or action.name == "Take_over":
         run.over = True
     elif action.name == "finish":
         run.over, run.claimed, run.message = True, True, action.message or ""
         run.success = run.task.done(run.start, run.phone.state, action.message or "")
+    elif run.circles.check(action, screenshot):
+        run.over = True
     else:
         run.steps.append((action.name, run.phone.perform(action)))
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autoglm_lab import SimulatedPhone, agent
+from autoglm_lab.evaluation.own_words import wording_episodes
+from autoglm_lab.evaluation.success import World, task_rate
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.screens import find
 from autoglm_lab.runtime.engine import Answer, Stream
@@ -229,6 +231,29 @@ def test_a_switch_that_is_put_to_and_fro_is_a_circle():
     x, y = find(phone.state, concept="bluetooth").centre
     done = agent.run("x", phone, Remote(*[f'do(action="Tap", element=[{x},{y}])'] * 9), max_steps=9)
     assert len(done) == 5 and "going in circles" in done[-1].end
+
+
+def test_a_circle_of_places_that_are_a_little_off_is_one():
+    """A model reads coordinates off a picture: no two taps are quite alike."""
+    rng = np.random.default_rng(0)
+    texts = []
+    for number in range(12):
+        left, right = rng.integers(840, 860), rng.integers(140, 160)
+        start, end = (left, right) if number % 2 == 0 else (right, left)
+        texts.append(f'do(action="Swipe", start=[{start},{rng.integers(495, 506)}], end=[{end},500])')
+    done = agent.run("open nothing", SimulatedPhone(1, lang="en"), Remote(*texts), max_steps=12)
+    assert len(done) == 5 and "going in circles" in done[-1].end
+
+
+def test_an_evaluation_stops_where_the_agent_would():
+    class Swiping:
+        def answer_many(self, requests):
+            way = ("[850,500], end=[150,500]", "[150,500], end=[850,500]")
+            return [Answer.read(f'do(action="Swipe", start={way[len(one.steps) % 2]})', 1, {}) for one in requests]
+
+    runs = wording_episodes(World(0), 3)
+    assert task_rate(Swiping(), runs, most_steps=12).rate == 0
+    assert all(run.over and not run.claimed and len(run.steps) <= 4 for run in runs if run.phone.state.app is None)
 
 
 def test_the_same_actions_on_new_screens_are_no_circle():

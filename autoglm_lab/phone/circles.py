@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from autoglm_lab.phone.actions import Action, format_action
+from autoglm_lab.phone.actions import POINTS, Action, format_action
 from autoglm_lab.phone.adb import differ
 
 LENGTHS = (2, 3)  # one action that changes nothing is noticed without its screens
+NEAR = 20  # thousandths by which a place may be off and be the same: a model writes it a little differently each time
 
 
 @dataclass
@@ -32,4 +33,20 @@ class Circles:
 
 
 def _same(one: tuple[Action, Image.Image], other: tuple[Action, Image.Image]) -> bool:
-    return one[0] == other[0] and not differ(one[1], other[1])
+    return _alike(one[0], other[0]) and not differ(one[1], other[1])
+
+
+def _alike(one: Action, other: Action) -> bool:
+    """True if two actions differ at most in where exactly they touch the screen.
+
+    >>> _alike(Action("Tap", element=(500, 650)), Action("Tap", element=(497, 656)))
+    True
+    >>> _alike(Action("Tap", element=(500, 650)), Action("Tap", element=(500, 720)))
+    False
+    """
+    places = [(getattr(one, name), getattr(other, name)) for name in POINTS]
+    if any((here is None) != (there is None) for here, there in places):
+        return False
+    apart = [abs(a - b) for here, there in places if here and there for a, b in zip(here, there, strict=True)]
+    rest = ({name: value for name, value in vars(action).items() if name not in POINTS} for action in (one, other))
+    return max(apart, default=0) <= NEAR and next(rest) == next(rest)
