@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 
 def keep_mask(weight: Array, share: float) -> NDArray[np.bool_]:
-    """True for the weights that stay when the `share` of least magnitude goes; the number that goes is rounded."""
+    """Mask [R, C] of the weights that stay when the `share` of least magnitude goes; the number that goes is rounded."""
     order = np.argsort(np.abs(weight), axis=None, kind="stable")
     keep = np.ones(weight.size, bool)
     keep[order[: round(share * weight.size)]] = False

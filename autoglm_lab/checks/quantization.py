@@ -55,7 +55,7 @@ def _values(x: Array, bits: int) -> Array:
 
 
 def pack4(codes: Codes) -> NDArray[np.uint8]:
-    """Codes 0 .. 15 two by two in bytes, the first of each pair in the low half; an odd one at the end is joined by a zero."""
+    """Codes 0 .. 15 [N] two by two in bytes, the first of each pair in the low half; an odd one at the end is joined by a zero."""
     even = np.append(codes, [0] * (len(codes) % 2)).astype(np.int64)
     return np.asarray(even[0::2] + 16 * even[1::2], np.uint8)
 

@@ -80,7 +80,7 @@ class Slices:
     reads: bool = False  # the values multiply what comes from the channels, and do not compute it
 
     def places(self, value: Tensor, units: Iterable[int]) -> Int[Tensor, " N"]:
-        """The numbers of the places that belong to some units."""
+        """The numbers of the places that belong to some units, along the axis of a value of any shape."""
         grid = torch.arange(value.shape[self.axis]).reshape(self.repeats, -1, self.each)
         return grid[:, torch.tensor(list(units), dtype=torch.long)].flatten()
 

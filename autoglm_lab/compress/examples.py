@@ -11,7 +11,7 @@ Example = Mapping[str, Any] | tuple[Any, ...]  # keyword or positional arguments
 
 
 def outputs(model: nn.Module, example: Example) -> list[Tensor]:
-    """The floating-point tensors that a model answers an example with.
+    """The floating-point tensors, of any shape but scalars, that a model answers an example with.
 
     What the configuration lists in `keys_to_ignore_at_inference`, caches above all, is no answer.
     """
@@ -23,7 +23,7 @@ def outputs(model: nn.Module, example: Example) -> list[Tensor]:
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """`value` with every tensor in it changed."""
+    """`value` with every tensor in it, of any shape, changed."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Mapping):
@@ -36,7 +36,7 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def tensors(value: Any) -> list[Tensor]:
-    """Every tensor in a value, in order."""
+    """Every tensor in a value, of any shape, in order."""
     if isinstance(value, Tensor):
         return [value]
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()

@@ -133,7 +133,10 @@ class Fitter:
     calls: dict[str, list[_Call]] = field(default_factory=lambda: defaultdict(list))
 
     def fit(self, example: Example) -> list[Tensor]:
-        """The answer of the smaller network. Misfit names the module that computes something else, whatever it counts."""
+        """The answer of the smaller network, tensors of any shape.
+
+        Misfit names the module that computes something else, whatever it counts.
+        """
         hooks = [self.masked.get_submodule(name).register_forward_hook(self._record(name)) for name in self.kept]
         with torch.no_grad():
             outputs(self.masked, example)
@@ -218,7 +221,7 @@ def alike(wanted: list[Tensor], output: Any) -> bool:
 
 
 def near(mine: Tensor, right: Tensor) -> bool:
-    """True if one tensor is the other up to rounding."""
+    """True if one tensor is the other, of the same shape, up to rounding."""
     largest = float(right.detach().nan_to_num().abs().max()) if right.numel() else 0.0
     allowed = max(SAME, 4 * torch.finfo(right.dtype).eps) * largest
     return mine.shape == right.shape and torch.allclose(mine, right, rtol=0, atol=allowed, equal_nan=True)

@@ -192,7 +192,7 @@ class Ink:
             self.stains.append((name, side, stained))
 
     def split(self, x: Tensor, pieces: tuple[Tensor, ...], axis: int) -> None:
-        """Note the ink in a tensor that falls into pieces of one size: a channel has to go from all of them."""
+        """Note the ink in a tensor [B, ...] that falls into pieces of one shape: a channel has to go from all of them."""
         sizes = {piece.shape[axis] for piece in pieces}
         axis %= x.ndim
         if not self.dropped or len(pieces) < 2 or len(sizes) > 1 or axis == 0 or x.shape[0] % self.rows:
@@ -363,7 +363,7 @@ def _free_of_ink(value: Any) -> bool:
 
 
 def spread(value: Tensor, axis: int, times: int) -> Tensor:
-    """A tensor with its rows `times` times over, without a copy where it has one row."""
+    """A tensor of any shape with its rows `times` times over, without a copy where it has one row."""
     if value.shape[axis] == 1:
         return value.expand(*value.shape[:axis], times, *value.shape[axis + 1 :])
     return value.repeat(*(times if place == axis else 1 for place in range(value.ndim)))

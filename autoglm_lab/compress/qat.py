@@ -31,6 +31,7 @@ def fake_quantize(
 ) -> Float[Tensor, "R n"]:
     """Round to the grid and come back to floats. Where a value is clipped, no gradient reaches it.
 
+    `zero_point` is [R, 1], as `scale`.
     The scale may be learned: its gradient, that of learned step size quantisation (Esser et al. 2020), follows from the same
     three lines. Values within half a step of the limits count as inside, as in torch.
     """

@@ -34,7 +34,10 @@ class FileMapping:
         return (self.end - self.begin) // PAGE
 
     def states(self) -> NDArray[np.uint8]:
-        """State of each page: absent, clean (as the file has it) or written (this process's own copy). ValueError if unknown."""
+        """State of each page [pages]: absent, clean (as the file has it) or written (this process's own copy).
+
+        ValueError if unknown.
+        """
         try:
             with open("/proc/self/pagemap", "rb") as file:
                 file.seek(8 * (self.begin // PAGE))

@@ -127,7 +127,7 @@ class World:
         return phone, rng
 
     def speak(self, task: Task, rng: np.random.Generator) -> np.ndarray:
-        """A fresh recording of a spoken task: a training voice at a rate and pitch of its own, half of the time in noise."""
+        """A fresh recording [samples] of a task: a training voice at a rate and pitch of its own, half of the time in noise."""
         from autoglm_lab.phone.room import through_the_air
         from autoglm_lab.phone.synthesis import ACCENTS, VARIANTS, synthesise
 
@@ -136,7 +136,7 @@ class World:
         return through_the_air(wave, rng)[0].astype(np.float32) / 32768
 
     def unseen(self, rng: np.random.Generator) -> tuple[Task, np.ndarray]:
-        """A spoken task in a voice that training never heard."""
+        """A spoken task in a voice that training never heard, and its waveform [samples]."""
         clips = self.bank.clips(held_out=True)
         clip = clips[int(rng.integers(len(clips)))]
         return Task.of(clip.utterance), self.bank.waveform(clip)

@@ -27,6 +27,8 @@ INTEGER = "QLinearConv"  # what the runtime makes of a convolution between round
 def integer_convolutions(graph: bytes, examples: Sequence[NDArray[np.float32]]) -> bytes:
     """A graph of one input whose convolutions have 8-bit inputs, and weights of 7 bits: safe without VNNI, too.
 
+    Examples have the shape of its input.
+
     ValueError without examples, and when the runtime would compute not a single convolution with integers.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static

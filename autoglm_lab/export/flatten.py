@@ -20,6 +20,7 @@ from autoglm_lab.model.modes import evaluating
 def named_tensors(name: str, value: Any, cache: str = "past") -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors inside a value with their names: `name`, `name_0`, `name_key`; of a cache `past_key_0`, `past_value_0`.
 
+    They may have any shape.
     Numbers, flags, text and None are constants of the model and yield nothing. ValueError for a cache that holds more than the keys
     and values of its layers, and for an object whose parts are not known.
     """
@@ -96,7 +97,10 @@ class FlatModel:
             raise ValueError("the example holds no tensor; a file needs an input")
 
     def outputs(self, *tensors: Tensor) -> dict[str, Tensor]:
-        """Compute the outputs by name: `output` if there is one tensor, else `output_0`, or fields; of a cache `present_key_0`."""
+        """Compute the outputs by name: `output` if there is one tensor, else `output_0`, or fields; of a cache `present_key_0`.
+
+        They may have any shape.
+        """
         values = iter(tensors)
         arguments = {name: _with_tensors(value, values) for name, value in self.example.items()}
         placed = [arguments.pop(name) for name in self.positional]

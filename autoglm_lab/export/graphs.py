@@ -43,7 +43,7 @@ class HeardGraph(nn.Module):
 
 
 def flat_memories(model: PhoneGLMForConditionalGeneration, modality: str, states: Float[Tensor, "1 S D"]) -> tuple[Tensor, ...]:
-    """Keys and values of one modality, layer by layer."""
+    """Keys and values [1, K, S, E] of one modality, layer by layer."""
     everything = torch.ones_like(states[..., 0], dtype=torch.bool)
     image, audio = (states, None) if modality == "image" else (None, (states, everything))
     memories = model.remember(image, audio, 1)

@@ -152,7 +152,7 @@ def _open_file(content: bytes) -> Any:
 
 
 def resized(inputs: Mapping[str, Tensor], axes: Axes, case: Mapping[str, int]) -> dict[str, Tensor]:
-    """Return the inputs at other lengths: cut, or begun again from the front, so that ids stay ids and masks masks."""
+    """Return the inputs in shapes of other lengths: cut, or begun again from the front, so that ids stay ids and masks masks."""
     changed = {}
     for name, value in inputs.items():
         for axis, label in axes.get(name, {}).items():

@@ -41,7 +41,7 @@ def layer_outputs(graph: bytes) -> dict[str, str]:
 
 
 def file_layers(graph: bytes, feeds: Mapping[str, NDArray[np.generic]]) -> Values:
-    """Compute the output of every module of a graph in ONNX Runtime, without fusions and conditions: a fused node has no inside."""
+    """Compute the output of every module of a graph, of any shape, in ONNX Runtime without fusions: a fused node has no inside."""
     import onnx
 
     graph = always(graph)
@@ -60,7 +60,7 @@ def file_layers(graph: bytes, feeds: Mapping[str, NDArray[np.generic]]) -> Value
 
 @torch.no_grad()
 def module_layers(module: nn.Module, example: Mapping[str, Tensor]) -> Values:
-    """Compute the output of every submodule in PyTorch, where it is one tensor; the last one, of a submodule that runs twice."""
+    """Compute the output of every submodule in PyTorch, where it is one tensor, of any shape; the last of several runs."""
     values: Values = {}
 
     def note(name: str) -> object:
@@ -104,7 +104,7 @@ def first_diverging(layers: list[Layer], tolerance: float = 1e-4) -> Layer | Non
 
 
 def check_layers(module: nn.Module, example: Mapping[str, Tensor], graph: bytes, tolerance: float = 1e-4) -> list[Layer]:
-    """Compare all layers of a module with those of its file. ValueError names the first that diverges."""
+    """Compare all layers of a module, outputs of any shape, with those of its file. ValueError names the first that diverges."""
     layers = compare(file_layers(graph, {name: value.numpy() for name, value in example.items()}), module_layers(module, example))
     wrong = first_diverging(layers, tolerance)
     if wrong is not None:

@@ -144,7 +144,7 @@ class PortableSound(nn.Module):
         self.register_buffer("places", torch.arange(mel_frames, dtype=torch.float32))
 
     def masks(self, mel_frames: Int[Tensor, " 1"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks (`MASKS`) of the body for a sound of so many frames."""
+        """Masks (`MASKS`) [1, 1, M], [1, 1, M / 2], [1, M / 4, 1] of the body for a sound of so many frames."""
         count, places = mel_frames.float(), self.places
         every, half, quarter = ((places[: len(places) // step] * step < count).float() for step in (1, 2, 4))
         return every[None, None], half[None, None], quarter[None, :, None]
@@ -259,7 +259,7 @@ class PortableStep(nn.Module):
     def looked_up(
         self, token: Int[Tensor, "1 1"], place: Int[Tensor, " 1"], present: Float[Tensor, " 2"], audio_frames: Int[Tensor, " 1"]
     ) -> tuple[Tensor, ...]:
-        """Inputs (`LOOKED_UP`) of the body for a token."""
+        """Inputs (`LOOKED_UP`) of the body for a token, in the shapes that its `forward` names."""
         return (
             self.body.model.embed(token),
             self.cos.index_select(0, place),

@@ -44,7 +44,7 @@ MICROSOFT = "com.microsoft::"
 
 
 def node(name: str, inputs: tuple[Any, ...], dtype: torch.dtype, shape: Any, **attributes: Any) -> Tensor:
-    """One ONNX operator in a traced graph."""
+    """One ONNX operator in a traced graph; its output has the given `shape`."""
     version = 1 if name.startswith(MICROSOFT) else None
     output: Tensor = torch.onnx.ops.symbolic(name, inputs, attributes or None, dtype=dtype, shape=shape, version=version)
     return output
@@ -164,7 +164,7 @@ class Bytes(Stored):
         return matrix
 
     def product_of_ranges(self, x: Float[Tensor, "B T I"], low: Tensor, high: Tensor, limits: Any) -> Float[Tensor, "B T O"]:
-        """Multiply as integers; the input is rounded to a range that is known beforehand."""
+        """Multiply as integers; the input is rounded to a range (two scalars) that is known beforehand."""
         scale, zero_point = affine(low, high, limits)
         return self._rounded(x, scale.reshape(()), zero_point.reshape(()).to(torch.uint8))
 

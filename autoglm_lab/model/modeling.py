@@ -172,7 +172,10 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
         image_present: Tensor | None = None,
         audio_present: Tensor | None = None,
     ) -> Memories:
-        """Keys and values of both modalities for every gated layer, from what the encoders gave (None where absent)."""
+        """Keys and values of both modalities for every gated layer, from what the encoders gave (None where absent).
+
+        `image_present` and `audio_present` [B] are true where a row has the modality.
+        """
         weight = self.image_position
         nothing = weight.new_zeros(batch, 1, weight.shape[-1])
         empty = (nothing, torch.zeros(batch, 1, dtype=torch.bool, device=weight.device), weight.new_zeros(batch))
@@ -265,7 +268,8 @@ class PhoneGLMForConditionalGeneration(PhoneGLMPreTrainedModel, GenerationMixin)
     ) -> PhoneGLMOutput:
         """Predict each next token. `memories` replaces pictures and sound that were encoded before.
 
-        Labels of -100 are ignored; label t is compared with the prediction made at t - 1.
+        `feature_attention_mask` is [B, M], `image_present` and `audio_present` are [B]. Labels of -100 are ignored; label t is
+        compared with the prediction made at t - 1.
         """
         if memories is None:
             image = None if pixel_values is None else self.encode_image(pixel_values)

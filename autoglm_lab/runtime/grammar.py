@@ -95,7 +95,7 @@ class State:
         return tokens
 
     def choose(self, scores: NDArray[np.float32], left: int) -> int:
-        """The likeliest token among those that may come and still let the answer end with `left` tokens, this one included."""
+        """The likeliest token, by `scores` [V], that may come and lets the answer end with `left` tokens, this one included."""
         allowed = np.full(len(scores), -np.inf, np.float32)
         if self.free is not None and self.least < left:
             free = np.flatnonzero(self.free)  # a model may have more tokens than the tokenizer

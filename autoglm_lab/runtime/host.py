@@ -14,7 +14,7 @@ Call = Callable[[Arrays], Arrays]  # runs a graph: inputs by name to outputs by 
 
 
 def with_look_ups(audio: Call, step: Call, tables: Mapping[str, NDArray[np.float32]]) -> tuple[Call, Call]:
-    """Make `audio` and `step` of their bodies (`export.portable`), which know no integers: tokens are looked up here."""
+    """Make `audio` and `step` of their bodies (`export.portable`), which know no integers: here `tables` [V, ...] are looked up."""
 
     def hear(inputs: Arrays) -> Arrays:
         mel, count = inputs["input_features"], int(inputs["mel_frames"][0])

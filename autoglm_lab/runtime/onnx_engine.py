@@ -190,7 +190,7 @@ class OnnxEngine(Engine):
         return prepared
 
     def new_step(self, states: States, room: int) -> Step:
-        """A decoder for an answer about encoded `states`, with a cache of its own for `room` tokens."""
+        """A decoder for an answer about encoded `states`, with a cache [1, K, room, E] of its own."""
         return Step(self.sessions["step"], states, room)
 
     def prefill(self, request: PreparedRequest) -> PreparedRequest:

@@ -134,7 +134,7 @@ class Pool:
 
     @contextmanager
     def lease(self, places: int) -> Iterator[NDArray[Any]]:
-        """A buffer of the smallest class that has as many places and one left. ValueError when there is none."""
+        """A buffer [size] of the smallest class that has as many places and one left. ValueError when there is none."""
         with self._lock:
             size = next((size for size, buffers in self._free.items() if size >= places and buffers), None)
             if size is None:

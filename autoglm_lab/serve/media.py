@@ -139,7 +139,7 @@ def _opaque(picture: Image.Image) -> Image.Image:
 
 
 def open_sound(data: str, limits: Limits, param: str) -> NDArray[np.float32]:
-    """A WAV file in base64 as a waveform of 16 kHz. ApiError 400, 413 or 415 says what is wrong."""
+    """A WAV file in base64 as a waveform [samples] of 16 kHz. ApiError 400, 413 or 415 says what is wrong."""
     content = unpacked(data, param)
     if not content.startswith(b"fLaC") and _wave_coding(content) not in WAVES:
         raise ApiError(415, "this is no sound that can be read; send WAV", param=param, code="invalid_audio")

@@ -396,7 +396,7 @@ def cell_of(x: int, y: int) -> int:
 
 
 def clip_noise(folder: Path, count: int) -> np.ndarray:
-    """Noise level of each of `count` clips: 0 from 30 dB of speech over noise upwards, 1 at 0 dB and for clips lost in noise."""
+    """Noise level of clips [count]: 0 from 30 dB of speech over noise upwards, 1 at 0 dB and for clips lost in noise."""
     snr_db = np.load(folder / "clips.npz")["snr"].astype(np.float64)
     return np.asarray(np.concatenate((np.clip(1 - snr_db / 30, 0, 1), np.ones(count - len(snr_db)))))
 

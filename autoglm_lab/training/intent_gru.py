@@ -40,7 +40,7 @@ class IntentGRU(nn.Module):
         self.head = nn.Linear(width, kinds)
 
     def forward(self, ids: Int[Tensor, "B T"], state: Tensor | None = None) -> tuple[Float[Tensor, "B T kinds"], Tensor]:
-        """Logits of the event after each of `ids`, and the state to go on from."""
+        """Logits of the event after each of `ids`, and the state [1, B, width] to go on from."""
         hidden, state = self.gru(self.embed(ids), state)
         return self.head(hidden), state
 

@@ -48,7 +48,7 @@ class Losses:
     switch_right: float = 0.0
 
     def total(self, *, align: float, point: float, gate: float) -> Tensor:
-        """Sum to be minimised: the answers and the practice in copying, and with these weights alignment, looks and open gates."""
+        """Scalar to be minimised: answers and practice in copying, and with these weights alignment, looks and open gates."""
         aligned = align * (self.image + self.switch + self.audio)
         return aligned + self.answer + self.copy + point * self.point + gate * self.gate
 
@@ -62,7 +62,7 @@ def align_image(
 ) -> tuple[Tensor, float]:
     """Contrast each labelled cell with the names of all things (InfoNCE; van den Oord et al. 2018), in each language apart.
 
-    If either language would do, a cell would settle for one of its two names and never be found by the other.
+    The loss is a scalar. If either language would do, a cell would settle for one of its two names and never be found by the other.
     """
     if not len(labels):
         return cells.sum() * 0, 0.0
@@ -80,7 +80,7 @@ def align_image(
 def align_switches(
     cells: Float[Tensor, "N P D"], labels: Int[Tensor, "S 3"], states: Float[Tensor, "2 L D"]
 ) -> tuple[Tensor, float]:
-    """A switch's cell has to resemble the word for on or the word for off, in each language."""
+    """The loss is a scalar: a switch's cell has to resemble the word for on or the word for off, in each language."""
     if not len(labels):
         return cells.sum() * 0, 0.0
     embedded = F.normalize(cells[labels[:, 0], labels[:, 1]].float(), dim=-1)
@@ -97,7 +97,7 @@ def align_audio(
     concept: Int[Tensor, " V"],
     lang: Int[Tensor, " V"],
 ) -> tuple[Tensor, float]:
-    """Some moment of a clip has to resemble each thing it names, more than any moment resembles what it does not name."""
+    """Some moment of a clip has to resemble each thing it names, more than any resembles what it does not: a scalar."""
     if not len(labels):
         return frames.sum() * 0, 0.0
     similar = F.normalize(frames.float(), dim=-1) @ names.T / TEMPERATURE  # [A, F, V]
@@ -117,7 +117,7 @@ def answer_logits(model: PhoneGLMForConditionalGeneration, hidden: Float[Tensor,
 
 
 def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Batch) -> tuple[Tensor, float, float]:
-    """Cross-entropy of every answer token; coordinates earn credit for being near. Also the share of right tokens and answers."""
+    """Cross-entropy (a scalar) of answer tokens; coordinates earn credit for being near. Also the shares of right tokens, answers."""
     is_answer = batch.answer[:, 1:]
     target, place = batch.ids[:, 1:][is_answer], batch.place[:, 1:][is_answer]
     losses = F.cross_entropy(logits, target, reduction="none")
@@ -241,7 +241,7 @@ def teacher_outputs(teacher: PhoneGLMForConditionalGeneration, batch: Batch) -> 
 
 
 def copy_loss(model: PhoneGLMForConditionalGeneration, practice: Copying) -> Tensor:
-    """Cross-entropy of the phrases that are copied, with nothing to see or hear."""
+    """Cross-entropy, a scalar, of the phrases that are copied, with nothing to see or hear."""
     losses = []
     for rows, longest in copying_groups(practice.attention_mask):
         ids, copied = practice.ids[rows, :longest], practice.copied[rows, :longest]
@@ -297,7 +297,7 @@ def _looks_apart(
 def price_of_gates(
     gate: Float[Tensor, "B T"], answer: Bool[Tensor, "B T"], noise: Float[Tensor, " B"], read: Bool[Tensor, "B T"] | None = None
 ) -> Tensor:
-    """The mean gate over answer tokens, and `NOISE_PRICE` times the covariance of gate and noise where tokens are chosen.
+    """A scalar: the mean gate over answer tokens, and `NOISE_PRICE` times the covariance of gate and noise where tokens are chosen.
 
     With `read`, the tokens of the prompts, gates that stand open there cost as much.
 

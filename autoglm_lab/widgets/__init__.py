@@ -93,7 +93,7 @@ def phone(
 ) -> PhoneWidget:
     """A phone to tap, swipe and type on; with an engine also to command, in writing or by one of the spoken `clips`.
 
-    `clips` are (label, waveform at 16 kHz). `runner(text, phone, engine, audio=..., max_steps=...)` yields the
+    `clips` are (label, waveform [samples] at 16 kHz). `runner(text, phone, engine, audio=..., max_steps=...)` yields the
     agent's steps and is `autoglm_lab.agent.steps` unless given. `run`, `tap`, `swipe`, ... of the widget do the same
     from Python.
     """

@@ -184,7 +184,10 @@ def report(name: str, folder: Path, out: Path, threads: int, rounds: int, bundle
 def bundle_step(
     folder: Path, prompt: Sequence[int], token: int, threads: int, pixels: NDArray[np.float32] | None = None
 ) -> Callable[[], object]:
-    """The same step of a bundle, whose cache is written in place by one operator of ONNX Runtime; it sees `pixels`, if anything."""
+    """The same step of a bundle, whose cache is written in place by one operator of ONNX Runtime.
+
+    It sees `pixels` [1, 3, S, S], if anything.
+    """
     from autoglm_lab.runtime.onnx_engine import OnnxEngine
 
     engine = OnnxEngine(folder, threads=threads)

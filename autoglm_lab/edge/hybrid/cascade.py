@@ -42,7 +42,7 @@ class Outcomes:
         return cls(*(np.concatenate([getattr(part, field.name) for part in some]) for field in fields(cls)))
 
     def where(self, chosen: np.ndarray) -> Outcomes:
-        """Some of the requests."""
+        """Some of the requests, by a mask [N] or their numbers [M]."""
         return Outcomes(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 

@@ -32,14 +32,14 @@ class OffloadingEnv(gymnasium.Env[np.ndarray, np.int64]):
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, self.features.shape[1:], np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin with an idle phone."""
+        """Begin with an idle phone; the observation is [features]."""
         super().reset(seed=seed)
         self.phone = Sampler(self.world, 1, int(self.np_random.integers(2**31)))
         self.slot = 0
         return self._look()
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Go on by one slot."""
+        """Go on by one slot; the observation is [features]."""
         possible = self.phone.possible()[0, action]
         reward = float(self.phone.act(np.array([action if possible else WAIT]))[0])
         self.slot += 1

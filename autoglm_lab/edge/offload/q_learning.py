@@ -82,7 +82,7 @@ class Network:
         return self.activations(rows)[-1]
 
     def gradients(self, outputs: list[Float[np.ndarray, "N D"]], error: Float[np.ndarray, "N A"]) -> list[np.ndarray]:
-        """Back-propagate the gradient of a loss with respect to the action values."""
+        """Back-propagate the gradient of a loss with respect to the action values: of matrices [D, D'], then of biases [D']."""
         matrices, biases = [], []
         for layer in reversed(range(self.layers)):
             matrices.append(outputs[layer].T @ error)
@@ -91,7 +91,7 @@ class Network:
         return matrices[::-1] + biases[::-1]
 
     def descend(self, gradients: list[np.ndarray], rate: float) -> None:
-        """One step of Adam."""
+        """One step of Adam; the gradients have the shapes of the weights."""
         self.updates += 1
         correction = np.sqrt(1 - 0.999**self.updates) / (1 - 0.9**self.updates)
         for weight, gradient, mean, square in zip(self.weights, gradients, self.mean, self.square, strict=True):
