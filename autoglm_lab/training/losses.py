@@ -117,7 +117,7 @@ def answer_logits(model: PhoneGLMForConditionalGeneration, hidden: Float[Tensor,
 
 
 def answer_loss(logits: Float[Tensor, "N V"], config: PhoneGLMConfig, batch: Batch) -> tuple[Tensor, float, float]:
-    """Cross-entropy (a scalar) of answer tokens; coordinates earn credit for being near. Also the shares of right tokens, answers."""
+    """Cross-entropy (a scalar) of answer tokens; coordinates earn credit for being near. Also the shares that were right."""
     is_answer = batch.answer[:, 1:]
     target, place = batch.ids[:, 1:][is_answer], batch.place[:, 1:][is_answer]
     losses = F.cross_entropy(logits, target, reduction="none")
