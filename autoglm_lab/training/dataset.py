@@ -27,6 +27,7 @@ from autoglm_lab.runtime.prompt import write_answer, write_command, write_prompt
 from autoglm_lab.training.copy_task import Copying, Phrases, chance_phrase, copying_rows, with_chance_phrase
 from autoglm_lab.training.scenes import load_scenes
 from autoglm_lab.training.speech_data import write_header
+from autoglm_lab.training.voice_variation import vary
 from autoglm_lab.training.wish_set import OTHER_WORDS_SHARE, PRACTICE_SHARE, Wish, answer_to_speech
 
 UNHEARD_SHARE, BLIND_SHARE, THINK_SHARE, CHANCE_PHRASE_SHARE = 0.06, 0.03, 0.3, 0.5
@@ -205,7 +206,8 @@ class Scenes:
                 numbers = rng.permutation(count)[:samples]
             rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in numbers]
         rows += [self._typed_command(rng) for _ in range(commands)] + [self._spoken_command(rng) for _ in range(clips)]
-        tensors = self._tensors(np.asarray(self.pictures[scenes]), rows, cells, switches)
+        variation = rng if commands or clips else None  # the agent of fixed sentences hears its clips as they are
+        tensors = self._tensors(np.asarray(self.pictures[scenes]), rows, cells, switches, variation)
         off = np.round(rng.normal(0, READ_SIGMA, tensors.ids.shape)).astype(np.int64)
         near = np.clip(tensors.ids.numpy() + off, self.numbers[0], self.numbers[-1])
         copying = copying_rows(self.tokenizer, copies, rng, self.phrases) if copies else None
@@ -274,7 +276,14 @@ class Scenes:
         ends = (end for _, end in self.tokenizer(answer, return_offsets_mapping=True)["offset_mapping"])
         return [[cell for start, cell in starts if start < end][-1] for end in ends]
 
-    def _tensors(self, pixels: np.ndarray, rows: list[dict[str, Any]], cells: list[Label], switches: list[Label]) -> Batch:
+    def _tensors(
+        self,
+        pixels: np.ndarray,
+        rows: list[dict[str, Any]],
+        cells: list[Label],
+        switches: list[Label],
+        rng: np.random.Generator | None,
+    ) -> Batch:
         longest = max(len(r["prompt"]) + len(r["answer"]) for r in rows)
         shape = (len(rows), longest)
         ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -296,7 +305,7 @@ class Scenes:
                 audio_of[i] = len(clips)
                 words += [(len(clips), c, lang) for c, lang in self._spoken_concepts(row)]
                 clips.append(row["clip"])
-        mel, mel_mask = self._sounds(clips)
+        mel, mel_mask = self._sounds(clips, rng)
         return Batch(
             pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
             image_of=torch.tensor([r["picture"] for r in rows]),
@@ -326,13 +335,15 @@ class Scenes:
         ids = (f"kind:{kind}", *(value for _, value in slots))
         return [(self.concepts.index[id], LANGS.index(lang)) for id in ids if id in self.concepts.index]
 
-    def _sounds(self, clips: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        longest = max([4, *(int(self.lengths[c]) for c in clips)])
+    def _sounds(self, clips: list[int], rng: np.random.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
+        sounds = [np.asarray(self.mels[self.starts[c] : self.starts[c] + self.lengths[c]], np.float32) for c in clips]
+        if rng is not None:
+            sounds = [vary(frames, rng, LONGEST_FRAMES) for frames in sounds]
+        longest = max([4, *map(len, sounds)])
         mel = np.zeros((max(1, len(clips)), longest, 80), np.float32)
         mask = np.zeros(mel.shape[:2], bool)
-        for i, clip in enumerate(clips):
-            start, length = self.starts[clip], self.lengths[clip]
-            mel[i, :length], mask[i, :length] = self.mels[start : start + length], True
+        for i, frames in enumerate(sounds):
+            mel[i, : len(frames)], mask[i, : len(frames)] = frames, True
         if not clips:
             mask[:, :1] = True
         return torch.from_numpy(mel), torch.from_numpy(mask)
