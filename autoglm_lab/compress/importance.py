@@ -68,6 +68,14 @@ def group_importance(groups: Sequence[Group], scores: Mapping[str, Float[Tensor,
     return [value / max(means[group.family], 1e-30) for group, value in zip(groups, raw, strict=True)]
 
 
+def below_threshold(groups: Sequence[Group], importance: Sequence[float], threshold: float) -> list[Group]:
+    """The groups whose importance is under `threshold` times the largest of their family, which always stays (B3)."""
+    largest: dict[object, float] = defaultdict(float)
+    for group, value in zip(groups, importance, strict=True):
+        largest[group.family] = max(largest[group.family], value)
+    return [g for g, value in zip(groups, importance, strict=True) if value < threshold * largest[g.family]]
+
+
 def fisher_importance(model: nn.Module, groups: Sequence[Group], loss: Loss | None) -> list[float]:
     """Squared change of the loss without each group, summed over the examples of the loss (Liu et al. 2021).
 

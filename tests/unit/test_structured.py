@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from autoglm_lab.compress import ink
 from autoglm_lab.compress.checkpoint import load, save
 from autoglm_lab.compress.dependency_graph import Group, outputs, trace
-from autoglm_lab.compress.importance import fisher_importance, group_importance, weight_scores
+from autoglm_lab.compress.importance import below_threshold, fisher_importance, group_importance, weight_scores
 from autoglm_lab.compress.ink import one_row, stained_attention
 from autoglm_lab.compress.structured import READ, Budget, answer_prices, choose, layer_macs, masked, prune_structured, remove
 from tests.unit.pruned_models import MODELS, ResNetLike, make
@@ -259,7 +259,14 @@ def test_the_dead_channel_goes_first():
     scores = group_importance(groups, weight_scores(model, "l1"))
     least = groups[min(range(len(groups)), key=lambda i: scores[i])]
     assert least.parts["one.a", "out"] == (5,)
+    assert least in below_threshold(groups, scores, 0.01)
     assert all(scores[groups.index(g)] > 0 for g in groups if g is not least)
+
+
+def test_a_threshold_never_takes_the_most_important():
+    groups = [Group({("a", "out"): (i,), ("b", "in"): (i,)}) for i in range(4)]
+    assert below_threshold(groups, [0.1, 0.5, 1.0, 0.2], 0.3) == [groups[0], groups[3]]
+    assert groups[2] not in below_threshold(groups, [0.1, 0.5, 1.0, 0.2], 1.0)
 
 
 def test_the_ledger_counts_as_the_network_does():
