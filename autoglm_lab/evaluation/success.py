@@ -17,8 +17,7 @@ from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.circles import Circles
 from autoglm_lab.phone.icons import families
 from autoglm_lab.phone.oracle import next_step
-from autoglm_lab.phone.screens import elements
-from autoglm_lab.phone.simulator import SimulatedPhone
+from autoglm_lab.phone.simulator import SimulatedPhone, effect_at
 from autoglm_lab.phone.speech import SpeechBank
 from autoglm_lab.phone.starts import EVALUATION_SEEDS, SIZES, compatible, mini_task, walk
 from autoglm_lab.phone.state import Look, State
@@ -154,16 +153,10 @@ def right(request: Request, answer: Answer) -> bool:
     if expected is None or action is None or action.name != expected.name:
         return False
     if expected.name == "Tap":
-        return _effect(request.state, action) == _effect(request.state, expected) != ""
+        return effect_at(request.state, action.element) == effect_at(request.state, expected.element) != ""
     if expected.name == "Swipe":
         return _way(action) == _way(expected)
     return action == expected
-
-
-def _effect(state: State, action: Action) -> str:
-    x, y = action.element or (0, 0)
-    hit = [item.effect for item in elements(state) if item.effect and item.covers(x + 0.5, y + 0.5)]
-    return hit[-1] if hit else ""
 
 
 def _way(action: Action) -> tuple[bool, bool]:
@@ -193,7 +186,7 @@ def typed_requests(world: World, count: int, *, stream: int = 0, family: str | N
 
 def _taps_icon(request: Request) -> bool:
     expected = request.wanted
-    return expected is not None and expected.name == "Tap" and _effect(request.state, expected).startswith("open:")
+    return expected is not None and expected.name == "Tap" and effect_at(request.state, expected.element).startswith("open:")
 
 
 def spoken_requests(world: World, count: int, *, held_out: bool, stream: int = 1) -> list[Request]:

@@ -89,10 +89,10 @@ def agent_graphs(model: PhoneGLMForConditionalGeneration, *, rows: bool = False)
     put(network, "lm_head", rowwise(network.lm_head))  # scores of several tokens are asked for at once
     side, width = model.config.image_size, model.config.hidden_size
     with torch.no_grad():
-        image = _named("image", flat_memories(model, "image", torch.randn(1, model.config.image_cells, width)))
-        audio = _named("audio", flat_memories(model, "audio", torch.randn(1, 9, width)))
+        image = named_states("image", flat_memories(model, "image", torch.randn(1, model.config.image_cells, width)))
+        audio = named_states("audio", flat_memories(model, "audio", torch.randn(1, 9, width)))
         cache = model(torch.randint(10, 20, (1, 6)), memories=model.remember(None, None, 1), use_cache=True).past_key_values
-        past = _named("past", [part for layer in cache.layers for part in (layer.keys, layer.values)])
+        past = named_states("past", [part for layer in cache.layers for part in (layer.keys, layer.values)])
     states = {**image, **audio, **past}
     grows = {"image": "cells", "audio": "frames", "past": "room"}
     total = torch.tensor([5], dtype=torch.int32)
@@ -144,5 +144,6 @@ def _two_answers(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _named(what: str, states: Sequence[Tensor]) -> dict[str, Tensor]:
+def named_states(what: str, states: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Keys and values [1, K, S, E], layer by layer, with their names: `image_key_0`, `image_value_0`, ..."""
     return {f"{what}_{('key', 'value')[place % 2]}_{place // 2}": state for place, state in enumerate(states)}

@@ -18,7 +18,7 @@ from autoglm_lab import atomic
 from autoglm_lab.marks import NotWrittenError
 from autoglm_lab.memory import trim_heap
 from autoglm_lab.paths import data_dir, work_dir
-from autoglm_lab.runtime.bundle import Bundle
+from autoglm_lab.runtime.bundle import is_whole
 
 RECIPES = ("whole", "int8")  # of the agent as it is shipped; those that train first take longer than an export
 PATIENCE_S = 600.0  # for another process that exports the same
@@ -64,7 +64,7 @@ def _digest_file(folder: Path) -> Path:
 def _up_to_date(folder: Path) -> bool:
     """True if the bundle is whole and its sources have not changed since."""
     digest = _digest_file(folder)
-    return digest.exists() and digest.read_text("utf-8") == _sources_digest() and _intact(folder)
+    return digest.exists() and digest.read_text("utf-8") == _sources_digest() and is_whole(folder)
 
 
 def _export_in_another_process(recipe: str, rows: bool) -> None:
@@ -87,14 +87,6 @@ def _sources_digest() -> str:
     for tool in TOOLS:
         total.update(f"{tool} {importlib.metadata.version(tool)}".encode())
     return total.hexdigest()
-
-
-def _intact(folder: Path) -> bool:
-    try:
-        Bundle.open(folder)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _export(recipe: str, folder: Path, rows: bool) -> None:

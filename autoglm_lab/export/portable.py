@@ -20,7 +20,7 @@ from transformers.models.glm.modeling_glm import GlmRMSNorm
 
 from autoglm_lab.compress.layers import put
 from autoglm_lab.compress.quantization import PackedLayer
-from autoglm_lab.export.graphs import SeenGraph
+from autoglm_lab.export.graphs import SeenGraph, named_states
 from autoglm_lab.export.module import onnx_module
 from autoglm_lab.export.step import Norm
 from autoglm_lab.model.encoders import moments
@@ -79,7 +79,10 @@ def portable_parts(model: PhoneGLMForConditionalGeneration, *, room: int = ROOM,
     hear, step = PortableSound(hears, mel_frames), PortableStep(body, room, mel_frames // 4)
     with torch.no_grad():
         image_states, audio_states = SeenGraph(plain)(**pixels), hear(**sound)
-    image, audio = (_named(kind, states) for kind, states in (("image", image_states), ("audio", audio_states)))
+    image, audio = (
+        named_states(kind, [state.contiguous() for state in states])
+        for kind, states in (("image", image_states), ("audio", audio_states))
+    )
     states = {**image, **audio, **step.cache()}
     token_inputs = {
         "token": torch.tensor([[10]], dtype=torch.int32),
@@ -98,10 +101,6 @@ def portable_parts(model: PhoneGLMForConditionalGeneration, *, room: int = ROOM,
         "step": Part(step, {**token_inputs, **states}, outputs),
         "step_body": Part(body, {**looked_up, **states}, outputs),
     }
-
-
-def _named(what: str, states: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    return {f"{what}_{('key', 'value')[place % 2]}_{place // 2}": state.contiguous() for place, state in enumerate(states)}
 
 
 class SoundBody(nn.Module):

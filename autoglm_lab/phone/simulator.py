@@ -100,20 +100,21 @@ def _find_app(state: State, name: str) -> str | None:
     return match.id if match is not None and match.id in state.look.installed else None
 
 
-def _effect_at(state: State, point: tuple[int, int] | None) -> str:
+def effect_at(state: State, point: tuple[int, int] | None) -> str:
+    """What a touch does there: the effect of the topmost thing at a point in thousandths, "" for none."""
     x, y = point or (0, 0)
     hit = [item.effect for item in elements(state) if item.covers(x + 0.5, y + 0.5) and item.effect]
     return hit[-1] if hit else ""
 
 
 def _tap(state: State, point: tuple[int, int] | None) -> None:
-    effect, _, argument = _effect_at(state, point).partition(":")
+    effect, _, argument = effect_at(state, point).partition(":")
     if effect:
         _EFFECTS[effect](state, argument)
 
 
 def _long_press(state: State, point: tuple[int, int] | None) -> None:
-    effect, _, argument = _effect_at(state, point).partition(":")
+    effect, _, argument = effect_at(state, point).partition(":")
     if effect == "open":  # a launcher names the app under the finger
         state.notice = named(argument).name(state.look.lang)
 

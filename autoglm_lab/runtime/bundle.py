@@ -83,6 +83,15 @@ class Bundle:
         )
 
 
+def is_whole(folder: Path) -> bool:
+    """True if a bundle opens: every file of its manifest is there and as it was written."""
+    try:
+        Bundle.open(folder)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def is_bundle(folder: Path | str) -> bool:
     """True if a folder says that it is a bundle."""
     return (Path(folder) / MANIFEST).exists()

@@ -16,7 +16,7 @@ from autoglm_lab import atomic
 from autoglm_lab.benchmarks.scoreboard.figures import merge
 from autoglm_lab.benchmarks.scoreboard.parts import FULL, QUICK, WHOLE, Bundles, Part, Progress
 from autoglm_lab.paths import data_dir, work_dir
-from autoglm_lab.runtime.bundle import Bundle, is_bundle
+from autoglm_lab.runtime.bundle import is_bundle, is_whole
 
 KIND = "scoreboard"  # of the folder
 Bar = Callable[[Iterable[Part]], Iterable[Part]]
@@ -49,15 +49,7 @@ def kept_bundles(folder: Path | None = None) -> dict[str, Path]:
     places = {
         path.stem: (folder or work_dir() / "bundles") / path.stem for path in (data_dir() / "reports" / "onnx").glob("*.json")
     }
-    return {name: place for name, place in sorted(places.items()) if is_bundle(place) and _opens(place)}
-
-
-def _opens(folder: Path) -> bool:
-    try:
-        Bundle.open(folder)
-    except (OSError, ValueError):
-        return False
-    return True
+    return {name: place for name, place in sorted(places.items()) if is_bundle(place) and is_whole(place)}
 
 
 def plan(folder: Path, *, quick: bool = False, bundles: Bundles | None = None, parts: Sequence[Part] | None = None) -> Plan:
