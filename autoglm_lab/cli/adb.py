@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit status."""
     import shlex
 
-    from autoglm_lab.phone.adb_front import install, reset
+    from autoglm_lab.phone.adb.front import install, reset
 
     choices = {name: value for name in ("seed", "lang", "size", "keyboard") if (value := getattr(options, name)) is not None}
     if options.reset and choices:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from autoglm_lab.phone.actions import POINTS, Action, format_action
-from autoglm_lab.phone.adb import differ
+from autoglm_lab.phone.adb.real import differ
 
 LENGTHS = (2, 3)  # one action that changes nothing is noticed without its screens
 NEAR = 20  # thousandths by which a place may be off and be the same: a model writes it a little differently each time

@@ -25,7 +25,7 @@ from autoglm_lab.phone.tasks import REPEAT
 from autoglm_lab.runtime.features import log_mel
 from autoglm_lab.runtime.prompt import write_answer, write_command, write_prompt
 from autoglm_lab.training.copy_task import Copying, Phrases, chance_phrase, copying_rows, with_chance_phrase
-from autoglm_lab.training.scenes import load_scenes
+from autoglm_lab.training.scene_set import load_scenes
 from autoglm_lab.training.speech_data import write_header
 from autoglm_lab.training.voice_variation import vary
 from autoglm_lab.training.wish_set import OTHER_WORDS_SHARE, PRACTICE_SHARE, Wish, answer_to_speech
@@ -135,7 +135,7 @@ class Batch:
 
 
 class Scenes:
-    """Pictures and samples made by `scenes.make_scenes`, and clips with their log-mel frames."""
+    """Pictures and samples made by `scene_set.make_scenes`, and clips with their log-mel frames."""
 
     def __init__(
         self,

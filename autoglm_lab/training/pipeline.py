@@ -22,7 +22,8 @@ from autoglm_lab.phone.catalog import APPS
 from autoglm_lab.phone.free_text import free_text
 from autoglm_lab.phone.starts import MINI_KINDS
 from autoglm_lab.training.dataset import Scenes
-from autoglm_lab.training.scenes import SceneSpec, make_scenes
+from autoglm_lab.training.scene_set import make_scenes
+from autoglm_lab.training.scenes import SceneSpec
 from autoglm_lab.training.speech_data import FIXED_PHRASINGS, SpeechSpec, synthesise_training_set
 from autoglm_lab.training.trainer import Training, check_run, has_fast_bf16, main_process, preset, read_log, start
 from autoglm_lab.training.wish_set import load_wishes, make_wishes

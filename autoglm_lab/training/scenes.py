@@ -1,23 +1,17 @@
 """Training scenes: screens met on the way through tasks, with what the oracle would do there.
 
 Each scene is one picture with several samples (a wish and the right next step), so that a batch encodes a picture once and
-learns from it several times. Scenes are made once, by several processes, into one folder.
+learns from it several times.
 """
 
 from __future__ import annotations
 
-import json
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
-from autoglm_lab import atomic
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import app, named
 from autoglm_lab.phone.oracle import next_step
@@ -28,7 +22,6 @@ from autoglm_lab.phone.starts import SIZES, compatible, mini_task, walk
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import QUESTIONS, Task, sample
 from autoglm_lab.runtime.features import IMAGE_SIDE, gaussian_blur
-from autoglm_lab.workers import end_with_parent
 
 UNREADABLE_SHARE = 0.08
 SAME_WAY_SHARE = 0.5  # of the further wishes on a screen: the agent has come there by the same action
@@ -181,36 +174,3 @@ def degrade(image: Image.Image, rng: np.random.Generator, readable: bool) -> tup
     gain, shift = rng.uniform(0.8, 1.2), rng.uniform(-0.1, 0.1)
     spoilt = np.moveaxis(soft, 0, 2) * gain + shift + rng.normal(0, noise, pixels.shape)
     return np.asarray(np.clip(spoilt, 0, 1) * 255 + 0.5, np.uint8), float(sigma / (sigma + 4))
-
-
-def _chunk(job: tuple[Path, int, int, SceneSpec]) -> list[dict[str, Any]]:
-    folder, start, stop, spec = job
-    make = make_scene
-    if spec.people:
-        from autoglm_lab.training.people_scenes import make_people_scene as make
-    scenes = [make(seed, spec) for seed in range(start, stop)]
-    np.save(folder / f"pictures-{start:06d}.npy", np.stack([pixels for pixels, _ in scenes]))
-    return [facts for _, facts in scenes]
-
-
-def make_scenes(folder: Path, spec: SceneSpec = SceneSpec(), processes: int = 2) -> None:
-    """Write `spec.scenes` scenes into `folder` (pictures-*.npy, scenes.json); nothing happens if they are there already.
-
-    With 0 processes this one draws them.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "scenes.json"
-    if path.exists():
-        return
-    stop = spec.first + spec.scenes
-    jobs = [(folder, i, min(i + 250, stop), spec) for i in range(spec.first, stop, 250)]
-    with ProcessPoolExecutor(processes, initializer=end_with_parent) if processes else nullcontext() as pool:
-        chunks = map(_chunk, jobs) if pool is None else pool.map(_chunk, jobs)
-        facts = list(tqdm(chunks, total=len(jobs), desc="drawing scenes", unit="x250"))
-    atomic.write_text(path, json.dumps([f for chunk in facts for f in chunk], ensure_ascii=False))
-
-
-def load_scenes(folder: Path) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """All pictures [N, 224, 224, 3] uint8 in memory (150 kB each), and the facts of each."""
-    pictures = np.concatenate([np.load(path) for path in sorted(folder.glob("pictures-*.npy"))])
-    return pictures, json.loads((folder / "scenes.json").read_text("utf-8"))

@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from autoglm_lab.phone.adb_front import FOLDER, install
-from autoglm_lab.phone.kept import made, read
+from autoglm_lab.phone.adb.front import FOLDER, install
+from autoglm_lab.phone.adb.kept import made, read
 from autoglm_lab.phone.tasks import recognise
 
 # language of the phone, its seed, the task

@@ -18,9 +18,10 @@ from PIL import Image
 from autoglm_lab import agent, cli
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.adb import AdbPhone, differ, seconds
-from autoglm_lab.phone.adb_front import FOLDER, SERIAL, answer, install, main
+from autoglm_lab.phone.adb.front import FOLDER, answer, install, main
+from autoglm_lab.phone.adb.identity import SERIAL
+from autoglm_lab.phone.adb.kept import PLAIN_KEYBOARD, KeptPhone, changing, made, read, write
 from autoglm_lab.phone.catalog import APPS, HOME_SCREEN, named
-from autoglm_lab.phone.kept import PLAIN_KEYBOARD, KeptPhone, changing, made, read, write
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.packages import ADB_KEYBOARD, GOOGLES, PACKAGES, TOLD, key_of, package, packages_to_try
 from autoglm_lab.phone.screens import find

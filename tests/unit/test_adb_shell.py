@@ -7,8 +7,9 @@ import pytest
 
 from autoglm_lab.cli import main as cli
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.phone.adb_front import SERIAL, answer, install
-from autoglm_lab.phone.kept import PLAIN_KEYBOARD, changing, read
+from autoglm_lab.phone.adb.front import answer, install
+from autoglm_lab.phone.adb.identity import SERIAL
+from autoglm_lab.phone.adb.kept import PLAIN_KEYBOARD, changing, read
 from autoglm_lab.phone.screens import elements, find
 from tests.unit.test_adb import SIZE, adb, in_chat, state
 

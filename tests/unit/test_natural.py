@@ -18,7 +18,8 @@ from autoglm_lab.phone.speech import KEPT_OUT_NATURAL, SAMPLE_RATE_HZ, SpeechBan
 from autoglm_lab.phone.spoken import SPOKEN_KINDS, parse_wish_key, spoken_wishes, wish_key
 from autoglm_lab.phone.tasks import REPEAT, Task
 from autoglm_lab.training.dataset import UNHEARD, Scenes, mel_bank
-from autoglm_lab.training.scenes import SceneSpec, make_scenes
+from autoglm_lab.training.scene_set import make_scenes
+from autoglm_lab.training.scenes import SceneSpec
 from autoglm_lab.training.speech_data import (
     FIXED_PHRASINGS,
     VARIANTS,

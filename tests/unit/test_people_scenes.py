@@ -22,7 +22,8 @@ from autoglm_lab.phone.wishes import WISHES
 from autoglm_lab.runtime.prompt import read_memory
 from autoglm_lab.training.dataset import Scenes
 from autoglm_lab.training.people_scenes import journey, make_people_scene
-from autoglm_lab.training.scenes import SceneSpec, make_scenes
+from autoglm_lab.training.scene_set import make_scenes
+from autoglm_lab.training.scenes import SceneSpec
 from autoglm_lab.training.trainer import Recipe, Training, preset
 from autoglm_lab.training.wish_set import load_wishes, make_wishes
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.adb.kept import KeptPhone
 from autoglm_lab.phone.catalog import APPS, HOME_SCREEN, app_by_key
 from autoglm_lab.phone.icons import families
-from autoglm_lab.phone.kept import KeptPhone
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.screens import elements, find
 from autoglm_lab.phone.simulator import SimulatedPhone

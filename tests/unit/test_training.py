@@ -43,7 +43,8 @@ from autoglm_lab.runtime.prompt import write_answer
 from autoglm_lab.training.dataset import READ_SIGMA, Scenes, cell_of, clip_noise, difficulty
 from autoglm_lab.training.losses import NOISE_PRICE, align_switches, price_of_gates
 from autoglm_lab.training.pipeline import finish, save_model, thin_log
-from autoglm_lab.training.scenes import SceneSpec, evidence, looks, make_scene, make_scenes
+from autoglm_lab.training.scene_set import make_scenes
+from autoglm_lab.training.scenes import SceneSpec, evidence, looks, make_scene
 from autoglm_lab.training.trainer import Recipe, Training, preset
 
 TINY = PhoneGLMConfig(

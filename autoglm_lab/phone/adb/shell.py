@@ -11,11 +11,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from autoglm_lab import atomic
-from autoglm_lab.phone import adb_dump, adb_input
 from autoglm_lab.phone.actions import Action
-from autoglm_lab.phone.adb_dump import front_package
-from autoglm_lab.phone.adb_front import STORAGE
-from autoglm_lab.phone.kept import KeptPhone, changing, read
+from autoglm_lab.phone.adb import dump, touch
+from autoglm_lab.phone.adb.dump import front_package
+from autoglm_lab.phone.adb.identity import STORAGE
+from autoglm_lab.phone.adb.kept import KeptPhone, changing, read
 from autoglm_lab.phone.packages import app_of
 
 WINDOW_DUMP = "/sdcard/window_dump.xml"
@@ -94,7 +94,7 @@ def _uiautomator(folder: Path, words: list[str]) -> str | None:
     words = [word for word in words if word != "--compressed"]
     if words[:1] != ["dump"] or len(words) > 2:
         return None
-    path, xml = (words[1:] or [WINDOW_DUMP])[0], adb_dump.tree(read(folder))
+    path, xml = (words[1:] or [WINDOW_DUMP])[0], dump.tree(read(folder))
     report = f"UI hierchary dumped to: {path}\n"  # as Android spells it
     if path in ("/dev/tty", "/dev/stdout"):
         return xml + report
@@ -108,7 +108,7 @@ def _cat(folder: Path, words: list[str]) -> bytes | None:
     contents = []
     for word in words:
         if word in ("/proc/cpuinfo", "/proc/meminfo"):
-            contents.append(adb_dump.chip()[word.rpartition("/")[2]].encode())
+            contents.append(dump.chip()[word.rpartition("/")[2]].encode())
         elif stored(folder, word).is_file():
             contents.append(stored(folder, word).read_bytes())
         else:
@@ -152,7 +152,7 @@ def _monkey(folder: Path, words: list[str]) -> str | None:
 def _am(folder: Path, words: list[str]) -> str | None:
     match words:
         case ["broadcast", *rest]:
-            return adb_input.broadcast(folder, rest)
+            return touch.broadcast(folder, rest)
         case ["start" | "start-activity", *rest]:
             return _start(folder, rest)
         case ["force-stop", name]:
@@ -195,15 +195,15 @@ def _start(folder: Path, words: list[str]) -> str | None:
 COMMANDS: dict[str, tuple[Callable[[Path, list[str]], str | bytes | None], str]] = {
     "am": (_am, "am start -n PACKAGE/ACTIVITY, am force-stop PACKAGE, am broadcast -a ADB_INPUT_B64 --es msg TEXT"),
     "cat": (_cat, "cat FILE"),
-    "dumpsys": (adb_dump.dumpsys, "dumpsys window, activity, input_method, power"),
-    "getprop": (adb_dump.properties, "getprop [NAME]"),
-    "ime": (adb_input.keyboards, "ime list -s, ime set KEYBOARD"),
-    "input": (adb_input.touch, "input tap X Y, swipe X Y X Y [MS], keyevent KEY, text TEXT"),
+    "dumpsys": (dump.dumpsys, "dumpsys window, activity, input_method, power"),
+    "getprop": (dump.properties, "getprop [NAME]"),
+    "ime": (touch.keyboards, "ime list -s, ime set KEYBOARD"),
+    "input": (touch.touch, "input tap X Y, swipe X Y X Y [MS], keyevent KEY, text TEXT"),
     "monkey": (_monkey, "monkey -p PACKAGE [-c android.intent.category.LAUNCHER] 1"),
-    "pm": (adb_dump.packages, "pm list packages [FILTER]"),
+    "pm": (dump.packages, "pm list packages [FILTER]"),
     "rm": (_rm, "rm [-f] FILE"),
     "screencap": (_screencap, "screencap -p [FILE]"),
-    "settings": (adb_dump.settings, "settings get secure default_input_method"),
+    "settings": (dump.settings, "settings get secure default_input_method"),
     "uiautomator": (_uiautomator, "uiautomator dump [FILE]"),
-    "wm": (adb_dump.window_manager, "wm size, wm density"),
+    "wm": (dump.window_manager, "wm size, wm density"),
 }

@@ -8,7 +8,7 @@ import string
 from pathlib import Path
 
 from autoglm_lab.phone.actions import Action, Point
-from autoglm_lab.phone.kept import KeptPhone, changing, read
+from autoglm_lab.phone.adb.kept import KeptPhone, changing, read
 from autoglm_lab.phone.packages import ADB_KEYBOARD
 from autoglm_lab.phone.screens import find
 

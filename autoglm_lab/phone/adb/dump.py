@@ -9,9 +9,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from autoglm_lab.paths import data_dir
-from autoglm_lab.phone.adb_front import MODEL, SERIAL
+from autoglm_lab.phone.adb.identity import MODEL, SERIAL
+from autoglm_lab.phone.adb.kept import KeptPhone, read
 from autoglm_lab.phone.catalog import CONTROLS, named
-from autoglm_lab.phone.kept import KeptPhone, read
 from autoglm_lab.phone.packages import LAUNCHER, package
 from autoglm_lab.phone.screens import Element, elements
 

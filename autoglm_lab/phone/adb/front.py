@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING
 
 from autoglm_lab import atomic
 from autoglm_lab.marks import NotWrittenError
+from autoglm_lab.phone.adb.identity import MODEL, SERIAL, STORAGE
 
 if TYPE_CHECKING:
     from autoglm_lab.phone.catalog import Lang
 
 # `adb version` and `adb devices` draw no screen: what does is imported where it is needed
 FOLDER = "AUTOGLM_PHONE_DIR"  # environment variable: where the phone is kept
-SERIAL = "autoglm-phone"
-MODEL = "autoglm_phone"
-STORAGE = "storage"  # folder with the files on the phone
 KNOWN = (
     "version, devices, connect, disconnect, start-server, kill-server, get-state, get-serialno, wait-for-device, pull, shell, "
     "exec-out"
@@ -71,7 +69,7 @@ def answer(arguments: Sequence[str], folder: Path, serial: str | None = None) ->
         case ("pull", [source] | [source, _]):
             return _pull(folder, source, Path(rest[1] if len(rest) == 2 else "."))
         case ("shell" | "exec-out", [_, *_]):
-            from autoglm_lab.phone.adb_shell import shell
+            from autoglm_lab.phone.adb.shell import shell
 
             return shell(folder, " ".join(rest))  # as adb does it: the phone's shell is sent one line
     raise ValueError(f"adb: unknown command {' '.join(words)}; this adb knows {KNOWN}")
@@ -114,7 +112,7 @@ def _no_network(address: str) -> bytes:
 
 
 def _pull(folder: Path, remote: str, local: Path) -> bytes:
-    from autoglm_lab.phone.adb_shell import stored
+    from autoglm_lab.phone.adb.shell import stored
 
     source = stored(folder, remote)
     if not source.is_file():
@@ -142,8 +140,8 @@ def install(
     The phone is kept in `folder/phone`; one that was there before is gone. `adb_keyboard` says whether the keyboard is installed
     that types what it is sent. ValueError when there is no such phone, or when `folder` has another `adb` or `phone`.
     """
+    from autoglm_lab.phone.adb.kept import PLAIN_KEYBOARD, KeptPhone, made, write
     from autoglm_lab.phone.draw import DEFAULT_SIZE
-    from autoglm_lab.phone.kept import PLAIN_KEYBOARD, KeptPhone, made, write
 
     script, home = folder / "adb", folder.resolve() / "phone"
     if script.exists() and FOLDER.encode() not in script.read_bytes():
@@ -154,7 +152,7 @@ def install(
     write(fresh, home)
     _clear_storage(home)
     code = f"import sys; sys.path.append({str(Path(__file__).parents[2])!r})\n"  # a checkout that is not installed is found, too
-    code += "from autoglm_lab.phone.adb_front import main; sys.exit(main())"
+    code += "from autoglm_lab.phone.adb.front import main; sys.exit(main())"
     command = f"exec {shlex.quote(sys.executable)} -P -c {shlex.quote(code)}"
     with atomic.file(script) as part:
         part.write_text(f'#!/bin/sh\n{FOLDER}={shlex.quote(str(home))} {command} "$@"\n', "utf-8")
@@ -173,7 +171,7 @@ def reset(folder: Path) -> Path:
 
     Its seed, language, size and keyboards remain. FileNotFoundError when there is none.
     """
-    from autoglm_lab.phone.kept import PLAIN_KEYBOARD, changing, made
+    from autoglm_lab.phone.adb.kept import PLAIN_KEYBOARD, changing, made
 
     home = folder.resolve() / "phone"
     with changing(home) as device:
