@@ -23,13 +23,14 @@ DOIT := $(BIN)/python -m doit run -f tests/figures/dodo.py --dir . --continue
 RECORD := $(BIN)/python -m tests.figures.record
 ALLOW_ROOT = $(shell test "$$(id -u)" = 0 && echo --allow-root)
 
-.PHONY: help setup lab demo test lint js types unit nbval readme figures figures-dry browser arm64 runtimes device-test notebooks clean
+.PHONY: help setup lab demo test check lint js types unit nbval readme figures figures-dry browser arm64 runtimes device-test notebooks clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make lab        open the course in JupyterLab (sets up .venv the first time)'
 	@echo 'make demo       the agent in the terminal'
 	@echo 'make test       every check: lint, types, unit tests, notebooks, browser'
+	@echo 'make check      lint, types, and the unit tests that import what has changed (BASE=main: since that commit)'
 	@echo 'make device-test  install the other runtimes (ONLY="mnn ncnn" for some), and check ARM64 and all of them'
 	@echo 'make notebooks  build and execute the notebooks from notebooks/source (ONLY=00_start_here for one)'
 	@echo 'make figures    measure anew what is stale (DRY=1 lists it, ONLY="report:int8 chapter" for some)'
@@ -54,6 +55,11 @@ demo: setup
 	$(BIN)/autoglm-lab demo
 
 test: lint js types unit nbval readme browser arm64 runtimes
+
+# After a change, before `make test`: about a minute, most of it the tests.
+check: lint types
+	$(STAGE) 'unit tests of what has changed'
+	$(BIN)/python -m tests.changed $(BASE)
 
 lint: setup
 	$(STAGE) 'ruff'
