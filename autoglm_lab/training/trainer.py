@@ -101,7 +101,7 @@ def preset(name: str) -> Preset:
     if name == "people":
         # an image encoder with half the MACs of the configuration's default; small kernels first, since it has to read small print
         lean = PhoneGLMConfig(understands=True, memory=4, image_channels=(16, 32, 64, 176), image_blocks=(0, 0, 0, 1))
-        recipe = Recipe(pictures=6, samples=4, commands=64, clips=16, copies=0, price_prompt=True)
+        recipe = Recipe(pictures=8, samples=4, commands=48, clips=32, copies=0, price_prompt=True)
         return Preset(lean, recipe, SceneSpec(scenes=24_000, typed=6, spoken=0, people=True))
     raise ValueError(f"preset {name!r} is unknown; there are 'full', 'people' and 'mini'")
 
