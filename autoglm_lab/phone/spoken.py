@@ -60,6 +60,7 @@ class Wish(Protocol):
 def wish_key(wish: Wish) -> str:
     """One string for a language, a kind and its slots: the same for all wordings of a wish.
 
+    >>> from autoglm_lab.phone.phrasing import Utterance
     >>> wish_key(Utterance("alarm", "en", (("time", "06:30"),), "wake me up at six thirty"))
     'en|alarm|time=06:30'
     """
