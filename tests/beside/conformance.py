@@ -22,7 +22,7 @@ SUITES = {
     "schemathesis on the interface": [f"{HERE}conformance.py", "-k", "schemathesis"],
     "broken and hostile input": [f"{HERE}conformance.py", "-k", "not LangChain and not schemathesis"],
     "openai, sync, async, stream, raw": [f"{HERE}api.py"],
-    "batches against one at a time": [f"{HERE}batches.py"],
+    "batches against one at a time": [f"{HERE}batching.py"],
     "clients of this package": [f"{HERE}clients.py"],
     "adb, and a phone behind it": ["tests/unit/test_adb.py", "-k", "not public"],
 }
