@@ -1,1 +1,1 @@
-"""What makes the evidence of this package: loads, other runtimes, the claims and their verdicts, the board and the cards."""
+"""Makers of the evidence of this package: loads, other runtimes, the claims and their verdicts, the board and the cards."""

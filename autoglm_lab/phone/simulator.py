@@ -101,7 +101,7 @@ def _find_app(state: State, name: str) -> str | None:
 
 
 def effect_at(state: State, point: tuple[int, int] | None) -> str:
-    """What a touch does there: the effect of the topmost thing at a point in thousandths, "" for none."""
+    """Effect of a touch: that of the topmost thing at a point in thousandths, "" for none."""
     x, y = point or (0, 0)
     hit = [item.effect for item in elements(state) if item.covers(x + 0.5, y + 0.5) and item.effect]
     return hit[-1] if hit else ""
