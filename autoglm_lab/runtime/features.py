@@ -15,6 +15,7 @@ Array = NDArray[np.float32]
 
 IMAGE_SIDE = 224
 SAMPLE_RATE_HZ = 16_000
+HIGHEST_HZ = 8000.0  # of the mel filters
 MEL_BINS = 80
 FFT_SAMPLES = 400  # 25 ms windows
 HOP_SAMPLES = 160  # 10 ms steps
@@ -196,11 +197,20 @@ def _resample(wave: Array, rate_hz: int) -> Array:
     return out
 
 
+def to_mel(hz: Array | float) -> Array:
+    """Frequencies [N] in mels."""
+    return np.asarray(2595 * np.log10(1 + np.asarray(hz) / 700))
+
+
+def to_hz(mel: Array) -> Array:
+    """Mels [N] as frequencies."""
+    return np.asarray(700 * (10 ** (mel / 2595) - 1))
+
+
 @lru_cache(maxsize=1)
 def mel_filters() -> Array:
     """[201, 80] triangular filters, even in mels from 0 to 8 kHz, each of unit area."""
-    mels = np.linspace(0, 2595 * np.log10(1 + 8000 / 700), MEL_BINS + 2)
-    edges = 700 * (10 ** (mels / 2595) - 1)
+    edges = to_hz(np.linspace(0, to_mel(HIGHEST_HZ), MEL_BINS + 2))
     bins = np.linspace(0, SAMPLE_RATE_HZ / 2, FFT_SAMPLES // 2 + 1)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])

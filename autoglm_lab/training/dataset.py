@@ -181,10 +181,12 @@ class Scenes:
         copies: int = 0,
         commands: int = 0,
         clips: int = 0,
+        vary_voices: bool = False,
     ) -> Batch:
         """The batch of one step: `pictures` scenes and up to `samples` samples of each; `hard` draws by `difficulty`.
 
         `commands` typed and `clips` spoken ones, to be understood, come along, and `copies` rows of practice in copying.
+        With `vary_voices` no clip is heard twice alike (`voice_variation`).
         """
         rng = np.random.default_rng([seed, step, rank])
         scenes = rng.choice(len(self.facts), pictures, p=self.shares) if hard else rng.integers(len(self.facts), size=pictures)
@@ -206,8 +208,7 @@ class Scenes:
                 numbers = rng.permutation(count)[:samples]
             rows += [self._row(fact, fact["samples"][which], picture, think, rng) for which in numbers]
         rows += [self._typed_command(rng) for _ in range(commands)] + [self._spoken_command(rng) for _ in range(clips)]
-        variation = rng if commands or clips else None  # the agent of fixed sentences hears its clips as they are
-        tensors = self._tensors(np.asarray(self.pictures[scenes]), rows, cells, switches, variation)
+        tensors = self._tensors(np.asarray(self.pictures[scenes]), rows, cells, switches, rng if vary_voices else None)
         off = np.round(rng.normal(0, READ_SIGMA, tensors.ids.shape)).astype(np.int64)
         near = np.clip(tensors.ids.numpy() + off, self.numbers[0], self.numbers[-1])
         copying = copying_rows(self.tokenizer, copies, rng, self.phrases) if copies else None

@@ -43,6 +43,7 @@ class Recipe:
     samples: int = 3  # samples of each scene in a batch
     commands: int = 0  # typed commands to be understood, in a batch
     clips: int = 0  # spoken ones
+    vary_voices: bool = False  # each clip is heard in other voices and at other paces
     copies: int = 24  # requests in which to practise copying
     copy_every: int = 3  # how often, in both stages
     learning_rate: float = 1e-3
@@ -101,7 +102,7 @@ def preset(name: str) -> Preset:
     if name == "people":
         # an image encoder with half the MACs of the configuration's default; small kernels first, since it has to read small print
         lean = PhoneGLMConfig(understands=True, memory=4, image_channels=(16, 32, 64, 176), image_blocks=(0, 0, 0, 1))
-        recipe = Recipe(pictures=8, samples=4, commands=48, clips=32, copies=0, price_prompt=True)
+        recipe = Recipe(pictures=8, samples=4, commands=48, clips=32, vary_voices=True, copies=0, price_prompt=True)
         return Preset(lean, recipe, SceneSpec(scenes=24_000, typed=6, spoken=0, people=True))
     raise ValueError(f"preset {name!r} is unknown; there are 'full', 'people' and 'mini'")
 
@@ -167,6 +168,7 @@ class Training:
             copies=recipe.copies if step % recipe.copy_every == 0 else 0,
             commands=recipe.commands,
             clips=recipe.clips,
+            vary_voices=recipe.vary_voices,
         )
 
     def _learn(self, batch: Any) -> Losses:

@@ -11,7 +11,8 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 
-BINS, HIGHEST_HZ = 80, 8000.0
+from autoglm_lab.runtime.features import HIGHEST_HZ, MEL_BINS, to_hz, to_mel
+
 TRACT, PACE = (0.88, 1.14), (0.88, 1.14)  # frequency and duration, as shares of what they were
 SHARE = 0.6  # of the clips in a batch
 STEPS = 26  # warps that are kept: a step is one hundredth
@@ -31,13 +32,15 @@ def vary(frames: Float[np.ndarray, "F 80"], rng: np.random.Generator, longest: i
 def warp(step: int) -> Float[np.ndarray, "80 80"]:
     """The matrix that moves what lies at a frequency to another one: `step` 0 to `STEPS`, from a deep voice to a high one."""
     scale = TRACT[0] + (TRACT[1] - TRACT[0]) * step / STEPS
-    centres_hz = _hz(np.linspace(0, _mel(HIGHEST_HZ), BINS + 2)[1:-1])
-    source = _mel(np.minimum(centres_hz / scale, HIGHEST_HZ)) / _mel(HIGHEST_HZ) * (BINS + 1) - 1  # the bin that each is read from
-    lower = np.clip(np.floor(source), 0, BINS - 1).astype(int)
-    upper, share = np.minimum(lower + 1, BINS - 1), np.clip(source - lower, 0, 1)
-    matrix = np.zeros((BINS, BINS), np.float32)
-    np.add.at(matrix, (lower, np.arange(BINS)), 1 - share)
-    np.add.at(matrix, (upper, np.arange(BINS)), share)
+    centres_hz = to_hz(np.linspace(0, to_mel(HIGHEST_HZ), MEL_BINS + 2)[1:-1])
+    source = (
+        to_mel(np.minimum(centres_hz / scale, HIGHEST_HZ)) / to_mel(HIGHEST_HZ) * (MEL_BINS + 1) - 1
+    )  # the bin that each is read from
+    lower = np.clip(np.floor(source), 0, MEL_BINS - 1).astype(int)
+    upper, share = np.minimum(lower + 1, MEL_BINS - 1), np.clip(source - lower, 0, 1)
+    matrix = np.zeros((MEL_BINS, MEL_BINS), np.float32)
+    np.add.at(matrix, (lower, np.arange(MEL_BINS)), 1 - share)
+    np.add.at(matrix, (upper, np.arange(MEL_BINS)), share)
     return matrix
 
 
@@ -47,11 +50,3 @@ def stretch(frames: Float[np.ndarray, "F 80"], count: int) -> Float[np.ndarray, 
     lower = np.floor(at).astype(int)
     upper, share = np.minimum(lower + 1, len(frames) - 1), (at - lower)[:, None].astype(np.float32)
     return np.asarray(frames[lower] * (1 - share) + frames[upper] * share, np.float32)
-
-
-def _mel(hz: Float[np.ndarray, " N"] | float) -> Float[np.ndarray, " N"]:
-    return np.asarray(2595 * np.log10(1 + np.asarray(hz) / 700))
-
-
-def _hz(mel: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    return np.asarray(700 * (10 ** (mel / 2595) - 1))
