@@ -10,6 +10,7 @@ from PIL import Image
 
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.circles import Circles
+from autoglm_lab.phone.goals import split_goal
 from autoglm_lab.phone.simulator import Phone
 from autoglm_lab.runtime.engine import (
     CHANGED,
@@ -27,7 +28,7 @@ from autoglm_lab.runtime.engine import (
 )
 from autoglm_lab.runtime.prompt import write_memory
 
-MAX_STEPS = 10
+MAX_STEPS = 14  # two wishes in one command take up to twelve, and each an answer that says so
 MAX_IDLE = MAX_HANDOVERS = 3  # in a row
 PHONE_ERRORS = (RuntimeError, OSError)  # the phone failed; a ValueError is an action that it cannot do
 
@@ -71,7 +72,8 @@ def steps(
 ) -> Iterator[Step]:
     """Work on a task (typed, or spoken as a 16 kHz waveform), yielding each step as it is done; the last one has an `end`.
 
-    Ends after `finish`, after `max_steps`, when three actions in a row change nothing, when the agent goes in circles, and when the
+    A command that an engine understands as two wishes is worked on one wish after the other: the engine is asked for the first until
+    it says that it is done, then, with nothing remembered, for the second. Ends after `finish`, after `max_steps`, when three actions in a row change nothing, when the agent goes in circles, and when the
     phone fails. An engine is told the names of its last `memory` actions, and which of them changed nothing. An answer that is no
     action, or one that the phone cannot do, ends the run of an engine that knows no more than that; an engine with `reads_history`
     is told of all turns and what came of each, so it is told of that as well, and the run ends when the next answer is no better.
@@ -114,6 +116,8 @@ class _Run:
     handovers: int = 0  # turns in a row that a person took over
     history: list[Turn] = field(default_factory=list)
     circles: Circles = field(default_factory=Circles)
+    goals: tuple[str, ...] = ()  # of a command with two wishes, those that are still to be done
+    messages: list[str] = field(default_factory=list)  # closing sentences, one of each wish
 
     @property
     def reads_history(self) -> bool:
@@ -144,14 +148,36 @@ class _Run:
         if step.action is None:
             return self._fail(step, app, f"{NOT_DONE}{step.error}")
         if step.action.name == "finish":
-            return replace(step, end=f"finished: {step.action.message}")
+            return self._finish(step, step.action.message or "")
         if step.action.name == "Take_over":
             return self._hand_over(step, app, step.action.message or "")
         return self._act(step, app, step.action, screenshot)
 
     def _answer(self, screenshot: Image.Image, app: str) -> Answer:
+        """Ask the engine; once it has understood two wishes, for the first of them."""
+        answer = self._ask(screenshot, app)
+        goals = split_goal(answer.goal)
+        if self.goals or len(goals) < 2:
+            return answer
+        self.goals = goals
+        again = self._ask(screenshot, app)
+        ms = {stage: answer.ms.get(stage, 0.0) + again.ms.get(stage, 0.0) for stage in answer.ms | again.ms}
+        return replace(again, goal=answer.goal, ms=ms)
+
+    def _ask(self, screenshot: Image.Image, app: str) -> Answer:
         last, history = write_memory(self.steps, memory_length(self.engine)), tuple(self.history)
-        return ask(self.engine, Request(self.task, screenshot, self.audio, app, last, self.think, history=history)).answer
+        goal = self.goals[0] if self.goals else ""
+        request = Request(self.task, screenshot, self.audio, app, last, self.think, history=history, goal=goal)
+        return ask(self.engine, request).answer
+
+    def _finish(self, step: Step, message: str) -> Step:
+        """End the run, or go on with the command's second wish."""
+        self.messages.append(message)
+        self.goals = self.goals[1:]
+        if not self.goals:
+            return replace(step, end=f"finished: {' '.join(self.messages)}")
+        self.steps, self.idle, self.circles = [], 0, Circles()
+        return step
 
     def _act(self, step: Step, app: str, action: Action, screenshot: Image.Image) -> Step:
         self.handovers = 0

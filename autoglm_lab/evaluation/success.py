@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.circles import Circles
+from autoglm_lab.phone.goals import split_goal
 from autoglm_lab.phone.icons import families
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.simulator import SimulatedPhone, effect_at
@@ -44,6 +45,7 @@ class Request:
     app: str = ""
     wanted: Action | None = None
     steps: tuple[tuple[str, bool], ...] = ()  # name of each action so far, and whether it changed the screen
+    goal: str = ""  # one wish of a task that the engine has understood before
 
     def memory(self, length: int) -> str:
         """Write `last` for an engine that reads its last `length` actions."""
@@ -81,6 +83,7 @@ class OneByOne:
                 current_app=r.app,
                 last=r.memory(self.memory),
                 max_new_tokens=64,
+                **({"goal": r.goal} if r.goal else {}),
             ).answer
             for r in requests
         ]
@@ -281,10 +284,11 @@ class Episode:
     audio: np.ndarray | None
     steps: list[tuple[str, bool]] = field(default_factory=list)  # name of each action, and whether it changed the screen
     circles: Circles = field(default_factory=Circles)
+    goals: tuple[str, ...] = ()  # of a command with two wishes, those that are still to be done
     over: bool = False
     claimed: bool = False  # the agent said that it is done
     success: bool = False
-    message: str = ""  # the agent's closing sentence
+    message: str = ""  # the agent's closing sentence, or both of two wishes
 
 
 def episodes(world: World, count: int) -> list[Episode]:
@@ -312,27 +316,41 @@ def task_rate(engine: Answers, runs: list[Episode], most_steps: int = MAX_STEPS)
             part = going[first : first + BATCH]
             requests = [_next_request(run) for run in part]
             for run, request, answer in zip(part, requests, ask(engine, requests), strict=True):
-                _advance(run, answer.action, request.image)
+                _advance(run, answer, request.image)
     return Rate.of(sum(run.success for run in runs), len(runs))
 
 
 def _next_request(run: Episode) -> Request:
     phone, last = run.phone, write_memory(run.steps, 1)
     app, steps = phone.current_app(), tuple(run.steps)
-    return Request(run.task, phone.state, run.start, phone.screenshot(), run.audio, last, app, steps=steps)
+    goal = run.goals[0] if run.goals else ""
+    return Request(run.task, phone.state, run.start, phone.screenshot(), run.audio, last, app, steps=steps, goal=goal)
 
 
-def _advance(run: Episode, action: Action | None, screenshot: Image.Image) -> None:
-    """Do what the agent's loop does with an answer: it stops where the agent goes in circles, too."""
-    if action is None or action.name == "Take_over":
+def _advance(run: Episode, answer: Answer, screenshot: Image.Image) -> None:
+    """Do what the agent's loop does with an answer: two wishes are done one after the other; it stops where the agent goes in circles."""
+    action, goals = answer.action, split_goal(answer.goal)
+    if len(goals) > 1 and not run.goals:
+        run.goals = goals  # and the engine is asked again
+    elif action is None or action.name == "Take_over":
         run.over = True
     elif action.name == "finish":
-        run.over, run.claimed, run.message = True, True, action.message or ""
-        run.success = run.task.done(run.start, run.phone.state, action.message or "")
+        _finish(run, action.message or "")
     elif run.circles.check(action, screenshot):
         run.over = True
     else:
         run.steps.append((action.name, run.phone.perform(action)))
+
+
+def _finish(run: Episode, message: str) -> None:
+    """End an episode, or go on with the second wish."""
+    run.message = f"{run.message} {message}".lstrip()
+    run.goals = run.goals[1:]
+    if run.goals:
+        run.steps, run.circles = [], Circles()
+        return
+    run.over = run.claimed = True
+    run.success = run.task.done(run.start, run.phone.state, run.message)
 
 
 def evaluate_mini(engine: Answers, seed: int = 0, tasks: int = 500) -> dict[str, Rate]:

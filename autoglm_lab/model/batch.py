@@ -6,7 +6,7 @@ import copy
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -86,8 +86,8 @@ class BatchEngine:
         return answers
 
     def understand(self, requests: Sequence[Request]) -> list[Understood]:
-        """The meanings of the commands of requests; each that is new is read once."""
-        commands = [("" if r.audio is not None else r.task.text, r.audio) for r in requests]
+        """The meanings of the commands of requests: each that is new is read once; a request with a goal has been understood."""
+        commands = [("" if r.audio is not None else r.task.text, r.audio) for r in requests if not r.goal]
         meanings = {command_key(*command): self._commands.get(*command) for command in commands}
         new = {command_key(*command): command for command in commands if meanings[command_key(*command)] is None}
         if new:
@@ -96,7 +96,8 @@ class BatchEngine:
             answers = self.texts(self.processor(text=texts, audio=sounds, command=True), MAX_GOAL, constraints=constraints)
             for (key, command), answer in zip(new.items(), answers, strict=True):
                 meanings[key] = self._commands.keep(*command, answer)
-        return [meaning for command in commands if (meaning := meanings[command_key(*command)]) is not None]
+        read = iter(commands)
+        return [Understood(r.goal) if r.goal else cast(Understood, meanings[command_key(*next(read))]) for r in requests]
 
     @torch.inference_mode()
     def texts(self, inputs: Any, max_new_tokens: int = 64, constraints: Sequence[Constraint | None] = ()) -> list[str]:

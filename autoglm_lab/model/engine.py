@@ -81,13 +81,14 @@ class TorchEngine(Engine):
 
     def stream(self, request: Request) -> Stream:
         """See `runtime.engine.Engine.stream`. ValueError for an empty request, bad pictures or sound, and over 512 tokens."""
-        watch, goal, task, audio = Stopwatch(), "", request.task, request.audio
+        watch, goal, task, audio = Stopwatch(), request.goal, request.task, request.audio
         pick: Pick = request.sampling.picker()
-        if self.understands and (task.strip() or audio is not None):
+        if not goal and self.understands and (task.strip() or audio is not None):
             understood = self._commands.understand(task, audio, lambda: self._read_command(task, audio, watch))
             if understood.refusal:
                 return understood.declined(watch, think=request.think)
             goal = understood.goal
+        if goal:
             pick = chooser(Typing(goal, self.processor.tokenizer.encode), pick)
         inputs = self.processor(
             text=goal or task,

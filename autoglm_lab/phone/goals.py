@@ -70,13 +70,23 @@ def read_goal(text: str) -> tuple[Part, ...]:
     >>> read_goal("text Mum: on my way")
     (Part(kind='send', lang='en', slots={'contact': 'mum', 'message': 'on my way'}),)
     """
+    parts = (_read(wish, lang) for wish in split_goal(text) for lang in LANGS)
+    return tuple(part for part in parts if part is not None)
+
+
+def split_goal(text: str) -> tuple[str, ...]:
+    """The one or two wishes of a goal, each as a goal of its own, the same one once; none for a text that is no goal.
+
+    >>> split_goal("text Mum: on my way, then turn on Bluetooth")
+    ('text Mum: on my way', 'turn on Bluetooth')
+    """
     for lang in LANGS:
-        for cut in [match.start() for match in re.finditer(re.escape(THEN[lang]), text)]:
-            first, second = _read(text[:cut], lang), _read(text[cut + len(THEN[lang]) :], lang)
-            if first and second:
-                return first, second
-        if part := _read(text, lang):
-            return (part,)
+        for joint in re.finditer(re.escape(THEN[lang]), text):
+            wishes = text[: joint.start()], text[joint.end() :]
+            if all(_read(wish, lang) for wish in wishes):
+                return tuple(dict.fromkeys(wishes))
+        if _read(text, lang):
+            return (text,)
     return ()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +54,22 @@ class Phrasebook:
             raise ValueError(f"there is no template of kind {kind!r}; there are {', '.join(self.kinds())}")
         return templates
 
+    @cached_property
+    def _families(self) -> dict[tuple[str, bool], tuple[list[str], dict[str, list[Template]]]]:
+        """The families of each kind, training's and the exam's apart: their names in order, and the templates of each."""
+        families: dict[tuple[str, bool], dict[str, list[Template]]] = {}
+        for template in self.templates:
+            families.setdefault((template.kind, template.held_out), {}).setdefault(template.family, []).append(template)
+        return {key: (sorted(each), each) for key, each in families.items()}
+
     def draw(self, kind: str, slots: Mapping[str, str], rng: np.random.Generator, *, held_out: bool) -> str:
         """A sentence for a kind of command, from a family drawn first, so that long families are not said more often.
 
         `slots` hold ids of apps, settings and contacts, and the words of all other slots. KeyError when one is missing.
         """
-        families: dict[str, list[Template]] = {}
-        for template in self.of(kind, held_out=held_out):
-            families.setdefault(template.family, []).append(template)
-        family = families[str(rng.choice(sorted(families)))]
+        self.of(kind, held_out=held_out)
+        names, families = self._families[kind, held_out]
+        family = families[str(rng.choice(names))]
         return self.say(family[int(rng.integers(len(family)))].sentence, slots, rng)
 
     def say(self, sentence: str, slots: Mapping[str, str], rng: np.random.Generator) -> str:

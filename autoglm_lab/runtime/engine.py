@@ -104,7 +104,8 @@ class Request:
 
     `current_app` and `last` are what an agent knows besides the picture; `last` are its last `memory` actions, written by
     `prompt.write_memory`. `history` is all that was done before, for an engine that reads it. `sampling` says how tokens are
-    picked; by default the likeliest is.
+    picked; by default the likeliest is. `goal` is one wish of a task that the engine has understood before (`Answer.goal`): it
+    works by that, and does not read the task again.
     """
 
     task: str = ""
@@ -116,6 +117,7 @@ class Request:
     max_new_tokens: int = 96
     sampling: Sampling = GREEDY
     history: Sequence[Turn] = ()
+    goal: str = ""
 
 
 def is_unchanged(result: str) -> bool:
@@ -151,9 +153,10 @@ class Engine(Protocol):
         max_new_tokens: int = 96,
         sampling: Sampling = GREEDY,
         history: Sequence[Turn] = (),
+        goal: str = "",
     ) -> Stream:
         """Answer a request that is given in words: see `Request`. Errors as `stream`."""
-        return self.stream(Request(task, image, audio, current_app, last, think, max_new_tokens, sampling, history))
+        return self.stream(Request(task, image, audio, current_app, last, think, max_new_tokens, sampling, history, goal))
 
     def stream(self, request: Request) -> Stream:
         """Answer a request. ValueError for one that is empty, holds bad pictures or sound, or is too long."""
@@ -167,7 +170,7 @@ def ask(engine: Any, request: Request) -> Stream:
     default, and `history` only if it reads it.
     """
     more = {"current_app": request.current_app, "last": request.last, "think": request.think}
-    for name, default in (("max_new_tokens", Request.max_new_tokens), ("sampling", GREEDY)):
+    for name, default in (("max_new_tokens", Request.max_new_tokens), ("sampling", GREEDY), ("goal", "")):
         if getattr(request, name) != default:
             more[name] = getattr(request, name)
     if getattr(engine, "reads_history", False):

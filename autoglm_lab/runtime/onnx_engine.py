@@ -248,12 +248,12 @@ class OnnxEngine(Engine):
         self.sessions.sweep()
         if request.sampling != GREEDY and (self.constrained or "answer" in self.sessions):
             raise ValueError("this engine picks the likeliest token that may come; sampling needs one without grammar and one_call")
-        if not task and audio is None:
+        if not task and audio is None and not request.goal:
             raise ValueError("the request is empty; give a text or a sound")
         image, think, max_new_tokens = request.image, request.think, request.max_new_tokens
         understood = constraint = None
-        if self.understands:
-            understood = self._understand(task, audio, watch)
+        if request.goal or self.understands:
+            understood = Understood(request.goal) if request.goal else self._understand(task, audio, watch)
             if understood.refusal:
                 return PreparedRequest([], {}, max_new_tokens, None, watch, think=think, understood=understood)
             task, audio = understood.goal, None

@@ -18,7 +18,7 @@ import numpy as np
 
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import Lang
-from autoglm_lab.phone.goals import as_said, read_goal, restore
+from autoglm_lab.phone.goals import as_said, restore, split_goal
 from autoglm_lab.phone.refusal import STRANGE_APP, UNCLEAR, refuse
 from autoglm_lab.runtime.engine import Answer, Stopwatch, Stream
 from autoglm_lab.runtime.prompt import END_THINK
@@ -41,8 +41,10 @@ class Understood:
         A text that is neither a goal nor a closing sentence counts as not understood.
         """
         action = Answer.read(text, 0, {}).action
-        if action is not None and action.name == "Goal" and read_goal(action.text or ""):
-            return cls(goal=restore(action.text or "", command) if command else action.text or "")
+        text = action.text or "" if action is not None and action.name == "Goal" else ""
+        if wishes := split_goal(text):
+            goal = text if len(wishes) > 1 else wishes[0]  # what stands there twice is wished once
+            return cls(goal=restore(goal, command) if command else goal)
         if action is not None and action.name == "finish":
             return cls(refusal=_restored(action.message or "", command))
         lang: Lang = "zh" if re.search("[一-鿿]", command) else "en"

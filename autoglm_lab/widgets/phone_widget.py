@@ -17,7 +17,6 @@ from autoglm_lab.widgets import phone_view as view
 from autoglm_lab.widgets.base import LabWidget, source
 from autoglm_lab.widgets.pictures import png
 
-MAX_STEPS = 10
 
 
 class PhoneWidget(LabWidget):

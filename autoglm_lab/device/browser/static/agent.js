@@ -3,7 +3,7 @@
 import * as ort from "./runtime/ort.wasm.min.mjs";
 import { Tokenizer } from "./runtime/tokenizers.min.mjs";
 import { Quotes, Typing, spelling } from "./constraints.js";
-import { plain, understood } from "./understanding.js";
+import { plain, splitGoal, understood } from "./understanding.js";
 
 // threads share memory, which browsers allow to a page of its own; inside another page, such as a notebook, there is one
 ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
@@ -62,34 +62,35 @@ async function bytes(name, size, heard) {
 }
 
 // One answer. `request` holds task, app, last (of `writeMemory`), and perhaps image {data, width, height} (RGBA) and audio (16 kHz
-// samples). Where the bundle understands commands first, `goal` tells what this one means.
-async function answer({ task = "", app = "System Home", last = "", image = null, audio = null }, onText) {
+// samples). Where the bundle understands commands first, the answer's `goals` are the wishes that this one means, and its text is
+// about the first of them; a request with such a `goal` is not understood again.
+async function answer({ task = "", app = "System Home", last = "", image = null, audio = null, goal = "" }, onText) {
   const { page, tokenizer } = agent;
   task = task.trim();
   if (!task && !audio) throw new Error("the request is empty; write or say something");
   const watch = stopwatch();
-  let goal = "";
-  if (page.commands) {
+  let goals = goal ? [goal] : [];
+  if (page.commands && !goal) {
     const meant = await understand(task, audio);
     watch.lap("understand");
     if (meant.refusal) {
       const text = `finish(message=${JSON.stringify(meant.refusal)})`;
       onText(text);
-      return { text, tokens: [], passes: 0, ms: watch.total() };
+      return { text, tokens: [], passes: 0, ms: watch.total(), goals };
     }
-    goal = task = meant.goal;
-    audio = null;
+    goals = splitGoal(meant.goal, page.commands.goals);
   }
+  if (goals.length) [task, audio] = [goals[0], null];
   const template = page.prompts[[image && "image", audio && "audio"].filter(Boolean).join(" ")];
   const fields = { task, app, last: last || "none" };
   const prompt = template.replace(/\{(task|app|last)\}/g, (_, name) => fields[name]);
-  const constraint = goal ? new Typing(goal, encode, page.commands) : null;
+  const constraint = goals.length ? new Typing(task, encode, page.commands) : null;
   const { said, passes } = await write(
     prompt,
     { image, audio, constraint, most: page.max_new_tokens, drafts: page.drafts, watch },
     onText,
   );
-  return { text: spelled(tokenizer, said), tokens: said, passes, ms: watch.total(), goal };
+  return { text: spelled(tokenizer, said), tokens: said, passes, ms: watch.total(), goals };
 }
 
 // What a command means, read once and kept.

@@ -8,7 +8,7 @@ const ROOT = new URL("../../", HERE); // not "/": a proxy may put the page into 
 const RATE = 16000;
 const MAX_SECONDS = 30;
 const MAX_PIXELS = 50e6;
-const MAX_STEPS = 10;
+const MAX_STEPS = 14;
 const PAUSE_MS = 500;
 const STAGES = ["understand", "features", "image", "audio", "prefill", "decode"];
 const part = (id) => document.getElementById(id);
@@ -161,11 +161,14 @@ function line() {
   };
 }
 
-// The agent works until it says that it is done, or until the deck ends. A picture of the user's gets one answer.
+// The agent works until it says that it is done, or until the deck ends: on one wish of a command after the other. A picture of
+// the user's gets one answer.
 async function run(words, audio) {
   steps.replaceChildren();
   rest(true);
-  const done = []; // [name, whether the screen changed] of each action
+  let done = []; // [name, whether the screen changed] of each action
+  let wishes = null; // what the command means, as far as it is still to be done
+  const messages = [];
   try {
     for (let count = 0; count < MAX_STEPS; count++) {
       say(count ? `Step ${count + 1}` : "The agent is thinking");
@@ -173,16 +176,24 @@ async function run(words, audio) {
       const own = shown === null;
       const screen = own ? null : page.deck.screens[shown];
       const last = writeMemory(done, page.memory);
-      const request = { task: words, app: own ? "System Home" : screen.app, last, image: rgba(), audio };
-      const { text, ms, goal } = await toWorker("answer", request, row.text);
+      const request = { task: words, app: own ? "System Home" : screen.app, last, image: rgba(), audio, goal: wishes?.[0] };
+      const { text, ms, goals } = await toWorker("answer", request, row.text);
       row.text(text);
-      if (goal && !count) row.note(`Understood: ${goal}`);
+      if (!wishes && goals.length) row.note(`Understood: ${goals.join(", then ")}`);
+      wishes ??= goals;
       row.times(ms);
       tell(ms);
       const action = readAction(text);
       mark(action);
-      if (action.name === "finish" || action.name === "Take_over")
-        return say(`${declined(action.message, page.refusals) ? "Declined" : "Done"}: ${action.message}`);
+      if (action.name === "finish" || action.name === "Take_over") {
+        messages.push(action.message);
+        wishes = wishes.slice(1);
+        const isDeclined = messages.every((message) => declined(message, page.refusals));
+        if (action.name === "Take_over" || own || !wishes.length)
+          return say(`${isDeclined ? "Declined" : "Done"}: ${messages.join(" ")}`);
+        done = [];
+        continue;
+      }
       if (own) return say(`On your screenshot: ${action.name}.`);
       const to = follow(screen, action);
       if (to === null) return say("The pictures of the simulated phone end here; the notebook's phone goes on.");

@@ -4,25 +4,34 @@
 const letters = (text) => Array.from(text, (letter) => letter.normalize("NFKC").toLowerCase());
 export const plain = (text) => letters(text).join("");
 
-// The one or two wishes of a goal, as [kind, slots]; none for a text that is no goal.
-export function readGoal(text, { patterns, then }) {
+// One wish as [kind, slots]; null for a text that is none in this language.
+function readWish(text, patterns) {
+  for (const [kind, pattern] of patterns) {
+    const match = new RegExp(`^(?:${pattern})$`, "s").exec(text);
+    if (match) return [kind, { ...match.groups }];
+  }
+  return null;
+}
+
+// The one or two wishes of a goal, each as a goal of its own, the same one once; none for a text that is no goal.
+export function splitGoal(text, { patterns, then }) {
   for (const lang of Object.keys(patterns)) {
-    const whole = (part) => {
-      for (const [kind, pattern] of patterns[lang]) {
-        const found = new RegExp(`^(?:${pattern})$`, "s").exec(part);
-        if (found) return [kind, { ...found.groups }];
-      }
-      return null;
-    };
     for (let at = text.indexOf(then[lang]); at >= 0; at = text.indexOf(then[lang], at + 1)) {
-      const parts = [whole(text.slice(0, at)), whole(text.slice(at + then[lang].length))];
-      if (parts.every(Boolean)) return parts;
+      const wishes = [text.slice(0, at), text.slice(at + then[lang].length)];
+      if (wishes.every((wish) => readWish(wish, patterns[lang]))) return [...new Set(wishes)];
     }
-    const one = whole(text);
-    if (one) return [one];
+    if (readWish(text, patterns[lang])) return [text];
   }
   return [];
 }
+
+// The wishes of a goal, as [kind, slots].
+export const readGoal = (text, tables) =>
+  splitGoal(text, tables).flatMap((wish) =>
+    Object.values(tables.patterns)
+      .map((patterns) => readWish(wish, patterns))
+      .filter(Boolean),
+  );
 
 // The part of a command that words were copied from, as it was said; the words themselves if there is none like them.
 export function asSaid(words, command, near) {
@@ -77,9 +86,10 @@ export function understood(text, command, tables) {
     words = null; // no string: not understood
   }
   if (words !== null && text.startsWith("finish")) return { refusal: named(words, command, tables) };
-  const parts = words === null ? [] : readGoal(words, tables);
-  if (!parts.length) return { refusal: tables.unclear[/[一-鿿]/u.test(command) ? "zh" : "en"] };
-  return { goal: command ? restored(words, parts, command, tables) : words };
+  const wishes = words === null ? [] : splitGoal(words, tables);
+  if (!wishes.length) return { refusal: tables.unclear[/[一-鿿]/u.test(command) ? "zh" : "en"] };
+  const goal = wishes.length > 1 ? words : wishes[0]; // what stands there twice is wished once
+  return { goal: command ? restored(goal, readGoal(goal, tables), command, tables) : goal };
 }
 
 function restored(goal, parts, command, tables) {
