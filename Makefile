@@ -66,11 +66,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Formatter and linter of the pages and widgets, at one version. Where npm cannot give it, it says so; that fails in CI only.
+# Formatter, linter and types of the pages and widgets, at one version each. Where npm cannot give it, it says so; that fails in CI only.
 BIOME := npx --yes --prefer-offline @biomejs/biome@2.6.8
-js:
-	$(STAGE) 'biome, on JavaScript'
-	@if $(BIOME) --version >/dev/null 2>&1; then $(BIOME) ci --colors=off --config-path=.ci autoglm_lab; \
+js: setup
+	$(STAGE) 'biome and TypeScript, on JavaScript'
+	@if $(BIOME) --version >/dev/null 2>&1; then $(BIOME) ci --colors=off --config-path=.ci autoglm_lab && $(BIN)/python -m tests.javascript; \
 	else echo 'npm is not here, or has no network: not checked'; test -z "$$CI"; fi
 
 types: setup

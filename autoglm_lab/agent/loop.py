@@ -72,8 +72,10 @@ def steps(
 ) -> Iterator[Step]:
     """Work on a task (typed, or spoken as a 16 kHz waveform), yielding each step as it is done; the last one has an `end`.
 
-    A command that an engine understands as two wishes is worked on one wish after the other: the engine is asked for the first until
-    it says that it is done, then, with nothing remembered, for the second. Ends after `finish`, after `max_steps`, when three actions in a row change nothing, when the agent goes in circles, and when the
+    A command that an engine understands as two wishes is worked on one wish after the other: the engine is asked for the first
+    until it says that it is done, then, with nothing remembered, for the second.
+
+    Ends after `finish`, after `max_steps`, when three actions in a row change nothing, when the agent goes in circles, and when the
     phone fails. An engine is told the names of its last `memory` actions, and which of them changed nothing. An answer that is no
     action, or one that the phone cannot do, ends the run of an engine that knows no more than that; an engine with `reads_history`
     is told of all turns and what came of each, so it is told of that as well, and the run ends when the next answer is no better.

@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--adb", nargs="?", const="", metavar="SERIAL", help="instead: a phone that `adb` has connected (needs --task)"
     )
-    command.add_argument("--steps", type=positive, default=10, help="actions, at most (default 10)")
+    command.add_argument("--steps", type=positive, default=14, help="actions, at most (default %(default)s)")
     command.add_argument("--out", type=Path, default=work_dir(), help="folder for filmstrip.png (default %(default)s)")
     command.add_argument("--think", action="store_true", help="let it write its thought before each action")
     add_model(command, "model folder or bundle")

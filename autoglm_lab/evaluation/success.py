@@ -75,18 +75,12 @@ class OneByOne:
 
     def answer_many(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer for each request; spoken requests show the engine no text."""
-        return [
-            self.engine.answer(
-                "" if r.audio is not None else r.task.text,
-                r.image,
-                r.audio,
-                current_app=r.app,
-                last=r.memory(self.memory),
-                max_new_tokens=64,
-                **({"goal": r.goal} if r.goal else {}),
-            ).answer
-            for r in requests
-        ]
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, r: Request) -> Answer:
+        task, last = "" if r.audio is not None else r.task.text, r.memory(self.memory)
+        options: dict[str, Any] = {"goal": r.goal} if r.goal else {}
+        return self.engine.answer(task, r.image, r.audio, current_app=r.app, last=last, max_new_tokens=64, **options).answer
 
 
 @dataclass(frozen=True)
@@ -328,7 +322,7 @@ def _next_request(run: Episode) -> Request:
 
 
 def _advance(run: Episode, answer: Answer, screenshot: Image.Image) -> None:
-    """Do what the agent's loop does with an answer: two wishes are done one after the other; it stops where the agent goes in circles."""
+    """Do what the agent's loop does with an answer: one wish after the other, and no further where the agent goes in circles."""
     action, goals = answer.action, split_goal(answer.goal)
     if len(goals) > 1 and not run.goals:
         run.goals = goals  # and the engine is asked again

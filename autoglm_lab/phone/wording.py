@@ -67,7 +67,8 @@ class Phrasebook:
 
         `slots` hold ids of apps, settings and contacts, and the words of all other slots. KeyError when one is missing.
         """
-        self.of(kind, held_out=held_out)
+        if (kind, held_out) not in self._families:
+            self.of(kind, held_out=held_out)  # says what there is
         names, families = self._families[kind, held_out]
         family = families[str(rng.choice(names))]
         return self.say(family[int(rng.integers(len(family)))].sentence, slots, rng)

@@ -18,7 +18,6 @@ from autoglm_lab.widgets.base import LabWidget, source
 from autoglm_lab.widgets.pictures import png
 
 
-
 class PhoneWidget(LabWidget):
     """See `autoglm_lab.widgets.phone`."""
 
@@ -160,11 +159,9 @@ class PhoneWidget(LabWidget):
         return changed
 
     def _steps(self, text: str, wave: NDArray[np.float32] | None) -> Iterator[view.Step]:
-        if self._runner is not None:
-            return self._runner(text, self.phone, self.engine, audio=wave, max_steps=MAX_STEPS)
-        from autoglm_lab.agent import steps
+        from autoglm_lab.agent.loop import MAX_STEPS, steps
 
-        return steps(text, self.phone, self.engine, audio=wave, max_steps=MAX_STEPS)
+        return (self._runner or steps)(text, self.phone, self.engine, audio=wave, max_steps=MAX_STEPS)
 
     def _look(self, text: str) -> None:
         with self.hold_sync():

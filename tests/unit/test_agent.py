@@ -316,7 +316,7 @@ ANSWERS = st.sampled_from(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(ANSWERS, min_size=12, max_size=12), st.booleans(), st.sampled_from([None, 0, 1, 3]), st.booleans())
+@given(st.lists(ANSWERS, min_size=16, max_size=16), st.booleans(), st.sampled_from([None, 0, 1, 3]), st.booleans())
 def test_every_run_ends_and_says_why(texts, told, fails, agrees):
     phone = Failing(act=fails)
     phone.size = (64, 140)

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from autoglm_lab import widgets
+from autoglm_lab.agent.loop import MAX_STEPS
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.filmstrip import Frame, caption, filmstrip, marked
 from autoglm_lab.phone.screens import find
@@ -180,7 +181,7 @@ def test_a_run_step_by_step(phone):
     assert not widget.step()
     assert not widget.busy
     assert len(widget.history) == 3
-    assert runner.asked == [("open settings", None, 10)]
+    assert runner.asked == [("open settings", None, MAX_STEPS)]
     with pytest.raises(RuntimeError, match="start"):
         widget.step()
 

@@ -71,14 +71,14 @@ function draw(canvas, image, weights, side, cell) {
     pen.fillRect(Math.round(x), Math.round(y), Math.round(x + wide) - Math.round(x), Math.round(y + high) - Math.round(y));
   });
   if (cell === null) return;
-  const box = [(cell % side) * wide, Math.floor(cell / side) * high, wide, high];
-  for (const [colour, line] of [
-    ["#000", 5],
-    ["#fff", 2.5],
+  const [x, y] = [(cell % side) * wide, Math.floor(cell / side) * high];
+  for (const { colour, line } of [
+    { colour: "#000", line: 5 },
+    { colour: "#fff", line: 2.5 },
   ]) {
     pen.strokeStyle = colour;
     pen.lineWidth = line * (canvas.width / 270);
-    pen.strokeRect(...box);
+    pen.strokeRect(x, y, wide, high);
   }
 }
 

@@ -111,7 +111,7 @@ function watched(render, again = true) {
 
 // wish(content, quiet_ms) asks Python once no other wish came for that long: one question at a time, in the order of the wishes,
 // and of those about the same thing (`about`) only the last. While Python works, `root()` carries a class.
-function wisher(ask, root, rested = () => {}, about = ({ kind }) => kind) {
+function wisher(ask, root, rested = () => {}, /** @type {(wish: any) => string} */ about = ({ kind }) => kind) {
   const wishes = new Map();
   let timer = null;
   let waiting = false;

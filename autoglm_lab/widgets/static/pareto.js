@@ -98,7 +98,7 @@ function render({ model, el }) {
       );
       return mark;
     });
-    const held = document.activeElement?.closest?.("[data-name]")?.dataset.name;
+    const held = document.activeElement?.closest("[data-name]")?.getAttribute("data-name");
     plane.replaceChildren(
       make(
         "svg",

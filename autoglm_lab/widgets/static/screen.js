@@ -30,7 +30,7 @@ function screenPart(model, ask) {
   let settled = Promise.resolve();
 
   const height = () => (1000 * (image.naturalHeight || 2)) / (image.naturalWidth || 1);
-  const at = ([x, y]) => [x + 0.5, ((y + 0.5) * height()) / 1000];
+  const at = (/** @type {number[]} */ [x, y]) => [x + 0.5, ((y + 0.5) * height()) / 1000];
 
   function thousandths(event) {
     const box = image.getBoundingClientRect();

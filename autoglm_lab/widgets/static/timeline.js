@@ -1,7 +1,7 @@
 const TIMELINE = ["understand", "features", "image", "audio", "prefill", "decode"];
 
 // Rows of a timeline: a bar for each, a piece for each stage, all on one scale; a mark says what was guessed.
-function timeline(rows, extra = () => []) {
+function timeline(rows, /** @type {(row: any) => Node[]} */ extra = () => []) {
   const longest = Math.max(1, ...rows.map((row) => Math.max(row.total, row.guess ?? 0)));
   const share = (ms) => `${(100 * ms) / longest}%`;
   return rows.map((row) => {

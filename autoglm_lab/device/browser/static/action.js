@@ -3,6 +3,7 @@
 const ARGUMENT =
   /^(\w+)=("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"|\[(?:0|[1-9]\d{0,2}),(?:0|[1-9]\d{0,2})\])(?:, (?=.)|$)/s;
 
+/** @returns {{ name: string, [field: string]: any }} */
 export function readAction(text) {
   const start = text.search(/do\(action=|finish\(message=/);
   const match = start < 0 ? null : /^(do|finish)\((.*)\)$/s.exec(text.slice(start).trim());

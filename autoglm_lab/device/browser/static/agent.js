@@ -38,7 +38,7 @@ async function load() {
     graphs[name] = await ort.InferenceSession.create(await bytes(`bundle/${name}.onnx`, page.sizes[name], count), {
       executionProviders: ["wasm"],
     });
-  agent = { page, tokenizer, graphs, commands: new Map() };
+  agent = { page, tokenizer, graphs, commands: new Map(), spelt: null };
   agent.spelt = page.commands && spelling(vocabulary, encode, page.commands);
   return page;
 }

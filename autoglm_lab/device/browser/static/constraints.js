@@ -125,7 +125,7 @@ export class Typing {
     this.ways = texts.map((text) => encode(`do(action="Type", text=${JSON.stringify(text)})${marks.end}`));
     this.opener = encode(marks.type);
     this.isSound = this.ways.length > 0 && this.ways.every((way) => this.opener.every((token, n) => way[n] === token));
-    [this.thought] = encode(marks.end_think);
+    this.thought = encode(marks.end_think)[0];
   }
 
   allowed(written) {

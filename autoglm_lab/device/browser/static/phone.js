@@ -11,21 +11,18 @@ const MAX_PIXELS = 50e6;
 const MAX_STEPS = 14;
 const PAUSE_MS = 500;
 const STAGES = ["understand", "features", "image", "audio", "prefill", "decode"];
-const part = (id) => document.getElementById(id);
-const [picture, marks, status, progress, form, task, speak, home, shot, steps, consent, hint] = [
-  "picture",
-  "marks",
-  "status",
-  "progress",
-  "form",
-  "task",
-  "speak",
-  "home",
-  "shot",
-  "steps",
-  "consent",
-  "hint",
-].map(part);
+/** The element with an id, of the kind that the page gives it. @template {Element} T @param {string} id @param {new () => T} kind */
+function part(id, kind) {
+  const element = document.getElementById(id);
+  if (element instanceof kind) return element;
+  throw new Error(`the page has no ${id}; load it again`);
+}
+const [picture, marks] = [part("picture", HTMLImageElement), part("marks", SVGElement)];
+const [status, hint, steps] = ["status", "hint", "steps"].map((id) => part(id, HTMLElement));
+const progress = part("progress", HTMLProgressElement);
+const form = part("form", HTMLFormElement);
+const [task, shot, consent] = ["task", "shot", "consent"].map((id) => part(id, HTMLInputElement));
+const [speak, home] = ["speak", "home"].map((id) => part(id, HTMLButtonElement));
 
 const worker = new Worker(new URL("agent.js", HERE), { type: "module" });
 const waiting = new Map();
@@ -89,7 +86,8 @@ function say(text, wrong = false) {
 
 function rest(working = false) {
   busy = working;
-  for (const control of document.querySelectorAll("form input, form button, #home, #shot")) control.disabled = working;
+  for (const control of [...form.elements, home, shot])
+    if (control instanceof HTMLInputElement || control instanceof HTMLButtonElement) control.disabled = working;
   if (whyNoMicrophone()) speak.disabled = true;
 }
 
@@ -213,7 +211,7 @@ function tell(ms) {
   if (!consent.checked) return;
   const [, system = "a device"] = /\(([^)]*)\)/.exec(navigator.userAgent) ?? [];
   const device = system.slice(0, 80);
-  const token = document.querySelector("meta[name=page-token]").content;
+  const token = document.querySelector("meta[name=page-token]").getAttribute("content");
   const headers = { "Content-Type": "application/json", "X-Page-Token": token };
   const body = JSON.stringify({ device, ms });
   fetch(new URL("latency", ROOT), { method: "POST", headers, body }).catch(() => {}); // the server may be gone
@@ -269,13 +267,14 @@ async function record() {
   const node = new AudioWorkletNode(context, "recorder");
   const blocks = [];
   let length = 0;
+  let stop = () => {};
   const sound = new Promise((resolve) => {
+    stop = () => resolve(null);
     node.port.onmessage = ({ data }) => {
       blocks.push(data);
       length += data.length;
       if (length >= MAX_SECONDS * RATE) stop();
     };
-    node.stop = () => resolve();
   }).then(async () => {
     for (const track of stream.getTracks()) track.stop();
     await context.close();
@@ -288,10 +287,9 @@ async function record() {
     }
     return all;
   });
-  const stop = () => node.stop();
   context.createMediaStreamSource(stream).connect(node);
   return { sound, stop };
 }
 
 // For tests and for other pages: an answer as the page would get it.
-window.phone = { ready, answer: (request) => toWorker("answer", request), record };
+Object.assign(window, { phone: { ready, answer: (request) => toWorker("answer", request), record } });
