@@ -17,9 +17,8 @@ from autoglm_lab import widgets
 from autoglm_lab.widgets.base import LabWidget
 
 TYPESCRIPT = ("npx", "--yes", "--prefer-offline", "--package=typescript@5.9.3", "tsc")
-OPTIONS = (
-    "--allowJs --checkJs --noEmit --strict false --target es2022 --module esnext --moduleResolution bundler --skipLibCheck".split()
-)
+OPTIONS = ("--allowJs", "--checkJs", "--noEmit", "--skipLibCheck", "--strict", "false", "--target", "es2022")
+OPTIONS += ("--module", "esnext", "--moduleResolution", "bundler")
 PAGE = Path(widgets.__file__).parents[1] / "device" / "browser" / "static"
 AMBIENT = """declare module "*.mjs";
 declare class AudioWorkletProcessor { port: MessagePort }

@@ -22,6 +22,7 @@ from autoglm_lab.runtime.engine import Answer
 from autoglm_lab.runtime.features import mono_16k
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from tests.browser.driver import FLAGS, SCREENSHOTS, find_chromium
+from tests.unit.tiny_agent import write_tiny_bundle
 
 TIMEOUT_MS = 60_000
 HAIR = 10  # thousandths of the screen
@@ -191,3 +192,37 @@ def test_a_spoken_command_is_heard_through_the_microphone_with_the_server_gone(b
     hearing.close()
     assert action.name == "Tap"
     assert find(simulated.state, concept="settings").covers(action.element[0] + 0.5, action.element[1] + 0.5)
+
+
+# A worker that understands any command as two wishes, does each with one action and says so.
+TWO_WISHES = """
+const goals = ["turn on Hotspot", "open Clock"];
+const requests = [];
+self.onmessage = async ({ data: { id, kind, request } }) => {
+  if (kind === "load") return postMessage({ id, done: await (await fetch("page.json")).json() });
+  requests.push([request.goal ?? "", request.last]);
+  const isSecond = request.goal === goals[1];
+  const done = `finish(message="${isSecond ? "Opened." : "Turned on."}")`;
+  const text = request.last ? done : 'do(action="Wait", duration="2 seconds")';
+  const shown = request.task === "tell" ? `finish(message=${JSON.stringify(JSON.stringify(requests))})` : text;
+  postMessage({ id, done: { text: shown, tokens: [], passes: 1, ms: { total: 1 }, goals: request.task === "tell" ? [] : goals } });
+};
+"""
+
+
+def test_two_wishes_are_done_one_after_the_other(browser, tmp_path):
+    write_tiny_bundle(tmp_path / "tiny")
+    with BrowserPhone(tmp_path / "tiny", phone=SimulatedPhone(1, lang="en", size=(120, 240))) as served:
+        page = browser.new_page(service_workers="block")
+        page.route("**/agent.js", lambda route: route.fulfill(response=route.fetch(), body=TWO_WISHES))
+        page.goto(served.url)
+        page.wait_for_selector("#task:enabled")
+        page.fill("#task", "hotspot and clock, please")
+        page.press("#task", "Enter")
+        page.wait_for_function("document.getElementById('status').textContent.startsWith('Done')")
+        assert page.inner_text("#status") == "Done: Turned on. Opened."
+        assert "Understood: turn on Hotspot, then open Clock" in page.inner_text("#steps")
+        answer = page.evaluate("phone.answer({task: 'tell'})")
+        requests = str(parse(answer["text"]).message)
+        assert requests.startswith('[["",""],["turn on Hotspot","Wait') and '["open Clock",""]' in requests, requests
+        page.close()

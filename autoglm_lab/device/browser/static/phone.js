@@ -175,7 +175,7 @@ async function run(words, audio) {
       const screen = own ? null : page.deck.screens[shown];
       const last = writeMemory(done, page.memory);
       const request = { task: words, app: own ? "System Home" : screen.app, last, image: rgba(), audio, goal: wishes?.[0] };
-      const { text, ms, goals } = await toWorker("answer", request, row.text);
+      const { text, ms, goals = [] } = await toWorker("answer", request, row.text);
       row.text(text);
       if (!wishes && goals.length) row.note(`Understood: ${goals.join(", then ")}`);
       wishes ??= goals;
