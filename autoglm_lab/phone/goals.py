@@ -182,6 +182,11 @@ def goal_openers(lang: Lang) -> list[str]:
     return openers
 
 
+def goal_beginnings() -> list[str]:
+    """The words with which goals begin, up to their first slot."""
+    return sorted({form.partition("{")[0] for forms in GOALS.values() for form in forms.values()} - {""})
+
+
 def time_openers(lang: Lang) -> list[str]:
     """The beginnings of goals before a clock time, without a blank at the end."""
     return [GOALS[kind][lang].partition("{time}")[0].rstrip() for kind in ("alarm", "delete_alarm")]
@@ -198,6 +203,7 @@ def goal_tables() -> dict[str, Any]:
     return {
         "patterns": {lang: [[kind, pattern.replace("?P<", "?<")] for kind, pattern in _patterns(lang)] for lang in LANGS},
         "then": THEN,
+        "beginnings": goal_beginnings(),
         "contacts": [contact.name(lang) for contact in CONTACTS for lang in LANGS],
         "near": NEAR,
         "strange": list(STRANGE_APP.values()),

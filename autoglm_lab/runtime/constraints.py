@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.clock import times_in
-from autoglm_lab.phone.goals import THEN, goal_openers, plain, tails, time_openers, typed_words
+from autoglm_lab.phone.goals import THEN, goal_beginnings, goal_openers, plain, tails, time_openers, typed_words
 from autoglm_lab.runtime.prompt import END, END_THINK
 
 Pick = Callable[[NDArray[np.float32]], int]
@@ -139,7 +139,9 @@ class Quotes:
         for joint in _JOINTS:
             for begun in range(1, len(joint)):
                 if quote.endswith(joint[:begun]) and self._stands(quote[:-begun]):
-                    tokens |= {*self._spelling.of(b"", joint[begun:])}
+                    rest = joint[begun:]  # a token may hold the end of the joint and the beginning of the next goal
+                    tokens |= {number for text in (b"", *_beginnings()) for number in self._spelling.of(rest, text)}
+                    tokens |= {*self._spelling.of(b"", rest)}
         return sorted(tokens) or None
 
     def _of_times(self, opener: bytes, prefix: bytes, blank: bytes) -> list[int] | None:
@@ -159,6 +161,11 @@ class Quotes:
     def _stands(self, words: bytes) -> bool:
         """True if these words, whole ones, stand in the command."""
         return any(self._command.startswith(words, place) and place + len(words) in self._ends for place in self._starts)
+
+
+@cache
+def _beginnings() -> tuple[bytes, ...]:
+    return tuple(text.encode() for text in goal_beginnings())
 
 
 @cache

@@ -72,6 +72,11 @@ def test_a_model_that_knows_nothing_still_quotes_whole_words(command: str, begun
     assert quoted and quoted in plain(command)
 
 
+def test_a_quote_may_end_where_the_command_goes_on_with_the_words_that_join_two_goals() -> None:
+    tokens_that_come = may_come("message to mum: wait, then 2nd, torch off", f"{GOAL}text Mum: wait, then")
+    assert tokens_that_come is not None and " turn" in tokens_that_come and " on" not in tokens_that_come
+
+
 def test_a_quote_begins_with_a_word_and_may_end_with_one() -> None:
     command = "tell mum on my way"
     first = may_come(command, f"{GOAL}text Mum:")

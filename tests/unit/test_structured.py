@@ -225,6 +225,7 @@ def test_fisher_importance_pays_for_what_is_saved_and_needs_a_loss():
 
 
 def test_prices_say_what_a_channel_is_worth():
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
     example = {"input": torch.randn(16, 8)}
     wanted = outputs(model, example)[0].detach() + 1

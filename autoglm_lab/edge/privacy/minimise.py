@@ -39,7 +39,7 @@ class Minimise:
 # What an agent asks an engine with (`runtime.engine.Engine.answer`): the record of a request, and how it is to be answered.
 AGENT = Minimise(
     {
-        "answer": ("task", "image", "audio", "current_app", "last", "history"),
+        "answer": ("task", "image", "audio", "current_app", "last", "history", "goal"),
         "decoding": ("think", "max_new_tokens", "sampling"),
     }
 )

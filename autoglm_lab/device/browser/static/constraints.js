@@ -54,6 +54,7 @@ export class Quotes {
     this.starts = found.map(({ index }) => index);
     this.ends = new Set(found.map(({ 0: word, index }) => index + word.length));
     this.joints = Object.values(goals.then).map(bytesOf);
+    this.beginnings = ["", ...goals.beginnings].map(bytesOf);
     const begins = [marks.goal, ...Object.values(goals.then)].map((text) => escaped(bytesOf(text))).join("|");
     const [spaced, close] = ["spaced", "close"].map((kind) => openers[kind].map(bytesOf).join("|"));
     const late = times.spaced.map((text) => escaped(bytesOf(text))).join("|");
@@ -83,8 +84,10 @@ export class Quotes {
     if (quoted && places.some((place) => this.ends.has(place + quoted.length))) found.push(this.spelt.closed, ...this.spelt.joins);
     for (const joint of this.joints)
       for (let begun = 1; begun < joint.length; begun++)
-        if (quoted.endsWith(joint.slice(0, begun)) && this.stands(quoted.slice(0, quoted.length - begun)))
-          found.push(...this.spelled("", joint.slice(begun)));
+        if (quoted.endsWith(joint.slice(0, begun)) && this.stands(quoted.slice(0, quoted.length - begun))) {
+          const rest = joint.slice(begun); // a token may hold the end of the joint and the beginning of the next goal
+          found.push(...this.spelled("", rest), ...this.beginnings.flatMap((text) => this.spelled(rest, text)));
+        }
     return some(found);
   }
 
