@@ -225,7 +225,6 @@ def test_fisher_importance_pays_for_what_is_saved_and_needs_a_loss():
 
 
 def test_prices_say_what_a_channel_is_worth():
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
     example = {"input": torch.randn(16, 8)}
     wanted = outputs(model, example)[0].detach() + 1
@@ -233,13 +232,28 @@ def test_prices_say_what_a_channel_is_worth():
     plain = prune_structured(model, example, 0.3, **given)
     alike = prune_structured(model, example, 0.3, **given, prices={k: float(v) for k, v in layer_macs(model, example).items()})
     assert plain.removed == alike.removed, "multiply-accumulates are the prices unless others are given"
-    dear = prune_structured(model, example, 0.3, **given, prices={"0": 1.0, "2": 1e6, "4": 1e6})
-    assert dear.model[2].out_features < plain.model[2].out_features, "what is dear goes first"
     prices = answer_prices(model, example, 10, "2")
     macs = layer_macs(model, example)
     assert prices == {"0": macs["0"], "2": macs["2"], "4": macs["4"]}, "the layer itself is no part of its stack"
     stacked = nn.Sequential(model)
     assert answer_prices(stacked, example, 10, "0")["0.2"] == macs["2"] + 10 * READ * 32 * 32
+
+
+def left_at_prices(seed):
+    """Outputs of the middle layer that are left at the plain prices, and where that layer is dear."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
+    example = {"input": torch.randn(16, 8)}
+    wanted = outputs(model, example)[0].detach() + 1
+    given = {"importance": "fisher", "loss": lambda m: F.mse_loss(outputs(m, example)[0], wanted)}
+    pruned = (prune_structured(model, example, 0.3, **given, prices=prices) for prices in (None, {"0": 1.0, "2": 1e6, "4": 1e6}))
+    return [done.model[2].out_features for done in pruned]
+
+
+def test_what_is_dear_goes_first():
+    """Never later than at the plain prices, and sometimes earlier: with some weights the channels to go are the same either way."""
+    left = [left_at_prices(seed) for seed in range(6)]
+    assert all(dear <= plain for plain, dear in left) and sum(dear < plain for plain, dear in left) >= 2, left
 
 
 def test_fisher_importance_wants_a_row_for_each_example():
