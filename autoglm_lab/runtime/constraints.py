@@ -140,7 +140,7 @@ class Quotes:
             for begun in range(1, len(joint)):
                 if quote.endswith(joint[:begun]) and self._stands(quote[:-begun]):
                     rest = joint[begun:]  # a token may hold the end of the joint and the beginning of the next goal
-                    tokens |= {number for text in (b"", *_beginnings()) for number in self._spelling.of(rest, text)}
+                    tokens |= {number for text in _beginnings() for number in self._spelling.of(rest, text)}
                     tokens |= {*self._spelling.of(b"", rest)}
         return sorted(tokens) or None
 

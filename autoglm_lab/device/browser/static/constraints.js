@@ -54,7 +54,7 @@ export class Quotes {
     this.starts = found.map(({ index }) => index);
     this.ends = new Set(found.map(({ 0: word, index }) => index + word.length));
     this.joints = Object.values(goals.then).map(bytesOf);
-    this.beginnings = ["", ...goals.beginnings].map(bytesOf);
+    this.beginnings = goals.beginnings.map(bytesOf);
     const begins = [marks.goal, ...Object.values(goals.then)].map((text) => escaped(bytesOf(text))).join("|");
     const [spaced, close] = ["spaced", "close"].map((kind) => openers[kind].map(bytesOf).join("|"));
     const late = times.spaced.map((text) => escaped(bytesOf(text))).join("|");
