@@ -5,7 +5,9 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import math
+import re
 import threading
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,7 @@ _RETRIEVAL, _NO_EXIT = 1, 0x8000  # espeak_Initialize: hand the samples to a cal
 _RATE, _PITCH = 1, 3  # espeak_SetParameter
 _CHARACTER_POSITIONS, _UTF8 = 1, 1  # espeak_Synth
 _BRITISH = {"en-gb": "en"}  # the library takes a variant only behind the name of a voice file, and this one differs
+_IPA, _NO_SOUND = 2, r"\([a-z-]+\)|[ˈˌː.\s]"  # espeak_TextToPhonemes; marks of language, stress, length and syllables
 _ONE_AT_A_TIME = threading.Lock()
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -100,13 +103,18 @@ class _Engine:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
+    def phonemes(self, text: str, accent: str) -> str:
+        self._set_voice(accent)
+        read = self._library.espeak_TextToPhonemes
+        read.restype = ctypes.c_char_p
+        buffer = ctypes.create_string_buffer(text.encode())
+        rest, clauses = ctypes.c_void_p(ctypes.addressof(buffer)), []
+        while rest.value:  # one clause a call, until the library sets the pointer to null
+            clauses.append((read(ctypes.byref(rest), _UTF8, _IPA) or b"").decode())
+        return re.sub(_NO_SOUND, "", "".join(clauses))
+
     def speak(self, text: str, voice: str, rate_wpm: int, pitch: int) -> Float[np.ndarray, " samples"]:
-        accent, plus, variant = voice.partition("+")
-        # The library ignores a variant it does not know and speaks in its own voice.
-        variant_exists = not plus or (self._data / "voices" / "!v" / variant).is_file()
-        name = f"{_BRITISH.get(accent, accent)}{plus}{variant}"
-        if not variant_exists or self._library.espeak_SetVoiceByName(name.encode()) != 0:
-            raise ValueError(f"voice {voice!r} is unknown to eSpeak NG; right would be 'en-us', 'en-gb+f2', 'cmn+m3'")
+        self._set_voice(voice)
         self._library.espeak_SetParameter(_RATE, rate_wpm, 0)
         self._library.espeak_SetParameter(_PITCH, pitch, 0)
         self._chunks.clear()
@@ -116,6 +124,14 @@ class _Engine:
         if failed or not self._chunks:
             raise ValueError(f"text {text!r} gave no sound with voice {voice!r}")
         return np.concatenate(self._chunks).astype(np.float32) / 32768
+
+    def _set_voice(self, voice: str) -> None:
+        accent, plus, variant = voice.partition("+")
+        # The library ignores a variant it does not know and speaks in its own voice.
+        variant_exists = not plus or (self._data / "voices" / "!v" / variant).is_file()
+        name = f"{_BRITISH.get(accent, accent)}{plus}{variant}"
+        if not variant_exists or self._library.espeak_SetVoiceByName(name.encode()) != 0:
+            raise ValueError(f"voice {voice!r} is unknown to eSpeak NG; right would be 'en-us', 'en-gb+f2', 'cmn+m3'")
 
 
 def resample(wave: Float[np.ndarray, " samples"], from_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> Float[np.ndarray, " resampled"]:
@@ -146,5 +162,22 @@ def synthesise(text: str, voice: str, *, rate_wpm: int = 170, pitch: int = 50) -
         engine = _Engine()
         try:
             return resample(engine.speak(text, voice, rate_wpm, pitch), engine.rate_hz)
+        finally:
+            engine.close()
+
+
+@lru_cache(maxsize=4096)
+def phonemes(text: str, accent: str) -> str:
+    """Write `text` as it is said with an accent: one IPA letter or digit of tone after the other, without stress and length.
+
+    ImportError without eSpeak NG, ValueError for an unknown accent.
+
+    >>> phonemes("wake me up, please", "en-us")
+    'weɪkmiʌppliz'
+    """
+    with _ONE_AT_A_TIME:
+        engine = _Engine()
+        try:
+            return engine.phonemes(text, accent)
         finally:
             engine.close()

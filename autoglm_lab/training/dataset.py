@@ -123,6 +123,8 @@ class Batch:
     cells: torch.Tensor  # [C, 3] picture, cell, concept
     switches: torch.Tensor  # [S, 3] picture, cell, 1 if on
     words: torch.Tensor  # [W, 3] sound, concept, language
+    phonemes: torch.Tensor  # [A, S] what is said in each sound, as numbers from 1, filled up with 0
+    phoneme_counts: torch.Tensor  # [A] how many of them are said, 0 where it is not known
     copying: Copying | None = None
 
     def to(self, device: torch.device) -> Batch:
@@ -150,6 +152,7 @@ class Scenes:
         self.concepts = Concepts(tokenizer)
         self.mels, self.starts, self.lengths, by_wish = mel_bank(speech)
         self.noise = clip_noise(speech, len(self.lengths))
+        self.phonemes, self.said = spelt_clips(speech, len(self.lengths))
         # the slowest few clips would pad every other clip of their batch
         brief = {key: [p for p in places if self.lengths[p] <= LONGEST_FRAMES] for key, places in by_wish.items()}
         self.by_wish = {key: np.array(brief[key] or places) for key, places in by_wish.items()}
@@ -307,6 +310,10 @@ class Scenes:
                 words += [(len(clips), c, lang) for c, lang in self._spoken_concepts(row)]
                 clips.append(row["clip"])
         mel, mel_mask = self._sounds(clips, rng)
+        said = [self.said[clip] for clip in clips] or [np.zeros(0, np.int64)]
+        phonemes = np.zeros((len(said), max(map(len, said))), np.int64)
+        for i, numbers in enumerate(said):
+            phonemes[i, : len(numbers)] = numbers
         return Batch(
             pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
             image_of=torch.tensor([r["picture"] for r in rows]),
@@ -327,6 +334,8 @@ class Scenes:
             cells=_labels(cells),
             switches=_labels(switches),
             words=_labels(words),
+            phonemes=torch.from_numpy(phonemes),
+            phoneme_counts=torch.tensor([len(numbers) for numbers in said]),
         )
 
     def _spoken_concepts(self, row: dict[str, Any]) -> list[tuple[int, int]]:
@@ -413,6 +422,15 @@ def clip_noise(folder: Path, count: int) -> np.ndarray:
     return np.asarray(np.concatenate((np.clip(1 - snr_db / 30, 0, 1), np.ones(count - len(snr_db)))))
 
 
+def spelt_clips(folder: Path, count: int) -> tuple[str, list[np.ndarray]]:
+    """The phonemes of a set of `count` clips, and what is said in each, as numbers from 1; nothing where it is lost in noise."""
+    texts: list[str] = np.load(folder / "clips.npz")["phonemes"].tolist()
+    inventory = "".join(sorted(set().union(*texts)))
+    numbers = {phoneme: number for number, phoneme in enumerate(inventory, start=1)}
+    said = [np.array([numbers[phoneme] for phoneme in text], np.int64) for text in texts]
+    return inventory, said + [np.zeros(0, np.int64)] * (count - len(said))
+
+
 def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, list[int]]]:
     """Log-mel frames of every training clip, then of clips lost in noise; made once and kept in `folder`.
 
@@ -420,7 +438,7 @@ def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str
     each clip, and the clips of each wish.
     """
     clips = np.load(folder / "clips.npz")
-    if "key" not in clips:
+    if not {"key", "phonemes"} <= set(clips):
         raise ValueError(f"{folder} holds clips of an earlier version of this package; remove it, and the clips are made anew")
     keys: list[str] = clips["key"].tolist()
     if not (folder / "mel_lengths.npy").exists():

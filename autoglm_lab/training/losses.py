@@ -40,6 +40,7 @@ class Losses:
     copy: Tensor
     soft: Tensor
     thoughts: Tensor
+    phonemes: Tensor
     image_right: float = 0.0
     audio_right: float = 0.0
     token_right: float = 0.0
@@ -47,10 +48,10 @@ class Losses:
     point_right: float = 0.0
     switch_right: float = 0.0
 
-    def total(self, *, align: float, point: float, gate: float) -> Tensor:
-        """Scalar to be minimised: answers and practice in copying, and with these weights alignment, looks and open gates."""
+    def total(self, *, align: float, point: float, gate: float, spell: float = 0.0) -> Tensor:
+        """Scalar to be minimised: answers and copying, and with these weights alignment, looks, open gates and phonemes."""
         aligned = align * (self.image + self.switch + self.audio)
-        return aligned + self.answer + self.copy + point * self.point + gate * self.gate
+        return aligned + self.answer + self.copy + point * self.point + gate * self.gate + spell * self.phonemes
 
 
 def align_image(
@@ -111,6 +112,20 @@ def align_audio(
     return loss.mean(), float((positive > others.amax(1)).float().mean())
 
 
+def phoneme_loss(logits: Float[Tensor, "A F S"], mask: Bool[Tensor, "A F"], batch: Batch) -> Tensor:
+    """A scalar, per phoneme: what is said can be read from the frames in its order (CTC; Graves et al. 2006).
+
+    `logits` are those of no phoneme (0) and of each. Clips of which it is not known what they say do not count, nor those that are
+    said faster than there are frames.
+    """
+    known = batch.phoneme_counts > 0
+    if not known.any():
+        return logits.sum() * 0
+    scores = logits[known].float().log_softmax(-1).transpose(0, 1)
+    counts = batch.phoneme_counts[known]
+    return F.ctc_loss(scores, batch.phonemes[known], mask[known].sum(1), counts, zero_infinity=True)
+
+
 def answer_logits(model: PhoneGLMForConditionalGeneration, hidden: Float[Tensor, "B T D"], batch: Batch) -> Float[Tensor, "N V"]:
     """The scores with which a model would write each of the N answer tokens."""
     return model.head(hidden[:, :-1][batch.answer[:, 1:]]).float()
@@ -147,12 +162,13 @@ def step_losses(
     thoughts: bool = False,
     all_look: bool = False,
     price_prompt: bool = False,
+    speller: torch.nn.Module | None = None,
 ) -> Losses:
     """All losses of one batch. Pictures and clips are encoded once and used by every sample that refers to them.
 
     With a `teacher`, `soft` is the divergence of its scores from the model's; `thoughts` asks for the distance of what the two
     see, hear and think as well: cells, frames, and hidden states. With `all_look` every gated layer learns where to look, not the
-    last alone; `price_prompt` makes gates cost while the prompt is read, too.
+    last alone; `price_prompt` makes gates cost while the prompt is read, too. A `speller` reads phonemes from the frames of sound.
     """
     pixels = batch.pixels.float() / 255
     names = concepts.embed(model.embed_tokens.weight)
@@ -162,9 +178,12 @@ def step_losses(
     audio, audio_right = align_audio(frames, mask, batch.words, names, concepts.concept, concepts.lang)
     switch, switch_right = align_switches(cells, batch.switches, model.embed_tokens(concepts.states))
     zero = torch.zeros(())
+    spelt = zero if speller is None else phoneme_loss(speller(frames), mask, batch)
     copy = zero if batch.copying is None else copy_loss(model, batch.copying)  # (with what `quote_loss` adds below)
     if align_only:
-        return Losses(image, audio, zero, zero, zero, switch, copy, zero, zero, image_right, audio_right, switch_right=switch_right)
+        return Losses(
+            image, audio, zero, zero, zero, switch, copy, zero, zero, spelt, image_right, audio_right, switch_right=switch_right
+        )
     memories = model.remember(cells, (frames, mask), len(batch.ids))
     states, gated = decode_in_groups(model, batch, memories, all_looks=all_look)
     copy = copy + QUOTE_WEIGHT * quote_loss(model, states, batch)
@@ -189,6 +208,7 @@ def step_losses(
         copy,
         soft,
         apart,
+        spelt,
         image_right,
         audio_right,
         token_right,

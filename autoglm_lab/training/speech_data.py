@@ -22,7 +22,7 @@ from autoglm_lab.phone.phrasing import Utterance, utterances
 from autoglm_lab.phone.room import through_the_air
 from autoglm_lab.phone.speech import SAMPLE_RATE_HZ, Clip, SpeechBank
 from autoglm_lab.phone.spoken import SPOKEN_KINDS, say_wish, spoken_wishes, wish_key
-from autoglm_lab.phone.synthesis import ACCENTS, VARIANTS, resample, synthesise
+from autoglm_lab.phone.synthesis import ACCENTS, VARIANTS, phonemes, resample, synthesise
 from autoglm_lab.training.unaddressed import FOREIGN, count_aloud, two_at_once
 from autoglm_lab.workers import end_with_parent
 
@@ -77,7 +77,7 @@ FIXED_PHRASINGS = SpeechSpec(
 class Take:
     """One finished clip of the training set: `key` is that of the wish, or empty for speech that is not for the agent.
 
-    `snr_db` is infinite where no noise was added.
+    `snr_db` is infinite where no noise was added; `phonemes` is what is said, letter by letter, empty where two speak at once.
     """
 
     key: str
@@ -85,6 +85,7 @@ class Take:
     snr_db: float
     wave: Int16[np.ndarray, " samples"]
     source: str = "phrasing"
+    phonemes: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _spoken_by_espeak(
     slowest, fastest = BRISK_WPM if source == "template" else RATES_WPM
     wave = synthesise(text, voice, rate_wpm=int(rng.integers(slowest, fastest + 1)), pitch=int(rng.integers(25, 76)))
     samples, snr_db = through_the_air(wave, air or rng, spec.room_share, spec.band_share)
-    return Take(key, voice, snr_db, samples, source)
+    return Take(key, voice, snr_db, samples, source, phonemes(text, accents[0]))
 
 
 def synthesised_takes(job: tuple[Lang, int, int], seed: int, spec: SpeechSpec = FIXED_PHRASINGS) -> list[Take]:
@@ -142,7 +143,8 @@ def _bank(folder: Path | None) -> SpeechBank:
 def _replayed(clip: Clip, bank: SpeechBank, source: str, rng: np.random.Generator, spec: SpeechSpec) -> Take:
     played_hz = round(SAMPLE_RATE_HZ * float(rng.choice(SPEEDS)))
     samples, snr_db = through_the_air(resample(bank.waveform(clip), played_hz), rng, spec.room_share, spec.band_share)
-    return Take(key_of(clip.utterance), clip.voice, snr_db, samples, source)
+    said = phonemes(clip.utterance.text, ACCENTS[clip.utterance.lang][0])
+    return Take(key_of(clip.utterance), clip.voice, snr_db, samples, source, said)
 
 
 def bank_takes(voice: str, seed: int, spec: SpeechSpec = FIXED_PHRASINGS, bank_dir: Path | None = None) -> list[Take]:
@@ -270,21 +272,21 @@ def synthesise_training_set(
     """Write `waves.npy` (all clips end to end, int16, 16 kHz) and `clips.npz`; returns the number of clips.
 
     `clips.npz` has one row per clip: `start` and `length` in samples, `key` of the wish (empty for speech that is not for the
-    agent), `snr` in dB (infinite when clean), `voice` and `source`. No held-out voice is ever used.
+    agent), `snr` in dB (infinite when clean), `voice`, `source` and `phonemes`. No held-out voice is ever used.
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
-    rows: list[tuple[int, int, str, float, str, str]] = []
+    rows: list[tuple[int, int, str, float, str, str, str]] = []
     start = 0
     with atomic.file(out / "waves.npy") as part, part.open("wb") as file:
         write_header(file, "<i2", (0,))
         for take in training_takes(spec, seed, processes, bank_dir):
             file.write(take.wave.tobytes())
-            rows.append((start, take.wave.size, take.key, take.snr_db, take.voice, take.source))
+            rows.append((start, take.wave.size, take.key, take.snr_db, take.voice, take.source, take.phonemes))
             start += take.wave.size
         file.seek(0)
         write_header(file, "<i2", (start,))
-    starts, lengths, keys, snrs, voices, sources = zip(*rows, strict=True)
+    starts, lengths, keys, snrs, voices, sources, said = zip(*rows, strict=True)
     facts = {"clips": len(rows), "seconds": start / SAMPLE_RATE_HZ, "seed": seed, "sample_rate_hz": SAMPLE_RATE_HZ}
     atomic.write_text(out / "facts.json", json.dumps(facts | {"sources": Counter(sources)}) + "\n")
     with atomic.file(out / "clips.npz") as part:  # last: where it is, all is
@@ -296,5 +298,6 @@ def synthesise_training_set(
             snr=np.array(snrs, np.float32),
             voice=np.array(voices),
             source=np.array(sources),
+            phonemes=np.array(said),
         )
     return len(rows)

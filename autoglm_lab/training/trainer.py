@@ -51,6 +51,7 @@ class Recipe:
     weight_decay: float = 0.02
     align_weight: float = 0.3  # of the alignment loss in stage two
     point_weight: float = 0.3  # of looking at what decides the answer
+    spell_weight: float = 0.1  # of reading from the frames of sound which phonemes are said
     gated_rate: float = 0.3  # learning rate of the gated layers, as a share: what they start with is worth keeping
     gate_hold: int = 300  # for this many steps of stage two the gates stay at one half, or they close before they can help
     gate_cost: float = 0.02  # of open gates, once answers come; makes a gate close on what does not help
@@ -101,7 +102,10 @@ def preset(name: str) -> Preset:
         return Preset(small, recipe, SceneSpec(scenes=3000, mini=True))
     if name == "people":
         # an image encoder with half the MACs of the configuration's default; small kernels first, since it has to read small print
-        lean = PhoneGLMConfig(understands=True, memory=4, image_channels=(16, 32, 64, 176), image_blocks=(0, 0, 0, 1))
+        # and a speech encoder of twice the blocks, since it has to hear voices that it does not know
+        lean = PhoneGLMConfig(
+            understands=True, memory=4, image_channels=(16, 32, 64, 176), image_blocks=(0, 0, 0, 1), audio_blocks=8
+        )
         recipe = Recipe(pictures=8, samples=4, commands=48, clips=32, vary_voices=True, copies=0, price_prompt=True)
         return Preset(lean, recipe, SceneSpec(scenes=24_000, typed=6, spoken=0, people=True))
     raise ValueError(f"preset {name!r} is unknown; there are 'full', 'people' and 'mini'")
@@ -118,7 +122,11 @@ class Training:
         self.step = 0
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.gather = _gradient_mean() if self.world > 1 else None
-        self.optimizer = torch.optim.AdamW(_groups(model, recipe), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+        # reads phonemes from frames of sound while the model learns; no part of it
+        self.speller = torch.nn.Linear(model.config.hidden_size, 1 + len(data.phonemes)).to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            _groups(model, self.speller, recipe), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True
+        )
         self.averaged = {k: v.detach().clone() for k, v in model.state_dict().items()}
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -181,12 +189,15 @@ class Training:
         half = self.device.type != "cpu" or has_fast_bf16()
         batch = batch.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
-            losses = step_losses(self.model, batch, self.concepts, align_only=aligning, price_prompt=recipe.price_prompt)
+            losses = step_losses(
+                self.model, batch, self.concepts, align_only=aligning, price_prompt=recipe.price_prompt, speller=self.speller
+            )
         align, gate = 1.0 if aligning else recipe.align_weight, recipe.gate_cost if self.step >= recipe.gate_from else 0.0
         self.optimizer.zero_grad(set_to_none=True)
-        losses.total(align=align, point=recipe.point_weight, gate=gate).backward()
+        losses.total(align=align, point=recipe.point_weight, gate=gate, spell=recipe.spell_weight).backward()
         if self.gather is not None:
             self.gather(self.model)
+            self.gather(self.speller)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self._average()
@@ -216,19 +227,26 @@ class Training:
             self.folder / "checkpoint.pt",
             model=self.model.state_dict(),
             averaged=self.averaged,
+            speller=self.speller.state_dict(),
             optimizer=self.optimizer.state_dict(),
             step=self.step,
             recipe=asdict(self.recipe),
         )
 
     def resume(self) -> bool:
-        """Go on from the folder's checkpoint; False if there is none. ValueError if it was made with another seed or batch."""
+        """Go on from the folder's checkpoint; False if there is none.
+
+        ValueError if it was made with another seed or batch, or by an earlier version of this package.
+        """
         stored = check_run(self.folder, self.recipe)
         if stored is None:
             (self.folder / "log.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
             return False
+        if "speller" not in stored:
+            raise ValueError(f"{self.folder} is a run of an earlier version of this package; delete it to begin anew")
         self.model.load_state_dict(stored["model"])
         self.averaged = {name: value.to(self.device) for name, value in stored["averaged"].items()}
+        self.speller.load_state_dict(stored["speller"])
         self.optimizer.load_state_dict(stored["optimizer"])
         self.step = stored["step"]
         self._trim_log()
@@ -298,13 +316,14 @@ def main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _groups(model: PhoneGLMForConditionalGeneration, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters by what they need: gates, other parts of gated layers, matrices, and the rest, which never decays."""
+def _groups(model: PhoneGLMForConditionalGeneration, speller: torch.nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters by what they need: gates, other parts of gated layers, matrices (which decay), the speller's and the rest."""
     groups: dict[str, dict[str, Any]] = {
         "gates": {"share": 1.0, "weight_decay": 0.0},
         "gated": {"share": recipe.gated_rate, "weight_decay": 0.0},
         "matrices": {"share": 1.0, "weight_decay": recipe.weight_decay},
         "vectors": {"share": 1.0, "weight_decay": 0.0},
+        "speller": {"share": 1.0, "weight_decay": 0.0, "params": [*speller.parameters()]},
     }
     for name, parameter in model.named_parameters():
         part = (

@@ -1,7 +1,7 @@
-"""Variation of a clip's log-mel frames, so that no clip is heard twice alike: another throat, another pace.
+"""Variation of a clip's log-mel frames, so that no clip is heard twice alike: another throat, another pace, parts not heard.
 
-Frequencies are scaled as a longer or shorter vocal tract scales them (Jaitly and Hinton 2013), and time is stretched. Both act on
-the frames: a clip need not be synthesised again.
+Frequencies are scaled as a longer or shorter vocal tract scales them (Jaitly and Hinton 2013), time is stretched, and bands and
+moments are left out (SpecAugment; Park et al. 2019). All act on the frames: a clip need not be synthesised again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from autoglm_lab.runtime.features import HIGHEST_HZ, MEL_BINS, to_hz, to_mel
 
 TRACT, PACE = (0.88, 1.14), (0.88, 1.14)  # frequency and duration, as shares of what they were
 SHARE = 0.6  # of the clips in a batch
+HIDDEN_BANDS, HIDDEN_BINS = 2, 10  # bands of frequency that are left out, and how wide one is at most
+HIDDEN_MOMENTS, HIDDEN_FRAMES = 2, 10  # and moments
 STEPS = 26  # warps that are kept: a step is one hundredth
 
 
@@ -25,7 +27,21 @@ def vary(frames: Float[np.ndarray, "F 80"], rng: np.random.Generator, longest: i
     warped = frames @ warp(int(rng.integers(STEPS + 1)))
     most = max(longest, len(frames))
     count = int(np.clip(round(len(frames) * rng.uniform(*PACE)), 1, most))
-    return stretch(warped, count)
+    return hide(stretch(warped, count), rng)
+
+
+def hide(frames: Float[np.ndarray, "F 80"], rng: np.random.Generator) -> Float[np.ndarray, "F 80"]:
+    """The frames with some bands and moments at their mean: no single one may be needed to understand."""
+    hidden, mean = frames.copy(), frames.mean()
+    for _ in range(HIDDEN_BANDS):
+        width = int(rng.integers(HIDDEN_BINS + 1))
+        first = int(rng.integers(MEL_BINS - width + 1))
+        hidden[:, first : first + width] = mean
+    for _ in range(HIDDEN_MOMENTS):
+        width = int(rng.integers(HIDDEN_FRAMES + 1))
+        first = int(rng.integers(len(frames) + 1))
+        hidden[first : first + width] = mean
+    return hidden
 
 
 @cache

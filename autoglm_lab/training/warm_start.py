@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def transplant(
     """Copy into `new` every weight of `old` that has the same name and shape; returns the names of those that stay as they were.
 
     Rows of the token table go by token: a token that `old` does not have becomes the mean of those that it is written with there.
-    ValueError when the two have hidden states of different width.
+    Blocks of the speech encoder that `old` does not have begin as ones that change nothing. ValueError when
+    the two have hidden states of different width.
     """
     if old.config.hidden_size != new.config.hidden_size:
         raise ValueError(
@@ -47,6 +49,8 @@ def transplant(
             mine[name] = theirs[name]
         else:
             fresh.append(name)
+            if re.fullmatch(r"audio_encoder\.blocks\.\d+\.down\.(weight|bias)", name) and name not in theirs:
+                mine[name] = torch.zeros_like(value)
     new.load_state_dict(mine)
     return fresh
 

@@ -323,9 +323,10 @@ def test_frames_stay_on_the_disk_and_are_made_once(folder, tmp_path):
 
 
 def test_data_of_an_earlier_version_is_named(tmp_path):
-    np.savez(tmp_path / "clips.npz", utterance=np.arange(3))
-    with pytest.raises(ValueError, match="earlier version"):
-        mel_bank(tmp_path)
+    for fields in ({"utterance": np.arange(3)}, {"key": np.array([""])}):
+        np.savez(tmp_path / "clips.npz", **fields)
+        with pytest.raises(ValueError, match="earlier version"):
+            mel_bank(tmp_path)
 
 
 def test_the_small_presets_keep_their_clips():

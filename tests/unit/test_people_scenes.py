@@ -125,6 +125,7 @@ def test_a_small_model_learns_from_them(tmp_path):
         length=np.full(len(keys), 1600),
         key=np.array(keys),
         snr=np.full(len(keys), np.inf),
+        phonemes=np.array([""] * len(keys)),
     )
     wishes = load_wishes(tmp_path / "wishes.json")
     data = Scenes(tmp_path / "scenes", tmp_path / "speech", train_tokenizer(people_pieces(), 2600), free_text, wishes)

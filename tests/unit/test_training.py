@@ -77,6 +77,7 @@ def data(tmp_path_factory):
         length=np.full(len(keys), 1600),
         key=np.array(keys),
         snr=np.full(len(keys), np.inf),
+        phonemes=np.array([said.text[:3].lower() for lang in LANGS for said in utterances(lang)]),
     )
     return Scenes(folder / "scenes", folder / "speech", train_tokenizer())
 

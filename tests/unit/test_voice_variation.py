@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from autoglm_lab.runtime.features import log_mel
-from autoglm_lab.training.voice_variation import PACE, STEPS, TRACT, stretch, vary, warp
+from autoglm_lab.training.voice_variation import (
+    HIDDEN_BANDS,
+    HIDDEN_BINS,
+    HIDDEN_FRAMES,
+    HIDDEN_MOMENTS,
+    PACE,
+    STEPS,
+    TRACT,
+    hide,
+    stretch,
+    vary,
+    warp,
+)
 
 
 def tone(hz, seconds=0.5):
@@ -43,3 +55,18 @@ def test_some_clips_stay_and_none_grows_too_long():
     assert all(np.isfinite(each).all() and np.abs(each).max() <= 1 + 1e-6 for each in seen)
     long = np.zeros((300, 80), np.float32)
     assert max(len(vary(long, rng, 210)) for _ in range(50)) <= 300, "one that is too long already grows no longer"
+
+
+def test_bands_and_moments_are_left_out_and_the_rest_stays():
+    frames, rng = np.random.default_rng(1).uniform(-1, 1, (120, 80)).astype(np.float32), np.random.default_rng(2)
+    before = frames.copy()
+    bands, moments = [], []
+    for _ in range(100):
+        hidden = hide(frames, rng)
+        changed = hidden != frames
+        assert np.allclose(hidden[changed], frames.mean())
+        bands.append(int(changed.all(0).sum()))
+        moments.append(int(changed.all(1).sum()))
+    assert np.array_equal(frames, before), "the clip itself is heard again"
+    assert 0 < max(bands) <= HIDDEN_BANDS * HIDDEN_BINS and 0 < max(moments) <= HIDDEN_MOMENTS * HIDDEN_FRAMES
+    assert len(set(bands)) > 5 and len(set(moments)) > 5

@@ -106,3 +106,15 @@ def test_chinese_characters_stand_alone_where_they_are_to_be_copied():
     assert said[-7:] == copied[-7:], "the same tokens, whatever stands before"
     spelt = [tokenizer.decode([number]) for number in range(len(tokenizer))]
     assert not [text for text in spelt if len(CHINESE.findall(text)) > 1]
+
+
+def test_blocks_of_the_speech_encoder_that_are_new_change_nothing_at_first(pair):
+    old, deeper = pair[0], copy.deepcopy(pair[0].config)
+    deeper.audio_blocks = 3
+    new = PhoneGLMForConditionalGeneration(deeper)
+    fresh = transplant(old, pair[1], new, pair[1])
+    assert fresh and all(name.startswith("audio_encoder.blocks.") for name in fresh)
+    mel, mask = torch.randn(2, 40, 80), torch.ones(2, 40, dtype=torch.bool)
+    with torch.no_grad():
+        theirs, mine = (model.eval().encode_audio(mel, mask)[0] for model in (old, new))
+    assert torch.allclose(theirs, mine, atol=1e-6)
