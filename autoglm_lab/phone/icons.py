@@ -1,4 +1,7 @@
-"""The icon atlas: glyphs of several families as grey masks, read once from data/icons."""
+"""The icon atlas: glyphs of several families as grey masks, read once from data/icons.
+
+Phones are drawn in the families of the atlas itself, one of which training never sees. Those in `practice` are for training alone.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from autoglm_lab.paths import data_dir
 
 
 @lru_cache
-def _index() -> dict[str, Any]:
-    index: dict[str, Any] = json.loads((data_dir() / "icons" / "index.json").read_text("utf-8"))
+def _index(part: str = "") -> dict[str, Any]:
+    index: dict[str, Any] = json.loads((data_dir() / "icons" / part / "index.json").read_text("utf-8"))
     return index
 
 
@@ -22,11 +25,17 @@ def families(*, held_out: bool) -> list[str]:
     return [name for name, facts in _index()["families"].items() if facts["held_out"] is held_out]
 
 
+def practice_families() -> list[str]:
+    """Names of the icon families that only training draws, beside those of the phones."""
+    return list(_index("practice")["families"])
+
+
 @lru_cache
 def _atlas(family: str) -> Image.Image:
-    if family not in _index()["families"]:
+    known = {name: part for part in ("practice", "") for name in _index(part)["families"]}
+    if family not in known:
         raise ValueError(f"icon family {family!r} is unknown; known are {', '.join(_index()['families'])}")
-    return Image.open(data_dir() / "icons" / f"{family}.png").convert("L")
+    return Image.open(data_dir() / "icons" / known[family] / f"{family}.png").convert("L")
 
 
 @lru_cache(maxsize=4096)

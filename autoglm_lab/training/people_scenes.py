@@ -17,6 +17,7 @@ from autoglm_lab.phone.actions import format_action
 from autoglm_lab.phone.catalog import APPS, HOME_SCREEN, app
 from autoglm_lab.phone.foreign import foreign_screen
 from autoglm_lab.phone.goals import REFUSED, goal
+from autoglm_lab.phone.icons import practice_families
 from autoglm_lab.phone.oracle import MEMORY, Done, Step, next_on_unknown_screen, next_step
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.starts import SIZES, compatible
@@ -33,6 +34,7 @@ from autoglm_lab.training.scenes import (
 )
 
 FOREIGN_SHARE = 0.07  # of all scenes
+PRACTICE_SHARE = 0.55  # of the phones: their icons are of a family that only training draws
 TO_TYPE_SHARE = 0.3  # of the scenes: the first wish has come to where something is typed, for copying takes most practice
 STUMBLE_SHARE = 0.12  # of the ways here: one more action that changed nothing
 SAME_WAY_SHARE = 0.5  # of the further wishes on a screen: the agent has come there by the same actions
@@ -51,7 +53,8 @@ _ELSEWHERE = ("Camera", "Gallery", "Browser", "Bank", "Game", "Reader", HOME_SCR
 def make_people_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str, Any]]:
     """One scene: a [224, 224, 3] uint8 picture, and its concepts and samples as plain data."""
     rng = np.random.default_rng([seed, 18, spec.seed])
-    look = Look.random(seed)
+    family = str(rng.choice(practice_families())) if rng.random() < PRACTICE_SHARE else None
+    look = Look.random(seed, family=family)
     if rng.random() < FOREIGN_SHARE:
         return _foreign_scene(look, rng, spec)
     state = State.fresh(look)

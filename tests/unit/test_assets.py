@@ -9,9 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone import phrasing
 from autoglm_lab.phone.catalog import APPS, CONTACTS, CONTROLS, FREE_WORDS, LANGS, SETTINGS
-from autoglm_lab.phone.icons import families, glyph
+from autoglm_lab.phone.icons import families, glyph, practice_families
+from autoglm_lab.phone.state import Look
 
 INDEX = json.loads((data_dir() / "icons" / "index.json").read_text("utf-8"))
+PRACTICE = json.loads((data_dir() / "icons" / "practice" / "index.json").read_text("utf-8"))
+ATLASES = (*INDEX["families"], *PRACTICE["families"])
 SCREEN_GLYPHS = {"arrow_left", "home", "dots", "x", "chevron_right", "star", "image"}
 
 
@@ -26,9 +29,16 @@ def test_the_held_out_family_is_apart():
     assert len(families(held_out=False)) >= 6
     held_out_packages = {INDEX["families"][name]["package"] for name in families(held_out=True)}
     assert not held_out_packages & {INDEX["families"][name]["package"] for name in families(held_out=False)}
+    assert not held_out_packages & {facts["package"] for facts in PRACTICE["families"].values()}
 
 
-@pytest.mark.parametrize("family", INDEX["families"])
+def test_families_for_practice_are_on_no_phone_that_is_drawn_by_chance():
+    assert len(practice_families()) >= 10 and PRACTICE["glyphs"] == INDEX["glyphs"]
+    assert not set(practice_families()) & {Look.random(seed).family for seed in range(200)}
+    assert Look.random(3, family=practice_families()[0]).family == practice_families()[0]
+
+
+@pytest.mark.parametrize("family", ATLASES)
 def test_every_glyph_is_drawn_inside_its_cell(family):
     for name in INDEX["glyphs"]:
         mask = np.asarray(glyph(family, name, INDEX["cell"]))
@@ -37,14 +47,14 @@ def test_every_glyph_is_drawn_inside_its_cell(family):
         assert mask[0].max() == mask[-1].max() == mask[:, 0].max() == mask[:, -1].max() == 0, name
 
 
-@pytest.mark.parametrize("family", INDEX["families"])
+@pytest.mark.parametrize("family", ATLASES)
 def test_no_two_glyphs_of_a_family_look_the_same(family):
     pictures = [np.asarray(glyph(family, name, 24), dtype=float).ravel() for name in INDEX["glyphs"]]
     assert len(np.unique(np.stack(pictures), axis=0)) == len(pictures)
 
 
 def test_every_family_carries_its_licence():
-    for facts in INDEX["families"].values():
+    for facts in (*INDEX["families"].values(), *PRACTICE["families"].values()):
         name = facts["package"].removeprefix("@").replace("/", "-").replace("@", "-")
         assert (data_dir() / "icons" / "LICENSES" / f"{name}.txt").stat().st_size > 500
 
