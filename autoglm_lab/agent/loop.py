@@ -178,7 +178,7 @@ class _Run:
         self.goals = self.goals[1:]
         if not self.goals:
             return replace(step, end=f"finished: {' '.join(self.messages)}")
-        self.steps, self.idle, self.circles = [], 0, Circles()
+        self.steps, self.history, self.idle, self.circles = [], [], 0, Circles()
         return step
 
     def _act(self, step: Step, app: str, action: Action, screenshot: Image.Image) -> Step:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autoglm_lab import atomic
+from autoglm_lab.agent.loop import MAX_STEPS
 from autoglm_lab.cli.engines import model_folder, open_engine
 from autoglm_lab.cli.options import Commands, add_json, add_model, add_server, positive, seed
 from autoglm_lab.cli.reports import action_text, rounded
@@ -26,7 +27,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--adb", nargs="?", const="", metavar="SERIAL", help="instead: a phone that `adb` has connected (needs --task)"
     )
-    command.add_argument("--steps", type=positive, default=14, help="actions, at most (default %(default)s)")
+    command.add_argument("--steps", type=positive, default=MAX_STEPS, help="actions, at most (default %(default)s)")
     command.add_argument("--out", type=Path, default=work_dir(), help="folder for filmstrip.png (default %(default)s)")
     command.add_argument("--think", action="store_true", help="let it write its thought before each action")
     add_model(command, "model folder or bundle")

@@ -45,10 +45,13 @@ class Answer:
 
 
 class Stream:
-    """An answer as it comes: iterate for pieces of text, one for each token; afterwards `answer` holds the whole."""
+    """An answer as it comes: iterate for pieces of text, one for each token; afterwards `answer` holds the whole.
 
-    def __init__(self, pieces: Iterator[str | Answer], prompt_tokens: int = 0) -> None:
-        self._pieces, self.prompt_tokens = pieces, prompt_tokens
+    `prompt_tokens` and `goal` are those of the answer.
+    """
+
+    def __init__(self, pieces: Iterator[str | Answer], prompt_tokens: int = 0, goal: str = "") -> None:
+        self._pieces, self.prompt_tokens, self.goal = pieces, prompt_tokens, goal
         self._answer: Answer | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -72,7 +75,7 @@ def spoken(
     tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int = 0, goal: str = ""
 ) -> Stream:
     """A `Stream` of tokens as they come, and the answer that they make."""
-    return Stream(_spoken(tokens, decode, watch, prompt_tokens, goal), prompt_tokens)
+    return Stream(_spoken(tokens, decode, watch, prompt_tokens, goal), prompt_tokens, goal)
 
 
 def _spoken(

@@ -125,7 +125,7 @@ async def whole(answer: Answer, request: Request) -> Response:
             task.cancel()
     ended = [each for each in ends if each is not None]
     choices = [
-        {"index": number, "message": messages[number], "logprobs": None, "finish_reason": each.reason}
+        {"index": number, "message": messages[number] | goal_field(each), "logprobs": None, "finish_reason": each.reason}
         for number, each in enumerate(ended)
     ]
     return JSONResponse(
@@ -138,6 +138,11 @@ async def whole(answer: Answer, request: Request) -> Response:
             "usage": answer.usage(ended),
         }
     )
+
+
+def goal_field(done: Done) -> dict[str, str]:
+    """What the command was understood as, beside the fields of OpenAI. An agent hands back one of two wishes (`told_goal`)."""
+    return {"goal": done.goal} if done.goal else {}
 
 
 async def _gone(request: Request) -> None:
@@ -218,7 +223,7 @@ async def _chunks(answer: Answer, events: AsyncIterator[tuple[int, Event]], comi
             coming = asyncio.ensure_future(anext(events))
             if isinstance(event, Done):
                 ends.append(event)
-                yield chunk([choice(number, {}, event.reason)])
+                yield chunk([choice(number, goal_field(event), event.reason)])
             else:
                 yield chunk([choice(number, answer.shown(number, event))])
         if usage:

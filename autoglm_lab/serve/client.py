@@ -79,7 +79,7 @@ class RemoteEngine(Engine):
         options = {
             "model": self.model,
             "messages": self._messages(
-                request.task, request.image, request.audio, request.current_app, request.last, request.history
+                request.task, request.image, request.audio, request.current_app, request.last, request.history, request.goal
             ),
             "max_tokens": request.max_new_tokens,
             "temperature": sampling.temperature,
@@ -93,7 +93,7 @@ class RemoteEngine(Engine):
         return Stream(self._pieces(options))
 
     def _pieces(self, request: dict[str, Any]) -> Iterator[str | Answer]:
-        began, thought, content, usage = time.perf_counter(), "", "", None
+        began, thought, content, goal, usage = time.perf_counter(), "", "", "", None
         ms: dict[str, float] = {}
         with _plain_errors(self.url):
             for chunk in self._client.chat.completions.create(**request):
@@ -102,7 +102,7 @@ class RemoteEngine(Engine):
                 if delta is None:
                     continue
                 reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
-                words = delta.content or ""
+                words, goal = delta.content or "", getattr(delta, "goal", None) or goal
                 if reasoning or words:
                     ms.setdefault("first", (time.perf_counter() - began) * 1000)
                     thought, content = thought + reasoning, content + words
@@ -110,7 +110,11 @@ class RemoteEngine(Engine):
         ms["total"] = (time.perf_counter() - began) * 1000
         answer = _read(thought, content)
         yield replace(
-            answer, ms=ms, tokens=usage.completion_tokens if usage else 0, prompt_tokens=usage.prompt_tokens if usage else 0
+            answer,
+            goal=_printable(str(goal)),
+            ms=ms,
+            tokens=usage.completion_tokens if usage else 0,
+            prompt_tokens=usage.prompt_tokens if usage else 0,
         )
 
     def _messages(self, *request: Any) -> list[dict[str, Any]]:
@@ -140,20 +144,24 @@ def conversation(
     current_app: str = HOME_SCREEN,
     last: str = "",
     history: Sequence[Turn] = (),
+    goal: str = "",
 ) -> list[dict[str, Any]]:
     """A request as the messages of the public phone agent: the task, what was done, and the screen as it is now.
 
-    Of earlier turns there is what was said and what came of it (`last_action`), not their screens.
+    Of earlier turns there is what was said and what came of it (`last_action`), not their screens. `goal` is one wish of the task
+    that an answer has told, if the agent works at that one; a server of this package reads it.
     """
     sound = [] if audio is None else [{"type": "input_audio", "input_audio": {"data": wav(audio), "format": "wav"}}]
     picture = [] if image is None else [{"type": "image_url", "image_url": {"url": data_url(image)}}]
     turns = history or [Turn("", f'do(action="{name}")', "" if changed else UNCHANGED) for name, changed in read_memory(last)]
     begun_in = turns[0].app if turns else current_app
-    words = [part for part in (task.strip(), begun_in and _screen(begun_in)) if part]
+    now = "" if turns else goal
+    words = [part for part in (task.strip(), (begun_in or now) and _screen(begun_in, goal=now)) if part]
     first = [*sound, {"type": "text", "text": "\n\n".join(words or [_screen(current_app)])}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": first if turns else [*picture, *first]}]
     for turn, after in zip_longest(turns, turns[1:]):
-        screen = f"{SCREEN}\n\n{_screen(after.app if after else current_app, turn.result)}"
+        app, now = (after.app, "") if after else (current_app, goal)
+        screen = f"{SCREEN}\n\n{_screen(app, turn.result, now)}"
         messages += [
             {"role": "assistant", "content": turn.said},
             {"role": "user", "content": [*([] if after else picture), {"type": "text", "text": screen}]},
@@ -161,9 +169,10 @@ def conversation(
     return messages
 
 
-def _screen(app: str, result: str = "") -> str:
+def _screen(app: str, result: str = "", goal: str = "") -> str:
     """Information about a screen beside its picture, as JSON."""
-    return json.dumps({"current_app": app} | ({"last_action": result} if result else {}), ensure_ascii=False)
+    more = {"last_action": result, "goal": goal}
+    return json.dumps({"current_app": app} | {name: text for name, text in more.items() if text}, ensure_ascii=False)
 
 
 @contextmanager

@@ -18,12 +18,16 @@ from autoglm_lab.serve.stream_parser import Piece, StreamParser
 
 
 class Done(NamedTuple):
-    """End of an answer: the reason ("stop" or "length"), and how many tokens were read, written, and thought."""
+    """End of an answer: the reason ("stop" or "length"), and how many tokens were read, written, and thought.
+
+    `goal` is what the command was understood as, by an engine that works by goals.
+    """
 
     reason: str
     prompt_tokens: int
     tokens: int
     thought_tokens: int
+    goal: str = ""
 
 
 Event = Piece | Done | ApiError
@@ -52,6 +56,7 @@ class Job:
     prompt_tokens: int = 0
     tokens: int = 0
     thought_tokens: int = 0
+    goal: str = ""
 
     def __post_init__(self) -> None:
         self.parser = StreamParser(think=self.asking.think, stop=self.asking.stop)
@@ -89,7 +94,7 @@ class Job:
     def done(self, reason: str) -> Done:
         """The last event of an answer."""
         self.parser.ended = True
-        return Done(reason, self.prompt_tokens, self.tokens, self.thought_tokens)
+        return Done(reason, self.prompt_tokens, self.tokens, self.thought_tokens, self.goal)
 
 
 Deliveries = list[tuple[Job, Event]]

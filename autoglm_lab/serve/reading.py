@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from autoglm_lab.serve.schema import AudioPart, ChatRequest, ImagePart, Message,
 DEFAULT_TOKENS = 96
 SCREEN = "** Screen Info **"  # how the public phone agent begins a turn without words of the user
 LONGEST = 20_000  # characters of a task that are looked at; 512 tokens are far fewer
+LONGEST_GOAL = 2000  # characters of a goal that an agent hands back
 _ACTION = re.compile(r'do\(action="([^"]+)"')
 
 
@@ -43,6 +44,7 @@ class GenerationRequest:
     max_new_tokens: int = DEFAULT_TOKENS
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
+    goal: str = ""  # one wish of the task, as an answer of this server has told it
 
     @property
     def last(self) -> str:
@@ -56,7 +58,8 @@ class GenerationRequest:
         """
         image = self.image and (self.image(take=take) if take else self.image())
         sound, last = self.audio and self.audio(), write_memory(self.steps, memory)
-        return Request(self.task, image, sound, self.current_app, last, self.think, self.max_new_tokens, self.sampling)
+        request = Request(self.task, image, sound, self.current_app, last, self.think, self.max_new_tokens, self.sampling)
+        return replace(request, goal=self.goal)
 
 
 def read_request(request: ChatRequest, limits: Limits) -> list[GenerationRequest]:
@@ -121,7 +124,9 @@ def _conversation(request: ChatRequest, limits: Limits) -> dict[str, Any]:
             400, f"the task has {len(task):,} characters; at most 512 tokens fit", param="messages", code="context_length_exceeded"
         )
     app = current_app(users[-1][1]) if users else HOME_SCREEN
-    return {"task": task, "image": image, "audio": audio, "current_app": app, "steps": _steps(request.messages[begins:])}
+    goal = told_goal(users[-1][1]) if users else ""
+    steps = _steps(request.messages[begins:])
+    return {"task": task, "image": image, "audio": audio, "current_app": app, "steps": steps, "goal": goal}
 
 
 def _parts(message: Message, kind: type[Any], place: int) -> list[tuple[str, Any]]:
@@ -157,6 +162,14 @@ def current_app(message: Message) -> str:
     name = screen.get("current_app", HOME_SCREEN)
     usual = isinstance(name, str) and 0 < len(name) <= 100 and not set(name) & set('"\n<>')
     return TOLD.get(name, name) if usual else HOME_SCREEN
+
+
+def told_goal(message: Message) -> str:
+    """One wish of the task, where the agent says with the screen that it works at that one. ApiError for what can be no goal."""
+    goal = _halves(message)[1].get("goal", "")
+    if not isinstance(goal, str) or len(goal) > LONGEST_GOAL:
+        raise ApiError(400, f"goal is one wish of the task, as an answer told it: a text of at most {LONGEST_GOAL} characters")
+    return _plain(goal)
 
 
 def _halves(message: Message) -> tuple[str, dict[str, Any]]:

@@ -18,6 +18,12 @@ from autoglm_lab.phone.tasks import Task
 from autoglm_lab.runtime.engine import Answer, Stream
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
 from autoglm_lab.runtime.understanding import Understood
+from autoglm_lab.serve import Limits, RemoteEngine, running
+from autoglm_lab.serve.batching import BatchingScheduler
+from autoglm_lab.serve.client import conversation
+from autoglm_lab.serve.errors import ApiError
+from autoglm_lab.serve.reading import LONGEST_GOAL, GenerationRequest, read_request
+from autoglm_lab.serve.schema import ChatRequest
 from tests.unit.tiny_agent import write_tiny_bundle
 
 FIRST = Task("toggle_on", "en", (("setting", "bluetooth"),))
@@ -42,7 +48,7 @@ class Oracle:
         else:
             wish = Task(parts[0].kind, parts[0].lang, tuple(parts[0].slots.items()))
             text = format_action(next_step(wish, self.phone.state).action)
-        return Stream(iter((text, Answer.read(text, 1, {"total": 1.0}, goal=meaning))))
+        return Stream(iter((text, Answer.read(text, 1, {"total": 1.0}, goal=meaning))), goal=meaning)
 
 
 def off(seed: int = 3) -> SimulatedPhone:
@@ -114,3 +120,43 @@ def test_an_engine_works_by_the_goal_that_it_is_given(tmp_path: Path) -> None:
     assert given.goal == "turn off Bluetooth" and "understand" not in given.ms
     assert given.text == engine.answer("turn off Bluetooth", screen, max_new_tokens=12).answer.text
     assert given.text == engine.answer("", screen, goal="turn off Bluetooth", max_new_tokens=12).answer.text
+
+
+# the server
+
+
+def test_an_engine_far_away_is_asked_for_one_wish_after_the_other() -> None:
+    phone = off()
+    start, engine = deepcopy(phone.state), Oracle(phone, goal(BOTH))
+    with running(engine) as url:  # type: ignore[arg-type]
+        steps = run(BOTH.text, phone, RemoteEngine(url))
+    assert phone.state.toggles["bluetooth"] and phone.state.chats["mum"][-1] == (True, "it is on, then off"), steps[-1]
+    assert steps[0].goal == goal(BOTH) and steps[-1].end.startswith("finished: ")
+    assert engine.goals[:2] == ["", goal(FIRST)] and engine.goals[-1] == goal(SECOND)
+    assert BOTH.done(start, phone.state, steps[-1].end)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_both_ways_of_serving_take_a_goal_and_tell_it(tmp_path: Path, batched: bool) -> None:
+    engine = OnnxEngine(write_tiny_bundle(tmp_path / "bundle"))
+    screen = np.full((64, 32, 3), 90, np.uint8)
+    near = engine.answer("kill it", screen, goal="turn off Bluetooth", max_new_tokens=12).answer
+    with running(BatchingScheduler(tmp_path / "bundle") if batched else engine) as url:
+        far = RemoteEngine(url).answer("kill it", screen, goal="turn off Bluetooth", max_new_tokens=12).answer
+        without = RemoteEngine(url).answer("kill it", screen, max_new_tokens=12).answer
+    assert far.goal == "turn off Bluetooth" and far.text == near.text and without.goal == ""
+
+
+def read(messages: list[dict[str, object]]) -> GenerationRequest:
+    [asked] = read_request(ChatRequest.model_validate({"messages": messages}), Limits())
+    return asked
+
+
+def test_a_goal_stands_with_the_screen_that_it_is_for() -> None:
+    told = conversation("both of it", last="Tap, Home", goal="turn off <|user|>Bluetooth")
+    assert "goal" not in str(told[0]) and read(told).goal == "turn off  Bluetooth", "nobody speaks for the template"
+    assert read(conversation("both of it", goal="turn off Bluetooth")).goal == "turn off Bluetooth"
+    assert read(conversation("both of it")).goal == ""
+    for wrong in ("x" * (LONGEST_GOAL + 1), 7):
+        with pytest.raises(ApiError, match="one wish of the task"):
+            read(conversation("both of it", goal=wrong))  # type: ignore[arg-type]
