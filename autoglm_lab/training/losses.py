@@ -198,24 +198,8 @@ def step_losses(
     gate = _gate_costs(gated, batch, price_prompt)
     looks = [point_loss(fused["image"].weights, batch) for fused in (gated if all_look else gated[-1:])]
     point, point_right = sum((loss for loss, _ in looks), start=zero), looks[-1][1]
-    return Losses(
-        image,
-        audio,
-        answer,
-        gate,
-        point,
-        switch,
-        copy,
-        soft,
-        apart,
-        spelt,
-        image_right,
-        audio_right,
-        token_right,
-        answer_right,
-        point_right,
-        switch_right,
-    )
+    rights = (image_right, audio_right, token_right, answer_right, point_right, switch_right)
+    return Losses(image, audio, answer, gate, point, switch, copy, soft, apart, spelt, *rights)
 
 
 def _gate_costs(gated: Sequence[dict[str, Fused]], batch: Batch, price_prompt: bool) -> Tensor:
