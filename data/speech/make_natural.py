@@ -26,7 +26,7 @@ from natural_files import HEART, pack
 from autoglm_lab.phone.catalog import LANGS, Lang
 from autoglm_lab.phone.phrasing import Utterance
 from autoglm_lab.phone.speech import HELD_OUT_NATURAL, KEPT_OUT_NATURAL
-from autoglm_lab.phone.spoken import draw_spoken
+from autoglm_lab.phone.spoken import SPOKEN_KINDS, say_wish, spoken_wishes
 
 HERE = Path(__file__).resolve().parent
 RATE_HZ, KOKORO_HZ, STYLE = 16_000, 24_000, 256
@@ -44,6 +44,15 @@ class Line:
     voice: str
     speed: float
     held_out: bool
+
+
+def draw_spoken(lang: Lang, rng: np.random.Generator) -> Utterance:
+    """A sentence about a wish of chance, of a kind drawn by its share."""
+    kinds, shares = zip(*SPOKEN_KINDS.items(), strict=True)
+    kind = str(rng.choice(kinds, p=np.array(shares) / sum(shares)))
+    wishes = list(spoken_wishes(kind, lang))
+    slots = wishes[int(rng.integers(len(wishes)))]
+    return Utterance(kind, lang, slots, say_wish(kind, lang, slots, rng))
 
 
 def line(number: int, voices: dict[Lang, list[str]]) -> Line:
