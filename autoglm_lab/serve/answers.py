@@ -141,7 +141,7 @@ async def whole(answer: Answer, request: Request) -> Response:
 
 
 def goal_field(done: Done) -> dict[str, str]:
-    """What the command was understood as, beside the fields of OpenAI. An agent hands back one of two wishes (`told_goal`)."""
+    """The goal of an answer, a field beside those of OpenAI. An agent hands back one of two wishes (`reading.current_goal`)."""
     return {"goal": done.goal} if done.goal else {}
 
 

@@ -124,7 +124,7 @@ def _conversation(request: ChatRequest, limits: Limits) -> dict[str, Any]:
             400, f"the task has {len(task):,} characters; at most 512 tokens fit", param="messages", code="context_length_exceeded"
         )
     app = current_app(users[-1][1]) if users else HOME_SCREEN
-    goal = told_goal(users[-1][1]) if users else ""
+    goal = current_goal(users[-1][1]) if users else ""
     steps = _steps(request.messages[begins:])
     return {"task": task, "image": image, "audio": audio, "current_app": app, "steps": steps, "goal": goal}
 
@@ -164,8 +164,8 @@ def current_app(message: Message) -> str:
     return TOLD.get(name, name) if usual else HOME_SCREEN
 
 
-def told_goal(message: Message) -> str:
-    """One wish of the task, where the agent says with the screen that it works at that one. ApiError for what can be no goal."""
+def current_goal(message: Message) -> str:
+    """The one wish of the task that the agent works at, "" where it does not say so. ApiError for what can be no goal."""
     goal = _halves(message)[1].get("goal", "")
     if not isinstance(goal, str) or len(goal) > LONGEST_GOAL:
         raise ApiError(400, f"goal is one wish of the task, as an answer told it: a text of at most {LONGEST_GOAL} characters")

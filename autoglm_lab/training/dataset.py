@@ -152,7 +152,7 @@ class Scenes:
         self.concepts = Concepts(tokenizer)
         self.mels, self.starts, self.lengths, by_wish = mel_bank(speech)
         self.noise = clip_noise(speech, len(self.lengths))
-        self.phonemes, self.said = spelt_clips(speech, len(self.lengths))
+        self.phonemes, self.pronunciations = read_phonemes(speech, len(self.lengths))
         # the slowest few clips would pad every other clip of their batch
         brief = {key: [p for p in places if self.lengths[p] <= LONGEST_FRAMES] for key, places in by_wish.items()}
         self.by_wish = {key: np.array(brief[key] or places) for key, places in by_wish.items()}
@@ -310,9 +310,9 @@ class Scenes:
                 words += [(len(clips), c, lang) for c, lang in self._spoken_concepts(row)]
                 clips.append(row["clip"])
         mel, mel_mask = self._sounds(clips, rng)
-        said = [self.said[clip] for clip in clips] or [np.zeros(0, np.int64)]
-        phonemes = np.zeros((len(said), max(map(len, said))), np.int64)
-        for i, numbers in enumerate(said):
+        pronunciations = [self.pronunciations[clip] for clip in clips] or [np.zeros(0, np.int64)]
+        phonemes = np.zeros((len(pronunciations), max(map(len, pronunciations))), np.int64)
+        for i, numbers in enumerate(pronunciations):
             phonemes[i, : len(numbers)] = numbers
         return Batch(
             pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
@@ -335,7 +335,7 @@ class Scenes:
             switches=_labels(switches),
             words=_labels(words),
             phonemes=torch.from_numpy(phonemes),
-            phoneme_counts=torch.tensor([len(numbers) for numbers in said]),
+            phoneme_counts=torch.tensor([len(numbers) for numbers in pronunciations]),
         )
 
     def _spoken_concepts(self, row: dict[str, Any]) -> list[tuple[int, int]]:
@@ -422,13 +422,13 @@ def clip_noise(folder: Path, count: int) -> np.ndarray:
     return np.asarray(np.concatenate((np.clip(1 - snr_db / 30, 0, 1), np.ones(count - len(snr_db)))))
 
 
-def spelt_clips(folder: Path, count: int) -> tuple[str, list[np.ndarray]]:
+def read_phonemes(folder: Path, count: int) -> tuple[str, list[np.ndarray]]:
     """The phonemes of a set of `count` clips, and what is said in each, as numbers from 1; nothing where it is lost in noise."""
     texts: list[str] = np.load(folder / "clips.npz")["phonemes"].tolist()
     inventory = "".join(sorted(set().union(*texts)))
     numbers = {phoneme: number for number, phoneme in enumerate(inventory, start=1)}
-    said = [np.array([numbers[phoneme] for phoneme in text], np.int64) for text in texts]
-    return inventory, said + [np.zeros(0, np.int64)] * (count - len(said))
+    pronunciations = [np.array([numbers[phoneme] for phoneme in text], np.int64) for text in texts]
+    return inventory, pronunciations + [np.zeros(0, np.int64)] * (count - len(pronunciations))
 
 
 def mel_bank(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, list[int]]]:

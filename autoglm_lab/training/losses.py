@@ -118,12 +118,12 @@ def phoneme_loss(logits: Float[Tensor, "A F S"], mask: Bool[Tensor, "A F"], batc
     `logits` are those of no phoneme (0) and of each. Clips of which it is not known what they say do not count, nor those that are
     said faster than there are frames.
     """
-    known = batch.phoneme_counts > 0
-    if not known.any():
+    clear = batch.phoneme_counts > 0
+    if not clear.any():
         return logits.sum() * 0
-    scores = logits[known].float().log_softmax(-1).transpose(0, 1)
-    counts = batch.phoneme_counts[known]
-    return F.ctc_loss(scores, batch.phonemes[known], mask[known].sum(1), counts, zero_infinity=True)
+    scores = logits[clear].float().log_softmax(-1).transpose(0, 1)
+    counts = batch.phoneme_counts[clear]
+    return F.ctc_loss(scores, batch.phonemes[clear], mask[clear].sum(1), counts, zero_infinity=True)
 
 
 def answer_logits(model: PhoneGLMForConditionalGeneration, hidden: Float[Tensor, "B T D"], batch: Batch) -> Float[Tensor, "N V"]:
@@ -178,11 +178,11 @@ def step_losses(
     audio, audio_right = align_audio(frames, mask, batch.words, names, concepts.concept, concepts.lang)
     switch, switch_right = align_switches(cells, batch.switches, model.embed_tokens(concepts.states))
     zero = torch.zeros(())
-    spelt = zero if speller is None else phoneme_loss(speller(frames), mask, batch)
+    spelling = zero if speller is None else phoneme_loss(speller(frames), mask, batch)
     copy = zero if batch.copying is None else copy_loss(model, batch.copying)  # (with what `quote_loss` adds below)
     if align_only:
         return Losses(
-            image, audio, zero, zero, zero, switch, copy, zero, zero, spelt, image_right, audio_right, switch_right=switch_right
+            image, audio, zero, zero, zero, switch, copy, zero, zero, spelling, image_right, audio_right, switch_right=switch_right
         )
     memories = model.remember(cells, (frames, mask), len(batch.ids))
     states, gated = decode_in_groups(model, batch, memories, all_looks=all_look)
@@ -199,7 +199,7 @@ def step_losses(
     looks = [point_loss(fused["image"].weights, batch) for fused in (gated if all_look else gated[-1:])]
     point, point_right = sum((loss for loss, _ in looks), start=zero), looks[-1][1]
     rights = (image_right, audio_right, token_right, answer_right, point_right, switch_right)
-    return Losses(image, audio, answer, gate, point, switch, copy, soft, apart, spelt, *rights)
+    return Losses(image, audio, answer, gate, point, switch, copy, soft, apart, spelling, *rights)
 
 
 def _gate_costs(gated: Sequence[dict[str, Fused]], batch: Batch, price_prompt: bool) -> Tensor:

@@ -143,8 +143,8 @@ def _bank(folder: Path | None) -> SpeechBank:
 def _replayed(clip: Clip, bank: SpeechBank, source: str, rng: np.random.Generator, spec: SpeechSpec) -> Take:
     played_hz = round(SAMPLE_RATE_HZ * float(rng.choice(SPEEDS)))
     samples, snr_db = through_the_air(resample(bank.waveform(clip), played_hz), rng, spec.room_share, spec.band_share)
-    said = phonemes(clip.utterance.text, ACCENTS[clip.utterance.lang][0])
-    return Take(key_of(clip.utterance), clip.voice, snr_db, samples, source, said)
+    pronunciation = phonemes(clip.utterance.text, ACCENTS[clip.utterance.lang][0])
+    return Take(key_of(clip.utterance), clip.voice, snr_db, samples, source, pronunciation)
 
 
 def bank_takes(voice: str, seed: int, spec: SpeechSpec = FIXED_PHRASINGS, bank_dir: Path | None = None) -> list[Take]:
@@ -286,7 +286,7 @@ def synthesise_training_set(
             start += take.wave.size
         file.seek(0)
         write_header(file, "<i2", (start,))
-    starts, lengths, keys, snrs, voices, sources, said = zip(*rows, strict=True)
+    starts, lengths, keys, snrs, voices, sources, pronunciations = zip(*rows, strict=True)
     facts = {"clips": len(rows), "seconds": start / SAMPLE_RATE_HZ, "seed": seed, "sample_rate_hz": SAMPLE_RATE_HZ}
     atomic.write_text(out / "facts.json", json.dumps(facts | {"sources": Counter(sources)}) + "\n")
     with atomic.file(out / "clips.npz") as part:  # last: where it is, all is
@@ -298,6 +298,6 @@ def synthesise_training_set(
             snr=np.array(snrs, np.float32),
             voice=np.array(voices),
             source=np.array(sources),
-            phonemes=np.array(said),
+            phonemes=np.array(pronunciations),
         )
     return len(rows)

@@ -51,7 +51,7 @@ class Recipe:
     weight_decay: float = 0.02
     align_weight: float = 0.3  # of the alignment loss in stage two
     point_weight: float = 0.3  # of looking at what decides the answer
-    spell_weight: float = 0.1  # of reading from the frames of sound which phonemes are said
+    spell_weight: float = 0.0  # of reading from the frames of sound which phonemes are said
     gated_rate: float = 0.3  # learning rate of the gated layers, as a share: what they start with is worth keeping
     gate_hold: int = 300  # for this many steps of stage two the gates stay at one half, or they close before they can help
     gate_cost: float = 0.02  # of open gates, once answers come; makes a gate close on what does not help
@@ -106,7 +106,9 @@ def preset(name: str) -> Preset:
         lean = PhoneGLMConfig(
             understands=True, memory=4, image_channels=(16, 32, 64, 176), image_blocks=(0, 0, 0, 1), audio_blocks=8
         )
-        recipe = Recipe(pictures=8, samples=4, commands=48, clips=32, vary_voices=True, copies=0, price_prompt=True)
+        recipe = Recipe(
+            pictures=8, samples=4, commands=48, clips=32, vary_voices=True, spell_weight=0.1, copies=0, price_prompt=True
+        )
         return Preset(lean, recipe, SceneSpec(scenes=24_000, typed=6, spoken=0, people=True))
     raise ValueError(f"preset {name!r} is unknown; there are 'full', 'people' and 'mini'")
 
@@ -187,10 +189,10 @@ class Training:
             is_frozen = group["part"] == "gates" and self.step < recipe.align_steps + recipe.gate_hold
             group["lr"] = 0.0 if is_frozen else group["share"] * self.learning_rate(self.step)
         half = self.device.type != "cpu" or has_fast_bf16()
-        batch = batch.to(self.device)
+        batch, speller = batch.to(self.device), self.speller if recipe.spell_weight else None
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
             losses = step_losses(
-                self.model, batch, self.concepts, align_only=aligning, price_prompt=recipe.price_prompt, speller=self.speller
+                self.model, batch, self.concepts, align_only=aligning, price_prompt=recipe.price_prompt, speller=speller
             )
         align, gate = 1.0 if aligning else recipe.align_weight, recipe.gate_cost if self.step >= recipe.gate_from else 0.0
         self.optimizer.zero_grad(set_to_none=True)

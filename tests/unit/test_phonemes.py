@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from autoglm_lab.training.dataset import spelt_clips
+from autoglm_lab.training.dataset import read_phonemes
 from autoglm_lab.training.losses import phoneme_loss
 from autoglm_lab.training.speech_data import SpeechSpec, synthesised_takes
 
@@ -44,8 +44,8 @@ def test_clips_know_what_they_say():
 
 def test_the_phonemes_of_a_set_are_numbered_from_one(tmp_path):
     np.savez(tmp_path / "clips.npz", phonemes=np.array(["bab", "", "ca"]))
-    inventory, said = spelt_clips(tmp_path, 5)
-    assert inventory == "abc" and [numbers.tolist() for numbers in said] == [[2, 1, 2], [], [3, 1], [], []]
+    inventory, pronunciations = read_phonemes(tmp_path, 5)
+    assert inventory == "abc" and [numbers.tolist() for numbers in pronunciations] == [[2, 1, 2], [], [3, 1], [], []]
 
 
 def clips(said, frames=12):

@@ -127,6 +127,16 @@ def test_gates_are_held_and_then_learn(data, tmp_path):
     assert bias.item() != 0
 
 
+def test_phonemes_are_learned_where_they_count(data, tmp_path):
+    for weight in (0.0, 0.1):
+        rows = []
+        run = training(data, tmp_path / str(weight), replace(SHORT, spell_weight=weight, clips=4))
+        before = run.speller.weight.detach().clone()
+        run.run(on_step=rows.append)
+        assert all((row["phonemes"] > 0) == (weight > 0) for row in rows)
+        assert torch.equal(before, run.speller.weight) == (weight == 0)
+
+
 def test_batches_depend_on_seed_step_and_rank_alone(data):
     one, same, other = (data.batch(0, step, rank, 3, 2) for step, rank in ((5, 0), (5, 0), (5, 1)))
     assert torch.equal(one.ids, same.ids) and torch.equal(one.pixels, same.pixels)
