@@ -13,7 +13,7 @@ from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import Action, format_action, parse
 from autoglm_lab.runtime.prompt import END, END_THINK, THINK
 from autoglm_lab.runtime.spelling import Speller
-from autoglm_lab.serve.queue import Job
+from autoglm_lab.serve.queue import Done, Job
 from autoglm_lab.serve.reading import GenerationRequest
 from autoglm_lab.serve.stream_parser import ActionEndDetector, StreamParser
 
@@ -186,7 +186,7 @@ def test_tokens_of_a_thought_are_counted_even_where_a_letter_takes_three():
         b'")',
     ):
         events = job.feed_bytes(piece)
-    assert events[-1] == ("stop", 0, 8, 4)
+    assert events[-1] == Done("stop", prompt_tokens=0, tokens=8, thought_tokens=4)
 
 
 def test_an_answer_ends_for_want_of_room_with_what_was_held_back():
