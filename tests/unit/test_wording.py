@@ -1,5 +1,6 @@
 """Templates of commands: the shipped files hold what they promise, and others are read with care."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -94,6 +95,18 @@ def test_wishes_beyond_the_agent_are_of_many_subjects_a_third_of_them_held_out()
             for sentence in each.sentences[lang]:
                 text = book.say(sentence, WORDS, rng).casefold()
                 assert text not in own and seen.setdefault(text, each.held_out) == each.held_out
+
+
+def test_apps_of_which_there_are_none_are_none_of_those_that_there_are():
+    [unlisted] = [each for each in subjects() if each.id == "unlisted_apps"]
+    for lang in LANGS:
+        book, rng = phrasebook(lang), np.random.default_rng(0)
+        names = {book.call("app", thing.id, rng).casefold() for thing in APPS for _ in range(60)}
+        texts = [book.say(sentence, WORDS, rng).casefold() for sentence in unlisted.sentences[lang] for _ in range(12)]
+        if lang == "zh":  # a name may be part of another word there: 视频 of 剪视频
+            assert not names & {re.sub("打开|启动|一下|[，。]", "", text) for text in texts}
+        else:
+            assert not [(text, name) for text in texts for name in names if re.search(rf"\b{re.escape(name)}\b", text)]
 
 
 def other_kind(sentence):
