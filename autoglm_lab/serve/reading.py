@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -58,8 +58,8 @@ class GenerationRequest:
         """
         image = self.image and (self.image(take=take) if take else self.image())
         sound, last = self.audio and self.audio(), write_memory(self.steps, memory)
-        request = Request(self.task, image, sound, self.current_app, last, self.think, self.max_new_tokens, self.sampling)
-        return replace(request, goal=self.goal)
+        asked = (self.task, image, sound, self.current_app, last, self.think, self.max_new_tokens, self.sampling)
+        return Request(*asked, goal=self.goal)
 
 
 def read_request(request: ChatRequest, limits: Limits) -> list[GenerationRequest]:
