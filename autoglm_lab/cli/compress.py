@@ -26,12 +26,17 @@ def add(commands: Commands) -> None:
     command.add_argument("--recipe", required=True, metavar="FILE|NAME", help="a recipe file, or a name that `recipes` lists")
     command.add_argument("--out", type=Path, required=True, help="folder for the small agent")
     command.add_argument("--steps", type=whole, default=0, help="steps of recovery training (default 0: none)")
-    command.add_argument("--data", type=Path, help="folder with the scenes of `train --preset full` (default: where it puts them)")
+    command.add_argument(
+        "--data", type=Path, help="folder with the scenes of the agent's preset (default: where `train` puts them)"
+    )
     command.add_argument("--rate", type=rate, default=1.5e-3, help="peak learning rate of the recovery (default 0.0015)")
     command.add_argument("--alone", action="store_true", help="recover without the whole agent as a teacher")
     command.add_argument("--fixed-encoders", action="store_true", help="what sees and hears does not learn: faster")
     command.add_argument("--pictures", type=positive, default=16, help="screens in each step of recovery (default 16)")
     command.add_argument("--requests", type=positive, default=3, help="requests about each of them, at most (default 3)")
+    agent = "an agent that understands commands first"
+    command.add_argument("--commands", type=whole, help=f"typed commands in each step (default: 24 for {agent}, else 0)")
+    command.add_argument("--clips", type=whole, help=f"spoken commands in each step (default: 12 for {agent}, else 0)")
     command.add_argument(
         "--thoughts",
         type=weight,
@@ -67,7 +72,7 @@ def _compressed(options: argparse.Namespace, recipe: Recipe) -> int:
 
     engine = load_agent(options.model)
     unfinished = checkpoint_folder(options, recipe)
-    train = _recovery(options, recipe, None if options.alone else engine.model, unfinished) if options.steps else None
+    train = _recovery(options, recipe, engine.model, unfinished) if options.steps else None
     many = BatchEngine(engine.model, engine.processor)
     sample = sample_requests() if recipe.wants_examples else []
     model, report = apply(
@@ -76,7 +81,7 @@ def _compressed(options: argparse.Namespace, recipe: Recipe) -> int:
         engine.example(),
         train=train,
         loss=lambda variant: many.loss(sample, variant),
-        calibration=(many.rightly_answered([request])[0] for request in sample),
+        calibration=(inputs for request in sample for inputs, _ in many.examples([request])),
         half=True,
     )
     if options.steps:
@@ -111,23 +116,26 @@ def _flags(options: argparse.Namespace) -> str:
 
     plain = parser().parse_args(["compress", "--recipe", "", "--out", ""])
     flags = []
-    for name in ("fixed_encoders", "pictures", "requests"):
+    for name in ("fixed_encoders", "pictures", "requests", "commands", "clips"):
         value = getattr(options, name)
         if value != getattr(plain, name):
             flags.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}"))
     return " ".join(flags)
 
 
-def _recovery(options: argparse.Namespace, recipe: Recipe, teacher: Any | None, unfinished: Path) -> Any:
+def _recovery(options: argparse.Namespace, recipe: Recipe, agent: Any, unfinished: Path) -> Any:
     from autoglm_lab.training.finetune import Recovery
     from autoglm_lab.training.pipeline import prepare
 
-    folder = options.data if options.data is not None else work_dir() / "full" / "data"
+    name = "people" if agent.config.understands else "full"
+    folder = options.data if options.data is not None else work_dir() / name / "data"
     return Recovery(
-        prepare("full", folder),
+        prepare(name, folder),
         steps=options.steps,
         learning_rate=options.rate,
-        teacher=teacher,
+        commands=options.commands,
+        clips=options.clips,
+        teacher=None if options.alone else agent,
         thoughts=options.thoughts,
         encoders=not options.fixed_encoders,
         pictures=options.pictures,

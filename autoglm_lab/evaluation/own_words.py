@@ -25,7 +25,7 @@ from autoglm_lab.evaluation.success import (
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.catalog import HOME_SCREEN, LANGS, Lang, app
 from autoglm_lab.phone.foreign import foreign_screen
-from autoglm_lab.phone.free_text import free_text
+from autoglm_lab.phone.free_text import free_text, sentence
 from autoglm_lab.phone.oracle import next_on_unknown_screen
 from autoglm_lab.phone.refusal import UNKNOWN_SCREEN, is_refusal
 from autoglm_lab.phone.simulator import SimulatedPhone
@@ -33,7 +33,6 @@ from autoglm_lab.phone.starts import SIZES
 from autoglm_lab.phone.state import State
 from autoglm_lab.phone.tasks import Task, kept, outcome, sample
 from autoglm_lab.phone.wishes import WISHES, sample_wish
-from autoglm_lab.phone.wording import phrasebook, subjects
 from autoglm_lab.runtime.engine import Answer
 
 MEASURES = (
@@ -48,6 +47,7 @@ MEASURES = (
     "unknown_screen",
 )
 LOWER_IS_BETTER = ("false_success", "harm", "wrongly_refused", "step_limit")
+SLOTS = {"app": "notes", "setting": "wifi", "contact": "mum", "time": "7:30"}  # of sentences to be copied
 MOST_STEPS = 14  # two wishes in one sentence take up to twelve
 DECLINED = ("beyond", "strange_app", "absent_app", "absent_contact")  # kinds that rightly end in a refusal
 
@@ -98,7 +98,8 @@ def free_text_requests(world: World, count: int) -> list[Request]:
         kind = ("send", "search")[int(rng.integers(2))]
         task = sample_wish(phone.state, rng, kind=kind)
         slot = "message" if kind == "send" else "query"
-        phrase, new = task.slot(slot), _sentence(task.lang, rng) if rng.random() < 0.5 else free_text(task.lang, rng)
+        said = rng.random() < 0.5
+        phrase, new = task.slot(slot), sentence(task.lang, rng, SLOTS, held_out=True) if said else free_text(task.lang, rng)
         if task.text.count(phrase) != 1 or not new:
             return None
         slots = tuple((name, new if name == slot else value) for name, value in task.slots)
@@ -109,13 +110,6 @@ def free_text_requests(world: World, count: int) -> list[Request]:
         return request
 
     return collect(world, count, 13, draw)
-
-
-def _sentence(lang: Lang, rng: np.random.Generator) -> str:
-    exam = [subject for subject in subjects() if subject.held_out]
-    templates = exam[int(rng.integers(len(exam)))].sentences[lang]
-    slots = {"app": "notes", "setting": "wifi", "contact": "mum", "time": "7:30"}
-    return phrasebook(lang).say(templates[int(rng.integers(len(templates)))], slots, rng)
 
 
 def unknown_requests(world: World, count: int) -> list[Request]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -19,6 +19,8 @@ from autoglm_lab.model.modeling import MODALITIES, PhoneGLMForConditionalGenerat
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import HOME_SCREEN
+from autoglm_lab.phone.goals import REFUSED, goal
+from autoglm_lab.phone.oracle import meaning
 from autoglm_lab.phone.speech import add_noise
 from autoglm_lab.progress import track
 from autoglm_lab.runtime.constraints import Constraint, Quotes, Typing
@@ -79,10 +81,10 @@ class BatchEngine:
         able = [number for number, each in enumerate(understood) if each.goal]
         if able:
             goals = [understood[number].goal for number in able]
-            by_goal = [_by_goal(requests[number], goal) for number, goal in zip(able, goals, strict=True)]
-            constraints = [Typing(goal, self.processor.tokenizer.encode) for goal in goals]
-            for number, goal, text in zip(able, goals, self.texts(self.inputs(by_goal), constraints=constraints), strict=True):
-                answers[number] = Answer.read(text, 0, {}, goal=goal)
+            by_goal = [_by_goal(requests[number], each) for number, each in zip(able, goals, strict=True)]
+            constraints = [Typing(each, self.processor.tokenizer.encode) for each in goals]
+            for number, each, text in zip(able, goals, self.texts(self.inputs(by_goal), constraints=constraints), strict=True):
+                answers[number] = Answer.read(text, 0, {}, goal=each)
         return answers
 
     def understand(self, requests: Sequence[Request]) -> list[Understood]:
@@ -152,7 +154,29 @@ class BatchEngine:
         if not actions or None in actions:
             raise ValueError("each request needs the action that is wanted; tasks that are played to the end have none")
         texts = [write_answer("", format_action(action)) for action in actions if action is not None]
-        return self.with_answers(self.inputs(requests), texts)
+        return self.with_answers(self.step_inputs(requests), texts)
+
+    def rightly_understood(self, requests: Sequence[Request]) -> tuple[dict[str, Any], Bool[Tensor, "B T"]]:
+        """The same of the commands alone, each with its meaning after it, for an agent that understands commands first."""
+        texts = [write_answer("", format_action(meaning(request.task))) for request in requests]
+        return self.with_answers(self.command_inputs(requests), texts)
+
+    def step_inputs(self, requests: Sequence[Request]) -> Any:
+        """As `inputs`, but an agent that understands commands first is asked by the goals that are right."""
+        if not self.model.config.understands:
+            return self.inputs(requests)
+        return self.inputs([r if r.task.kind in REFUSED else _by_goal(r, goal(r.task)) for r in requests])
+
+    def command_inputs(self, requests: Sequence[Request]) -> Any:
+        """Tensors of the commands of requests: what an agent reads that understands them first."""
+        texts = ["" if r.audio is not None else r.task.text for r in requests]
+        return self.processor(text=texts, audio=[r.audio for r in requests], command=True)
+
+    def examples(self, requests: Sequence[Request]) -> Iterator[tuple[dict[str, Any], Bool[Tensor, "B T"]]]:
+        """All that the agent reads and writes to answer requests: the commands, if it reads them apart, and the steps."""
+        if self.model.config.understands:
+            yield self.rightly_understood(requests)
+        yield self.rightly_answered(requests)
 
     def loss(
         self, requests: Sequence[Request], model: torch.nn.Module | None = None, *, batch: int | None = None
@@ -168,14 +192,17 @@ class BatchEngine:
         return torch.cat([self._losses(part, self.model if model is None else model) for part in bar]).mean()
 
     def _losses(self, requests: Sequence[Request], model: torch.nn.Module) -> Float[Tensor, " N"]:
-        full, is_answer = self.rightly_answered(requests)
-        logits = model(**full, logits_to_keep=is_answer.shape[1] + 1).logits[:, :-1][is_answer]
-        return cross_entropy(logits.float(), full["input_ids"][:, -is_answer.shape[1] :][is_answer], reduction="none")
+        losses = []
+        for full, is_answer in self.examples(requests):
+            logits = model(**full, logits_to_keep=is_answer.shape[1] + 1).logits[:, :-1][is_answer]
+            ids = full["input_ids"][:, -is_answer.shape[1] :][is_answer]
+            losses.append(cross_entropy(logits.float(), ids, reduction="none"))
+        return torch.cat(losses)
 
 
-def _by_goal(request: Request, goal: str) -> Request:
-    """The same request, typed as its goal."""
-    return replace(request, task=replace(request.task, text=goal), audio=None)
+def _by_goal(request: Request, text: str) -> Request:
+    """The same request, typed as the `text` of its goal."""
+    return replace(request, task=replace(request.task, text=text), audio=None)
 
 
 def gate_response(engine: BatchEngine, seed: int = 0, count: int = 128) -> dict[str, dict[str, float]]:
@@ -190,7 +217,7 @@ def gate_response(engine: BatchEngine, seed: int = 0, count: int = 128) -> dict[
         for name, sigma in BLURS.items():
             values = []
             for first in parts:
-                inputs = engine.inputs(typed[first : first + 32])
+                inputs = engine.step_inputs(typed[first : first + 32])
                 pixels = inputs["pixel_values"].numpy()
                 inputs["pixel_values"] = torch.from_numpy(np.stack([gaussian_blur(p, sigma) for p in pixels]))
                 values.append(engine.gates(inputs)["image"])
@@ -203,7 +230,8 @@ def gate_response(engine: BatchEngine, seed: int = 0, count: int = 128) -> dict[
                 for number, request in enumerate(part):
                     rng = np.random.default_rng([seed, first + number])
                     request.audio = add_noise(clean[first + number], snr, rng)
-                values.append(engine.gates(engine.inputs(part))["audio"])
+                heard = engine.command_inputs(part) if engine.model.config.understands else engine.inputs(part)
+                values.append(engine.gates(heard)["audio"])
                 bar.update()
             report["speech"][name] = round(float(np.mean(values)), 4)
     return report

@@ -1,4 +1,4 @@
-"""Screens that belong to no phone of this world: documents, photographs, charts, web pages, other makers' settings, noise."""
+"""Screens that belong to no phone of this world: documents, photographs, charts, web pages, other makers' settings, patterns."""
 
 from __future__ import annotations
 
@@ -184,6 +184,50 @@ def _table(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
             _write(pen, left + 4, y + row / 2, str(int(rng.integers(10**5))) if column else _words(rng, 1)[:8], row // 2, ink)
 
 
+def _terminal(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
+    pen.rectangle((0, 0, 360, 800), (12, 14, 18))
+    ink, y = hsv(float(rng.uniform(0, 360)), 0.6, 0.9), 30.0
+    for _ in range(int(rng.integers(6, 44))):
+        _write(pen, 8 + 12 * int(rng.integers(4)), y, _words(rng, 5), 11, ink if rng.random() < 0.7 else (210, 210, 210))
+        y += 17
+
+
+def _player(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
+    """A cover, a title, how far the song has come, and buttons in a row."""
+    pen.rectangle((0, 0, 360, 800), hsv(float(rng.uniform(0, 360)), 0.4, float(rng.uniform(0.15, 0.9))))
+    left, top = float(rng.uniform(20, 70)), float(rng.uniform(60, 180))
+    pen.rounded_rectangle((left, top, 360 - left, top + 360 - 2 * left), float(rng.choice([0, 12, 120])), _ink(rng))
+    _write(pen, left, 500, _words(rng, 3), 22, (245, 245, 245))
+    _write(pen, left, 530, _words(rng, 3), 13, (200, 200, 200))
+    pen.line(((left, 580), (360 - left, 580)), (160, 160, 160), 4)
+    pen.ellipse([*(centre := (float(rng.uniform(left, 340 - left)), 574.0)), centre[0] + 12, centre[1] + 12], (250, 250, 250))
+    for x, r in ((60, 12), (115, 16), (180, 30), (245, 16), (300, 12)):
+        pen.polygon([(x - r, 660 - r), (x - r, 660 + r), (x + r, 660)], (245, 245, 245))
+
+
+def _lock(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
+    """A locked phone: the time in large figures, notes below it, and the dots of a code."""
+    pen.rectangle((0, 0, 360, 800), _ink(rng))
+    for _ in range(int(rng.integers(0, 8))):
+        x, y, r = rng.uniform(0, 360), rng.uniform(0, 800), rng.uniform(40, 220)
+        pen.ellipse((x - r, y - r, x + r, y + r), _ink(rng))
+    _write(pen, float(rng.uniform(40, 120)), 150, f"{int(rng.integers(24)):02d}:{int(rng.integers(60)):02d}", 64, (250, 250, 250))
+    for row in range(int(rng.integers(0, 4))):
+        pen.rounded_rectangle((16, 260 + 84 * row, 344, 332 + 84 * row), 18, (235, 235, 240))
+        _write(pen, 34, 284 + 84 * row, _words(rng, 3), 14, (30, 30, 30))
+        _write(pen, 34, 308 + 84 * row, _words(rng, 5), 11, (90, 90, 90))
+    for x in range(110, 251, 28):
+        pen.ellipse((x - 6, 690, x + 6, 702), outline=(250, 250, 250), width=2)
+
+
+def _sketch(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
+    """Drawing and writing by hand."""
+    for _ in range(int(rng.integers(3, 16))):
+        start, ink = rng.uniform((0, 0), SIDE), _ink(rng)
+        way = start + np.cumsum(np.cumsum(rng.normal(0, 2.5, (int(rng.integers(8, 60)), 2)), 0), 0)
+        pen.line([(float(x), float(y)) for x, y in way], ink, int(rng.integers(1, 9)), joint="curve")
+
+
 def _photograph(rng: np.random.Generator) -> Image.Image:
     """Draw light and dark at all scales, as photographs have them."""
     sky = np.zeros((SIDE[1], SIDE[0], 3))
@@ -196,7 +240,7 @@ def _photograph(rng: np.random.Generator) -> Image.Image:
 
 
 def _noise(rng: np.random.Generator) -> Image.Image:
-    cell = int(rng.choice([1, 4, 20, 60]))
+    cell = int(rng.choice([4, 20, 60]))  # finer grains are snow, which says that the picture is spoilt, not that it is foreign
     rough = rng.integers(0, 256, (SIDE[1] // cell, SIDE[0] // cell, 3), dtype=np.uint8)
     return Image.fromarray(rough).resize(SIDE, Image.Resampling.NEAREST)
 
@@ -212,6 +256,10 @@ TRAINING: dict[str, Paint] = {
     "grid": _grid,
     "dialog": _dialog,
     "game": _game,
+    "terminal": _terminal,
+    "player": _player,
+    "lock": _lock,
+    "sketch": _sketch,
     "photograph": _nothing,
     "noise": _nothing,
 }

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
 
-from autoglm_lab.phone.catalog import FREE_WORDS, MESSAGES, QUERIES, Lang
-from autoglm_lab.phone.wording import phrasebook
+from autoglm_lab.phone.catalog import APPS, CONTACTS, FREE_WORDS, MESSAGES, QUERIES, SETTINGS, Lang, Named
+from autoglm_lab.phone.wording import phrasebook, subjects
 
 LONGEST = 16  # words
+SENTENCE_SHARE = 0.4  # of `message_or_query`
 _CLUSTERS = ["bl", "br", "ch", "cl", "dr", "fl", "gr", "pl", "pr", "qu", "sh", "sl", "sp", "st", "th", "tr"]
 _ONSETS = ("", *"bcdfghjklmnprstvwyz", *_CLUSTERS)
 _VOWELS = ["a", "e", "i", "o", "u", "ai", "ea", "ee", "oo", "ou"]
 _CODAS = ["", "", "", "n", "r", "s", "t", "l", "m", "ck", "nd", "st", "ng", "x"]
 _ALL = range(0x4E00, 0x9FA6)  # Chinese characters
 EMOJI = "😀😂😊😍👍🙏🎉❤🔥🌹🍎☕🚗✈🏠🎂😴😢🤔💪"
+_THINGS: dict[str, Sequence[Named]] = {"app": APPS, "setting": SETTINGS, "contact": CONTACTS}
 _MARKS: dict[Lang, str] = {"en": ", . ! ? - ... : & '", "zh": "， 。 ！ ？ 、 ～ …… ："}
 
 
@@ -79,3 +82,24 @@ def free_text(lang: Lang, rng: np.random.Generator, longest: int = LONGEST) -> s
     if rng.random() < 0.12:
         text += marks[int(rng.integers(1, 4))]
     return text.strip()
+
+
+def sentence(lang: Lang, rng: np.random.Generator, slots: Mapping[str, str], *, held_out: bool = False) -> str:
+    """A sentence of a subject beyond the agent, as people put them into messages: a question, a wish, half a story.
+
+    `slots` name an app, a setting, a contact and a time, by their ids. With `held_out` the subject is one that training never sees.
+    """
+    known = [subject for subject in subjects() if subject.held_out == held_out]
+    templates = known[int(rng.integers(len(known)))].sentences[lang]
+    return phrasebook(lang).say(templates[int(rng.integers(len(templates)))], slots, rng)
+
+
+def message_or_query(lang: Lang, rng: np.random.Generator) -> str:
+    """A text for practice in copying: `free_text`, or a whole `sentence`.
+
+    Words of chance alone leave an agent that takes every question for a wish, and a contact's name for the end of a message.
+    """
+    if rng.random() >= SENTENCE_SHARE:
+        return free_text(lang, rng)
+    slots = {slot: things[int(rng.integers(len(things)))].id for slot, things in _THINGS.items()}
+    return sentence(lang, rng, slots | {"time": f"{int(rng.integers(1, 13))}:{int(rng.integers(60)):02d}"})

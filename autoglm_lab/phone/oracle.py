@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.catalog import Lang, app, named
+from autoglm_lab.phone.goals import FREE, REFUSED, goal, plain
 from autoglm_lab.phone.refusal import CANNOT, NAMED_SUBJECTS, NOT_UNDERSTOOD, STRANGE_APP, UNCLEAR, UNKNOWN_SCREEN, refuse
 from autoglm_lab.phone.screens import ROWS_VISIBLE, find
 from autoglm_lab.phone.state import Look, State
@@ -89,6 +90,20 @@ def _leave(task: Task, state: State, last: str) -> Step:
     if task.kind == "close" and state.app is None and last != "Home":
         return Step("什么都没开" if zh else "nothing is open", Action("finish", message=NOTHING_OPEN[task.lang]))
     return _finish(task) if state.app is None else Step("回到桌面" if zh else "go to the home screen", Action("Home"))
+
+
+def meaning(task: Task) -> Action:
+    """The goal of a command, or the closing sentence that declines it; words to be copied are in `plain` letters."""
+    refused = task.kind in REFUSED
+    text = report(task) if refused else goal(task)
+    for words in free_words(task):
+        text = text.replace(words, plain(words))
+    return Action("finish", message=text) if refused else Action("Goal", text=text)
+
+
+def free_words(task: Task, slots: Sequence[str] = FREE) -> list[str]:
+    """The texts in these slots of a task and its parts: words of the command's own, which are copied."""
+    return [value for part in task.parts or (task,) for slot, value in part.slots if slot in slots]
 
 
 def next_on_unknown_screen(task: Task, *, history: Sequence[Done] = ()) -> Step:

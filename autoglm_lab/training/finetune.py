@@ -47,7 +47,9 @@ class Recovery:
     warmup: int = 20
     pictures: int = 16
     samples: int = 3
-    copies: int = 8
+    copies: int | None = None  # requests in which to practise copying, in a batch; None: 8, or none where there are commands
+    commands: int | None = None  # typed commands to be understood; None: 24 where the data has some
+    clips: int | None = None  # spoken ones; None: 12 where the data has commands
     teacher: PhoneGLMForConditionalGeneration | None = None
     alpha: float = 0.7  # weight of the teacher's answers against the right ones in the loss
     encoders: bool = True  # train the image and audio encoders as well
@@ -105,7 +107,7 @@ class Recovery:
     def _key(self, model: nn.Module) -> str:
         """Hash of the settings, and of the parameters' names and shapes and which of them learn: the name of the checkpoint."""
         counts = [f.name for f in fields(self) if f.name != "every" and isinstance(f.default, int | float | tuple)]
-        settings = {name: getattr(self, name) for name in counts}
+        settings = {name: getattr(self, name) for name in (*counts, "copies", "commands", "clips")}
         shapes = [(name, list(parameter.shape), parameter.requires_grad) for name, parameter in model.named_parameters()]
         taught = self.teacher is not None
         return hashlib.sha256(json.dumps([settings, taught, shapes], sort_keys=True).encode()).hexdigest()[:16]
@@ -118,6 +120,8 @@ class Recovery:
         return self.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
 
     def _check(self, model: nn.Module) -> None:
+        if self.commands and isinstance(self.data, Scenes) and not self.data.wishes:
+            raise ValueError("commands are drawn from wishes, and these scenes have none; `prepare('people', folder)` makes them")
         if self.loss is None:
             if not isinstance(model, PhoneGLMForConditionalGeneration):
                 raise ValueError(
@@ -146,11 +150,23 @@ class Recovery:
             raise ValueError(f"the loss of step {step} is {total!r:.80}; it is one finite number with a gradient")
         return total, {"loss": float(total.detach())}
 
+    def _practice(self) -> dict[str, int]:
+        """Number of rows of a batch that have no picture: what an agent practises that understands first, and what another does."""
+        assert isinstance(self.data, Scenes)
+        usual = {"copies": 0, "commands": 24, "clips": 12} if self.data.wishes else {"copies": 8, "commands": 0, "clips": 0}
+        return {name: usual[name] if getattr(self, name) is None else getattr(self, name) for name in usual}
+
     def _phone_loss(self, model: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
         assert isinstance(model, PhoneGLMForConditionalGeneration) and isinstance(self.data, Scenes)
-        batch = self.data.batch(self.seed, FIRST_STEP + step, 0, self.pictures, self.samples, hard=True, copies=self.copies)
+        batch = self.data.batch(self.seed, FIRST_STEP + step, 0, self.pictures, self.samples, hard=True, **self._practice())
         losses = step_losses(
-            model, batch, self.data.concepts, teacher=self.teacher, thoughts=self.thoughts > 0, all_look=self.student
+            model,
+            batch,
+            self.data.concepts,
+            teacher=self.teacher,
+            thoughts=self.thoughts > 0,
+            all_look=self.student,
+            price_prompt=model.config.understands,
         )
         mixed = losses.answer
         if self.teacher is not None:

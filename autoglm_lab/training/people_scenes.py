@@ -33,7 +33,8 @@ from autoglm_lab.training.scenes import (
     picture_and_facts,
 )
 
-FOREIGN_SHARE = 0.07  # of all scenes
+FOREIGN_SHARE = 0.11  # of all scenes
+FOREIGN_QUESTION_SHARE = 0.6  # of the wishes there: the answer is neither what is there nor that nothing can be seen
 PRACTICE_SHARE = 0.55  # of the phones: their icons are of a family that only training draws
 TO_TYPE_SHARE = 0.3  # of the scenes: the first wish has come to where something is typed, for copying takes most practice
 STUMBLE_SHARE = 0.12  # of the ways here: one more action that changed nothing
@@ -120,7 +121,7 @@ def _foreign_scene(look: Look, rng: np.random.Generator, spec: SceneSpec) -> tup
     pixels, noise = degrade(foreign_screen(rng, SIZES[int(rng.integers(len(SIZES)))]), rng, True)
     samples = []
     for _ in range(spec.typed):
-        task = _workable(State.fresh(look), rng, str(rng.choice(QUESTIONS)) if rng.random() < 0.3 else "")
+        task = _workable(State.fresh(look), rng, str(rng.choice(QUESTIONS)) if rng.random() < FOREIGN_QUESTION_SHARE else "")
         part = task.parts[0] if task.parts else task
         history: list[Done] = []
         if part.app is not None and rng.random() < 0.3:

@@ -14,13 +14,15 @@ import numpy as np
 import torch
 
 from autoglm_lab import atomic
+from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor, save_tokenizer
 from autoglm_lab.model.tokenizer import people_pieces, train_tokenizer
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.catalog import APPS
-from autoglm_lab.phone.free_text import free_text
+from autoglm_lab.phone.free_text import message_or_query
 from autoglm_lab.phone.starts import MINI_KINDS
+from autoglm_lab.training.copy_task import chance_phrase
 from autoglm_lab.training.dataset import Scenes
 from autoglm_lab.training.scene_set import make_scenes
 from autoglm_lab.training.scenes import SceneSpec
@@ -33,6 +35,7 @@ SCENE_BYTES = 320_000  # a picture, its facts and its share of the clips
 MODEL_BYTES = 600_000_000  # checkpoints with the state of the optimizer, and the model
 PEOPLE_VOCABULARY = 8400  # tokens
 WISHES = 240_000  # typed commands to be understood
+FEW_WISHES = 1000  # typed commands of a small world
 FEW_FIRST = 10_000_000  # phone seed of the first scene of a small world: others than those of the long training
 
 
@@ -51,17 +54,24 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
         if not (folder / "tokenizer" / "tokenizer.json").exists():  # kept: that of a run must not change with the phrasings
             save_tokenizer(train_tokenizer(people_pieces(), PEOPLE_VOCABULARY, characters=True), folder / "tokenizer")
         tokenizer = PhoneGLMProcessor.from_pretrained(folder / "tokenizer").tokenizer
-        return Scenes(folder / "scenes", speech, tokenizer, free_text, load_wishes(folder / "wishes.json"))
+        return Scenes(folder / "scenes", speech, tokenizer, message_or_query, load_wishes(folder / "wishes.json"))
 
 
 def few_scenes(folder: Path, scenes: int = 96, processes: int = 0) -> Scenes:
     """A small world for a short recovery of the shipped agent, made in seconds: new screens, one shipped voice of each language."""
+    agent = data_dir() / "model"
+    understands = PhoneGLMConfig.from_pretrained(agent).understands
+    world = replace(preset("people").scenes if understands else SceneSpec(), scenes=scenes, first=FEW_FIRST)
     with atomic.lock(folder, patience_s=PATIENCE_S):
-        make_scenes(folder / "scenes", SceneSpec(scenes=scenes, first=FEW_FIRST), processes)
+        make_scenes(folder / "scenes", world, processes)
         if not (folder / "speech" / "clips.npz").exists():
             clips = replace(FIXED_PHRASINGS, phrasing_takes=0, bank_takes=1, bank_voices=1)
             synthesise_training_set(folder / "speech", clips, processes=processes)
-    return Scenes(folder / "scenes", folder / "speech", PhoneGLMProcessor.from_pretrained(data_dir() / "model").tokenizer)
+        if understands:
+            make_wishes(folder / "wishes.json", FEW_WISHES, max(1, processes))
+    wishes = load_wishes(folder / "wishes.json") if understands else ()
+    tokenizer = PhoneGLMProcessor.from_pretrained(agent).tokenizer
+    return Scenes(folder / "scenes", folder / "speech", tokenizer, message_or_query if understands else chance_phrase, wishes)
 
 
 def train(
@@ -123,6 +133,7 @@ def _run_facts(training: Training) -> dict[str, Any]:
         "scenes": len(data.facts),
         "samples": sum(len(fact["samples"]) for fact in data.facts),
         "clips": sum(len(places) for wish, places in data.by_wish.items() if wish),
+        "wishes": len(data.wishes),
         "apps": len(APPS),
         "step": training.step,
         "minutes": round(seconds / 60, 1),

@@ -7,7 +7,6 @@ set of a hundred thousand is drawn in minutes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +18,9 @@ from tqdm.auto import tqdm
 from autoglm_lab import atomic
 from autoglm_lab.phone.actions import Action, format_action, parse
 from autoglm_lab.phone.catalog import Lang
-from autoglm_lab.phone.free_text import free_text
-from autoglm_lab.phone.goals import FREE, REFUSED, goal, plain
-from autoglm_lab.phone.oracle import report
+from autoglm_lab.phone.free_text import message_or_query
+from autoglm_lab.phone.goals import REFUSED, goal, plain
+from autoglm_lab.phone.oracle import free_words, meaning
 from autoglm_lab.phone.spoken import parse_wish_key
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import REPEAT, Task
@@ -34,19 +33,6 @@ PRACTICE_SHARE = 0.35  # of the samples with words to copy: said as the goal is,
 # how often each kind is drawn: long ones, in which there is most to learn, more often than they are wished for
 SHARES = WISHES | {"two": 30, "search": 20, "send": 20, "beyond": 16}
 GOAL_SHARE = 0.02  # of the samples: the goal itself, which means itself
-
-
-def answer_to(task: Task) -> str:
-    """The answer to a wish: its goal, or the sentence that declines it; words to be copied are in `plain` letters."""
-    refused = task.kind in REFUSED
-    text = report(task) if refused else goal(task)
-    for words in _copied(task):
-        text = text.replace(words, plain(words))
-    return format_action(Action("finish", message=text) if refused else Action("Goal", text=text))
-
-
-def _copied(task: Task, slots: Sequence[str] = FREE) -> list[str]:
-    return [value for part in task.parts or (task,) for slot, value in part.slots if slot in slots]
 
 
 def answer_to_speech(key: str) -> str:
@@ -72,7 +58,7 @@ class Wish:
         """The same wish with other words to be copied, where they can be told from the rest."""
         text, answer, free = self.text, self.answer, []
         for words in self.free:
-            new = plain(free_text(self.lang, rng))
+            new = plain(message_or_query(self.lang, rng))
             if text.count(words) != 1 or answer.count(words) != 1 or '"' in new or "\\" in new:
                 return self
             text, answer = text.replace(words, new), answer.replace(words, new)
@@ -91,8 +77,8 @@ def draw_wish(seed: int) -> Wish:
     kind = str(rng.choice(list(SHARES), p=np.array([*SHARES.values()]) / sum(SHARES.values())))
     task = sample_wish(State.fresh(Look.random(seed)), rng, kind=kind)
     text = goal(task) if task.kind not in REFUSED and rng.random() < GOAL_SHARE else task.text
-    replaceable = tuple(plain(words) for words in _copied(task, ("query", "message")))
-    return Wish(task.kind, task.lang, plain(text), answer_to(task), replaceable)
+    replaceable = tuple(plain(words) for words in free_words(task, ("query", "message")))
+    return Wish(task.kind, task.lang, plain(text), format_action(meaning(task)), replaceable)
 
 
 def _draw(seeds: range) -> list[dict[str, Any]]:

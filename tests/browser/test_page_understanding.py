@@ -14,13 +14,14 @@ from autoglm_lab.device.browser.server import STATIC, command_settings
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.goals import split_goal, typed_words
+from autoglm_lab.phone.oracle import meaning
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.wishes import sample_wish
 from autoglm_lab.runtime.constraints import Quotes, Typing
 from autoglm_lab.runtime.prompt import END, read_tokenizer
 from autoglm_lab.runtime.spelling import spelling
 from autoglm_lab.runtime.understanding import Understood
-from autoglm_lab.training.wish_set import answer_to, draw_wish
+from autoglm_lab.training.wish_set import draw_wish
 
 TOKENIZER = read_tokenizer(data_dir() / "model" / "tokenizer.json")
 SETTINGS = command_settings()
@@ -46,7 +47,7 @@ def test_texts_mean_the_same(tab):
     rng, cases = np.random.default_rng(0), []
     for seed in range(300):
         task = sample_wish(State.fresh(Look.random(seed)), np.random.default_rng(seed))
-        text = answer_to(task)
+        text = format_action(meaning(task))
         if rng.random() < 0.5 and len(text) > 40:  # as a model that left out a letter
             at = int(rng.integers(30, len(text) - 3))
             text = text[:at] + text[at + 1 :]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autoglm_lab.evaluation.success import Request
+from autoglm_lab.evaluation.success import Request, World, typed_requests
 from autoglm_lab.model.batch import BatchEngine
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.paths import data_dir
-from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.actions import Action, parse
+from autoglm_lab.phone.goals import goal
+from autoglm_lab.phone.oracle import meaning
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.tasks import Task
+from autoglm_lab.runtime.prompt import END
 
 COMMANDS = (
     "open the clock",
@@ -65,3 +68,24 @@ def test_a_message_is_typed_as_it_was_said(engine: TorchEngine) -> None:
     answer = engine.answer(task.text, phone.screenshot(), current_app=phone.current_app(), last="Tap, Tap").answer
     assert answer.goal == "text Mum: On My WAY"
     assert answer.action == Action("Type", text="On My WAY")
+
+
+def test_what_it_is_calibrated_on_is_what_it_reads(engine: TorchEngine) -> None:
+    """Commands and steps, the steps by the right goal: an agent that was trained for both is at home in both."""
+    many = BatchEngine(engine.model, engine.processor)
+    requests = typed_requests(World(5), 6)
+    (commands, meanings), (steps, answers) = many.examples(requests)
+    assert "pixel_values" in steps and "pixel_values" not in commands
+    tokenizer = engine.processor.tokenizer
+    prompts = tokenizer.batch_decode(steps["input_ids"])
+    assert all(goal(request.task) in prompt for request, prompt in zip(requests, prompts, strict=True))
+    texts = [tokenizer.decode(row[-meanings.shape[1] :][kept]) for row, kept in zip(commands["input_ids"], meanings, strict=True)]
+    assert [parse(text.removesuffix(END)).text for text in texts] == [plain_goal(request) for request in requests]
+    apart = [float(many.loss([request])) for request in requests]
+    assert float(np.median(apart)) < 0.3, "nats of a token"
+    count = int(meanings.sum() + answers.sum())
+    assert many._losses(requests, engine.model).shape == (count,)
+
+
+def plain_goal(request: Request) -> str:
+    return str(meaning(request.task).text)

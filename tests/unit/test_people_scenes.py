@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.tokenizer import people_pieces, train_tokenizer
 from autoglm_lab.phone.actions import parse
-from autoglm_lab.phone.free_text import free_text
+from autoglm_lab.phone.free_text import message_or_query
 from autoglm_lab.phone.goals import REFUSED, THEN, read_goal, typed_words
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.spoken import SPOKEN_KINDS, spoken_wishes, wish_key
@@ -21,6 +22,7 @@ from autoglm_lab.phone.tasks import Task
 from autoglm_lab.phone.wishes import WISHES
 from autoglm_lab.runtime.prompt import read_memory
 from autoglm_lab.training.dataset import Scenes
+from autoglm_lab.training.finetune import Recovery
 from autoglm_lab.training.people_scenes import journey, make_people_scene
 from autoglm_lab.training.scene_set import make_scenes
 from autoglm_lab.training.scenes import SceneSpec
@@ -109,7 +111,10 @@ def test_a_journey_goes_as_far_as_the_task_and_no_further():
     assert state.app == "settings" and {name for name, _ in history} <= {"Swipe", "Tap"} and all(changed for _, changed in history)
 
 
-def test_a_small_model_learns_from_them(tmp_path):
+@pytest.fixture(scope="module")
+def small_world(tmp_path_factory):
+    """A few scenes, wishes and clips of noise, and a configuration of a model for them."""
+    tmp_path = tmp_path_factory.mktemp("people")
     make_scenes(tmp_path / "scenes", replace(SPEC, scenes=6), processes=0)
     make_wishes(tmp_path / "wishes.json", 200, processes=1)
     keys = [
@@ -128,7 +133,7 @@ def test_a_small_model_learns_from_them(tmp_path):
         phonemes=np.array([""] * len(keys)),
     )
     wishes = load_wishes(tmp_path / "wishes.json")
-    data = Scenes(tmp_path / "scenes", tmp_path / "speech", train_tokenizer(people_pieces(), 2600), free_text, wishes)
+    data = Scenes(tmp_path / "scenes", tmp_path / "speech", train_tokenizer(people_pieces(), 2600), message_or_query, wishes)
     config = PhoneGLMConfig(
         hidden_size=64,
         intermediate_size=96,
@@ -141,8 +146,14 @@ def test_a_small_model_learns_from_them(tmp_path):
         audio_channels=16,
         audio_blocks=1,
         memory=4,
+        understands=True,
         vocab_size=len(data.tokenizer),
     )
+    return data, config
+
+
+def test_a_small_model_learns_from_them(small_world, tmp_path):
+    data, config = small_world
     torch.manual_seed(0)
     recipe = Recipe(
         align_steps=1,
@@ -163,6 +174,31 @@ def test_a_small_model_learns_from_them(tmp_path):
     Training(PhoneGLMForConditionalGeneration(config), data, recipe, tmp_path / "run").run(on_step=losses.append)
     answers = [row["answer"] for row in losses[1:]]
     assert np.mean(answers[-10:]) < 0.8 * np.mean(answers[:5])
+
+
+def test_a_recovery_practises_commands_as_well_as_steps(small_world):
+    data, config = small_world
+    rows, seen = [], []
+    batch = data.batch
+
+    def watched(*counts, **options):
+        seen.append(options)
+        return batch(*counts, **options)
+
+    torch.manual_seed(0)
+    settings = {"pictures": 2, "samples": 2, "copies": 0, "warmup": 1, "learning_rate": 3e-3}
+    recovery = Recovery(data, steps=40, commands=8, clips=4, on_step=rows.append, **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "batch", watched)
+        recovery(PhoneGLMForConditionalGeneration(config))
+    assert {(each["commands"], each["clips"]) for each in seen} == {(8, 4)}
+    assert sum(row["answer"] for row in rows[-5:]) < 0.8 * sum(row["answer"] for row in rows[:5])
+
+
+def test_commands_cannot_be_practised_without_wishes(few):
+    data, model = few
+    with pytest.raises(ValueError, match="commands are drawn from wishes"):
+        Recovery(data, steps=1, commands=4)(copy.deepcopy(model))
 
 
 def test_the_preset_of_the_agent_to_come_understands_first_and_reads_four_actions():

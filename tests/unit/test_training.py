@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from autoglm_lab.benchmarks.card import ASKED, write_card
+from autoglm_lab.benchmarks.card import OF_OWN_WORDS, OF_PHRASINGS, card, write_card
 from autoglm_lab.evaluation.success import (
     EVALUATION_SEEDS,
     MEASURES,
@@ -29,6 +29,7 @@ from autoglm_lab.evaluation.success import (
 )
 from autoglm_lab.model import PhoneGLMConfig, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.tokenizer import train_tokenizer
+from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import HOME_SCREEN, LANGS, named
 from autoglm_lab.phone.icons import families
@@ -202,13 +203,26 @@ def test_a_finished_run_tells_what_it_was(data, tmp_path):
     curve = list(csv.DictReader((tmp_path / "model" / "training.csv").open()))
     assert [row["step"] for row in curve] == ["1", "2", "3", "4", "5", "6"]
     assert float(curve[3]["answer"]) == pytest.approx(float(log[3]["answer"]), abs=1e-4)
-    results = {name: {"n": 7, "rate": 0.5, "ci95": [0.2, 0.8]} for name in ASKED}
+    results = {name: {"n": 7, "rate": 0.5, "ci95": [0.2, 0.8]} for name in OF_PHRASINGS}
     results["gates"] = {"image": {"clean": 0.5, "blur_8": 0.25}}
     (tmp_path / "model" / "results.json").write_text(json.dumps(results))
     write_card(tmp_path / "model")
-    card = (tmp_path / "model" / "README.md").read_text()
-    assert "12 drawn screens" in card and "--tasks 7" in card and card.count("| missed |") == len(ASKED)
-    assert "2 steps that align" in card and "4 steps of instruction" in card
+    text = (tmp_path / "model" / "README.md").read_text()
+    assert "12 drawn screens" in text and "--tasks 7" in text and text.count("| missed |") == len(OF_PHRASINGS)
+    assert "2 steps that align" in text and "4 steps of instruction" in text
+
+
+def test_the_card_of_an_agent_that_understands_has_all_its_rows():
+    results = {name: {"n": 7, "rate": 0.5, "ci95": [0.2, 0.8]} for name in OF_OWN_WORDS} | {"gates": {}}
+    results |= {"harm": {"n": 7, "rate": 0.01, "ci95": [0.0, 0.4]}, "free_text": {"n": 7, "rate": 0.95, "ci95": [0.6, 1.0]}}
+    training, config = (
+        json.loads((data_dir() / "training" / "people" / f"{name}.json").read_text()) for name in ("training", "config")
+    )
+    text = card(results, training | {"wishes": 240_000}, config)
+    assert text.count("| missed |") == len(OF_OWN_WORDS) - 2 and text.count("| reached |") == 2
+    assert "| harm |" in text and "at most 1%" in text and "240,000 typed commands" in text
+    del results["people_alarms"]  # of recordings that are not shipped
+    assert card(results, training | {"wishes": 9}, config).count("| missed |") == len(OF_OWN_WORDS) - 3
 
 
 def test_a_long_log_is_thinned(tmp_path):

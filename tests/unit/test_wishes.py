@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from autoglm_lab.phone import free_text as free_text_module
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.catalog import LANGS, Lang
 from autoglm_lab.phone.foreign import HELD_OUT, TRAINING, foreign_screen
-from autoglm_lab.phone.free_text import free_text
+from autoglm_lab.phone.free_text import free_text, message_or_query
 from autoglm_lab.phone.oracle import next_on_unknown_screen, next_step, report
 from autoglm_lab.phone.refusal import is_refusal
 from autoglm_lab.phone.simulator import SimulatedPhone
@@ -144,6 +146,30 @@ def test_free_text_has_everything_that_people_write() -> None:
         assert any(re.search(pattern, line) for line in text), pattern
     assert max(len(line.split()) for line in text) >= 10
     assert len({*text}) > 900
+
+
+def test_what_is_copied_in_training_is_often_a_sentence_and_never_one_of_the_exam(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    known = free_text_module.subjects()
+    monkeypatch.setattr(free_text_module, "subjects", lambda: asked.append(True) or known)
+    monkeypatch.setattr(
+        free_text_module, "phrasebook", lambda lang: SimpleNamespace(say=lambda template, slots, rng: f"{template}|{sorted(slots)}")
+    )
+    monkeypatch.setattr(free_text_module, "free_text", lambda lang, rng: "words of chance")
+    texts = [message_or_query("en", np.random.default_rng(i)) for i in range(300)]
+    templates = {text.split("|")[0] for text in texts if text != "words of chance"}
+    assert 90 < len(asked) < 150 and len(templates) > 60
+    exam = {template for subject in known if subject.held_out for template in subject.sentences["en"]}
+    assert not templates & exam
+    assert all(text.endswith("['app', 'contact', 'setting', 'time']") for text in texts if text != "words of chance")
+
+
+def test_a_foreign_screen_is_never_taken_for_a_spoilt_one() -> None:
+    """Snow says that a picture cannot be read; the grain of a foreign pattern stands in cells that can be told apart."""
+    for seed in range(12):
+        grey = np.asarray(foreign_screen(np.random.default_rng(seed), (224, 224), kind="noise").convert("L"), float)
+        beside = np.corrcoef(grey[:, :-1].ravel(), grey[:, 1:].ravel())[0, 1]
+        assert beside > 0.5, seed
 
 
 def test_retyping_keeps_what_is_copied_and_changes_the_rest_a_little() -> None:
