@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from autoglm_lab.evaluation.strangers import at_home, declines, read_table, stranger_requests, understands
 from autoglm_lab.evaluation.success import (
     Answers,
     Episode,
@@ -36,6 +36,7 @@ from autoglm_lab.phone.wishes import WISHES, sample_wish
 from autoglm_lab.runtime.engine import Answer
 
 MEASURES = (
+    "strangers",
     "unseen_wording",
     "false_success",
     "harm",
@@ -86,7 +87,7 @@ def beyond_requests(world: World, count: int) -> list[Request]:
     """Wishes of held-out subjects that the agent cannot fulfil, typed at the home screen."""
 
     def draw(phone: SimulatedPhone, rng: np.random.Generator) -> Request:
-        return _at_home(phone, sample_wish(phone.state, rng, kind="beyond", held_out=True))
+        return at_home(phone, sample_wish(phone.state, rng, kind="beyond", held_out=True))
 
     return collect(world, count, 12, draw)
 
@@ -126,21 +127,6 @@ def unknown_requests(world: World, count: int) -> list[Request]:
     return collect(world, count, 14, draw)
 
 
-def _at_home(phone: SimulatedPhone, task: Task) -> Request:
-    state = deepcopy(phone.state)
-    return Request(task, state, deepcopy(state), phone.screenshot(), None, "", phone.current_app())
-
-
-def declines(answer: Answer, lang: Lang) -> bool:
-    """True if an answer ends the task with an honest sentence in the asker's language: that it cannot, or did not understand.
-
-    >>> [declines(Answer.read(f'finish(message="{opening}I cannot do that.")', 0, {}), "en") for opening in ("Yes, ", "")]
-    [False, True]
-    """
-    action = answer.action
-    return action is not None and action.name == "finish" and is_refusal(action.message or "", lang)
-
-
 def knows_not(request: Request, answer: Answer) -> bool:
     """True if an answer launches the app that is needed by name, or says that the screen is unknown."""
     if request.wanted is not None and request.wanted.name == "finish":
@@ -169,6 +155,7 @@ def evaluate_words(engine: Answers, seed: int = 0, tasks: int = 500) -> dict[str
     understood = task_rate(engine, runs, most_steps=MOST_STEPS)
     able = [run for run in runs if run.task.kind not in DECLINED]
     return {
+        "strangers": answer_rate(engine, stranger_requests(world, tasks), "strangers", judge=understands),
         "unseen_wording": understood,
         "false_success": Rate.of(sum(run.claimed and not run.success and not _refused(run) for run in runs), tasks),
         "harm": Rate.of(sum(harm(run.task, run.start, run.phone.state) for run in runs), tasks),
@@ -190,7 +177,7 @@ def evaluate_people(engine: Answers, folder: Path, seed: int = 0) -> dict[str, R
 
     ValueError when the folder holds no such tables.
     """
-    alarms, beyond = (_table(folder / name, column) for name, column in (("alarms.tsv", "time"), ("beyond.tsv", "kind")))
+    alarms, beyond = (read_table(folder / name, column) for name, column in (("alarms.tsv", "time"), ("beyond.tsv", "kind")))
     world, runs = World(seed), []
     for number, (text, time) in enumerate(alarms):
         phone, _ = world.phone(number, 15)
@@ -198,7 +185,7 @@ def evaluate_people(engine: Answers, folder: Path, seed: int = 0) -> dict[str, R
     wishes = []
     for number, (text, kind) in enumerate(beyond):
         phone, _ = world.phone(5000 + number, 15)
-        wishes.append(_at_home(phone, Task("beyond", _lang(text), (("subject", kind),), text)))
+        wishes.append(at_home(phone, Task("beyond", _lang(text), (("subject", kind),), text)))
     return {
         "people_alarms": task_rate(engine, runs, most_steps=MOST_STEPS),
         "people_beyond": answer_rate(engine, wishes, "people_beyond", judge=lambda r, a: declines(a, r.task.lang)),
@@ -207,11 +194,3 @@ def evaluate_people(engine: Answers, folder: Path, seed: int = 0) -> dict[str, R
 
 def _lang(text: str) -> Lang:
     return LANGS[0] if any("一" <= letter <= "鿿" for letter in text) else LANGS[1]
-
-
-def _table(path: Path, column: str) -> list[tuple[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [(row["text"], row[column]) for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no table of what people said: {type(error).__name__} {error}") from error

@@ -17,7 +17,7 @@ from autoglm_lab.phone.slips import retype
 from autoglm_lab.phone.spoken import say_wish, spoken_wishes
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.tasks import Task, wording
-from autoglm_lab.phone.wording import phrasebook, strangers, subjects
+from autoglm_lab.phone.wording import asides, phrasebook, strangers, subjects
 
 # kind -> how often it is wished for
 WISHES: dict[str, int] = {
@@ -45,6 +45,12 @@ WISHES: dict[str, int] = {
 OLD_PHRASING_SHARE = 0.12  # of the kinds that have fixed phrasings, too
 SAID_AS = {"absent_app": "open_app", "strange_app": "open_app", "absent_contact": "send"}
 DAY_SHARE = 0.15
+THING_SHARE = 0.4  # of the wishes in words of training: said as one says it of this thing alone
+ASIDE_SHARE = 0.3  # of them: something else is said, too, mostly before
+_JOINTS: dict[Lang, tuple[tuple[str, ...], np.ndarray]] = {
+    "en": ((", ", ". ", " ... ", " - ", "; "), np.array([0.6, 0.2, 0.1, 0.05, 0.05])),
+    "zh": (("，", "。", " ", "！"), np.array([0.7, 0.15, 0.1, 0.05])),
+}
 _WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 DAYS: dict[Lang, tuple[str, ...]] = {
     "en": ("today", "tomorrow", *_WEEK, *(f"on {day}" for day in _WEEK), *(f"this {day}" for day in _WEEK)),
@@ -100,7 +106,8 @@ def say(task: Task, rng: np.random.Generator, *, held_out: bool = False) -> Task
     if "time" in slots:
         forms = clock_forms(int(slots["time"][:2]), int(slots["time"][3:]), task.lang)
         words["time"] = _with_day(forms[int(rng.integers(len(forms)))], task.lang, rng)
-    text = retype(_draw(task, words, rng, held_out), task.lang, rng)
+    text = _draw(task, words, rng, held_out)
+    text = retype(text if held_out else _with_aside(text, task.lang, rng, ends_in_words=bool(free)), task.lang, rng)
     if free:
         letters = text.replace(_FREE, "")
         change = str.upper if letters.isupper() else str
@@ -117,6 +124,18 @@ def _with_day(time: str, lang: Lang, rng: np.random.Generator) -> str:
     return f"{day}{time}" if lang == "zh" else f"{time} {day}" if rng.random() < 0.7 else f"{day} at {time}"
 
 
+def _with_aside(text: str, lang: Lang, rng: np.random.Generator, *, ends_in_words: bool) -> str:
+    """A sentence, sometimes with another that is no wish before it or after it; nothing follows words that are to be copied."""
+    if rng.random() >= ASIDE_SHARE:
+        return text
+    before, after = asides(lang)
+    joints, odds = _JOINTS[lang]
+    joint = joints[int(rng.choice(len(joints), p=odds))]
+    if ends_in_words or rng.random() < 0.7:
+        return f"{_pick(rng, before)}{joint}{text}"
+    return f"{text.rstrip('.!。！')}{' ' if text.endswith(('?', '？')) else joint}{_pick(rng, after)}"
+
+
 def _draw(task: Task, words: dict[str, str], rng: np.random.Generator, held_out: bool) -> str:
     book = phrasebook(task.lang)
     if task.kind == "beyond":
@@ -128,7 +147,9 @@ def _draw(task: Task, words: dict[str, str], rng: np.random.Generator, held_out:
             "time": str(rng.choice(clock_forms(int(rng.integers(24)), int(rng.integers(60)), task.lang))),
         }
         return book.say(templates[int(rng.integers(len(templates)))], things, rng)
-    return book.draw(SAID_AS.get(task.kind, task.kind), words, rng, held_out=held_out)
+    kind = SAID_AS.get(task.kind, task.kind)
+    said = book.draw_of_thing(kind, words, rng) if not held_out and rng.random() < THING_SHARE else ""
+    return said or book.draw(kind, words, rng, held_out=held_out)
 
 
 def _pick(rng: np.random.Generator, names: Sequence[str]) -> str:
@@ -194,6 +215,7 @@ def _two(state: State, rng: np.random.Generator, lang: Lang, held_out: bool) -> 
             break
     parts = [_short(part, rng, held_out) for part in (first, second)]
     text = phrasebook(lang).draw("two", {"first": parts[0].text, "second": parts[1].text}, rng, held_out=held_out)
+    text = text if held_out else _with_aside(text, lang, rng, ends_in_words=True)
     return Task("two", lang, (), text, tuple(parts))
 
 

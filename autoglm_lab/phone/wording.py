@@ -2,8 +2,11 @@
 
 The files have the format of the hassil library, in which Home Assistant's sentences are written: `(a|b)` is one of two, `[a]` may
 be left out, `{app}` is a slot, `<please>` stands for a rule at the end of the file. An intent is a kind of task. Templates that say
-a thing in one manner are a family; families that are `held_out` never reach training. `beyond.yaml` holds wishes that the agent
-cannot fulfil, by subject, with the clause that says so; `strangers.yaml` apps and people that are on no phone here.
+a thing in one manner are a family; families that are `held_out` never reach training.
+
+`zh_things.yaml` and `en_things.yaml` hold more of them, most with `slots` that they fit alone: talk of the dark fits no switch but
+the flashlight. `beyond.yaml` holds wishes that the agent cannot fulfil, by subject, with the clause that says so; `strangers.yaml`
+apps and people that are on no phone here; `asides.yaml` what people say before a wish or after it that is none: why they ask.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ class Template:
     family: str
     sentence: str
     held_out: bool = False
+    slots: tuple[tuple[str, str], ...] = ()  # names and ids of the things that it fits alone, if it does not fit all
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,25 @@ class Phrasebook:
         """The families of each kind, training's and the exam's apart: their names in order, and the templates of each."""
         families: dict[tuple[str, bool], dict[str, list[Template]]] = {}
         for template in self.templates:
+            if template.slots:
+                continue
             families.setdefault((template.kind, template.held_out), {}).setdefault(template.family, []).append(template)
         return {key: (sorted(each), each) for key, each in families.items()}
+
+    @cached_property
+    def _of_things(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], list[Template]]:
+        """The templates that fit certain slots alone, by kind and slots."""
+        templates: dict[tuple[str, tuple[tuple[str, str], ...]], list[Template]] = {}
+        for template in self.templates:
+            if template.slots:
+                templates.setdefault((template.kind, template.slots), []).append(template)
+        return templates
+
+    def draw_of_thing(self, kind: str, slots: Mapping[str, str], rng: np.random.Generator) -> str:
+        """A sentence that fits one of the things in `slots` alone; empty if there is none."""
+        fit = [self._of_things.get((kind, (slot,)), []) for slot in slots.items()]
+        templates = [template for each in fit for template in each]
+        return self.say(templates[int(rng.integers(len(templates)))].sentence, slots, rng) if templates else ""
 
     def draw(self, kind: str, slots: Mapping[str, str], rng: np.random.Generator, *, held_out: bool) -> str:
         """A sentence for a kind of command, from a family drawn first, so that long families are not said more often.
@@ -140,6 +161,17 @@ def subjects() -> tuple[Subject, ...]:
 
 
 @cache
+def asides(lang: Lang) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The sentences that people say before a wish and after it. ValueError when the file holds no such sentences."""
+    path = data_dir() / "phrasings" / "asides.yaml"
+    content = _load(path)
+    try:
+        return tuple(content[lang]["before"]), tuple(content[lang]["after"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no asides in {lang!r}: {type(error).__name__} {error}") from error
+
+
+@cache
 def strangers(part: str, lang: Lang, *, held_out: bool) -> tuple[str, ...]:
     """Names of "apps" or "people" that no phone of this world has. ValueError when the file holds no such names."""
     path = data_dir() / "phrasings" / "strangers.yaml"
@@ -153,15 +185,17 @@ def strangers(part: str, lang: Lang, *, held_out: bool) -> tuple[str, ...]:
 @cache
 def phrasebook(lang: Lang) -> Phrasebook:
     """The templates of a language that are shipped."""
-    return read_phrasebook(data_dir() / "phrasings" / f"{lang}.yaml")
+    folder = data_dir() / "phrasings"
+    return read_phrasebook(folder / f"{lang}.yaml", folder / f"{lang}_things.yaml")
 
 
-def read_phrasebook(path: Path) -> Phrasebook:
-    """The templates in a file. ValueError when it is not such a file: it says what is wrong and where."""
+def read_phrasebook(path: Path, *more: Path) -> Phrasebook:
+    """The templates in a file, and in `more` that use its lists and rules. ValueError for another file: it says what is wrong."""
     content = _load(path)
     try:
         lang, lists = content["language"], content["lists"]
-        templates = tuple(_templates(lang, content["intents"]))
+        intents = [content["intents"], *(_load(each)["intents"] for each in more)]
+        templates = tuple(template for each in intents for template in _templates(lang, each))
         names = {slot: {entry["out"]: entry["in"] for entry in lists[slot]["values"]} for slot in NAMES}
         rules = dict(content.get("expansion_rules") or {})
     except (KeyError, TypeError, AttributeError) as error:
@@ -189,7 +223,8 @@ def _templates(lang: Lang, intents: Mapping[str, Any]) -> Iterator[Template]:
         for family in intent["data"]:
             facts = family["metadata"]
             for sentence in family["sentences"]:
-                yield Template(kind, lang, facts["family"], sentence, bool(facts.get("held_out", False)))
+                slots = tuple(sorted(family.get("slots", {}).items()))
+                yield Template(kind, lang, facts["family"], sentence, bool(facts.get("held_out", False)), slots)
 
 
 def _check(book: Phrasebook, slots: set[str]) -> None:
@@ -203,6 +238,10 @@ def _check(book: Phrasebook, slots: set[str]) -> None:
     for template in book.templates:
         if kinds.setdefault(template.sentence, template.kind) != template.kind:
             raise ValueError(f"{template.sentence!r} stands for {kinds[template.sentence]} and for {template.kind}")
+        if template.held_out and template.slots:
+            raise ValueError(f"{template.sentence!r} fits {template.slots} alone and is held out; only training has such templates")
+        if strange := [(name, thing) for name, thing in template.slots if thing not in book.names.get(name, {})]:
+            raise ValueError(f"{template.sentence!r} is for {strange}, which the catalogue does not have")
         unknown = sorted({*slots_of(book, template.sentence)} - slots)
         if unknown:
             raise ValueError(f"{template.sentence!r} has slots that no list names: {', '.join(unknown)}")

@@ -14,14 +14,15 @@ from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.catalog import LANGS, Lang
 from autoglm_lab.phone.foreign import HELD_OUT, TRAINING, foreign_screen
 from autoglm_lab.phone.free_text import free_text, message_or_query
+from autoglm_lab.phone.goals import plain
 from autoglm_lab.phone.oracle import next_on_unknown_screen, next_step, report
 from autoglm_lab.phone.refusal import is_refusal
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.slips import retype, slip
 from autoglm_lab.phone.state import Look, State, View
 from autoglm_lab.phone.tasks import Task, kept
-from autoglm_lab.phone.wishes import WISHES, sample_wish
-from autoglm_lab.phone.wording import phrasebook, strangers, subjects
+from autoglm_lab.phone.wishes import WISHES, _with_aside, sample_wish
+from autoglm_lab.phone.wording import asides, phrasebook, strangers, subjects
 
 
 def play(task: Task, phone: SimulatedPhone, most: int = 12) -> tuple[str, list[tuple[str, bool]]]:
@@ -162,6 +163,23 @@ def test_what_is_copied_in_training_is_often_a_sentence_and_never_one_of_the_exa
     exam = {template for subject in known if subject.held_out for template in subject.sentences["en"]}
     assert not templates & exam
     assert all(text.endswith("['app', 'contact', 'setting', 'time']") for text in texts if text != "words of chance")
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_what_is_said_beside_a_wish_leaves_the_wish_and_never_follows_what_is_copied(lang: Lang) -> None:
+    state, (before, after) = State.fresh(Look.random(5)), asides(lang)
+    first, last = 0, 0
+    for seed in range(400):
+        kind = ("send", "search", "toggle_on", "describe")[seed % 4]
+        task = sample_wish(state, np.random.default_rng(seed), kind=kind, lang=lang)
+        text = plain(task.text)
+        first += any(text.startswith(plain(aside)) for aside in before)
+        last += any(text.endswith(plain(aside)) for aside in after)
+    assert 40 < first < 120 and 5 < last < 50
+    copied = {_with_aside("say \ue000", lang, np.random.default_rng(seed), ends_in_words=True) for seed in range(200)}
+    assert len(copied) > 40 and all(text.endswith("say \ue000") for text in copied)
+    exam = [plain(sample_wish(state, np.random.default_rng(seed), lang=lang, held_out=True).text) for seed in range(150)]
+    assert sum(any(text.startswith(plain(aside)) for aside in before) for text in exam) < 8
 
 
 def test_a_foreign_screen_is_never_taken_for_a_spoilt_one() -> None:

@@ -6,9 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.catalog import APPS, CONTACTS, LANGS, SETTINGS
 from autoglm_lab.phone.phrasing import PHRASINGS
-from autoglm_lab.phone.wording import NAMES, parse, phrasebook, read_phrasebook, slots_of, subjects
+from autoglm_lab.phone.wording import NAMES, asides, parse, phrasebook, read_phrasebook, slots_of, subjects
 
 SLOTS = {
     "open_app": {"app"},
@@ -39,9 +40,9 @@ def test_each_kind_has_sixty_templates_and_a_fifth_of_its_families_are_held_out(
     for kind, slots in SLOTS.items():
         seen, exam = book.of(kind, held_out=False), book.of(kind, held_out=True)
         assert len(seen) + len(exam) >= 60
-        families, held = ({template.family for template in part} for part in (seen, exam))
+        families, held = ({template.family for template in part if not template.slots} for part in (seen, exam))
         assert len(held) >= 2 and not families & held and 0.2 <= len(held) / len(families | held) <= 0.3
-        assert all(set(slots_of(book, template.sentence)) == slots for template in seen + exam)
+        assert all({*slots_of(book, each.sentence)} | {name for name, _ in each.slots} == slots for each in seen + exam)
 
 
 @pytest.mark.parametrize("lang", LANGS)
@@ -75,6 +76,46 @@ def test_families_are_drawn_alike_however_long():
         book.draw("toggle_off", {}, rng, held_out=False)
     with pytest.raises(ValueError, match="no template of kind 'fly'; there are open_app"):
         book.of("fly", held_out=False)
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_of_each_switch_app_and_person_there_is_talk_that_fits_it_alone(lang):
+    book, rng = phrasebook(lang), np.random.default_rng(0)
+    for kind, slot in (
+        ("toggle_on", "setting"),
+        ("toggle_off", "setting"),
+        ("is_on", "setting"),
+        ("open_app", "app"),
+        ("send", "contact"),
+    ):
+        for thing in NAMES[slot]:
+            words = {slot: thing.id, "message": "q1q"}
+            said = {book.draw_of_thing(kind, words, rng) for _ in range(200)}
+            assert "" not in said and len(said) >= 8, (kind, thing.id)
+            of_it = [each.sentence for each in book.templates if (kind, (slot, thing.id)) == (each.kind, *each.slots)]
+            assert not {*of_it} & {each.sentence for each in book.templates if each.slots and each.slots != ((slot, thing.id),)}
+    assert book.draw_of_thing("alarm", {"time": "7:30"}, rng) == ""
+
+
+@pytest.mark.parametrize(
+    ("slots", "held", "said"),
+    [("{setting: dishwasher}", "", "which the catalogue does not have"), ("{setting: wifi}", ", held_out: true", "only training")],
+)
+def test_talk_of_one_thing_names_a_thing_that_there_is_and_is_for_training(tmp_path, slots, held, said):
+    family = f"      - metadata: {{family: x{held}}}\n        slots: {slots}\n        sentences: ['go']\n"
+    (tmp_path / "things.yaml").write_text(f"intents:\n  toggle_on:\n    data:\n{family}", "utf-8")
+    with pytest.raises(ValueError, match=said):
+        read_phrasebook(data_dir() / "phrasings" / "en.yaml", tmp_path / "things.yaml")
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_what_is_said_beside_a_wish_is_none(lang):
+    book, rng = phrasebook(lang), np.random.default_rng(0)
+    before, after = asides(lang)
+    assert len({*before}) == len(before) >= 150 and len({*after}) == len(after) >= 50
+    assert all(text == text.strip() and not set("()[]{}<>|") & set(text) for text in (*before, *after))
+    wishes = {book.say(each.sentence, WORDS, rng).casefold() for each in book.templates for _ in range(5)}
+    assert not wishes & {text.casefold() for text in (*before, *after)}
 
 
 def test_wishes_beyond_the_agent_are_of_many_subjects_a_third_of_them_held_out():
@@ -126,8 +167,6 @@ def other_kind(sentence):
     ],
 )
 def test_a_file_that_is_wrong_is_named_with_the_reason(tmp_path, change, said):
-    from autoglm_lab.paths import data_dir
-
     path = tmp_path / "mine.yaml"
     path.write_text(change((data_dir() / "phrasings" / "en.yaml").read_text("utf-8")), "utf-8")
     with pytest.raises(ValueError, match=said) as caught:
