@@ -29,7 +29,7 @@ OF_PHRASINGS = COMMON | {
     "unseen_voice": Measure(0.85, "the right next action for commands in voices kept out of training"),
 }
 OF_OWN_WORDS = COMMON | {
-    "strangers": Measure(0.90, "single commands that strangers wrote, understood as meant or rightly declined"),
+    "newcomers": Measure(0.90, "single commands that newcomers wrote, understood as meant or rightly declined"),
     "unseen_wording": Measure(0.92, "whole typed tasks in wordings that are unlike those of training"),
     "any_case": Measure(0.97, "steps of tasks typed in lower or in upper case throughout"),
     "free_text": Measure(0.95, "messages and queries typed letter by letter as the command has them"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoglm_lab.evaluation.strangers import at_home, declines, read_table, stranger_requests, understands
+from autoglm_lab.evaluation.newcomers import at_home, declines, read_table, newcomer_requests, understands
 from autoglm_lab.evaluation.success import (
     Answers,
     Episode,
@@ -36,7 +36,7 @@ from autoglm_lab.phone.wishes import WISHES, sample_wish
 from autoglm_lab.runtime.engine import Answer
 
 MEASURES = (
-    "strangers",
+    "newcomers",
     "unseen_wording",
     "false_success",
     "harm",
@@ -155,7 +155,7 @@ def evaluate_words(engine: Answers, seed: int = 0, tasks: int = 500) -> dict[str
     understood = task_rate(engine, runs, most_steps=MOST_STEPS)
     able = [run for run in runs if run.task.kind not in DECLINED]
     return {
-        "strangers": answer_rate(engine, stranger_requests(world, tasks), "strangers", judge=understands),
+        "newcomers": answer_rate(engine, newcomer_requests(world, tasks), "newcomers", judge=understands),
         "unseen_wording": understood,
         "false_success": Rate.of(sum(run.claimed and not run.success and not _refused(run) for run in runs), tasks),
         "harm": Rate.of(sum(harm(run.task, run.start, run.phone.state) for run in runs), tasks),

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 
-from autoglm_lab.evaluation import strangers
+from autoglm_lab.evaluation import newcomers
 from autoglm_lab.evaluation.own_words import (
     LOWER_IS_BETTER,
     MEASURES,
@@ -18,7 +18,7 @@ from autoglm_lab.evaluation.own_words import (
     unknown_requests,
     wording_episodes,
 )
-from autoglm_lab.evaluation.strangers import declines, stranger_requests, understands
+from autoglm_lab.evaluation.newcomers import declines, newcomer_requests, understands
 from autoglm_lab.evaluation.success import World, right
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.goals import REFUSED, goal, plain
@@ -51,7 +51,7 @@ def test_the_oracle_is_right_and_who_claims_success_is_found_out():
     assert tuple(rates) == MEASURES
     assert [rates[name].rate for name in MEASURES] == [0 if name in LOWER_IS_BETTER else 1 for name in MEASURES]
     claimed = evaluate_words(Yes(), seed=1, tasks=40)
-    assert claimed["strangers"].rate == 0
+    assert claimed["newcomers"].rate == 0
     assert claimed["unseen_wording"].rate < 0.2 and claimed["false_success"].rate > 0.8
     assert claimed["beyond"].rate == claimed["harm"].rate == 0
 
@@ -138,18 +138,18 @@ def test_harm_is_what_nobody_asked_for():
     assert not harm(alarm, start, now) and harm(wifi, start, now)
 
 
-def test_strangers_ask_for_everything_and_training_says_none_of_it():
-    requests = stranger_requests(World(0))
+def test_newcomers_ask_for_everything_and_training_says_none_of_it():
+    requests = newcomer_requests(World(0))
     assert len(requests) == 480 and {request.task.lang for request in requests} == {"zh", "en"}
     assert {request.task.kind for request in requests} == {*WISHES} - {"absent_app", "strange_app", "absent_contact"}
     said = {plain(request.task.text) for request in requests}
     assert len(said) == len(requests)
     assert not said & {draw_wish(seed).text for seed in range(600)}
-    assert [len(stranger_requests(World(0), most)) for most in (1000, 48)] == [480, 48]
+    assert [len(newcomer_requests(World(0), most)) for most in (1000, 48)] == [480, 48]
 
 
-def test_a_stranger_is_understood_by_the_right_goal_alone():
-    beyond, able = (next(r for r in stranger_requests(World(0)) if (r.task.kind == "beyond") is no) for no in (True, False))
+def test_a_newcomer_is_understood_by_the_right_goal_alone():
+    beyond, able = (next(r for r in newcomer_requests(World(0)) if (r.task.kind == "beyond") is no) for no in (True, False))
     no = format_action(Action("finish", message={"en": "I cannot do that.", "zh": "这个我做不到。"}[beyond.task.lang]))
     assert understands(beyond, Answer.read(no, 0, {})) and not understands(able, Answer.read(no, 0, {}))
     right_goal, other = goal(able.task), "open Files"
@@ -160,12 +160,12 @@ def test_a_stranger_is_understood_by_the_right_goal_alone():
 
 def test_a_line_that_is_no_goal_is_named(tmp_path, monkeypatch):
     (tmp_path / "phrasings").mkdir()
-    monkeypatch.setattr(strangers, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr(newcomers, "data_dir", lambda: tmp_path)
     for line, said in (
         ("fly to Mars\tgo", "'fly to Mars' is no goal"),
         ("text Mum: hello\twrite to mum", "no goal of 'write to mum'"),
     ):
         for lang in ("en", "zh"):
-            (tmp_path / "phrasings" / f"strangers_{lang}.tsv").write_text(f"goal\tcommand\n{line}\n", "utf-8")
+            (tmp_path / "phrasings" / f"newcomers_{lang}.tsv").write_text(f"goal\tcommand\n{line}\n", "utf-8")
         with pytest.raises(ValueError, match=said):
-            stranger_requests(World(0))
+            newcomer_requests(World(0))

@@ -1,6 +1,6 @@
-"""Single commands that strangers wrote, who knew what the agent can do and none of the words that it was trained on.
+"""Single commands that newcomers wrote, who knew what the agent can do and none of the words that it was trained on.
 
-They lie in `data/phrasings/strangers_zh.tsv` and `strangers_en.tsv`, each after its goal, or after BEYOND. Nobody mends training by
+They lie in `data/phrasings/newcomers_zh.tsv` and `newcomers_en.tsv`, each after its goal, or after BEYOND. Nobody mends training by
 reading them: what is wrong in them is learned from other hands.
 """
 
@@ -22,14 +22,14 @@ from autoglm_lab.runtime.engine import Answer
 BEYOND = "BEYOND"  # in the place of a goal
 
 
-def stranger_requests(world: World, most: int = 500) -> list[Request]:
-    """Up to `most` commands of strangers, evenly from all there are, each typed at a home screen.
+def newcomer_requests(world: World, most: int = 500) -> list[Request]:
+    """Up to `most` commands of newcomers, evenly from all there are, each typed at a home screen.
 
     ValueError for a line whose goal is none, or copies what its command does not say.
     """
     requests = []
     for lang in LANGS:
-        path = data_dir() / "phrasings" / f"strangers_{lang}.tsv"
+        path = data_dir() / "phrasings" / f"newcomers_{lang}.tsv"
         for number, (command, wanted) in enumerate(read_table(path, "goal", text="command")):
             task = _task(wanted, command, lang)
             if task is None:
@@ -41,7 +41,7 @@ def stranger_requests(world: World, most: int = 500) -> list[Request]:
 def _task(wanted: str, command: str, lang: Lang) -> Task | None:
     """The task of a goal, told in the words of a command; None if it is no goal."""
     if wanted == BEYOND:
-        return Task("beyond", lang, (("subject", "stranger"),), command)
+        return Task("beyond", lang, (("subject", "newcomer"),), command)
     parts = tuple(Task(part.kind, lang, tuple(part.slots.items())) for part in read_goal(wanted))
     words = [value for part in parts for slot, value in part.slots if slot in ("query", "message")]
     if not parts or any(plain(each) not in plain(command) for each in words):
