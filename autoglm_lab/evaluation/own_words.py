@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoglm_lab.evaluation.newcomers import at_home, declines, read_table, newcomer_requests, understands
+from autoglm_lab.evaluation.newcomers import at_home, declines, newcomer_requests, read_table, understands
 from autoglm_lab.evaluation.success import (
     Answers,
     Episode,

@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 
 from autoglm_lab.evaluation import newcomers
+from autoglm_lab.evaluation.newcomers import declines, newcomer_requests, understands
 from autoglm_lab.evaluation.own_words import (
     LOWER_IS_BETTER,
     MEASURES,
@@ -18,7 +19,6 @@ from autoglm_lab.evaluation.own_words import (
     unknown_requests,
     wording_episodes,
 )
-from autoglm_lab.evaluation.newcomers import declines, newcomer_requests, understands
 from autoglm_lab.evaluation.success import World, right
 from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.goals import REFUSED, goal, plain
