@@ -49,6 +49,7 @@ MEASURES = (
 )
 LOWER_IS_BETTER = ("false_success", "harm", "wrongly_refused", "step_limit")
 SLOTS = {"app": "notes", "setting": "wifi", "contact": "mum", "time": "7:30"}  # of sentences to be copied
+ABLE_KINDS = ("alarm_remove", "text")  # of what people said: it deletes alarms, and looks for those who are written to
 MOST_STEPS = 14  # two wishes in one sentence take up to twelve
 DECLINED = ("beyond", "strange_app", "absent_app", "absent_contact")  # kinds that rightly end in a refusal
 
@@ -175,7 +176,7 @@ def _refused(run: Episode) -> bool:
 def evaluate_people(engine: Answers, folder: Path, seed: int = 0) -> dict[str, Rate]:
     """Measure on what real people said: a folder holds `alarms.tsv` (text, time) and `beyond.tsv` (text, kind).
 
-    ValueError when the folder holds no such tables.
+    Kinds that the agent can do by now (`ABLE_KINDS`) do not count as beyond it. ValueError when the folder holds no such tables.
     """
     alarms, beyond = (read_table(folder / name, column) for name, column in (("alarms.tsv", "time"), ("beyond.tsv", "kind")))
     world, runs = World(seed), []
@@ -183,7 +184,7 @@ def evaluate_people(engine: Answers, folder: Path, seed: int = 0) -> dict[str, R
         phone, _ = world.phone(number, 15)
         runs.append(Episode(phone, Task("alarm", _lang(text), (("time", time),), text), deepcopy(phone.state), None))
     wishes = []
-    for number, (text, kind) in enumerate(beyond):
+    for number, (text, kind) in enumerate((text, kind) for text, kind in beyond if kind not in ABLE_KINDS):
         phone, _ = world.phone(5000 + number, 15)
         wishes.append(at_home(phone, Task("beyond", _lang(text), (("subject", kind),), text)))
     return {

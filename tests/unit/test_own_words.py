@@ -88,7 +88,9 @@ def test_what_people_said_is_read_from_a_folder_and_nothing_else_is(tmp_path):
     (tmp_path / "alarms.tsv").write_text("text\ttime\tsource\nWake me at 7:30\t07:30\tus\n六点叫我\t06:00\tus\n", "utf-8")
     with pytest.raises(ValueError, match=r"beyond\.tsv is no table"):
         evaluate_people(Oracle(), tmp_path)
-    (tmp_path / "beyond.tsv").write_text('text\tkind\tsource\n"what is ""love""?\tchat\tus\n讲个笑话\tjoke\tus\n', "utf-8")
+    (tmp_path / "beyond.tsv").write_text(
+        'text\tkind\tsource\n"what is ""love""?\tchat\tus\n讲个笑话\tjoke\tus\nremove all alarms\talarm_remove\tus\n', "utf-8"
+    )
     rates = evaluate_people(Oracle(), tmp_path)
     assert {name: (rate.n, rate.rate) for name, rate in rates.items()} == {"people_alarms": (2, 1.0), "people_beyond": (2, 1.0)}
     assert evaluate_people(Yes(), tmp_path)["people_alarms"].rate == 0
