@@ -10,8 +10,6 @@ from autoglm_lab.benchmarks.card import card, measures, reached
 from autoglm_lab.evaluation.success import World, answer_rate, episodes, question_requests, task_rate, typed_requests
 from autoglm_lab.model.batch import BatchEngine, gate_response
 from autoglm_lab.paths import data_dir
-from autoglm_lab.phone.actions import format_action
-from autoglm_lab.runtime.prompt import write_answer
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +35,12 @@ def test_the_loss_is_that_of_the_right_answers(many):
     requests = typed_requests(World(seed=3), 6)
     together = many.loss(requests)
     assert float(many.loss(requests, batch=2)) == pytest.approx(float(together), abs=1e-4)
-    each = [(many.loss([request]).item(), len(many.processor.tokenizer.encode(answer(request)))) for request in requests]
+    each = [(many.loss([one]).item(), sum(int(mask.sum()) for _, mask in many.examples([one]))) for one in requests]
     assert together.item() == pytest.approx(sum(loss * n for loss, n in each) / sum(n for _, n in each), rel=1e-3)
     assert together.item() < 0.3
     assert together.requires_grad
     with pytest.raises(ValueError, match="needs the action"):
         many.loss([replace(requests[0], wanted=None)])
-
-
-def answer(request):
-    return write_answer("", format_action(request.wanted))
 
 
 def test_its_card_is_what_its_figures_give():
