@@ -150,7 +150,7 @@ class Recovery:
             raise ValueError(f"the loss of step {step} is {total!r:.80}; it is one finite number with a gradient")
         return total, {"loss": float(total.detach())}
 
-    def _practice(self) -> dict[str, int]:
+    def _practice(self) -> dict[str, Any]:
         """Number of rows of a batch that have no picture: what an agent practises that understands first, and what another does."""
         assert isinstance(self.data, Scenes)
         usual = {"copies": 0, "commands": 24, "clips": 12} if self.data.wishes else {"copies": 8, "commands": 0, "clips": 0}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from autoglm_lab.phone.actions import format_action
+from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.catalog import APPS, HOME_SCREEN, app
 from autoglm_lab.phone.foreign import foreign_screen
 from autoglm_lab.phone.goals import REFUSED, goal
@@ -37,6 +37,7 @@ FOREIGN_SHARE = 0.11  # of all scenes
 FOREIGN_QUESTION_SHARE = 0.6  # of the wishes there: the answer is neither what is there nor that nothing can be seen
 PRACTICE_SHARE = 0.55  # of the phones: their icons are of a family that only training draws
 TO_TYPE_SHARE = 0.3  # of the scenes: the first wish has come to where something is typed, for copying takes most practice
+IN_APP_SHARE = 0.3  # of the scenes: an app was open when the first wish was said, so that the way to most begins with Home
 STUMBLE_SHARE = 0.12  # of the ways here: one more action that changed nothing
 SAME_WAY_SHARE = 0.5  # of the further wishes on a screen: the agent has come there by the same actions
 LEFT_SHARE = 0.3  # of the scenes: somebody wished to leave, and the agent has done so
@@ -61,6 +62,8 @@ def make_people_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str,
     state = State.fresh(look)
     if rng.random() < 0.4:
         state.page = int(rng.integers(len(look.pages)))
+    if rng.random() < IN_APP_SHARE:
+        state = _in_app(state, str(rng.choice(look.installed)))
     kind = _LONG[int(rng.integers(len(_LONG)))] if rng.random() < 0.5 else ""
     first = _workable(state, rng, kind)
     steps = int(rng.integers(0, 8))
@@ -78,6 +81,14 @@ def make_people_scene(seed: int, spec: SceneSpec) -> tuple[np.ndarray, dict[str,
             wishes.append((task, _way_here(task, history, rng)))
     samples = [_record(task, state, way, readable) for task, way in wishes]
     return picture_and_facts(state, samples, readable, rng)
+
+
+def _in_app(state: State, id: str) -> State:
+    """The phone with an app open, as somebody left it."""
+    phone = SimulatedPhone(look=state.look)
+    phone.state = state
+    phone.perform(Action("Launch", app=app(id).key("en")))
+    return phone.state
 
 
 def _workable(state: State, rng: np.random.Generator, kind: str = "") -> Task:
