@@ -11,9 +11,9 @@ from autoglm_lab import atomic
 
 
 class Measure(NamedTuple):
-    """A row of the card: the rate that is asked for, and what counts."""
+    """A row of the card: the rate to reach, what counts as right, and whether less is better."""
 
-    asked: float
+    target: float
     meaning: str
     at_most: bool = False
 
@@ -48,6 +48,8 @@ OF_OWN_WORDS = COMMON | {
 UNDERSTANDS = """It reads a command once, without the screen, and writes its goal in plain words or declines; each step works by
 that goal.
 """
+PROMPT_GATES = """ While the prompt is read some speech gates stand wide open
+  whatever the noise: training put no price on them (chapter 02 shows it)."""
 LIMITS_OF_PHRASINGS = """- It knows the drawn phone, its {apps} apps and its phrasings. On screenshots of real phones it is lost.
 - Spoken commands are the sentences of the phrase list; free dictation is not understood. Typed free text is copied word by
   word from a small vocabulary and can go wrong outside it.
@@ -114,16 +116,16 @@ def write_card(folder: Path) -> None:
     atomic.write_text(folder / "README.md", card(results, training, config))
 
 
-def reached(measure: Measure, rate: float) -> bool:
+def meets_target(measure: Measure, rate: float) -> bool:
     """True if a rate is as good as it is asked to be."""
-    return rate <= measure.asked if measure.at_most else rate >= measure.asked
+    return rate <= measure.target if measure.at_most else rate >= measure.target
 
 
 def _row(name: str, measure: Measure, result: dict[str, Any]) -> str:
     rate, (low, high), n = (result[key] for key in ("rate", "ci95", "n"))
-    verdict = "reached" if reached(measure, rate) else "missed"
-    asked = "at most " * measure.at_most + f"{measure.asked:.0%}"
-    return f"| {name} | {measure.meaning} | {asked} | {rate:.1%} | {low:.1%} to {high:.1%} | {n} | {verdict} |"
+    verdict = "reached" if meets_target(measure, rate) else "missed"
+    target = "at most " * measure.at_most + f"{measure.target:.0%}"
+    return f"| {name} | {measure.meaning} | {target} | {rate:.1%} | {low:.1%} to {high:.1%} | {n} | {verdict} |"
 
 
 def card(results: dict[str, Any], training: dict[str, Any], config: dict[str, Any]) -> str:
@@ -131,6 +133,7 @@ def card(results: dict[str, Any], training: dict[str, Any], config: dict[str, An
     understands = config.get("understands", False)
     rows = [_row(name, measure, results[name]) for name, measure in measures(config).items() if name in results]
     limits = (LIMITS_OF_OWN_WORDS if understands else LIMITS_OF_PHRASINGS).format(apps=training["apps"])
+    prompt_gates = "" if training["recipe"].get("price_prompt") else PROMPT_GATES
     command = f"autoglm-lab evaluate --seed 0 --tasks {results['typed_step']['n']}"
     gates = [f"| {m} | {', '.join(f'{k} {v:.3f}' for k, v in values.items())} |" for m, values in results["gates"].items()]
     return f"""---
@@ -179,6 +182,5 @@ Both stages lie in `autoglm_lab/training/`; `training.csv` beside this card hold
 
 {limits}- Voices are synthetic; people were not recorded.
 - It sees one screenshot and {_past(config.get("memory", 1))}, nothing else of the past.
-- Gates follow the noise where answers are chosen, as measured above. While the prompt is read some speech gates stand wide open
-  whatever the noise: training put no price on them (chapter 02 shows it).
+- Gates follow the noise where answers are chosen, as measured above.{prompt_gates}
 """

@@ -100,8 +100,8 @@ def free_text_requests(world: World, count: int) -> list[Request]:
         kind = ("send", "search")[int(rng.integers(2))]
         task = sample_wish(phone.state, rng, kind=kind)
         slot = "message" if kind == "send" else "query"
-        said = rng.random() < 0.5
-        phrase, new = task.slot(slot), sentence(task.lang, rng, SLOTS, held_out=True) if said else free_text(task.lang, rng)
+        whole = rng.random() < 0.5
+        phrase, new = task.slot(slot), sentence(task.lang, rng, SLOTS, held_out=True) if whole else free_text(task.lang, rng)
         if task.text.count(phrase) != 1 or not new:
             return None
         slots = tuple((name, new if name == slot else value) for name, value in task.slots)

@@ -148,8 +148,8 @@ def _draw(task: Task, words: dict[str, str], rng: np.random.Generator, held_out:
         }
         return book.say(templates[int(rng.integers(len(templates)))], things, rng)
     kind = SAID_AS.get(task.kind, task.kind)
-    said = book.draw_of_thing(kind, words, rng) if not held_out and rng.random() < THING_SHARE else ""
-    return said or book.draw(kind, words, rng, held_out=held_out)
+    of_thing = book.draw_of_thing(kind, words, rng) if not held_out and rng.random() < THING_SHARE else ""
+    return of_thing or book.draw(kind, words, rng, held_out=held_out)
 
 
 def _pick(rng: np.random.Generator, names: Sequence[str]) -> str:

@@ -58,8 +58,9 @@ class GenerationRequest:
         """
         image = self.image and (self.image(take=take) if take else self.image())
         sound, last = self.audio and self.audio(), write_memory(self.steps, memory)
-        asked = (self.task, image, sound, self.current_app, last, self.think, self.max_new_tokens, self.sampling)
-        return Request(*asked, goal=self.goal)
+        return Request(
+            self.task, image, sound, self.current_app, last, self.think, self.max_new_tokens, self.sampling, goal=self.goal
+        )
 
 
 def read_request(request: ChatRequest, limits: Limits) -> list[GenerationRequest]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,8 @@ from autoglm_lab.phone.oracle import meaning
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.tasks import Task
 from autoglm_lab.runtime.prompt import END
+from autoglm_lab.training import pipeline
+from autoglm_lab.training.finetune import Recovery
 
 COMMANDS = (
     "open the clock",
@@ -89,3 +93,16 @@ def test_what_it_is_calibrated_on_is_what_it_reads(engine: TorchEngine) -> None:
 
 def plain_goal(request: Request) -> str:
     return str(meaning(request.task).text)
+
+
+def test_a_small_world_for_it_has_commands_of_both_sorts(engine: TorchEngine, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Chapters recover the shipped agent in a small world; shipped, this one is to practise commands there."""
+    (tmp_path / "model").symlink_to(data_dir() / "training" / "people", target_is_directory=True)
+    monkeypatch.setattr(pipeline, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr(pipeline, "FEW_WISHES", 120)
+    world = pipeline.few_scenes(tmp_path / "world", scenes=6)
+    assert len(world.wishes) == 120 and len(world.tokenizer) == engine.model.config.vocab_size
+    rows: list[dict[str, float]] = []
+    recovery = Recovery(world, steps=1, pictures=2, samples=2, commands=4, clips=2, bfloat16=False, on_step=rows.append)
+    recovery(copy.deepcopy(engine.model))
+    assert rows[0]["answer"] < 1, "nats of a token: it is at home in what it reads"

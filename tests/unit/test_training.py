@@ -220,6 +220,7 @@ def test_the_card_of_an_agent_that_understands_has_all_its_rows():
     )
     text = card(results, training | {"wishes": 240_000}, config)
     assert text.count("| missed |") == len(OF_OWN_WORDS) - 2 and text.count("| reached |") == 2
+    assert "no price on them" not in text, "its prompt's gates were priced"
     assert "| harm |" in text and "at most 1%" in text and "240,000 typed commands" in text
     del results["people_alarms"]  # of recordings that are not shipped
     assert card(results, training | {"wishes": 9}, config).count("| missed |") == len(OF_OWN_WORDS) - 3
