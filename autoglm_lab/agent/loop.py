@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from autoglm_lab.phone.actions import Action
+from autoglm_lab.phone.actions import Action, format_action
 from autoglm_lab.phone.circles import Circles
-from autoglm_lab.phone.goals import split_goal
+from autoglm_lab.phone.goals import question, split_goal
 from autoglm_lab.phone.simulator import Phone
 from autoglm_lab.runtime.engine import (
     CHANGED,
@@ -39,7 +39,8 @@ class Step:
 
     `error` says why nothing was done, or why the agent stopped; `end` why the run ended with this step, and is empty where it goes
     on. `screenshot` is None when the phone gave none. `irregularities` are what was overlooked to read the answer. `goal`
-    is what the command was understood as, by an engine that works by goals.
+    is what the command was understood as, by an engine that works by goals; `question` asks the person whether that is what they
+    meant, where nobody was there to be asked or the answer was no.
     """
 
     index: int
@@ -52,6 +53,7 @@ class Step:
     error: str | None = None
     irregularities: tuple[str, ...] = ()
     goal: str = ""
+    question: str = ""
     end: str = ""
 
 
@@ -69,6 +71,7 @@ def steps(
     think: bool = False,
     confirm: Confirm | None = None,
     take_over: TakeOver | None = None,
+    goal: str = "",
 ) -> Iterator[Step]:
     """Work on a task (typed, or spoken as a 16 kHz waveform), yielding each step as it is done; the last one has an `end`.
 
@@ -80,13 +83,19 @@ def steps(
     action, or one that the phone cannot do, ends the run of an engine that knows no more than that; an engine with `reads_history`
     is told of all turns and what came of each, so it is told of that as well, and the run ends when the next answer is no better.
     An action that the model marks as sensitive (it has a `message`) is done only if `confirm(action, screenshot)` says so; without
-    it nothing of the kind is done. When the model hands over, `take_over(message)` lets a person act, and says whether to go on.
+    it nothing of the kind is done. Nor does an agent that is unsure of its goal begin before `confirm` says that the goal is meant
+    (the action is then `Action("Goal", text=goal)`): the run ends with a `question`. Whoever says yes to that one later gives its
+    `goal`, which is not understood anew. When the model hands over, `take_over(message)` lets a person act, and says whether to go
+    on.
 
-    An engine that fails raises in the first step; later its error is that of the last step. ValueError for `max_steps` below 1.
+    An engine that fails raises in the first step; later its error is that of the last step. ValueError for `max_steps` below 1 and
+    for a `goal` that is none.
     """
     if max_steps < 1:
         raise ValueError(f"max_steps is {max_steps}; an agent needs at least 1")
-    run = _Run(task, phone, engine, audio, think, confirm, take_over)
+    run = _Run(task, phone, engine, audio, think, confirm, take_over, goals=split_goal(goal))
+    if goal and not run.goals:
+        raise ValueError(f"{goal!r} is no goal; give that of a step which asks whether it is meant")
     for index in range(max_steps):
         step = run.step(index)
         if not step.end and index == max_steps - 1:
@@ -119,6 +128,7 @@ class _Run:
     history: list[Turn] = field(default_factory=list)
     circles: Circles = field(default_factory=Circles)
     goals: tuple[str, ...] = ()  # of a command with two wishes, those that are still to be done
+    meant: str = ""  # the goal that a person has confirmed
     messages: list[str] = field(default_factory=list)  # closing sentences, one of each wish
 
     @property
@@ -147,6 +157,8 @@ class _Run:
             irregularities=answer.irregularities,
             goal=answer.goal,
         )
+        if answer.unsure and not self._is_meant(answer.goal, screenshot):
+            return _ask_back(step)
         if step.action is None:
             return self._fail(step, app, f"{NOT_DONE}{step.error}")
         if step.action.name == "finish":
@@ -154,6 +166,12 @@ class _Run:
         if step.action.name == "Take_over":
             return self._hand_over(step, app, step.action.message or "")
         return self._act(step, app, step.action, screenshot)
+
+    def _is_meant(self, goal: str, screenshot: Image.Image) -> bool:
+        """Ask a person whether a goal is meant, unless they have said so; False if nobody is there."""
+        if self.meant != goal and self.confirm is not None and self.confirm(Action("Goal", text=goal), screenshot):
+            self.meant = goal
+        return self.meant == goal
 
     def _answer(self, screenshot: Image.Image, app: str) -> Answer:
         """Ask the engine; once it has understood two wishes, for the first of them."""
@@ -164,7 +182,7 @@ class _Run:
         self.goals = goals
         again = self._ask(screenshot, app)
         ms = {stage: answer.ms.get(stage, 0.0) + again.ms.get(stage, 0.0) for stage in answer.ms | again.ms}
-        return replace(again, goal=answer.goal, ms=ms)
+        return replace(again, goal=answer.goal, unsure=answer.unsure, ms=ms)
 
     def _ask(self, screenshot: Image.Image, app: str) -> Answer:
         last, history = write_memory(self.steps, memory_length(self.engine)), tuple(self.history)
@@ -225,6 +243,12 @@ class _Run:
     def _note(self, app: str, step: Step, name: str, result: str) -> None:
         self.steps.append((name, not is_unchanged(result)))
         self.history.append(Turn(app, step.answer_text, result))
+
+
+def _ask_back(step: Step) -> Step:
+    """The end of a run whose goal nobody has confirmed: the agent does nothing but ask."""
+    action, asks = Action("Goal", text=step.goal), question(step.goal)
+    return replace(step, action=action, answer_text=format_action(action), error=None, question=asks, end=asks)
 
 
 def _end(step: Step, why: str) -> Step:

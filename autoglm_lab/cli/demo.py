@@ -15,6 +15,7 @@ from autoglm_lab.cli.options import Commands, add_json, add_model, add_server, p
 from autoglm_lab.cli.reports import action_text, rounded
 from autoglm_lab.marks import NotWrittenError
 from autoglm_lab.paths import work_dir
+from autoglm_lab.phone.goals import question
 
 FILM, FILM_MARK, FILM_BYTES = "filmstrip.png", ("Software", "autoglm-lab"), 10_000_000
 
@@ -107,7 +108,8 @@ def _real(serial: str | None) -> Any:
 
 
 def _confirm(action: Any, screenshot: Any) -> bool:
-    return input(f"   {action_text(action)}  Do it? [y/N] ").strip().casefold() in ("y", "yes")
+    asks = question(action.text) if action.name == "Goal" else f"{action_text(action)}  Do it?"
+    return input(f"   {asks} [y/N] ").strip().casefold() in ("y", "yes")
 
 
 def _take_over(message: str) -> bool:
@@ -130,7 +132,7 @@ def _print_step(step: Any) -> None:
 def _step_report(step: Any) -> dict[str, Any]:
     action = action_text(step.action) or step.answer_text
     report = {"thinking": step.thinking, "action": action, "ms": rounded(step.ms), "changed": step.changed}
-    return report | {"error": step.error, "irregularities": step.irregularities, "goal": step.goal}
+    return report | {"error": step.error, "irregularities": step.irregularities, "goal": step.goal, "question": step.question}
 
 
 def _film(steps: list[Any], folder: Path) -> Path | None:

@@ -10,10 +10,10 @@ import csv
 from copy import deepcopy
 from pathlib import Path
 
-from autoglm_lab.evaluation.success import Request, World
+from autoglm_lab.evaluation.success import Request, World, is_meant
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.catalog import LANGS, Lang
-from autoglm_lab.phone.goals import goal, plain, read_goal
+from autoglm_lab.phone.goals import plain, read_goal
 from autoglm_lab.phone.refusal import is_refusal
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.tasks import Task
@@ -53,7 +53,7 @@ def understands(request: Request, answer: Answer) -> bool:
     """True if an answer works by the goal that was meant, or declines what the agent cannot do."""
     if request.task.kind == "beyond":
         return declines(answer, request.task.lang)
-    return read_goal(answer.goal) == read_goal(goal(request.task))
+    return is_meant(request.task, answer.goal)
 
 
 def at_home(phone: SimulatedPhone, task: Task) -> Request:

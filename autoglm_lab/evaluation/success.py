@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from autoglm_lab.phone.actions import Action
 from autoglm_lab.phone.circles import Circles
-from autoglm_lab.phone.goals import split_goal
+from autoglm_lab.phone.goals import REFUSED, goal, read_goal, split_goal
 from autoglm_lab.phone.icons import families
 from autoglm_lab.phone.oracle import next_step
 from autoglm_lab.phone.simulator import SimulatedPhone, effect_at
@@ -279,6 +279,7 @@ class Episode:
     steps: list[tuple[str, bool]] = field(default_factory=list)  # name of each action, and whether it changed the screen
     circles: Circles = field(default_factory=Circles)
     goals: tuple[str, ...] = ()  # of a command with two wishes, those that are still to be done
+    asked: bool = False  # the agent had its goal confirmed
     over: bool = False
     claimed: bool = False  # the agent said that it is done
     success: bool = False
@@ -322,7 +323,15 @@ def _next_request(run: Episode) -> Request:
 
 
 def _advance(run: Episode, answer: Answer, screenshot: Image.Image) -> None:
-    """Do what the agent's loop does with an answer: one wish after the other, and no further where the agent goes in circles."""
+    """Do what the agent's loop does with an answer: one wish after the other, and no further where the agent goes in circles.
+
+    A goal of which the agent is unsure is confirmed by somebody who knows what they wish; else the episode is over.
+    """
+    if answer.unsure and not run.asked:
+        run.asked = True
+        if not is_meant(run.task, answer.goal):
+            run.over = True
+            return
     action, goals = answer.action, split_goal(answer.goal)
     if len(goals) > 1 and not run.goals:
         run.goals = goals  # and the engine is asked again
@@ -334,6 +343,11 @@ def _advance(run: Episode, answer: Answer, screenshot: Image.Image) -> None:
         run.over = True
     else:
         run.steps.append((action.name, run.phone.perform(action)))
+
+
+def is_meant(task: Task, text: str) -> bool:
+    """True if a goal is that of a task; what the agent cannot do has none."""
+    return task.kind not in REFUSED and read_goal(text) == read_goal(goal(task))
 
 
 def _finish(run: Episode, message: str) -> None:

@@ -66,6 +66,7 @@ def bundle(
             "places": engine.model.config.max_position_embeddings,
             "memory": engine.memory,
             "understands": engine.understands,
+            "confirm_below": engine.model.config.confirm_below,
             "shared_scale": count_nodes(graphs["step"])["DynamicQuantizeLinear"] > 0,
             "apart": {name: float(f"{share:.2g}") for name, share in apart.items()},
             "end": engine.processor.tokenizer.eos_token_id,

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -52,7 +52,7 @@ class BatchEngine:
     def __init__(self, model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor, think: bool = False) -> None:
         self.model, self.processor, self.think = model, processor, think
         self.model.train(False)
-        self._commands = Commands()
+        self._commands = Commands(model.config.confirm_below)
         self.spelling = spelling(processor.tokenizer.backend_tokenizer)
 
     @property
@@ -83,8 +83,8 @@ class BatchEngine:
             goals = [understood[number].goal for number in able]
             by_goal = [_by_goal(requests[number], each) for number, each in zip(able, goals, strict=True)]
             constraints = [Typing(each, self.processor.tokenizer.encode) for each in goals]
-            for number, each, text in zip(able, goals, self.texts(self.inputs(by_goal), constraints=constraints), strict=True):
-                answers[number] = Answer.read(text, 0, {}, goal=each)
+            for number, text in zip(able, self.texts(self.inputs(by_goal), constraints=constraints), strict=True):
+                answers[number] = Answer.read(text, 0, {}, goal=understood[number].goal, unsure=understood[number].unsure)
         return answers
 
     def understand(self, requests: Sequence[Request]) -> list[Understood]:
@@ -95,15 +95,24 @@ class BatchEngine:
         if new:
             texts, sounds = [text for text, _ in new.values()], [sound for _, sound in new.values()]
             constraints = [Quotes(text, self.spelling) if text else None for text in texts]
-            answers = self.texts(self.processor(text=texts, audio=sounds, command=True), MAX_GOAL, constraints=constraints)
-            for (key, command), answer in zip(new.items(), answers, strict=True):
-                meanings[key] = self._commands.keep(*command, answer)
+            written = self._generate(self.processor(text=texts, audio=sounds, command=True), MAX_GOAL, constraints)
+            answers, confidences = (
+                self._decode(written.sequences),
+                _confidences(written.logits, written.sequences, self.processor.tokenizer.eos_token_id),
+            )
+            for (key, command), answer, confidence in zip(new.items(), answers, confidences, strict=True):
+                meanings[key] = self._commands.keep(*command, answer, confidence)
         read = iter(commands)
         return [Understood(r.goal) if r.goal else cast(Understood, meanings[command_key(*next(read))]) for r in requests]
 
     @torch.inference_mode()
     def texts(self, inputs: Any, max_new_tokens: int = 64, constraints: Sequence[Constraint | None] = ()) -> list[str]:
         """The model's texts for a batch of tensors, each within its constraint, if it has one."""
+        return self._decode(self._generate(inputs, max_new_tokens, constraints, weigh=False).sequences)
+
+    @torch.inference_mode()
+    def _generate(self, inputs: Any, most: int, constraints: Sequence[Constraint | None], *, weigh: bool = True) -> Any:
+        """At most so many tokens for each row, as `sequences` [B, T], and their scores as `logits`, T of [B, V], with `weigh`."""
         tokenizer = self.processor.tokenizer
         prompt_length, every = inputs["input_ids"].shape[1], list(range(self.model.config.vocab_size))
 
@@ -112,10 +121,15 @@ class BatchEngine:
             return every if holds is None else holds.allowed(ids[prompt_length:].tolist()) or every
 
         model: Any = self.model  # the library's typing of generate excludes models that are not its own
-        options = {"max_new_tokens": max_new_tokens, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
+        options = {"max_new_tokens": most, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
         options |= {"eos_token_id": tokenizer.eos_token_id, "prefix_allowed_tokens_fn": allowed if constraints else None}
-        ids = model.generate(**inputs, **options)
-        rows = ids[:, inputs["input_ids"].shape[1] :].tolist()
+        output = model.generate(**inputs, **options, return_dict_in_generate=True, output_logits=weigh)
+        output.sequences = output.sequences[:, prompt_length:]
+        return output
+
+    def _decode(self, ids: Int[Tensor, "B T"]) -> list[str]:
+        """The text of each row, up to the token that ends an answer."""
+        tokenizer, rows = self.processor.tokenizer, ids.tolist()
         ends = [row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row) for row in rows]
         return [tokenizer.decode(row[:end]) for row, end in zip(rows, ends, strict=True)]
 
@@ -198,6 +212,17 @@ class BatchEngine:
             ids = full["input_ids"][:, -is_answer.shape[1] :][is_answer]
             losses.append(cross_entropy(logits.float(), ids, reduction="none"))
         return torch.cat(losses)
+
+
+def _confidences(scores: Sequence[Float[Tensor, "B V"]], ids: Int[Tensor, "B T"], end: int) -> list[float]:
+    """The confidence of each row's text (`runtime.confidence`), up to its `end` and with it."""
+    logs = torch.stack(
+        [row.float().log_softmax(-1).gather(1, token[:, None])[:, 0] for row, token in zip(scores, ids.T, strict=True)], 1
+    )
+    is_end = (ids == end).int()
+    counts = is_end.cumsum(1) - is_end == 0
+    means = (logs * counts).sum(1) / counts.sum(1)
+    return [float(mean) for mean in means.exp()]
 
 
 def _by_goal(request: Request, text: str) -> Request:

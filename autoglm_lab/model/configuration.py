@@ -46,11 +46,17 @@ class PhoneGLMConfig(GlmConfig):
     number_tokens: int = 1000
     understands: bool = False  # commands are read once, and every step works by their goal (`runtime.understanding`)
     memory: int = 1  # past actions that the prompt names (`runtime.prompt.write_memory`)
+    confirm_below: float = 0.0  # confidence in a command's goal (`runtime.confidence`) below which the agent asks back
 
     def validate_memory(self) -> None:
         """Raise ValueError unless the model reads 1 to 16 past actions."""
         if not 1 <= self.memory <= MAX_MEMORY:
             raise ValueError(f"memory is {self.memory}; a model reads 1 to {MAX_MEMORY} past actions")
+
+    def validate_confirm_below(self) -> None:
+        """Raise ValueError unless the confidence below which the agent asks back is one: from 0 (never) to 1."""
+        if not 0 <= self.confirm_below <= 1:
+            raise ValueError(f"confirm_below is {self.confirm_below}; a confidence is a number from 0 to 1")
 
     @property
     def image_cells(self) -> int:

@@ -16,6 +16,7 @@ from autoglm_lab.marks import verify
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.paths import data_dir
+from autoglm_lab.runtime.confidence import Confidence
 from autoglm_lab.runtime.constraints import Pick, Quotes, Spelling, Typing, chooser
 from autoglm_lab.runtime.engine import GREEDY, Engine, Request, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.spelling import spelling
@@ -44,7 +45,7 @@ class TorchEngine(Engine):
     def __init__(self, model: PhoneGLMForConditionalGeneration, processor: PhoneGLMProcessor) -> None:
         self.model, self.processor = model, processor
         self.model.train(False)
-        self._commands = Commands()
+        self._commands = Commands(model.config.confirm_below)
 
     @classmethod
     def load(cls, folder: Path | str | None = None) -> TorchEngine:
@@ -81,13 +82,13 @@ class TorchEngine(Engine):
 
     def stream(self, request: Request) -> Stream:
         """See `runtime.engine.Engine.stream`. ValueError for an empty request, bad pictures or sound, and over 512 tokens."""
-        watch, goal, task, audio = Stopwatch(), request.goal, request.task, request.audio
+        watch, goal, unsure, task, audio = Stopwatch(), request.goal, False, request.task, request.audio
         pick: Pick = request.sampling.picker()
         if not goal and self.understands and (task.strip() or audio is not None):
             understood = self._commands.understand(task, audio, lambda: self._read_command(task, audio, watch))
             if understood.refusal:
                 return understood.declined(watch, think=request.think)
-            goal = understood.goal
+            goal, unsure = understood.goal, understood.unsure
         if goal:
             pick = chooser(Typing(goal, self.processor.tokenizer.encode), pick)
         inputs = self.processor(
@@ -100,16 +101,17 @@ class TorchEngine(Engine):
         )
         watch.lap("features")
         tokens = self._tokens(dict(inputs), request.max_new_tokens, pick, watch)
-        return spoken(tokens, self.processor.tokenizer.decode, watch, inputs["input_ids"].shape[1], goal)
+        return spoken(tokens, self.processor.tokenizer.decode, watch, inputs["input_ids"].shape[1], goal, unsure)
 
-    def _read_command(self, task: str, audio: Any, watch: Stopwatch) -> str:
-        """The model's text for a command that is to be understood."""
+    def _read_command(self, task: str, audio: Any, watch: Stopwatch) -> tuple[str, float]:
+        """The model's text for a command that is to be understood, and its confidence."""
         inputs = self.processor(text=task, audio=None if task.strip() else audio, command=True)
         constraint = Quotes(task, self.spelling) if task.strip() else None
-        tokens = self._tokens(dict(inputs), MAX_GOAL, chooser(constraint, GREEDY.picker()), Stopwatch())
-        text = str(self.processor.tokenizer.decode(list(tokens)))
+        confidence = Confidence()
+        pick = confidence.watch(chooser(constraint, GREEDY.picker()))
+        text = str(self.processor.tokenizer.decode(list(self._tokens(dict(inputs), MAX_GOAL, pick, Stopwatch()))))
         watch.lap("understand")
-        return text
+        return text, confidence.value
 
     @torch.inference_mode()
     def _tokens(self, inputs: dict[str, Any], max_new_tokens: int, pick: Pick, watch: Stopwatch) -> Iterator[int]:

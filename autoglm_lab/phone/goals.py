@@ -35,6 +35,7 @@ GOALS: dict[str, dict[Lang, str]] = {
     "who": {"zh": "你是谁？", "en": "who are you?"},
 }
 THEN: dict[Lang, str] = {"zh": "，然后", "en": ", then "}
+QUESTION: dict[Lang, str] = {"zh": "您的意思是：{goal}？", "en": "Did you mean: {goal}?"}
 REFUSED = ("beyond", "strange_app")  # kinds that have no goal: the agent says so at once
 FREE = ("query", "message", "name")  # slots whose words are those of the command
 _SAME = {"absent_app": "open_app", "absent_contact": "send"}  # whether it is there is seen on the phone
@@ -72,6 +73,16 @@ def read_goal(text: str) -> tuple[Part, ...]:
     """
     parts = (_read(wish, lang) for wish in split_goal(text) for lang in LANGS)
     return tuple(part for part in parts if part is not None)
+
+
+def question(text: str) -> str:
+    """Ask a person whether a goal is what they meant, in its language.
+
+    >>> question("turn off Wi-Fi")
+    'Did you mean: turn off Wi-Fi?'
+    """
+    lang = next((part.lang for part in read_goal(text)), LANGS[-1])
+    return QUESTION[lang].format(goal=text.rstrip("?？"))
 
 
 def split_goal(text: str) -> tuple[str, ...]:
@@ -203,6 +214,7 @@ def goal_tables() -> dict[str, Any]:
     return {
         "patterns": {lang: [[kind, pattern.replace("?P<", "?<")] for kind, pattern in _patterns(lang)] for lang in LANGS},
         "then": THEN,
+        "question": QUESTION,
         "beginnings": goal_beginnings(),
         "contacts": [contact.name(lang) for contact in CONTACTS for lang in LANGS],
         "near": NEAR,

@@ -41,6 +41,7 @@ class Bundle:
     files: frozenset[str]  # that the manifest lists and that were compared with it
     memory: int = 1  # past actions that the model was trained to read
     understands: bool = False  # whether commands are read once, and every step works by their goal (`runtime.understanding`)
+    confirm_below: float = 0.0  # confidence in a command's goal below which the agent asks back (`runtime.confidence`)
 
     def path(self, name: str) -> Path:
         """Find a graph: "image", "audio", "step", "answer" or "rows".
@@ -80,6 +81,7 @@ class Bundle:
             frozenset(manifest["files"]),
             manifest["memory"],
             manifest["understands"],
+            manifest["confirm_below"],
         )
 
 
@@ -146,6 +148,9 @@ def _strict(path: Path) -> dict[str, Any]:
     manifest["understands"] = facts.get("understands", False)
     if type(manifest["understands"]) is not bool:
         raise ValueError("understands is no bool")
+    manifest["confirm_below"] = facts.get("confirm_below", 0.0)
+    if type(manifest["confirm_below"]) not in (int, float) or not 0 <= manifest["confirm_below"] <= 1:
+        raise ValueError("confirm_below is no number from 0 to 1")
     if len(facts["files"]) > FILES:
         raise ValueError(f"more than {FILES} files")
     manifest["files"] = {_name(name): (_whole(file, "bytes"), _hash(file)) for name, file in facts["files"].items()}

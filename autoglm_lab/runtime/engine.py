@@ -33,25 +33,36 @@ class Answer:
     prompt_tokens: int = 0
     irregularities: tuple[str, ...] = ()  # what a tolerant reader overlooked in the text of another model
     goal: str = ""  # what the command was understood as, by an engine that works by goals
+    unsure: bool = False  # true where a person should confirm the goal first: the engine's confidence in it is low
 
     @classmethod
-    def read(cls, text: str, tokens: int, ms: dict[str, float], passes: int = 0, prompt_tokens: int = 0, goal: str = "") -> Answer:
+    def read(
+        cls,
+        text: str,
+        tokens: int,
+        ms: dict[str, float],
+        passes: int = 0,
+        prompt_tokens: int = 0,
+        goal: str = "",
+        unsure: bool = False,
+    ) -> Answer:
         """Parse a model's text; a text without a valid action gives an answer with an error, never a success."""
+        facts: dict[str, Any] = {"prompt_tokens": prompt_tokens, "goal": goal, "unsure": unsure}
         try:
             thinking, action = parse_answer(text)
         except ValueError as problem:
-            return cls(text, "", None, str(problem), tokens, passes, ms, prompt_tokens, goal=goal)
-        return cls(text, thinking, action, None, tokens, passes, ms, prompt_tokens, goal=goal)
+            return cls(text, "", None, str(problem), tokens, passes, ms, **facts)
+        return cls(text, thinking, action, None, tokens, passes, ms, **facts)
 
 
 class Stream:
     """An answer as it comes: iterate for pieces of text, one for each token; afterwards `answer` holds the whole.
 
-    `prompt_tokens` and `goal` are those of the answer.
+    `prompt_tokens`, `goal` and `unsure` are those of the answer.
     """
 
-    def __init__(self, pieces: Iterator[str | Answer], prompt_tokens: int = 0, goal: str = "") -> None:
-        self._pieces, self.prompt_tokens, self.goal = pieces, prompt_tokens, goal
+    def __init__(self, pieces: Iterator[str | Answer], prompt_tokens: int = 0, goal: str = "", unsure: bool = False) -> None:
+        self._pieces, self.prompt_tokens, self.goal, self.unsure = pieces, prompt_tokens, goal, unsure
         self._answer: Answer | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -72,14 +83,19 @@ class Stream:
 
 
 def spoken(
-    tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int = 0, goal: str = ""
+    tokens: Iterable[int],
+    decode: Callable[[list[int]], str],
+    watch: Stopwatch,
+    prompt_tokens: int = 0,
+    goal: str = "",
+    unsure: bool = False,
 ) -> Stream:
     """A `Stream` of tokens as they come, and the answer that they make."""
-    return Stream(_spoken(tokens, decode, watch, prompt_tokens, goal), prompt_tokens, goal)
+    return Stream(_spoken(tokens, decode, watch, prompt_tokens, goal, unsure), prompt_tokens, goal, unsure)
 
 
 def _spoken(
-    tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int, goal: str
+    tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int, goal: str, unsure: bool
 ) -> Iterator[str | Answer]:
     ids: list[int] = []
     prefix = ""
@@ -90,7 +106,7 @@ def _spoken(
         yield text[len(prefix) :] if whole else ""
         prefix = text if whole else prefix
     passes = watch.laps["prefill"] + watch.laps["decode"]
-    yield Answer.read(decode(ids), len(ids), watch.total(), passes, prompt_tokens, goal)
+    yield Answer.read(decode(ids), len(ids), watch.total(), passes, prompt_tokens, goal, unsure)
 
 
 class Turn(NamedTuple):

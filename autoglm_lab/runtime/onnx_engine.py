@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from autoglm_lab.phone.goals import plain
 from autoglm_lab.runtime.bundle import TOKENIZER, Bundle
+from autoglm_lab.runtime.confidence import Confidence
 from autoglm_lab.runtime.constraints import Constraint, Pick, Quotes, Spelling, Typing, chooser
 from autoglm_lab.runtime.engine import GREEDY, Engine, Request, Stopwatch, Stream, spoken
 from autoglm_lab.runtime.features import image_features, log_mel, mono_16k
@@ -46,6 +47,7 @@ class PreparedRequest:
     think: bool = False
     understood: Understood | None = None  # what the command means, by an engine that understands it first
     constraint: Constraint | None = None  # what may be typed, or quoted from the command
+    confidence: Confidence | None = None  # of what is written, where it is asked for
     prefix: tuple[Step, NDArray[np.float32]] | None = None  # a decoder that has read the prompt, and the scores after it; used once
 
     @property
@@ -107,7 +109,7 @@ class OnnxEngine(Engine):
             idle_s=None if isinstance(lazy, bool) else lazy,
         )
         self.tokenizer = _open_tokenizer(self.bundle)
-        self._commands = Commands()
+        self._commands = Commands(self.bundle.confirm_below)
         self._write_by(grammar, speculate)
         # the encoders' states before any picture or sound: one empty place
         self.nothing: States = {
@@ -215,23 +217,29 @@ class OnnxEngine(Engine):
             return spoken(self._tokens(request), self.text, request.watch, len(request.ids))
         if request.declined:
             return request.understood.declined(request.watch, think=request.think)
-        return spoken(self._tokens(request), self.text, request.watch, len(request.ids), request.understood.goal)
+        goal, unsure = request.understood.goal, request.understood.unsure
+        return spoken(self._tokens(request), self.text, request.watch, len(request.ids), goal, unsure)
 
     def _understand(self, task: str, audio: Any, watch: Stopwatch) -> Understood:
-        def read() -> str:
+        def read() -> tuple[str, float]:
             text = self._read_command(task, audio)
             watch.lap("understand")  # a command that is known costs nothing
             return text
 
         return self._commands.understand(task, audio, read)
 
-    def _read_command(self, task: str, audio: Any) -> str:
-        """The model's text for a command that is to be understood."""
+    def _read_command(self, task: str, audio: Any) -> tuple[str, float]:
+        """The model's text for a command that is to be understood, and its confidence.
+
+        That is 1 in one call, which keeps its scores to itself: such an engine never asks back.
+        """
         ids = self._ids(write_command(plain(task), audio=not task), MAX_GOAL)
         features = {} if task else {"audio": log_mel(mono_16k(audio, 16_000))[None]}
         state = None if self.grammar is None else self.grammar.start(think=False, command=True)
         constraint = Quotes(task, self.spelling) if task else None
-        return self.text(list(self._tokens(PreparedRequest(ids, features, MAX_GOAL, state, Stopwatch(), constraint=constraint))))
+        confidence = Confidence()
+        request = PreparedRequest(ids, features, MAX_GOAL, state, Stopwatch(), constraint=constraint, confidence=confidence)
+        return self.text(list(self._tokens(request))), confidence.value
 
     def _ids(self, prompt: str, max_new_tokens: int) -> list[int]:
         """The tokens of a prompt. ValueError when they or the answer do not fit."""
@@ -330,8 +338,11 @@ class OnnxEngine(Engine):
             remaining = max_new_tokens - len(output)
             picks = state.chooser(remaining) if self.constrained and state is not None else pick
             picks = chooser(request.constraint, picks, output)
+            picks = picks if request.confidence is None else request.confidence.watch(picks)
             if self.constrained and state is not None and state.forced is not None:
                 tokens = [state.forced]
+                if request.confidence is not None:
+                    request.confidence.add(0.0)
                 unread = [*unread, *tokens]
             elif scores is not None and not unread:
                 tokens = unread = [picks(scores)]

@@ -10,7 +10,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -29,10 +29,15 @@ MOST = 256  # commands that an engine keeps understood
 
 @dataclass(frozen=True)
 class Understood:
-    """The meaning of a command: a goal (`phone.goals`), or the closing sentence with which the agent declines."""
+    """The meaning of a command: a goal (`phone.goals`), or the closing sentence with which the agent declines.
+
+    `confidence` is that of the model's text; `unsure` is true for a goal that a person should confirm before it is worked at.
+    """
 
     goal: str = ""
     refusal: str = ""
+    confidence: float = 1.0
+    unsure: bool = False
 
     @classmethod
     def read(cls, text: str, command: str) -> Understood:
@@ -65,9 +70,13 @@ def _restored(message: str, command: str) -> str:
 
 
 class Commands:
-    """The commands that an engine understood last, at most `MOST`; threads may share it."""
+    """The commands that an engine understood last, at most `MOST`; threads may share it.
 
-    def __init__(self) -> None:
+    Goals of which the model is less confident than `confirm_below` are unsure.
+    """
+
+    def __init__(self, confirm_below: float = 0.0) -> None:
+        self.confirm_below = confirm_below
         self._meanings: OrderedDict[str, Understood] = OrderedDict()
         self._turn = threading.Lock()
 
@@ -79,18 +88,20 @@ class Commands:
                 self._meanings.move_to_end(key)
             return self._meanings.get(key)
 
-    def keep(self, task: str, audio: Any, text: str) -> Understood:
-        """Note what a model's text says of a command."""
+    def keep(self, task: str, audio: Any, text: str, confidence: float = 1.0) -> Understood:
+        """Note what a model's text says of a command, and how confident it was of it."""
         meaning = Understood.read(text, task)
+        unsure = bool(meaning.goal) and confidence < self.confirm_below
+        meaning = replace(meaning, confidence=confidence, unsure=unsure)
         with self._turn:
             self._meanings[command_key(task, audio)] = meaning
             while len(self._meanings) > MOST:
                 self._meanings.popitem(last=False)
         return meaning
 
-    def understand(self, task: str, audio: Any, ask: Callable[[], str]) -> Understood:
-        """Look a command up; `ask` gives the model's text for one that is new."""
-        return self.get(task, audio) or self.keep(task, audio, ask())
+    def understand(self, task: str, audio: Any, ask: Callable[[], tuple[str, float]]) -> Understood:
+        """Look a command up; `ask` gives the model's text for one that is new, and its confidence."""
+        return self.get(task, audio) or self.keep(task, audio, *ask())
 
 
 def command_key(task: str, audio: Any = None) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from fastapi import Request
@@ -125,7 +125,7 @@ async def whole(answer: Answer, request: Request) -> Response:
             task.cancel()
     ended = [each for each in ends if each is not None]
     choices = [
-        {"index": number, "message": messages[number] | goal_field(each), "logprobs": None, "finish_reason": each.reason}
+        {"index": number, "message": messages[number] | goal_fields(each), "logprobs": None, "finish_reason": each.reason}
         for number, each in enumerate(ended)
     ]
     return JSONResponse(
@@ -140,9 +140,12 @@ async def whole(answer: Answer, request: Request) -> Response:
     )
 
 
-def goal_field(done: Done) -> dict[str, str]:
-    """The goal of an answer, a field beside those of OpenAI. An agent hands back one of two wishes (`reading.current_goal`)."""
-    return {"goal": done.goal} if done.goal else {}
+def goal_fields(done: Done) -> dict[str, str | bool]:
+    """The goal of an answer, a field beside those of OpenAI; and `unsure` where a person should confirm it.
+
+    An agent hands back one of two wishes (`reading.current_goal`).
+    """
+    return ({"goal": done.goal} if done.goal else {}) | ({"unsure": True} if done.unsure else {})
 
 
 async def _gone(request: Request) -> None:
@@ -205,7 +208,7 @@ async def _chunks(answer: Answer, events: AsyncIterator[tuple[int, Event]], comi
         body = {**facts, "choices": choices, **({"usage": None} if usage else {}), **more}
         return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
 
-    def choice(number: int, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+    def choice(number: int, delta: Mapping[str, str | bool], reason: str | None = None) -> dict[str, Any]:
         return {"index": number, "delta": delta, "logprobs": None, "finish_reason": reason}
 
     try:
@@ -223,7 +226,7 @@ async def _chunks(answer: Answer, events: AsyncIterator[tuple[int, Event]], comi
             coming = asyncio.ensure_future(anext(events))
             if isinstance(event, Done):
                 ends.append(event)
-                yield chunk([choice(number, goal_field(event), event.reason)])
+                yield chunk([choice(number, goal_fields(event), event.reason)])
             else:
                 yield chunk([choice(number, answer.shown(number, event))])
         if usage:

@@ -123,7 +123,8 @@ class BatchingScheduler:
             events = [event for piece in self.engine.write(request) for event in job.feed(piece)]
             return events if job.parser.ended else events + job.end("stop")
         job.prompt_tokens = len(request.ids)
-        job.goal = request.understood.goal if request.understood else ""
+        if request.understood is not None:
+            job.goal, job.unsure = request.understood.goal, request.understood.unsure
         drafts = [] if request.state is None else request.state.draft(request.max_new_tokens - 1)
         step = self.engine.new_step(request.states, len(request.ids) + len(drafts))
         pick: Pick = job.asking.sampling.picker()

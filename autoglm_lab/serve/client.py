@@ -93,7 +93,7 @@ class RemoteEngine(Engine):
         return Stream(self._pieces(options))
 
     def _pieces(self, request: dict[str, Any]) -> Iterator[str | Answer]:
-        began, thought, content, goal, usage = time.perf_counter(), "", "", "", None
+        began, thought, content, goal, unsure, usage = time.perf_counter(), "", "", "", False, None
         ms: dict[str, float] = {}
         with _plain_errors(self.url):
             for chunk in self._client.chat.completions.create(**request):
@@ -103,6 +103,7 @@ class RemoteEngine(Engine):
                     continue
                 reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
                 words, goal = delta.content or "", getattr(delta, "goal", None) or goal
+                unsure = unsure or getattr(delta, "unsure", None) is True
                 if reasoning or words:
                     ms.setdefault("first", (time.perf_counter() - began) * 1000)
                     thought, content = thought + reasoning, content + words
@@ -112,6 +113,7 @@ class RemoteEngine(Engine):
         yield replace(
             answer,
             goal=_printable(str(goal)),
+            unsure=unsure,
             ms=ms,
             tokens=usage.completion_tokens if usage else 0,
             prompt_tokens=usage.prompt_tokens if usage else 0,

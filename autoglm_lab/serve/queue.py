@@ -20,7 +20,7 @@ from autoglm_lab.serve.stream_parser import Piece, StreamParser
 class Done(NamedTuple):
     """End of an answer: the reason ("stop" or "length"), and how many tokens were read, written, and thought.
 
-    `goal` is what the command was understood as, by an engine that works by goals.
+    `goal` is what the command was understood as, by an engine that works by goals; where it is `unsure` a person should confirm it.
     """
 
     reason: str
@@ -28,6 +28,7 @@ class Done(NamedTuple):
     tokens: int
     thought_tokens: int
     goal: str = ""
+    unsure: bool = False
 
 
 Event = Piece | Done | ApiError
@@ -57,6 +58,7 @@ class Job:
     tokens: int = 0
     thought_tokens: int = 0
     goal: str = ""
+    unsure: bool = False
 
     def __post_init__(self) -> None:
         self.parser = StreamParser(think=self.asking.think, stop=self.asking.stop)
@@ -94,7 +96,7 @@ class Job:
     def done(self, reason: str) -> Done:
         """The last event of an answer."""
         self.parser.ended = True
-        return Done(reason, self.prompt_tokens, self.tokens, self.thought_tokens, self.goal)
+        return Done(reason, self.prompt_tokens, self.tokens, self.thought_tokens, self.goal, self.unsure)
 
 
 Deliveries = list[tuple[Job, Event]]

@@ -58,7 +58,7 @@ class SequentialScheduler:
     def _answer(self, job: Job) -> None:
         with self.pixels.lease() as take:
             stream = ask(self.engine, job.asking.opened(take, memory_length(self.engine)))
-        job.prompt_tokens, job.goal = stream.prompt_tokens, stream.goal
+        job.prompt_tokens, job.goal, job.unsure = stream.prompt_tokens, stream.goal, stream.unsure
         for text in stream:
             late = job.given_up  # read once: the clock goes on
             self.post([(job, event) for event in ([too_late()] if late else job.feed(text))])

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from autoglm_lab import atomic
+from autoglm_lab.evaluation.asking_back import confirm_threshold
+from autoglm_lab.model.batch import BatchEngine
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor, save_tokenizer
@@ -114,14 +116,19 @@ def _check(name: str, folder: Path, seed: int) -> None:
 
 
 def finish(training: Training, name: str, folder: Path) -> None:
-    """Write the averaged model of a run to `folder`, with the facts of the run and its curve beside it."""
-    facts = {"preset": name, **_run_facts(training)}
+    """Write the averaged model of a run to `folder`, with the facts of the run and its curve beside it.
+
+    One that understands commands first is told below which confidence it asks back.
+    """
+    facts, model, tokenizer = {"preset": name, **_run_facts(training)}, training.averaged_model(), training.data.tokenizer
+    if model.config.understands:
+        model.config.confirm_below = confirm_threshold(BatchEngine(model, PhoneGLMProcessor(tokenizer)))
 
     def beside(part: Path) -> None:
         (part / "training.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
         thin_log(training.folder / "log.csv", part / "training.csv")
 
-    save_model(training.averaged_model(), training.data.tokenizer, folder, also=beside)
+    save_model(model, tokenizer, folder, also=beside)
 
 
 def _run_facts(training: Training) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def entry(step: Step) -> Entry:
     return {
         "thinking": step.thinking,
         "goal": _goal(step),
+        "question": _question(step),
         "action": step.answer_text if action is None else format_action(action),
         "name": "" if action is None else action.name,
         "points": [list(p) for p in (action.element, action.start, action.end) if p] if action else [],
@@ -75,12 +76,19 @@ def _goal(step: Step) -> str:
     return "" if step.index else str(getattr(step, "goal", ""))
 
 
+def _question(step: Step) -> str:
+    """What the agent asks back where it is not sure of the goal; "" from a runner that asks nothing."""
+    return str(getattr(step, "question", ""))
+
+
 def _declined(step: Step) -> bool:
     return step.action is not None and step.action.name == "finish" and declined(step.action.message or "")
 
 
 def said_of(step: Step) -> str:
     """One step in a sentence."""
+    if asks := _question(step):
+        return f"Not sure, nothing was done. {asks}"
     parts = [f"Step {step.index + 1}: {caption(step.action)} after {entry(step)['total_ms']:.0f} ms."]
     parts += ["The agent declined: it did not do what was asked."] if _declined(step) else []
     parts += [f"Understood: {_goal(step)}."] if _goal(step) else []

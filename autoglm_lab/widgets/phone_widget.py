@@ -47,6 +47,8 @@ class PhoneWidget(LabWidget):
         self._waves = [(label, wave) for label, wave in clips]
         self._frames: list[Frame] = []
         self._run: Iterator[view.Step] | None = None
+        self._heard: tuple[str, NDArray[np.float32] | None] = "", None  # the command of the run, written or spoken
+        self._question = ""  # the goal that the last run ended with a question about
         sounds = [{"label": label, "src": view.wav_url(wave)} for label, wave in self._waves]
         super().__init__(clips=sounds, can_run=engine is not None or runner is not None)
         self._look(f"The phone shows {phone.current_app()}.")
@@ -83,11 +85,24 @@ class PhoneWidget(LabWidget):
         if clip is not None and not 0 <= clip < len(self._waves):
             raise ValueError(f"clip is {clip}; there are {len(self._waves)} clips, counted from 0")
         label, wave = (task.strip(), None) if clip is None else self._waves[clip]
-        self._run = self._steps("" if clip is not None else label, wave)
-        self._frames = []
+        self._heard = "" if clip is not None else label, wave
+        self._begin(label)
+
+    def say_yes(self) -> None:
+        """Begin the run anew whose goal the agent was not sure of: it was meant. `step` does its steps.
+
+        RuntimeError when the last run did not end with a question.
+        """
+        if not self._question:
+            raise RuntimeError("the agent asks nothing; start a run with start(task)")
+        self._begin(self.task, self._question)
+
+    def _begin(self, label: str, goal: str = "") -> None:
+        self._run = self._steps(*self._heard, goal)
+        self._frames, self._question = [], ""
         with self.hold_sync():
             self.task, self.history, self.busy = label, [], True
-            self.said = f"Command: {label}"
+            self.said = f"Yes: {goal}" if goal else f"Command: {label}"
 
     def step(self) -> bool:
         """Let the agent do one step; False when the run has ended. RuntimeError when none has begun."""
@@ -107,7 +122,10 @@ class PhoneWidget(LabWidget):
             self.history = [*self.history, view.entry(step)]
             self.message = step.error or ""
             self._look(view.said_of(step))
-            if step.error or step.action is None or step.action.name in ("finish", "Take_over"):
+            asks = getattr(step, "question", "")
+            if asks:
+                self._question = str(getattr(step, "goal", ""))
+            if asks or step.error or step.action is None or step.action.name in ("finish", "Take_over"):
                 self._end()
         return self.busy
 
@@ -133,7 +151,7 @@ class PhoneWidget(LabWidget):
         return f"Command: {self.task}. The agent's steps: {steps}. {shows}"
 
     def handle(self, content: dict[str, Any]) -> None:
-        """Do what one message of the page asks: tap, swipe, type, back, home, start or step."""
+        """Do what one message of the page asks: tap, swipe, type, back, home, start, yes or step."""
         kind, points = content.get("kind"), [int(v) for v in content.get("points", ())]
         if kind == "tap" and len(points) == 2:
             self.tap(*points)
@@ -147,6 +165,8 @@ class PhoneWidget(LabWidget):
             self.home()
         elif kind == "start":
             self.start(str(content.get("task", "")), content.get("clip"))
+        elif kind == "yes":
+            self.say_yes()
         elif kind == "step":
             self.step()
         else:
@@ -158,10 +178,11 @@ class PhoneWidget(LabWidget):
         self._look(f"{what}: " + (f"the phone shows {self.phone.current_app()}." if changed else "nothing changed."))
         return changed
 
-    def _steps(self, text: str, wave: NDArray[np.float32] | None) -> Iterator[view.Step]:
+    def _steps(self, text: str, wave: NDArray[np.float32] | None, goal: str) -> Iterator[view.Step]:
         from autoglm_lab.agent.loop import MAX_STEPS, steps
 
-        return (self._runner or steps)(text, self.phone, self.engine, audio=wave, max_steps=MAX_STEPS)
+        more = {"goal": goal} if goal else {}  # a runner that asks nothing need not know of it
+        return (self._runner or steps)(text, self.phone, self.engine, audio=wave, max_steps=MAX_STEPS, **more)
 
     def _look(self, text: str) -> None:
         with self.hold_sync():

@@ -13,7 +13,7 @@ import pytest
 from autoglm_lab.device.browser.server import STATIC, command_settings
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.actions import Action, format_action
-from autoglm_lab.phone.goals import split_goal, typed_words
+from autoglm_lab.phone.goals import question, split_goal, typed_words
 from autoglm_lab.phone.oracle import meaning
 from autoglm_lab.phone.state import Look, State
 from autoglm_lab.phone.wishes import sample_wish
@@ -52,18 +52,20 @@ def test_texts_mean_the_same(tab):
             at = int(rng.integers(30, len(text) - 3))
             text = text[:at] + text[at + 1 :]
         meant = Understood.read(text, task.text)
-        cases.append([text, task.text, meant.goal, meant.refusal, typed_words(meant.goal), list(split_goal(meant.goal))])
+        asks = question(meant.goal) if meant.goal else ""
+        cases.append([text, task.text, meant.goal, meant.refusal, typed_words(meant.goal), asks, list(split_goal(meant.goal))])
     twice = format_action(Action("Goal", text="turn on Hotspot, then turn on Hotspot"))
-    cases.append([twice, "hotspot! hotspot!", "turn on Hotspot", "", [], ["turn on Hotspot"]])
+    cases.append([twice, "hotspot! hotspot!", "turn on Hotspot", "", [], question("turn on Hotspot"), ["turn on Hotspot"]])
     assert {len(case[-1]) for case in cases} == {0, 1, 2}
     wrong = tab.evaluate(
         """async ([cases, tables]) => {
-            const { splitGoal, typedWords, understood } = await import("/understanding.js");
-            return cases.filter(([text, command, goal, refusal, typed, wishes]) => {
+            const { question, splitGoal, typedWords, understood } = await import("/understanding.js");
+            return cases.filter(([text, command, goal, refusal, typed, asks, wishes]) => {
                 const meant = understood(text, command, tables);
                 const same = (meant.goal ?? "") === goal && (meant.refusal ?? "") === refusal;
                 const parts = [typedWords(goal, tables), splitGoal(goal, tables)];
-                return !same || JSON.stringify(parts) !== JSON.stringify([typed, wishes]);
+                const asked = goal ? question(parts[1], tables) : "";
+                return !same || asked !== asks || JSON.stringify(parts) !== JSON.stringify([typed, wishes]);
             });
         }""",
         [cases, SETTINGS["goals"]],

@@ -226,3 +226,34 @@ def test_two_wishes_are_done_one_after_the_other(browser, tmp_path):
         requests = str(parse(answer["text"]).message)
         assert requests.startswith('[["",""],["turn on Hotspot","Wait') and '["open Clock",""]' in requests, requests
         page.close()
+
+
+# A worker that is not sure of any command and works at what was confirmed.
+UNSURE = """
+const goals = ["turn on Hotspot", "open Clock"];
+self.onmessage = async ({ data: { id, kind, request } }) => {
+  if (kind === "load") return postMessage({ id, done: await (await fetch("page.json")).json() });
+  const asks = request.goal ? "" : "Did you mean: turn on Hotspot, then open Clock?";
+  const text = `finish(message="${request.goal}.")`;
+  postMessage({ id, done: { text, tokens: [], passes: 1, ms: { total: 1 }, goals: request.goal ? [request.goal] : goals, asks } });
+};
+"""
+
+
+def test_the_page_asks_back_and_hears_a_yes(browser, tmp_path):
+    write_tiny_bundle(tmp_path / "tiny")
+    with BrowserPhone(tmp_path / "tiny", phone=SimulatedPhone(1, lang="en", size=(120, 240))) as served:
+        page = browser.new_page(service_workers="block")
+        page.route("**/agent.js", lambda route: route.fulfill(response=route.fetch(), body=UNSURE))
+        page.goto(served.url)
+        page.wait_for_selector("#task:enabled")
+        page.fill("#task", "spot and time")
+        page.press("#task", "Enter")
+        yes = page.get_by_role("button", name="Yes. Did you mean: turn on Hotspot, then open Clock?")
+        yes.wait_for()
+        assert page.inner_text("#status").startswith("Not sure what you mean, so nothing was done.")
+        page.wait_for_function("document.activeElement.textContent === 'Yes'")
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.getElementById('status').textContent.startsWith('Done')")
+        assert page.inner_text("#status") == "Done: turn on Hotspot. open Clock."
+        page.close()

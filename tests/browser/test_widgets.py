@@ -20,8 +20,12 @@ from autoglm_lab.phone.simulator import SimulatedPhone
 phone = SimulatedPhone(seed=7, lang="en")
 heard = []
 
-def runner(text, phone, engine, *, audio=None, max_steps=10):
+def runner(text, phone, engine, *, audio=None, max_steps=10, goal=""):
     heard.append((text, audio))
+    if text == "maybe" and not goal:
+        asks = {"goal": "open Clock", "question": "Did you mean: open Clock?", "thinking": "", "answer_text": "", "error": None}
+        yield SimpleNamespace(index=0, action=Action("Goal", text="open Clock"), ms={"total": 5.0}, **asks)
+        return
     actions = [Action("Home"), Action("Swipe", start=(800, 500), end=(200, 500)), Action("Tap", element=(5, 5))]
     if text == "break":
         raise OSError("the model file is gone")
@@ -424,6 +428,24 @@ def test_phone_by_the_agent(lab):
     run.click()
     expect(root.get_by_role("alert")).to_have_text("OSError: the model file is gone")
     expect(run).to_be_enabled()
+
+
+def test_the_agent_asks_back_and_hears_a_yes(lab):
+    lab = lab("phone-asks", PHONE)
+    root = lab.page.locator(".lab-phone")
+    steps, command, said = root.locator(".lab-step"), root.get_by_label("Command", exact=True), root.locator(".lab-said")
+    command.fill("maybe")
+    command.press("Enter")
+    expect(steps).to_have_count(1)
+    expect(steps).to_contain_text("Did you mean: open Clock?")
+    expect(said).to_have_text("Not sure, nothing was done. Did you mean: open Clock?")
+    yes = root.get_by_role("button", name="Yes, that is what I meant: open Clock")
+    yes.focus()
+    lab.page.keyboard.press("Enter")
+    expect(steps).to_have_count(4)
+    expect(root.locator(".lab-step__question")).to_have_count(0)
+    expect(root.locator(".lab-task")).to_have_text("“maybe”")
+    lab.expect_python("print(widget.busy, len(widget.history), heard[-1][0])", "False 4 maybe")
 
 
 def test_attention_reads_other_values(lab):

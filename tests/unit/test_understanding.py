@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +54,9 @@ def test_a_declined_answer_is_one_that_parses(think: bool) -> None:
 def test_a_command_is_asked_about_once() -> None:
     asked: list[str] = []
 
-    def ask() -> str:
+    def ask() -> tuple[str, float]:
         asked.append("")
-        return meant("open Clock")
+        return meant("open Clock"), 0.9
 
     commands, sound = Commands(), np.zeros(100, np.float32)
     for _ in range(2):
@@ -80,21 +80,18 @@ def test_only_the_last_commands_are_kept() -> None:
 
 def test_threads_share_what_is_understood() -> None:
     """Eight threads ask about more commands than are kept: each gets the meaning of its own."""
-    commands, wrong = Commands(), list[str]()
+    commands = Commands()
 
-    def ask(seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        for number in rng.integers(MOST + 200, size=3000):
+    def ask(seed: int) -> list[str]:
+        wrong = []
+        for number in np.random.default_rng(seed).integers(MOST + 200, size=3000):
             goal = f"text Mum: {number}"
-            if commands.understand(f"tell mum {number}", None, lambda goal=goal: meant(goal)).goal != goal:  # type: ignore[misc]
+            if commands.understand(f"tell mum {number}", None, lambda goal=goal: (meant(goal), 1.0)).goal != goal:  # type: ignore[misc]
                 wrong.append(goal)
+        return wrong
 
-    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(8) as pool:  # an error in a thread is one of the test
+        assert [*pool.map(ask, range(8))] == [[]] * 8
 
 
 def test_letters_and_sounds_have_keys_of_their_own() -> None:

@@ -37,9 +37,9 @@ def engine(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> OnnxEngine:
     engine = OnnxEngine(bundle)
     engine.read = []  # type: ignore[attr-defined]
 
-    def read(task: str, audio: object) -> str:
+    def read(task: str, audio: object) -> tuple[str, float]:
         engine.read.append(task)  # type: ignore[attr-defined]
-        return GOAL if "kill" not in task else 'finish(message="I cannot do that.")'
+        return GOAL if "kill" not in task else 'finish(message="I cannot do that.")', 1.0
 
     monkeypatch.setattr(engine, "_read_command", read)
     return engine
@@ -83,7 +83,7 @@ def test_what_is_declined_needs_no_look_at_the_screen(engine: OnnxEngine, think:
 def test_what_is_typed_is_what_was_said(bundle: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, bool]) -> None:
     """A model that wants to type nonsense, made to: its answer starts with `Type`."""
     engine = OnnxEngine(bundle, **options)
-    monkeypatch.setattr(engine, "_read_command", lambda task, audio: GOAL)
+    monkeypatch.setattr(engine, "_read_command", lambda task, audio: (GOAL, 1.0))
     opener = engine.tokenizer.encode('do(action="Type", text="', add_special_tokens=False).ids
     from autoglm_lab.runtime import constraints
 
@@ -117,8 +117,8 @@ def test_a_prepared_answer_and_one_that_was_read_ahead_are_the_same(engine: Onnx
 @pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_server_declines_and_answers(bundle: Path, monkeypatch: pytest.MonkeyPatch, batched: bool, stream: bool) -> None:
-    def read(self: OnnxEngine, task: str, audio: object) -> str:
-        return GOAL if "kill" not in task else 'finish(message="I cannot do that.")'
+    def read(self: OnnxEngine, task: str, audio: object) -> tuple[str, float]:
+        return GOAL if "kill" not in task else 'finish(message="I cannot do that.")', 1.0
 
     monkeypatch.setattr(OnnxEngine, "_read_command", read)
     with running(BatchingScheduler(bundle) if batched else OnnxEngine(bundle)) as url:

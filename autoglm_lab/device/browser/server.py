@@ -170,7 +170,7 @@ def settings(bundle: Bundle, cards: dict[str, Any]) -> dict[str, Any]:
         "deck": cards,
         "refusals": refusal_patterns(),
         "drafts": drafts,
-        "commands": command_settings() if bundle.understands else None,
+        "commands": command_settings() | {"confirm_below": bundle.confirm_below} if bundle.understands else None,
         "sizes": {name: (bundle.folder / file).stat().st_size for name, file in (GRAPHS | FEATURES).items()},
     }
 

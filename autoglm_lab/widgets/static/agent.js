@@ -1,6 +1,7 @@
 const STAGES = ["image", "audio", "prefill", "decode"];
 
-function stepItem(entry) {
+// A step; where the agent asks back, with a button that says yes.
+function stepItem(entry, yes) {
   const parts = Object.entries(entry.stages);
   const known = (name) => (STAGES.includes(name) ? name : "other");
   const bar = parts.map(([name, ms]) =>
@@ -16,9 +17,19 @@ function stepItem(entry) {
       make("span", { class: "lab-ms" }, `${entry.total_ms.toFixed(0)} ms`),
     ),
   );
-  if (entry.goal) item.append(make("div", { class: "lab-step__thought", dir: "auto" }, `Understood: ${entry.goal}`));
+  const understood = entry.goal && !entry.question;
+  if (understood) item.append(make("div", { class: "lab-step__thought", dir: "auto" }, `Understood: ${entry.goal}`));
   if (entry.thinking) item.append(make("div", { class: "lab-step__thought", dir: "auto" }, entry.thinking));
   if (entry.declined) item.append(make("div", { class: "lab-step__declined" }, "declined"));
+  if (entry.question) {
+    const answer = button("Yes", ICONS.play, yes);
+    answer.setAttribute("aria-label", `Yes, that is what I meant: ${entry.goal}`);
+    const words = make("span", { dir: "auto" }, entry.question);
+    item.append(
+      make("div", { class: "lab-step__question" }, words, answer),
+      make("div", {}, "Not sure, so nothing was done. If not, say it in other words."),
+    );
+  }
   if (entry.error) item.append(make("div", { class: "lab-step__error" }, entry.error));
   if (parts.length)
     item.append(make("div", { class: "lab-stages", "aria-hidden": "true" }, ...bar), make("div", { class: "lab-keys" }, ...legend));
@@ -110,7 +121,7 @@ function agentPart(model, ask, settled) {
     const entries = model.get("history");
     if (steps.children.length > entries.length || !entries.length) steps.replaceChildren();
     for (const entry of entries.slice(steps.children.length)) {
-      steps.append(stepItem(entry));
+      steps.append(stepItem(entry, () => waiting || loop(true, { kind: "yes" })));
       steps.scrollTop = steps.scrollHeight;
     }
   }

@@ -3,7 +3,7 @@
 import * as ort from "./runtime/ort.wasm.min.mjs";
 import { Tokenizer } from "./runtime/tokenizers.min.mjs";
 import { Quotes, Typing, spelling } from "./constraints.js";
-import { plain, splitGoal, understood } from "./understanding.js";
+import { plain, question, splitGoal, understood } from "./understanding.js";
 
 // threads share memory, which browsers allow to a page of its own; inside another page, such as a notebook, there is one
 ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
@@ -63,22 +63,25 @@ async function bytes(name, size, heard) {
 
 // One answer. `request` holds task, app, last (of `writeMemory`), and perhaps image {data, width, height} (RGBA) and audio (16 kHz
 // samples). Where the bundle understands commands first, the answer's `goals` are the wishes that this one means, and its text is
-// about the first of them; a request with such a `goal` is not understood again.
+// about the first of them; a request with such a `goal` is not understood again. If the model is less confident of them than the
+// bundle wants, `asks` is a question: a person should say yes to it before anything is done.
 async function answer({ task = "", app = "System Home", last = "", image = null, audio = null, goal = "" }, onText) {
   const { page, tokenizer } = agent;
   task = task.trim();
   if (!task && !audio) throw new Error("the request is empty; write or say something");
   const watch = stopwatch();
   let goals = goal ? [goal] : [];
+  let asks = "";
   if (page.commands && !goal) {
     const meant = await understand(task, audio);
     watch.lap("understand");
     if (meant.refusal) {
       const text = `finish(message=${JSON.stringify(meant.refusal)})`;
       onText(text);
-      return { text, tokens: [], passes: 0, ms: watch.total(), goals };
+      return { text, tokens: [], passes: 0, ms: watch.total(), goals, asks };
     }
     goals = splitGoal(meant.goal, page.commands.goals);
+    if (meant.confidence < page.commands.confirm_below) asks = question(goals, page.commands.goals);
   }
   if (goals.length) [task, audio] = [goals[0], null];
   const template = page.prompts[[image && "image", audio && "audio"].filter(Boolean).join(" ")];
@@ -90,7 +93,7 @@ async function answer({ task = "", app = "System Home", last = "", image = null,
     { image, audio, constraint, most: page.max_new_tokens, drafts: page.drafts, watch },
     onText,
   );
-  return { text: spelled(tokenizer, said), tokens: said, passes, ms: watch.total(), goals };
+  return { text: spelled(tokenizer, said), tokens: said, passes, ms: watch.total(), goals, asks };
 }
 
 // What a command means, read once and kept.
@@ -108,8 +111,8 @@ async function understand(task, audio) {
       drafts: null,
       watch: stopwatch(),
     };
-    const { said } = await write(prompt, request, () => {});
-    commands.set(key, understood(spelled(tokenizer, said), task, page.commands.goals));
+    const { said, confidence } = await write(prompt, request, () => {});
+    commands.set(key, { ...understood(spelled(tokenizer, said), task, page.commands.goals), confidence });
     if (commands.size > KEPT) commands.delete(commands.keys().next().value);
   }
   return commands.get(key);
@@ -129,7 +132,8 @@ function stopwatch() {
   return { lap, total: () => ({ ...ms, total: performance.now() - began }) };
 }
 
-// The tokens that follow a prompt, up to `most`, and in how many passes they were written.
+// The tokens that follow a prompt, up to `most`, in how many passes they were written, and how confident the model was of them: the
+// geometric mean of their probabilities, before any constraint (`runtime/confidence.py`).
 async function write(prompt, { image, audio, constraint, most, drafts: tables, watch }, onText) {
   const { page, tokenizer, graphs } = agent;
   let ids = tokenizer.encode(prompt, { add_special_tokens: false }).ids;
@@ -148,7 +152,7 @@ async function write(prompt, { image, audio, constraint, most, drafts: tables, w
       Object.assign(states, await graphs[name].run({ [graphs[name].inputNames[0]]: Object.values(features)[0] }));
       watch.lap(name);
     }
-  const said = [];
+  const [said, logs] = [[], []];
   let [total, passes, state, ended] = [0, 0, tables && 0, false];
   while (!ended && said.length < most) {
     const drafts = state === null ? [] : tables.states[state].draft.slice(0, most - said.length - 1);
@@ -164,6 +168,7 @@ async function write(prompt, { image, audio, constraint, most, drafts: tables, w
     const { scores, ...kept } = await graphs.step.run(states);
     for (const [name, value] of Object.entries(kept)) states[name.replace("present", "past")] = value;
     const tokens = confirmed(scores, drafts, said, constraint);
+    for (const [place, token] of tokens.entries()) logs.push(logProbability(scores, place, token));
     total -= 1 + drafts.length - tokens.length; // the cache forgets what was not confirmed
     watch.lap(said.length ? "decode" : "prefill");
     ended = tokens.at(-1) === page.end;
@@ -172,7 +177,14 @@ async function write(prompt, { image, audio, constraint, most, drafts: tables, w
     ids = tokens.slice(-1);
     onText(spelled(tokenizer, said));
   }
-  return { said, passes };
+  return { said, passes, confidence: logs.length ? Math.exp(logs.reduce((a, b) => a + b) / logs.length) : 1 };
+}
+
+// Natural logarithm of a token's probability, from one place of scores [places, V].
+function logProbability({ data, dims: [, size] }, place, token) {
+  const row = data.subarray(place * size, (place + 1) * size);
+  const highest = row.reduce((a, b) => Math.max(a, b));
+  return row[token] - highest - Math.log(row.reduce((sum, score) => sum + Math.exp(score - highest), 0));
 }
 
 // The likeliest tokens that may come at each place of scores [1 + drafts, V], up to the first that was not drafted.

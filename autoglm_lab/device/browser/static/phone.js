@@ -145,6 +145,16 @@ function line() {
       note.className = wrong ? "error" : "soft";
       note.textContent = words;
     },
+    ask(words, label, yes) {
+      const note = item.appendChild(document.createElement("p"));
+      note.textContent = `${words} `;
+      const answer = note.appendChild(document.createElement("button"));
+      answer.type = "button";
+      answer.textContent = "Yes";
+      answer.setAttribute("aria-label", label);
+      answer.addEventListener("click", () => busy || yes());
+      return answer;
+    },
     times(ms) {
       const bar = item.appendChild(document.createElement("div"));
       bar.className = "bar";
@@ -160,12 +170,12 @@ function line() {
 }
 
 // The agent works until it says that it is done, or until the deck ends: on one wish of a command after the other. A picture of
-// the user's gets one answer.
-async function run(words, audio) {
+// the user's gets one answer. Where it is not sure what a command means it asks first; `meant` are the wishes that were confirmed.
+async function run(words, audio, meant = null) {
   steps.replaceChildren();
   rest(true);
   let done = []; // [name, whether the screen changed] of each action
-  let wishes = null; // what the command means, as far as it is still to be done
+  let wishes = meant; // what the command means, as far as it is still to be done
   const messages = [];
   try {
     for (let count = 0; count < MAX_STEPS; count++) {
@@ -175,7 +185,8 @@ async function run(words, audio) {
       const screen = own ? null : page.deck.screens[shown];
       const last = writeMemory(done, page.memory);
       const request = { task: words, app: own ? "System Home" : screen.app, last, image: rgba(), audio, goal: wishes?.[0] };
-      const { text, ms, goals = [] } = await toWorker("answer", request, row.text);
+      const { text, ms, goals = [], asks } = await toWorker("answer", request, row.text);
+      if (asks && !wishes) return askBack(row, asks, () => run(words, audio, goals));
       row.text(text);
       if (!wishes && goals.length) row.note(`Understood: ${goals.join(", then ")}`);
       wishes ??= goals;
@@ -205,6 +216,13 @@ async function run(words, audio) {
   } finally {
     rest();
   }
+}
+
+function askBack(row, asks, yes) {
+  row.text("");
+  const answer = row.ask(asks, `Yes. ${asks}`, yes);
+  say("Not sure what you mean, so nothing was done. Say yes, or say it in other words.");
+  setTimeout(() => answer.focus()); // once the controls are free again
 }
 
 function tell(ms) {

@@ -25,6 +25,12 @@ export function splitGoal(text, { patterns, then }) {
   return [];
 }
 
+// Asks whether the wishes of a goal are what was meant, in their language. Python's `goals.question`.
+export function question(wishes, { patterns, then, question }) {
+  const lang = Object.keys(patterns).find((each) => readWish(wishes[0], patterns[each]));
+  return question[lang].replace("{goal}", () => wishes.join(then[lang]).replace(/[?？]+$/, ""));
+}
+
 // The wishes of a goal, as [kind, slots].
 export const readGoal = (text, tables) =>
   splitGoal(text, tables).flatMap((wish) =>
