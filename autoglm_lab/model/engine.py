@@ -85,7 +85,7 @@ class TorchEngine(Engine):
         watch, goal, unsure, task, audio = Stopwatch(), request.goal, False, request.task, request.audio
         pick: Pick = request.sampling.picker()
         if not goal and self.understands and (task.strip() or audio is not None):
-            understood = self._commands.understand(task, audio, lambda: self._read_command(task, audio, watch))
+            understood = self._commands.understand(task, audio, lambda: self.read_command(task, audio, watch))
             if understood.refusal:
                 return understood.declined(watch, think=request.think)
             goal, unsure = understood.goal, understood.unsure
@@ -103,14 +103,15 @@ class TorchEngine(Engine):
         tokens = self._tokens(dict(inputs), request.max_new_tokens, pick, watch)
         return spoken(tokens, self.processor.tokenizer.decode, watch, inputs["input_ids"].shape[1], goal, unsure)
 
-    def _read_command(self, task: str, audio: Any, watch: Stopwatch) -> tuple[str, float]:
-        """The model's text for a command that is to be understood, and its confidence."""
+    def read_command(self, task: str, audio: Any = None, watch: Stopwatch | None = None) -> tuple[str, float]:
+        """The model's text for a command that is to be understood, typed or (without text) spoken, and its confidence."""
         inputs = self.processor(text=task, audio=None if task.strip() else audio, command=True)
         constraint = Quotes(task, self.spelling) if task.strip() else None
         confidence = Confidence()
         pick = confidence.watch(chooser(constraint, GREEDY.picker()))
         text = str(self.processor.tokenizer.decode(list(self._tokens(dict(inputs), MAX_GOAL, pick, Stopwatch()))))
-        watch.lap("understand")
+        if watch is not None:
+            watch.lap("understand")
         return text, confidence.value
 
     @torch.inference_mode()

@@ -43,11 +43,33 @@ def trace(
     text: str | None = None,
     **request: Any,
 ) -> Trace:
-    """Answer a request and record every token. `text` traces this answer instead of the model's own. See `TorchEngine.answer`."""
-    model, tokenizer = engine.model, engine.processor.tokenizer
+    """Answer a request and record every token. `text` traces this answer instead of the model's own. See `TorchEngine.answer`.
+
+    An agent that understands commands first answers by the goal; `trace_command` records how it came by that.
+    """
     answer = engine.answer(task, image, audio, **request).answer if text is None else Answer.read(text, 0, {})
     request.pop("max_new_tokens", None)
-    inputs = dict(engine.processor(text=task, images=image, audio=audio, **request))
+    goal = request.pop("goal", "") or answer.goal
+    inputs = engine.processor(text=goal or task, images=image, audio=None if goal else audio, **request)
+    return _record(engine, dict(inputs), answer)
+
+
+@torch.inference_mode()
+def trace_command(engine: TorchEngine, task: str = "", audio: Any = None) -> Trace:
+    """Have a command understood, typed or (without text) spoken, and record every token of what the model makes of it.
+
+    Only for an agent that understands commands first: ValueError for others.
+    """
+    if not engine.understands:
+        raise ValueError("this agent reads a command at each step, with the screen; trace(engine, task, image, audio) records that")
+    audio = None if task.strip() else audio
+    answer = Answer.read(engine.read_command(task, audio)[0], 0, {})
+    return _record(engine, dict(engine.processor(text=task, audio=audio, command=True)), answer)
+
+
+def _record(engine: TorchEngine, inputs: dict[str, Any], answer: Answer) -> Trace:
+    """Read a prompt and its answer in one pass."""
+    model, tokenizer = engine.model, engine.processor.tokenizer
     prompt = inputs["input_ids"]
     ids = torch.tensor([tokenizer.encode(answer.text)])
     inputs["input_ids"] = torch.cat((prompt, ids), 1)

@@ -90,15 +90,9 @@ def test_one_by_one_and_in_batches_an_agent_is_as_confident(
     one, many = TorchEngine(*tiny), BatchEngine(*tiny)
     requests = [typed_wish(number) for number in range(5)]
     for request, meaning in zip(requests, many.understand(requests), strict=True):
-        text, confidence = one._read_command(request.task.text, None, _watch())
+        text, confidence = one.read_command(request.task.text)
         assert Understood.read(text, request.task.text).refusal == meaning.refusal
         assert meaning.confidence == pytest.approx(confidence, rel=1e-3) and 0 < confidence < 1
-
-
-def _watch() -> object:
-    from autoglm_lab.runtime.engine import Stopwatch
-
-    return Stopwatch()
 
 
 def test_a_bundle_is_as_confident_however_it_writes(tmp_path: Path) -> None:
