@@ -13,7 +13,7 @@ from pathlib import Path
 from autoglm_lab.evaluation.success import Request, World, is_meant
 from autoglm_lab.paths import data_dir
 from autoglm_lab.phone.catalog import LANGS, Lang
-from autoglm_lab.phone.goals import plain, read_goal
+from autoglm_lab.phone.goals import REFUSED, plain, read_goal
 from autoglm_lab.phone.refusal import is_refusal
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.tasks import Task
@@ -51,7 +51,7 @@ def _task(wanted: str, command: str, lang: Lang) -> Task | None:
 
 def understands(request: Request, answer: Answer) -> bool:
     """True if an answer works by the goal that was meant, or declines what the agent cannot do."""
-    if request.task.kind == "beyond":
+    if request.task.kind in REFUSED:
         return declines(answer, request.task.lang)
     return is_meant(request.task, answer.goal)
 

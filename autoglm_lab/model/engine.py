@@ -70,6 +70,10 @@ class TorchEngine(Engine):
         """True if the model reads a command once and works by its goal."""
         return bool(self.model.config.understands)
 
+    def forget(self) -> None:
+        """Forget what commands mean, so that the next answer understands its command anew: to time that, or to free memory."""
+        self._commands.clear()
+
     @cached_property
     def spelling(self) -> Spelling:
         """The vocabulary by the bytes of its tokens."""

@@ -99,6 +99,11 @@ class Commands:
                 self._meanings.popitem(last=False)
         return meaning
 
+    def clear(self) -> None:
+        """Forget them all, so that each is read again."""
+        with self._turn:
+            self._meanings.clear()
+
     def understand(self, task: str, audio: Any, ask: Callable[[], tuple[str, float]]) -> Understood:
         """Look a command up; `ask` gives the model's text for one that is new, and its confidence."""
         return self.get(task, audio) or self.keep(task, audio, *ask())

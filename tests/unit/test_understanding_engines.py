@@ -69,6 +69,9 @@ def test_a_command_is_understood_once_however_often_it_is_asked(engine: OnnxEngi
         engine.answer("", SCREEN, sound, max_new_tokens=4).answer  # noqa: B018
     assert engine.read == ["tell Mum on my way", ""]  # type: ignore[attr-defined]
     assert "understand" not in engine.answer("tell Mum on my way", SCREEN, max_new_tokens=4).answer.ms
+    engine.forget()
+    assert "understand" in engine.answer("tell Mum on my way", SCREEN, max_new_tokens=4).answer.ms
+    assert len(engine.read) == 3  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("think", [False, True])
