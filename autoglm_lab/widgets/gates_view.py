@@ -18,10 +18,10 @@ INK, SOFT, TRACK = (28, 30, 36), (104, 108, 118), (233, 235, 240)
 
 @dataclass(frozen=True)
 class GateView:
-    """One forward pass: per modality one gate in [0, 1] for each token, the screen, and the answer."""
+    """An answer: per modality one gate in [0, 1] for each token, None where it was not listened or looked to; screen and text."""
 
     tokens: list[str]
-    gates: dict[str, list[float]]
+    gates: dict[str, list[float | None]]
     screenshot: Image.Image = field(repr=False)
     answer: str = ""
 
@@ -32,17 +32,18 @@ class GateView:
             if np.shape(values) != (len(self.tokens),):
                 shape = list(np.shape(values))
                 raise ValueError(f"gates[{modality!r}] has shape {shape}; {len(self.tokens)} tokens need [{len(self.tokens)}]")
-            if not np.isfinite(values).all() or min(values) < 0 or max(values) > 1:
+            if any(value is not None and not 0 <= value <= 1 for value in values):
                 raise ValueError(f"gates[{modality!r}] has to be finite and between 0 and 1")
 
     @property
     def means(self) -> dict[str, float]:
-        """The mean gate of each modality over the tokens."""
-        return {modality: float(np.mean(values)) for modality, values in self.gates.items()}
+        """The mean gate of each modality over the tokens at which it has one; none for a modality without."""
+        numbers = {modality: [v for v in values if v is not None] for modality, values in self.gates.items()}
+        return {modality: float(np.mean(values)) for modality, values in numbers.items() if values}
 
     def data(self) -> dict[str, Any]:
         """Tokens, gates, means and answer as plain JSON values."""
-        gates = {modality: [round(float(v), 4) for v in values] for modality, values in self.gates.items()}
+        gates = {name: [None if v is None else round(float(v), 4) for v in values] for name, values in self.gates.items()}
         return {"tokens": list(self.tokens), "gates": gates, "means": self.means, "answer": self.answer}
 
 

@@ -456,11 +456,23 @@ def test_gates_of_the_page(gates):
     assert "blur is 9" in says(gates, kind="set", blur=9, snr_db=0)
 
 
+def test_gates_of_what_was_heard_first_and_seen_later():
+    tokens, screen = ["Goal", "Tap", "("], Image.new("RGB", (9, 9))
+    later = widgets.GateView(tokens, {"image": [None, 0.4, 0.6], "speech": [0.8, None, None]}, screen)
+    assert later.means == {"image": 0.5, "speech": 0.8} and later.data()["gates"]["image"] == [None, 0.4, 0.6]
+    unseen = widgets.GateView(tokens, {"image": [None] * 3, "speech": [0.1] * 3}, screen)
+    assert unseen.means == {"speech": pytest.approx(0.1)}
+    widget = widgets.gates(lambda blur, snr_db: later if snr_db > 10 else unseen)
+    widget.set(0, 0)
+    assert widget.said == "At blur 0 px and 0 dB speech to noise: speech gate 0.80 → 0.10." and widget.picture()
+
+
 def test_gates_refuse_bad_views_and_ranges():
     with pytest.raises(ValueError, match=r"gates\['speech'\] has shape \[3\]; 2 tokens need \[2\]"):
         view([0.1, 0.2], [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        view([0.1, 1.2], [0.1, 0.2])
+    for wrong in (1.2, float("nan")):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            view([0.1, wrong], [0.1, 0.2])
     with pytest.raises(ValueError, match="0 tokens"):
         widgets.GateView([], {}, Image.new("RGB", (9, 9)))
     with pytest.raises(ValueError, match="blur is"):
@@ -608,7 +620,7 @@ def lanes(widget):
 def test_the_race_ends_with_the_rule_that_knows_the_deadlines(governor_race):
     by_rule = lanes(governor_race)
     assert governor_race.winner == governor_race.race["winner"] == "by deadline"
-    assert by_rule["performance"]["total"] == 1 and by_rule["performance"]["late"] == []
+    assert by_rule["race to idle"]["total"] == 1 and by_rule["race to idle"]["late"] == []
     assert by_rule["by deadline"]["late"] == [] and len(by_rule["powersave"]["late"]) == len(governor_race.race["jobs"]) == 16
     assert by_rule["the optimum"]["ghost"] and by_rule["the optimum"]["total"] <= by_rule["by deadline"]["total"] * 1.03
     for lane in by_rule.values():
@@ -619,13 +631,30 @@ def test_the_race_ends_with_the_rule_that_knows_the_deadlines(governor_race):
 
 
 def test_what_else_is_awake_decides_between_crawling_and_racing(governor_race):
+    assert [governor_race.winner_at(power) for power in (0, 700, 3000)] == ["by deadline", "half the clock", "race to idle"]
+    assert governor_race.awake == 0 and governor_race.winner == "by deadline", "to ask changes nothing"
     assert says(governor_race, kind="awake", power=3000) == ""
     by_rule = lanes(governor_race)
-    assert by_rule["half the clock"]["total"] > 1 > by_rule["by deadline"]["total"] * 0.99, "now it is better to be done soon"
-    assert governor_race.summary.startswith("With 3000 units more while it works: ")
+    assert governor_race.winner == governor_race.race["winner"] == "race to idle", "now it is better to be done soon"
+    assert by_rule["by deadline"]["total"] > by_rule["half the clock"]["total"] > by_rule["race to idle"]["total"] == 1
+    assert by_rule["the optimum"]["total"] <= 1.01, "who knows of the rest races too"
+    assert governor_race.summary.startswith("With 3000 units more while it works: 'race to idle' takes least of those in time")
     assert "0 or more" in says(governor_race, kind="awake", power=-1) and governor_race.awake == 3000
     assert "asked for 'sing'" in says(governor_race, kind="sing")
-    assert says(governor_race, kind="awake", power=0) == ""
+    assert says(governor_race, kind="awake", power=0) == "" and governor_race.winner == "by deadline"
+
+
+def test_a_governor_reads_the_table_of_its_processor_alone():
+    from autoglm_lab.edge.power import SNAPDRAGON_835, Job
+
+    tables = []
+
+    def rule():
+        return lambda phone: tables.append(phone.table) or 1.0
+
+    widget = widgets.governors([Job(0.0, 0.1, 0.5)], rules={"mine": rule})
+    widget.set_awake(1000)
+    assert set(tables) == {SNAPDRAGON_835}
 
 
 def test_jobs_that_arrive_together_are_told_apart():
@@ -633,7 +662,7 @@ def test_jobs_that_arrive_together_are_told_apart():
 
     widget = widgets.governors([Job(1.0, 0.3, 0.5), Job(1.0, 0.3, 2.0), Job(1.0, 0.3, 0.8)])
     late = {lane["name"]: lane["late"] for lane in widget.race["lanes"]}
-    assert (late["performance"], late["half the clock"], late["powersave"]) == ([], [0, 1], [0, 1, 2])
+    assert (late["race to idle"], late["half the clock"], late["powersave"]) == ([], [0, 1], [0, 1, 2])
     seen = {number for lane in widget.race["lanes"] for cars in lane["cars"] for number, _ in cars}
     assert seen == {0, 1, 2}
 

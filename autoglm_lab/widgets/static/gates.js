@@ -59,8 +59,10 @@ function tokenTable(shown) {
     make("th", { scope: "col" }, "token"),
     ...modalities.map((name) => make("th", { scope: "col" }, name)),
   );
-  const cell = (name, i, series) =>
-    make("td", {}, bar(shown.gates[name][i], series), make("span", {}, shown.gates[name][i].toFixed(2)));
+  const cell = (name, i, series) => {
+    const gate = shown.gates[name][i];
+    return gate === null ? make("td", {}, "–") : make("td", {}, bar(gate, series), make("span", {}, gate.toFixed(2)));
+  };
   const rows = shown.tokens.map((token, i) =>
     make(
       "tr",
