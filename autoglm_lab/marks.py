@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
+T = TypeVar("T")
+ATTEMPTS = 5  # for reading a folder that is written meanwhile
 MARK = ".autoglm-lab.json"
 KEPT = ".yours"  # added to the name of a file that somebody changed, when a new one takes its place
 
@@ -54,18 +57,50 @@ def write_mark(folder: Path, kind: str) -> None:
 
 
 def verify(folder: Path, names: tuple[str, ...]) -> None:
-    """Compare files of a folder with its mark; those that it does not list, and a folder without a mark, are not looked at.
+    """Compare files of a folder with its mark; other files, and a folder without a mark, are not looked at.
 
-    FileNotFoundError for one that is missing, ValueError for one that was changed.
+    FileNotFoundError for one that is missing, ValueError for one that was changed, or lies there and is not listed.
     """
     mark = read_mark(folder)
     if mark is None:
         return
-    for name in sorted(mark.files.keys() & set(names)):
-        if not (folder / name).is_file():
+    for name in sorted(names):
+        if name not in mark.files:
+            if os.path.lexists(folder / name):
+                raise ValueError(f"{name} of {folder.name} was added after it was written; take it away, or make the folder anew")
+        elif not (folder / name).is_file():
             raise FileNotFoundError(f"{folder.name} holds no {name}; copy the whole folder again")
-        if not mark.has(folder, name):
+        elif not mark.has(folder, name):
             raise ValueError(f"{name} of {folder.name} was changed after it was written; copy the folder again, or make it anew")
+
+
+def read_whole(folder: Path, names: tuple[str, ...], read: Callable[[], T]) -> T:
+    """Verify files of a folder, and return what `read` makes of them.
+
+    They are of one version: where another one takes the folder's place meanwhile, that one is verified and read anew. Errors as
+    `verify` and `read`; ValueError for a folder that is written again and again.
+    """
+    for _ in range(ATTEMPTS):
+        before = _version(folder)
+        try:
+            verify(folder, names)
+            value = read()
+        except Exception:
+            if _version(folder) == before:
+                raise
+        else:
+            if _version(folder) == before:
+                return value
+    raise ValueError(f"{folder.name} is written again and again; wait until that has ended")
+
+
+def _version(folder: Path) -> tuple[int, int] | None:
+    """Identify what a writer put there, by its mark; None without one."""
+    try:
+        facts = (folder / MARK).stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns
 
 
 def check_ours(folder: Path, kind: str) -> None:

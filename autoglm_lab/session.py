@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
+from autoglm_lab.memory import trim_heap
+
 T = TypeVar("T")
 _open: dict[str, ExitStack] = {}
 
@@ -34,3 +36,4 @@ def close(name: str) -> None:
     if name in _open:
         _open.pop(name).close()
         gc.collect()
+        trim_heap()

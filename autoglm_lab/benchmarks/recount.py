@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from autoglm_lab import atomic
 from autoglm_lab.benchmarks.agent_report import sample_requests
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.recipe import Recipe, apply, named, names
@@ -41,7 +42,7 @@ def recount(paths: Iterable[Path]) -> list[str]:
             lines.append(f"{path.stem}: {report.parameters} parameters were measured, its recipe gives {now.parameters} now")
         elif now.macs != report.macs:
             lines.append(f"{path.stem}: {report.macs} -> {now.macs}")
-            path.write_text(replace(report, macs=now.macs).to_json() + "\n", "utf-8")
+            atomic.write_text(path, replace(report, macs=now.macs).to_json() + "\n")
     return lines
 
 

@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns its exit status."""
     from autoglm_lab.benchmarks.peers.findings import described
-    from autoglm_lab.benchmarks.peers.survey import chosen, install, survey
+    from autoglm_lab.benchmarks.peers.survey import check_folders, chosen, install, survey
     from autoglm_lab.evaluation.machine import fast_maths
 
     names = chosen(options.names)
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
         for name in names:
             print(f"{name:12} {missing.get(name, 'ready')}")
         return 1 if missing else 0
+    check_folders(names, options.out)
     from autoglm_lab.compress.agent import load_agent
 
     reports = survey(

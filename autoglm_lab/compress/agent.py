@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -10,7 +11,7 @@ from autoglm_lab import atomic
 from autoglm_lab.compress.checkpoint import STRUCTURE, load, save
 from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.evaluation.report import Report
-from autoglm_lab.marks import verify
+from autoglm_lab.marks import read_whole
 from autoglm_lab.model.configuration import PhoneGLMConfig
 from autoglm_lab.model.engine import LOADED, TorchEngine, readable
 from autoglm_lab.model.modeling import PhoneGLMForConditionalGeneration
@@ -48,9 +49,11 @@ def load_agent(folder: Path | str | None = None) -> TorchEngine:
     """
     if folder is None or not (Path(folder) / STRUCTURE).exists():
         return TorchEngine.load(folder)
-    verify(Path(folder), LOADED)
-    with readable(Path(folder)):
-        full = PhoneGLMForConditionalGeneration(PhoneGLMConfig.from_pretrained(folder))
-        model = load(full, Path(folder))
+    return read_whole(Path(folder), LOADED, partial(_load, Path(folder)))
+
+
+def _load(folder: Path) -> TorchEngine:
+    with readable(folder):
+        model = load(PhoneGLMForConditionalGeneration(PhoneGLMConfig.from_pretrained(folder)), folder)
         assert isinstance(model, PhoneGLMForConditionalGeneration)
         return TorchEngine(model, PhoneGLMProcessor.from_pretrained(folder))

@@ -31,6 +31,7 @@ from autoglm_lab.compress.quantization import (
     packed_layer,
 )
 from autoglm_lab.compress.resize import resize
+from autoglm_lab.marks import read_whole
 
 STRUCTURE, WEIGHTS = "structure.json", "model.safetensors"
 
@@ -127,9 +128,14 @@ def _halved(model: nn.Module) -> nn.Module:
 def load(model: nn.Module, folder: Path | str) -> nn.Module:
     """The compressed model in a folder, given `model`: the one it was made from at its full size, whatever its weights.
 
-    ValueError when the folder holds a model that `model` cannot be made into, FileNotFoundError when it holds none.
+    ValueError when the folder holds a model that `model` cannot be made into, or files that were changed since `save` wrote them;
+    FileNotFoundError when it holds none.
     """
-    folder = Path(folder)
+    place = Path(folder)
+    return read_whole(place, (WEIGHTS, STRUCTURE), lambda: _load(model, place))
+
+
+def _load(model: nn.Module, folder: Path) -> nn.Module:
     path = folder / STRUCTURE
     if not path.exists():
         raise FileNotFoundError(f"{folder.name} holds no {STRUCTURE}; give a folder written by compress.save")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from autoglm_lab import atomic
-from autoglm_lab.compress.quantization import PackedLayer
+from autoglm_lab.compress.quantization import PackedLayer, PackedRecurrent
 from autoglm_lab.export.lengths import Stated, read_axes, resized
 from autoglm_lab.export.module import Dynamic, checked_module
 from autoglm_lab.export.quantized_layers import exportable
@@ -78,7 +78,7 @@ def export_onnx(
         example, dynamic = _prepared(model, example, dynamic, cache)
     elif cache:
         raise ValueError(f"a {type(model).__name__} has no cache that is known; give past_key_values in the example")
-    packed = any(isinstance(part, PackedLayer) for part in model.modules())
+    packed = any(isinstance(part, PackedLayer | PackedRecurrent) for part in model.modules())
     network = exportable(model, by_rows=True) if packed else model
     allowed = INTEGERS if packed and tolerance is None else tolerance
     content, differences = checked_module(

@@ -33,6 +33,7 @@ from autoglm_lab.compress.quantization import (
     PackedEmbedding,
     PackedLayer,
     PackedLinear,
+    PackedRecurrent,
     PackedWeight,
     affine,
     pack,
@@ -59,6 +60,9 @@ def exportable(model: nn.Module, *, by_rows: bool = False) -> nn.Module:
     stored: dict[int, Stored] = {}
     layers: dict[int, nn.Module] = {}
     for name, layer in list(copied.named_modules(remove_duplicate=False)):
+        if isinstance(layer, PackedRecurrent):
+            kind = type(layer.frame[0]).__name__
+            raise ValueError(f"layer {name!r}: there is no kernel for a packed {kind}; leave it out with `skip` when packing")
         if not isinstance(layer, PackedLayer):
             continue
         key = id(layer.weight_codes)
@@ -363,10 +367,14 @@ class WrittenConv(nn.Module):
         super().__init__()
         self.stored, self.bias = stored, layer.bias
         self.stride, self.padding, self.dilation, self.groups = layer.stride, layer.padding, layer.dilation, layer.groups
+        self.transposed, self.output_padding = layer.transposed, layer.output_padding
 
     def forward(self, x: Float[Tensor, "B I *S"]) -> Float[Tensor, "B O *P"]:
         """The convolution with the unpacked weight."""
         weight = self.stored.dense()
+        if self.transposed:
+            spread: Callable[..., Tensor] = {3: F.conv_transpose1d, 4: F.conv_transpose2d, 5: F.conv_transpose3d}[weight.ndim]
+            return spread(x, weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
         convolve: Callable[..., Tensor] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.ndim]
         return convolve(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
@@ -388,5 +396,7 @@ def _export_layer(layer: PackedLayer, stored: Stored) -> nn.Module:
         return WrittenLinear(layer, stored)
     if isinstance(layer, PackedConv):
         return WrittenConv(layer, stored)
-    assert isinstance(layer, PackedEmbedding)
-    return WrittenEmbedding(stored)
+    if isinstance(layer, PackedEmbedding):
+        return WrittenEmbedding(stored)
+    kind = type(layer).__name__.removeprefix("Packed")
+    raise ValueError(f"a {kind} computes something of its own, for which there is no kernel; leave it out with `skip` when packing")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
-from autoglm_lab.marks import verify
+from autoglm_lab.marks import read_whole
 from autoglm_lab.model.modeling import Memories, PhoneGLMForConditionalGeneration
 from autoglm_lab.model.processing import PhoneGLMProcessor
 from autoglm_lab.paths import data_dir
@@ -23,8 +23,9 @@ from autoglm_lab.runtime.spelling import spelling
 from autoglm_lab.runtime.understanding import MAX_GOAL, Commands
 
 # of a model folder, besides reports and cards
-SETTINGS = ("config.json", "structure.json", "recipe.json", "tokenizer.json", "tokenizer_config.json", "processor_config.json")
-LOADED = ("model.safetensors", *SETTINGS)
+SETTINGS = ("config.json", "generation_config.json", "structure.json", "recipe.json", "processor_config.json")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+LOADED = ("model.safetensors", *SETTINGS, *TOKENIZER)
 
 
 @contextmanager
@@ -54,8 +55,11 @@ class TorchEngine(Engine):
         for needed in ("config.json", "model.safetensors", "tokenizer.json"):
             if not (path / needed).exists():
                 raise FileNotFoundError(f"{path.name} holds no {needed}; give a folder written by save_pretrained")
-        verify(path, LOADED)
         logging.disable_progress_bar()  # a second of loading needs no bar, and its output would stay in the notebook
+        return read_whole(path, LOADED, lambda: cls._load(path))
+
+    @classmethod
+    def _load(cls, path: Path) -> TorchEngine:
         with readable(path):
             model = PhoneGLMForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
             return cls(model, PhoneGLMProcessor.from_pretrained(path))
@@ -104,8 +108,9 @@ class TorchEngine(Engine):
             think=request.think,
         )
         watch.lap("features")
-        tokens = self._tokens(dict(inputs), request.max_new_tokens, pick, watch)
-        return spoken(tokens, self.processor.tokenizer.decode, watch, inputs["input_ids"].shape[1], goal, unsure)
+        confidence = Confidence()
+        tokens = self._tokens(dict(inputs), request.max_new_tokens, confidence.watch(pick), watch)
+        return spoken(tokens, self.processor.tokenizer.decode, watch, inputs["input_ids"].shape[1], goal, unsure, confidence)
 
     def read_command(self, task: str, audio: Any = None, watch: Stopwatch | None = None) -> tuple[str, float]:
         """The model's text for a command that is to be understood, typed or (without text) spoken, and its confidence."""

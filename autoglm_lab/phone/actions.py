@@ -34,6 +34,7 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 PHONE_ACTIONS = tuple(name for name in SIGNATURES if name != "Goal")
 POINTS = ("element", "start", "end")
+ACTION_START = re.compile(r"do\(action=|finish\(message=")
 _STRING = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
 _ARGUMENT = re.compile(rf"(\w+)=({_STRING}|\[(?:0|[1-9]\d{{0,2}}),(?:0|[1-9]\d{{0,2}})\])")
 
@@ -137,7 +138,7 @@ def parse_answer(text: str) -> Answer:
 
     The thought is what stands before the action, with or without <think> tags. Raises ValueError if no action ends the text.
     """
-    starts = [m.start() for m in re.finditer(r"do\(action=|finish\(message=", text)]
+    starts = [m.start() for m in ACTION_START.finditer(text)]
     if not starts:
         raise ValueError(f"no action in {text[:80]!r}; an answer ends in do(action=...) or finish(message=...)")
     thinking = re.sub(r"</?think>", "", text[: starts[0]]).strip()

@@ -3,8 +3,9 @@
 >>> read_tolerantly("<think>there</think><answer>do(action='Tap', element=[500, 120]).</answer>")[1]
 Action(name='Tap', element=(500, 120))
 
-What `parse_answer` reads is read by it, with nothing forgiven. Of all else an answer has to hold exactly one action, at its end:
-actions that a thought only speaks of are not done, and no value is made valid that is not.
+What `parse_answer` reads is read by it, with nothing forgiven, unless the action stands in a thought without an end. Of all else an
+answer has to hold exactly one action, at its end: actions that a thought only speaks of are not done, and no value is made valid
+that is not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from autoglm_lab.phone.actions import PHONE_ACTIONS, POINTS, Action, Point, parse_answer
+from autoglm_lab.phone.actions import ACTION_START, PHONE_ACTIONS, POINTS, Action, Point, parse_answer
 
 FIELDS = ("action", *POINTS, "text", "app", "duration", "message", "instruction")
 REFUSED = ("Note", "Call_API")  # in the public prompt, and more than a phone can do
@@ -53,10 +54,15 @@ class TolerantAnswer(NamedTuple):
 def read_tolerantly(text: str) -> TolerantAnswer:
     """Read what another model answered. ValueError says why it is no action, and names those that this phone cannot do."""
     try:
-        return TolerantAnswer(*parse_answer(text), ())
+        strict = TolerantAnswer(*parse_answer(text), ())
     except ValueError:
         if len(text) > LONGEST:
             raise ValueError(f"an answer of {len(text):,} characters is not read; at most {LONGEST:,} are") from None
+    else:
+        before = ACTION_START.split(text, maxsplit=1)[0]
+        if before.rfind("<think>") > max(before.rfind("</think>"), before.rfind("<answer>")):
+            raise _no_end(text)
+        return strict
     thought, body, is_answer = _split(text)
     pardons = ["a tag"] if is_answer else []
     body = _unwrap(body, _AFTER, pardons)
@@ -87,8 +93,12 @@ def _split(text: str) -> tuple[str, str, bool]:
     if mark:
         return f"{thought}\n{body[: mark.start()]}", body[mark.end() :], True
     if "<think>" in body:
-        raise ValueError(f"the thought has no end in {text[:80]!a}; an answer ends in do(action=...) or finish(message=...)")
+        raise _no_end(text)
     return thought, body, bool(end_of_thought)
+
+
+def _no_end(text: str) -> ValueError:
+    return ValueError(f"the thought has no end in {text[:80]!a}; an answer ends in do(action=...) or finish(message=...)")
 
 
 def _unwrap(body: str, wraps: tuple[tuple[str, re.Pattern[str]], ...], pardons: list[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from autoglm_lab.phone.actions import Action, parse_answer
 from autoglm_lab.phone.catalog import HOME_SCREEN
+from autoglm_lab.runtime.confidence import Confidence
 from autoglm_lab.runtime.sampling import Sampling
 
 GREEDY = Sampling()
@@ -34,6 +35,7 @@ class Answer:
     irregularities: tuple[str, ...] = ()  # what a tolerant reader overlooked in the text of another model
     goal: str = ""  # what the command was understood as, by an engine that works by goals
     unsure: bool = False  # true where a person should confirm the goal first: the engine's confidence in it is low
+    confidence: float = 1.0  # of the engine in this text (`runtime.confidence`); 1 from one that does not tell
 
     @classmethod
     def read(
@@ -45,9 +47,10 @@ class Answer:
         prompt_tokens: int = 0,
         goal: str = "",
         unsure: bool = False,
+        confidence: float = 1.0,
     ) -> Answer:
         """Parse a model's text; a text without a valid action gives an answer with an error, never a success."""
-        facts: dict[str, Any] = {"prompt_tokens": prompt_tokens, "goal": goal, "unsure": unsure}
+        facts: dict[str, Any] = {"prompt_tokens": prompt_tokens, "goal": goal, "unsure": unsure, "confidence": confidence}
         try:
             thinking, action = parse_answer(text)
         except ValueError as problem:
@@ -89,13 +92,19 @@ def spoken(
     prompt_tokens: int = 0,
     goal: str = "",
     unsure: bool = False,
+    confidence: Confidence | None = None,
 ) -> Stream:
-    """A `Stream` of tokens as they come, and the answer that they make."""
-    return Stream(_spoken(tokens, decode, watch, prompt_tokens, goal, unsure), prompt_tokens, goal, unsure)
+    """A `Stream` of tokens as they come, and the answer that they make; its confidence is what has been counted by its end."""
+    facts = {"prompt_tokens": prompt_tokens, "goal": goal, "unsure": unsure}
+    return Stream(_spoken(tokens, decode, watch, confidence or Confidence(), facts), prompt_tokens, goal, unsure)
 
 
 def _spoken(
-    tokens: Iterable[int], decode: Callable[[list[int]], str], watch: Stopwatch, prompt_tokens: int, goal: str, unsure: bool
+    tokens: Iterable[int],
+    decode: Callable[[list[int]], str],
+    watch: Stopwatch,
+    confidence: Confidence,
+    facts: dict[str, Any],
 ) -> Iterator[str | Answer]:
     ids: list[int] = []
     prefix = ""
@@ -106,7 +115,7 @@ def _spoken(
         yield text[len(prefix) :] if whole else ""
         prefix = text if whole else prefix
     passes = watch.laps["prefill"] + watch.laps["decode"]
-    yield Answer.read(decode(ids), len(ids), watch.total(), passes, prompt_tokens, goal, unsure)
+    yield Answer.read(decode(ids), len(ids), watch.total(), passes, confidence=confidence.value, **facts)
 
 
 class Turn(NamedTuple):

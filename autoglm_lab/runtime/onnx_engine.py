@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class PreparedRequest:
     think: bool = False
     understood: Understood | None = None  # what the command means, by an engine that understands it first
     constraint: Constraint | None = None  # what may be typed, or quoted from the command
-    confidence: Confidence | None = None  # of what is written, where it is asked for
+    confidence: Confidence = field(default_factory=Confidence)  # of what is written
     prefix: tuple[Step, NDArray[np.float32]] | None = None  # a decoder that has read the prompt, and the scores after it; used once
 
     @property
@@ -218,11 +218,11 @@ class OnnxEngine(Engine):
     def write(self, request: PreparedRequest) -> Stream:
         """The answer to what was prepared."""
         if request.understood is None:
-            return spoken(self._tokens(request), self.text, request.watch, len(request.ids))
+            return spoken(self._tokens(request), self.text, request.watch, len(request.ids), confidence=request.confidence)
         if request.declined:
             return request.understood.declined(request.watch, think=request.think)
         goal, unsure = request.understood.goal, request.understood.unsure
-        return spoken(self._tokens(request), self.text, request.watch, len(request.ids), goal, unsure)
+        return spoken(self._tokens(request), self.text, request.watch, len(request.ids), goal, unsure, request.confidence)
 
     def _understand(self, task: str, audio: Any, watch: Stopwatch) -> Understood:
         def read() -> tuple[str, float]:
@@ -241,9 +241,8 @@ class OnnxEngine(Engine):
         features = {} if task else {"audio": log_mel(mono_16k(audio, 16_000))[None]}
         state = None if self.grammar is None else self.grammar.start(think=False, command=True)
         constraint = Quotes(task, self.spelling) if task else None
-        confidence = Confidence()
-        request = PreparedRequest(ids, features, MAX_GOAL, state, Stopwatch(), constraint=constraint, confidence=confidence)
-        return self.text(list(self._tokens(request))), confidence.value
+        request = PreparedRequest(ids, features, MAX_GOAL, state, Stopwatch(), constraint=constraint)
+        return self.text(list(self._tokens(request))), request.confidence.value
 
     def _ids(self, prompt: str, max_new_tokens: int) -> list[int]:
         """The tokens of a prompt. ValueError when they or the answer do not fit."""
@@ -342,11 +341,10 @@ class OnnxEngine(Engine):
             remaining = max_new_tokens - len(output)
             picks = state.chooser(remaining) if self.constrained and state is not None else pick
             picks = chooser(request.constraint, picks, output)
-            picks = picks if request.confidence is None else request.confidence.watch(picks)
+            picks = request.confidence.watch(picks)
             if self.constrained and state is not None and state.forced is not None:
                 tokens = [state.forced]
-                if request.confidence is not None:
-                    request.confidence.add(0.0)
+                request.confidence.add(0.0)
                 unread = [*unread, *tokens]
             elif scores is not None and not unread:
                 tokens = unread = [picks(scores)]

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 
 from autoglm_lab.hosts import AllowedHosts
-from autoglm_lab.runtime.bundle import ROWS, is_bundle
+from autoglm_lab.runtime.bundle import ROWS, Bundle, is_bundle
 from autoglm_lab.runtime.engine import Engine
 from autoglm_lab.runtime.reload import Mode, Watch, read_settings
 from autoglm_lab.serve.api import application
@@ -97,7 +97,7 @@ def scheduler(
 
     `rows` answers at most are written together; 1 writes each on its own. `workers` see, hear and read (or answer) side by side,
     with the machine's cores shared out between them: `threads` overrules that. `engine_options` of a bundle: `speculate`,
-    `mapped` and `lazy`, as in `OnnxEngine`. FileNotFoundError for a folder that is no bundle.
+    `mapped` and `lazy`, as in `OnnxEngine`. FileNotFoundError for a folder that is no bundle, ValueError for one that is damaged.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if isinstance(served, Path | str):
@@ -105,7 +105,7 @@ def scheduler(
         if not is_bundle(folder):
             raise FileNotFoundError(f"{folder.name} is no bundle; write one with `autoglm-lab export --rows --out DIR`")
         workers = workers or cores
-        if rows > 1 and (folder / ROWS).is_file():
+        if rows > 1 and (folder / ROWS).is_file() and ROWS in Bundle.open(folder).files:  # what is not listed is not used
             return BatchingScheduler(
                 folder, most=rows, workers=workers, cores=threads or cores, queue=limits.queue, name=name, **engine_options
             )

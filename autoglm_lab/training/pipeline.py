@@ -54,7 +54,8 @@ def prepare(name: str, folder: Path, processes: int = 2) -> Scenes:
             return Scenes(folder / "scenes", speech, train_tokenizer())
         make_wishes(folder / "wishes.json", WISHES, processes)
         if not (folder / "tokenizer" / "tokenizer.json").exists():  # kept: that of a run must not change with the phrasings
-            save_tokenizer(train_tokenizer(people_pieces(), PEOPLE_VOCABULARY, characters=True), folder / "tokenizer")
+            with atomic.folder(folder / "tokenizer", "tokenizer", cache=True) as part:
+                save_tokenizer(train_tokenizer(people_pieces(), PEOPLE_VOCABULARY, characters=True), part)
         tokenizer = PhoneGLMProcessor.from_pretrained(folder / "tokenizer").tokenizer
         return Scenes(folder / "scenes", speech, tokenizer, message_or_query, load_wishes(folder / "wishes.json"))
 
@@ -94,6 +95,7 @@ def train(
     package did not write, and when the disk has no room; ValueError for a run that is damaged.
     """
     if not (folder / "run" / "checkpoint.pt").exists():
+        _check(name, folder, seed)  # before anything is written
         atomic.claim(folder, "training")
     with atomic.lock(folder / "run", patience_s=0) if main_process() else nullcontext():
         _check(name, folder, seed)

@@ -23,7 +23,8 @@ def _chunk(job: tuple[Path, int, int, SceneSpec]) -> list[dict[str, Any]]:
     folder, start, stop, spec = job
     make = make_people_scene if spec.people else make_scene
     scenes = [make(seed, spec) for seed in range(start, stop)]
-    np.save(folder / f"pictures-{start:06d}.npy", np.stack([pixels for pixels, _ in scenes]))
+    with atomic.file(folder / f"pictures-{start:06d}.npy") as part:
+        np.save(part, np.stack([pixels for pixels, _ in scenes]))
     return [facts for _, facts in scenes]
 
 

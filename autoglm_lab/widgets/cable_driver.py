@@ -104,7 +104,7 @@ class Watched(Engine):
         """See `runtime.engine.Engine.stream`."""
         self._note(view.START, "")
         stream = ask(self._engine, request)
-        return Stream(self._pieces(stream), stream.prompt_tokens)
+        return Stream(self._pieces(stream), stream.prompt_tokens, stream.goal, stream.unsure)
 
     def _pieces(self, stream: Stream) -> Iterator[str | Answer]:
         try:
@@ -214,6 +214,7 @@ class Driver:
         if self._open is not None:
             stack, self._open = self._open, None
             stack.close()
+            del self._device, self._cloud, self._hybrid  # a notebook's history keeps the widget; the weights must not stay with it
 
     def _end(self) -> None:
         self.link.cut_now()

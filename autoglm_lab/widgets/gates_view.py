@@ -29,8 +29,7 @@ class GateView:
         if not self.tokens or not self.gates:
             raise ValueError(f"a view needs tokens and gates, got {len(self.tokens)} tokens and {len(self.gates)} modalities")
         for modality, values in self.gates.items():
-            if np.shape(values) != (len(self.tokens),):
-                shape = list(np.shape(values))
+            if (shape := list(np.array(values, object).shape)) != [len(self.tokens)]:
                 raise ValueError(f"gates[{modality!r}] has shape {shape}; {len(self.tokens)} tokens need [{len(self.tokens)}]")
             if any(value is not None and not 0 <= value <= 1 for value in values):
                 raise ValueError(f"gates[{modality!r}] has to be finite and between 0 and 1")

@@ -181,7 +181,7 @@ class PhoneWidget(LabWidget):
     def _steps(self, text: str, wave: NDArray[np.float32] | None, goal: str) -> Iterator[view.Step]:
         from autoglm_lab.agent.loop import MAX_STEPS, steps
 
-        more = {"goal": goal} if goal else {}  # a runner that asks nothing need not know of it
+        more: dict[str, Any] = {"goal": goal} if goal else {}  # a runner that asks nothing need not know of it
         return (self._runner or steps)(text, self.phone, self.engine, audio=wave, max_steps=MAX_STEPS, **more)
 
     def _look(self, text: str) -> None:

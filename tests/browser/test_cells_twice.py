@@ -29,6 +29,10 @@ from pathlib import Path
 folder, phone = Path({folder!r}), lab.SimulatedPhone(7, lang="en")
 whole, bundles = folder / "whole", {{"int8": folder / "int8"}}
 """
+DEVICE = """
+from autoglm_lab.runtime.onnx_engine import OnnxEngine
+device = OnnxEngine(whole, threads=1)
+"""
 ASK = """
 import json as json_
 from urllib.request import Request, urlopen
@@ -66,10 +70,15 @@ def lab(open_notebook, server):
 
 
 @pytest.mark.parametrize(
-    ("chapter", "mark", "then"), [("09_serving", 'open_once("server"', ASK), ("10_on_device", 'open_once("page"', "None")]
+    ("chapter", "mark", "before", "then"),
+    [
+        ("09_serving", 'open_once("server"', "", ASK),
+        ("10_on_device", 'open_once("page"', "", "None"),
+        ("12_device_and_cloud", "lab.widgets.cable", DEVICE, "None"),
+    ],
 )
-def test_a_server_cell_run_three_times_holds_what_one_run_holds(lab, exported, chapter, mark, then):
-    page = lab(f"thrice-{chapter}", BEGIN.format(folder=str(exported)), cell_of(chapter, mark), then)
+def test_a_server_cell_run_three_times_holds_what_one_run_holds(lab, exported, chapter, mark, before, then):
+    page = lab(f"thrice-{chapter}", BEGIN.format(folder=str(exported)) + before, cell_of(chapter, mark), then)
     counts = [json.loads(page.python(COUNTS).splitlines()[-1])]
     for _ in range(2):
         page.run_all()

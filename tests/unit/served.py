@@ -21,7 +21,7 @@ class Fake:
 
     def __init__(self, pieces=tuple(ACTION), *, apart_s=0.0, before_s=0.0, error=None):
         self.pieces, self.apart_s, self.before_s, self.error = list(pieces), apart_s, before_s, error
-        self.asked, self.said, self.last_said, self.running = [], 0, 0.0, 0
+        self.asked, self.said, self.running = [], 0, 0
         self._lock = threading.Lock()
 
     def answer(self, task="", image=None, audio=None, **given):
@@ -38,7 +38,7 @@ class Fake:
             pieces = [*(THOUGHT if given.get("think") else []), *self.pieces][: given.get("max_new_tokens", 96)]
             for piece in pieces:
                 time.sleep(self.apart_s)
-                self.said, self.last_said = self.said + 1, time.monotonic()
+                self.said += 1
                 yield piece
             if self.error is not None:
                 raise self.error

@@ -1,6 +1,7 @@
 """A simulated phone behind the command `adb`, and a phone that is driven through it."""
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -23,7 +24,8 @@ from autoglm_lab.phone.adb.identity import SERIAL
 from autoglm_lab.phone.adb.kept import PLAIN_KEYBOARD, KeptPhone, changing, made, read, write
 from autoglm_lab.phone.catalog import APPS, HOME_SCREEN, named
 from autoglm_lab.phone.oracle import next_step
-from autoglm_lab.phone.packages import ADB_KEYBOARD, GOOGLES, PACKAGES, TOLD, key_of, package, packages_to_try
+from autoglm_lab.phone.packages import ADB_KEYBOARD, GOOGLES, PACKAGES, TOLD, key_of, package, packages_to_try, spelling
+from autoglm_lab.phone.public_apps import NAMES
 from autoglm_lab.phone.screens import find
 from autoglm_lab.phone.simulator import SimulatedPhone
 from autoglm_lab.phone.tasks import recognise
@@ -641,9 +643,29 @@ def test_an_app_that_nobody_knows_is_the_home_screen(tmp_path):
 NO_AGENT = not os.environ.get("OPEN_AUTOGLM_DIR")
 
 
+def public_table():
+    return runpy.run_path(os.path.join(os.environ["OPEN_AUTOGLM_DIR"], "phone_agent/config/apps.py"))["APP_PACKAGES"]
+
+
+@pytest.mark.skipif(NO_AGENT, reason="OPEN_AUTOGLM_DIR names no checkout of the public agent")
+def test_every_name_of_the_public_table_starts_its_app():
+    names = public_table()
+    assert {name: packages_to_try(name)[:1] for name in names} == {name: [target] for name, target in names.items()}
+    assert set(NAMES) == set(names.values())
+
+
+def test_the_public_table_is_whole():
+    """The digest is that of the public agent's table, with which the test above compares it where there is a checkout."""
+    lines = sorted(f"{spelling(name)} {target}" for target, names in NAMES.items() for name in names)
+    assert (len(NAMES), len(lines)) == (86, 100)
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert digest == "e6bf996367004aac98c01efed6b7ca1d59dc811c00af704e4bbd909724cdd991"
+    assert [packages_to_try(line.split()[0])[0] for line in lines] == [line.split()[1] for line in lines]
+
+
 @pytest.mark.skipif(NO_AGENT, reason="OPEN_AUTOGLM_DIR names no checkout of the public agent")
 def test_the_public_agent_tells_names_that_are_known():
-    names = runpy.run_path(os.path.join(os.environ["OPEN_AUTOGLM_DIR"], "phone_agent/config/apps.py"))["APP_PACKAGES"]
+    names = public_table()
     first = {name: told for told, name in reversed(names.items())}
     keys = {key for app in APPS for key in (app.key_zh, app.key_en)}
     for name in {*(name for both in PACKAGES.values() for name in both), *GOOGLES.values()} - {"com.chaoxing.mobile"}:

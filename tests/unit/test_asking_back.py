@@ -108,6 +108,20 @@ def test_a_bundle_is_as_confident_however_it_writes(tmp_path: Path) -> None:
         assert held and 0 < least <= 1
 
 
+def test_an_answer_says_how_confident_the_model_was_of_it(tmp_path: Path) -> None:
+    """The same with drafts and without, and the geometric mean of what the step graph gives for the very tokens."""
+    folder = write_tiny_bundle(tmp_path / "bundle")
+    plain, drafts = (OnnxEngine(folder, speculate=speculate) for speculate in (False, True))
+    prepared = plain.prepare("open Settings", SCREEN, max_new_tokens=8)
+    answer, again = (engine.answer("open Settings", SCREEN, max_new_tokens=8).answer for engine in (plain, drafts))
+    tokens = list(plain._tokens(plain.prepare("open Settings", SCREEN, max_new_tokens=8)))
+    assert len(tokens) == answer.tokens == 8
+    rows = plain.new_step(prepared.states or {}, 600).read(prepared.ids, tokens[:-1])
+    assert answer.confidence == pytest.approx(confidence_of(rows, tokens), rel=1e-4) and answer.confidence < 1
+    assert again.text == answer.text and again.confidence == pytest.approx(answer.confidence, rel=1e-4)
+    assert Answer.read(answer.text, 8, {}).confidence == 1, "who does not tell is taken at its word"
+
+
 def test_a_threshold_makes_goals_unsure_and_nothing_else() -> None:
     commands = Commands(0.8)
     assert commands.keep("blue off", None, GOAL, 0.79).unsure and not commands.keep("Blue off", None, GOAL, 0.8).unsure

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 import pytest
 
 from autoglm_lab import atomic
-from autoglm_lab.marks import KEPT, MARK, NotWrittenError, read_mark, verify
+from autoglm_lab.marks import KEPT, MARK, NotWrittenError, read_mark, read_whole, verify
 
 
 def write(place, content="new", kind="bundle", names=("a.txt", "below/b.txt")):
@@ -198,7 +198,38 @@ def test_files_are_compared_with_the_mark(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no a\.txt"):
         verify(tmp_path / "x", ("a.txt",))
     verify(tmp_path / "x", ("below/b.txt", "unknown.txt"))
+    (tmp_path / "x" / "unknown.txt").write_text("planted")
+    with pytest.raises(ValueError, match=r"unknown\.txt of x was added after it was written"):
+        verify(tmp_path / "x", ("below/b.txt", "unknown.txt"))
+    verify(tmp_path / "x", ("below/b.txt",))
     verify(tmp_path, ("a.txt",))  # no mark: written by somebody else, or before there were marks
+
+
+def _reader(place, *exchanges):
+    """Make a reader of two files of a folder, between which another version takes its place: once for each of `exchanges`."""
+    left = list(exchanges)
+
+    def read():
+        first = (place / "a.txt").read_text()
+        if left:
+            left.pop(0)()
+        return first, (place / "below" / "b.txt").read_text()
+
+    return read
+
+
+def test_a_folder_that_is_exchanged_while_it_is_read_is_read_anew(tmp_path):
+    place, names = tmp_path / "x", ("a.txt", "below/b.txt")
+    write(place, "old")
+    assert read_whole(place, names, _reader(place)) == ("old", "old")
+    assert read_whole(place, names, _reader(place, lambda: write(place, "new"))) == ("new", "new")
+    gap = _reader(place, lambda: write(place, "less", names=["a.txt", "below/c.txt"]), lambda: write(place))
+    assert read_whole(place, names, gap) == ("new", "new")
+    with pytest.raises(ValueError, match="x is written again and again"):
+        read_whole(place, names, _reader(place, *[lambda: write(place)] * 50))
+    with pytest.raises(FileNotFoundError, match=r"b\.txt"):
+        read_whole(place, names, _reader(place, (place / "below" / "b.txt").unlink))
+    assert read_whole(tmp_path, ("unknown.txt",), lambda: 3) == 3  # no mark
 
 
 def _hold(place, ready, go):
@@ -300,30 +331,43 @@ with atomic.folder({str(place)!r}, "bundle") as part:
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
+POOL = """
+    with ProcessPoolExecutor(2, get_context("METHOD"), end_with_parent) as pool:
+        list(pool.map(job, range(2)))
+"""
+SEARCH = """
+    from autoglm_lab.compress.explore import search
+    from autoglm_lab.compress.recipe import Recipe
+    search([Recipe(bits=4), Recipe(bits=8)], job, FOLDER / "reports")
+"""
+CROWDS = {"spawn": POOL.replace("METHOD", "spawn"), "fork": POOL.replace("METHOD", "fork"), "search": SEARCH}
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_a_worker_ends_when_its_parent_is_killed(crowd, tmp_path):
     code = f"""
 import os, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from autoglm_lab.workers import end_with_parent
+FOLDER = Path({str(tmp_path)!r})
 def job(_):
-    Path({str(tmp_path)!r}, str(os.getpid())).touch()
+    (FOLDER / str(os.getpid())).touch()
     time.sleep(600)
-if __name__ == "__main__":
-    with ProcessPoolExecutor(2, get_context("spawn"), end_with_parent) as pool:
-        list(pool.map(job, range(2)))
+if __name__ == "__main__":{CROWDS[crowd]}
 """
     (tmp_path / "script.py").write_text(code)
     parent = subprocess.Popen(
         [sys.executable, str(tmp_path / "script.py")], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     )
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while len(pids := [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]) < 2 and time.monotonic() < until:
         time.sleep(0.05)
     parent.kill()
     parent.wait()
-    while any(os.path.exists(f"/proc/{pid}") for pid in pids) and time.monotonic() < until:
+    until = time.monotonic() + 60
+    while any(_runs(pid) for pid in pids) and time.monotonic() < until:
         time.sleep(0.05)
     assert len(pids) == 2
     assert not any(_runs(pid) for pid in pids)

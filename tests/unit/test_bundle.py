@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import numpy as np
 import onnx
@@ -17,6 +17,10 @@ from onnx import TensorProto, helper
 from autoglm_lab.cli import main
 from autoglm_lab.runtime.bundle import FEATURES, GRAPHS, MANIFEST, ROWS, TOKENIZER, Bundle
 from autoglm_lab.runtime.onnx_engine import OnnxEngine
+from autoglm_lab.serve.batching import BatchingScheduler
+from autoglm_lab.serve.limits import Limits
+from autoglm_lab.serve.sequential import SequentialScheduler
+from autoglm_lab.serve.server import scheduler
 
 NAMES = (*GRAPHS.values(), *FEATURES.values(), TOKENIZER)
 
@@ -53,6 +57,13 @@ def test_a_file_that_is_not_listed_is_not_used(copy):
     bundle = Bundle.open(copy)
     with pytest.raises(FileNotFoundError, match=r"b holds no rows\.onnx; write it with `autoglm-lab export --rows`"):
         bundle.path("rows")
+
+
+def test_a_graph_that_is_not_listed_does_not_decide_how_a_server_answers(copy):
+    for kind in (BatchingScheduler, SequentialScheduler):
+        with closing(scheduler(copy, Limits(), workers=1, threads=1)) as queue:
+            assert isinstance(queue, kind)
+        rewrite(copy, lambda manifest: manifest["files"].pop(ROWS, None))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """The cable without a browser: a real server behind a real link, cut at any moment; nothing is lost, done twice or left behind."""
 
 import base64
+import gc
 import io
 import re
 import socket
 import threading
 import time
+import weakref
 
 import pytest
 from PIL import Image
@@ -214,6 +216,20 @@ def test_nothing_is_left_behind():
         socket.create_connection(("127.0.0.1", port), timeout=1)
     with pytest.raises(RuntimeError, match="was closed"):
         driver.start()
+
+
+def test_a_closed_cable_keeps_no_engine():
+    device, cloud = Device(), Cloud()
+    engines = [weakref.ref(device), weakref.ref(cloud)]
+    driver = Driver(device, cloud, "open Settings", None, APART_S, lambda action: None)
+    ask(driver)
+    driver.close()
+    del device, cloud
+    until = time.monotonic() + 5
+    while any(engine() is not None for engine in engines) and time.monotonic() < until:
+        gc.collect()
+        time.sleep(0.02)
+    assert [engine() for engine in engines] == [None, None] and len(driver.requests) == 1
 
 
 def test_a_cell_that_runs_again_closes_the_cable_of_before(widget):

@@ -490,8 +490,11 @@ def test_export_writes_a_bundle_from_the_command_line(tmp_path, capsys):
 
 def test_a_bundle_is_raced(whole, capsys, monkeypatch):
     monkeypatch.setattr(race, "read_bytes_per_s", lambda threads, runs: [1e9] * runs)  # caches make it any number
+    opens, open_bundle = [], Bundle.open
+    monkeypatch.setattr(Bundle, "open", lambda folder: opens.append(folder) or open_bundle(folder))
     asked = ["bench", "--bundle", str(whole), "--against", "generate", "--requests", "2", "--rounds", "1", "--json"]
     assert main(asked) == 0
+    assert len(opens) <= 2, "one with all threads and one with a thread for each stage"
     told = json.loads(capsys.readouterr().out)
     ratios = told["ratios"]
     assert set(ratios) == {

@@ -13,6 +13,7 @@ from autoglm_lab.compress.quantization import Scheme, packed_layer, quantize_wei
 from autoglm_lab.export import export_onnx, exportable, onnx_module
 from autoglm_lab.export.flatten import FlatModel
 from autoglm_lab.export.lengths import read_axes
+from tests.unit.strange_models import Recurrent
 
 SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "pad_token_id": 0}
 DECODER = SMALL | {"num_key_value_heads": 2, "num_hidden_layers": 1, "max_position_embeddings": 64}
@@ -312,6 +313,42 @@ def test_a_packed_model_of_transformers_is_compared_too():
     together = run(input_ids=IDS, attention_mask=torch.ones_like(IDS))["last_hidden_state"]
     alone = run(input_ids=IDS[:1], attention_mask=torch.ones_like(IDS[:1]))["last_hidden_state"]
     np.testing.assert_allclose(together[:1], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "scheme", [Scheme(7, granularity="channel"), Scheme(4, granularity="group", group_size=32)], ids=["7", "4"]
+)
+@pytest.mark.parametrize("layer", [nn.ConvTranspose1d(8, 12, 3, 2), nn.ConvTranspose2d(8, 12, 3, 2, 1, 1, groups=4)], ids=str)
+def test_packed_transposed_convolutions_are_exported_right(layer, scheme):
+    model, x = quantize_weights(nn.Sequential(layer), scheme, quiet=True), normal(2, 8, *[9] * (layer.weight.ndim - 2))
+    right = model(x).detach().numpy()
+    assert export_onnx(model, {"input": x}, dynamic={"input": {0: "batch"}}).difference < 1e-4
+    np.testing.assert_allclose(opened(onnx_module(exportable(model), {"input": x}))(input=x)["output"], right, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_packed_recurrent_layers_are_refused_by_name_and_may_stay_floats(kind):
+    torch.manual_seed(0)
+    model, example = Recurrent(kind).eval(), {"ids": IDS % 50}
+    packed = quantize_weights(model, Scheme(8), quiet=True)
+    for export in (exportable, lambda packed: export_onnx(packed, example)):
+        with pytest.raises(
+            ValueError, match=rf"layer 'rnn': there is no kernel for a packed {kind.__name__}; leave it out with `skip`"
+        ):
+            export(packed)
+    others = quantize_weights(model, Scheme(8), skip="rnn", min_share=0, quiet=True)
+    assert export_onnx(others, example, dynamic={"ids": {0: "batch"}}).difference < 0.02
+
+
+def test_a_packed_layer_that_computes_something_of_its_own_is_refused_by_name():
+    class Scaled(nn.Embedding):
+        def forward(self, ids):
+            return super().forward(ids) * 8
+
+    model = quantize_weights(nn.Sequential(Scaled(50, 16), nn.Linear(16, 8)), Scheme(8), quiet=True)
+    for export in (exportable, lambda packed: export_onnx(packed, {"input": IDS % 50})):
+        with pytest.raises(ValueError, match="layer '0': a Scaled computes something of its own, for which there is no kernel"):
+            export(model)
 
 
 @pytest.mark.parametrize("ranges", [False, True], ids=["rounded as it comes", "rounded to ranges"])

@@ -175,6 +175,17 @@ def test_a_strangers_recovery_goes_on_where_it_was(tmp_path):
     torch.testing.assert_close(again[0].weight, whole[0].weight)
 
 
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:600], lambda content: b"PK\x03\x04 and no more"])
+def test_a_damaged_checkpoint_is_named_before_anything_is_learned(damage, tmp_path):
+    strangers(steps=6, folder=tmp_path)[1](stranger())
+    [checkpoint] = tmp_path.glob("*.pt")
+    checkpoint.write_bytes(content := damage(checkpoint.read_bytes()))
+    model, rows = stranger(), []
+    with pytest.raises(ValueError, match=rf"{checkpoint.name} is no checkpoint that can be read .*; delete .* to begin anew"):
+        strangers(steps=6, folder=tmp_path, on_step=rows.append)[1](model)
+    assert not rows and torch.equal(model[0].weight, stranger()[0].weight) and checkpoint.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

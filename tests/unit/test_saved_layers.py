@@ -1,10 +1,13 @@
 """Every kind of layer, in every type of float, after every operation, comes back from disk as it was."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
 
-from autoglm_lab.compress.checkpoint import load, save, structure_of
+from autoglm_lab.compress import checkpoint
+from autoglm_lab.compress.checkpoint import STRUCTURE, WEIGHTS, load, save, structure_of
 from autoglm_lab.compress.dependency_graph import outputs
 from autoglm_lab.compress.low_rank import factorise_layers
 from autoglm_lab.compress.qat import ACTIVATIONS, convert, prepare
@@ -92,3 +95,30 @@ def test_a_model_that_still_trains_with_rounding_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"qat\.convert"):
         save(prepare(nn.Sequential(nn.Linear(4, 4)), Scheme(4), quiet=True), tmp_path / "small")
     assert not (tmp_path / "small").exists()
+
+
+def test_a_model_with_another_ones_weights_is_refused(tmp_path):
+    for seed in (0, 1):
+        save(blank("linear", torch.float32, seed), tmp_path / f"m{seed}")
+    for name in (WEIGHTS, STRUCTURE):
+        shutil.copytree(tmp_path / "m0", tmp_path / name)
+        (tmp_path / name / name).write_bytes((tmp_path / "m1" / name).read_bytes() + b" " * (name == STRUCTURE))
+        with pytest.raises(ValueError, match=rf"{name} of {name} was changed after it was written"):
+            load(blank("linear", torch.float32, 2), tmp_path / name)
+    load(blank("linear", torch.float32, 2), tmp_path / "m0")
+
+
+def test_a_model_that_is_exchanged_while_it_is_read_is_the_new_one(tmp_path, monkeypatch):
+    whole, read_weights = blank("linear", torch.float32, 0), checkpoint.load_model
+    packed = quantize_weights(whole, Scheme(8), quiet=True)
+    save(whole, tmp_path / "m")
+
+    def exchange(*arguments):
+        monkeypatch.setattr(checkpoint, "load_model", read_weights)
+        save(packed, tmp_path / "m")
+        return read_weights(*arguments)
+
+    monkeypatch.setattr(checkpoint, "load_model", exchange)
+    again = load(blank("linear", torch.float32, 2), tmp_path / "m")
+    assert structure_of(again) == structure_of(packed)
+    assert all(torch.equal(value, packed.state_dict()[name]) for name, value in again.state_dict().items())

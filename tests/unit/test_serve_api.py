@@ -597,13 +597,14 @@ def test_nothing_is_computed_for_a_client_that_went_away(stream):
                 time.sleep(0.005)
             time.sleep(0.2)
             assert engine.running == 1
+            before = engine.said
             link.close()
-            gone = time.monotonic()
-            while engine.running and time.monotonic() < gone + 10:
+            until = time.monotonic() + 60
+            while engine.running and time.monotonic() < until:
                 time.sleep(0.002)
             assert engine.running == 0
-            late.append(engine.last_said - gone)
-    assert sorted(late)[2] < 0.1 and max(late) < 1, "the slowest of five may have waited for a busy machine"
+            late.append(engine.said - before)
+    assert sorted(late)[2] < 40 and max(late) < 400, f"{late} pieces of 2,000 were written for clients that had gone"
 
 
 def test_a_client_that_goes_while_it_waits_costs_nothing():

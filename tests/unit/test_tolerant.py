@@ -1,7 +1,7 @@
 """The tolerant reader: what it forgives and says, what it refuses by name, and that garbage stays garbage."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from autoglm_lab.phone.actions import SIGNATURES, Action, format_action, parse_answer
@@ -71,6 +71,10 @@ REFUSED = {
     '1. do(action="Back")\n2. do(action="Home").': "more than one action",
     '<answer>do(action="Back")</answer><answer>do(action="Home")</answer>': "more than one action",
     '<think>I will do(action="Back").': "the thought has no end",
+    '<think>I will do(action="Back")': "the thought has no end",
+    '<think>maybe finish(message="x")': "the thought has no end",
+    '<think>a</think><think>b do(action="Back")': "the thought has no end",
+    '<think>do(action="Type", text="</think>")': "the thought has no end",
     'do(action="Type", text="a") or do(action="Type", text="b")': "more than one action",
     'do(action="Type", text="say do(action="Back")")': "action within a text",
     'do(action="Tap", element=[1000, 5])': "from 0 to 999",
@@ -99,8 +103,15 @@ def test_what_cannot_be_done_is_refused_by_name(text):
     str(refusal.value).encode()
 
 
+@pytest.mark.parametrize("thought", ["t", "<think>t</think>", "<think>t <think>u</think>", "<think>t\n<answer>"])
+def test_a_tag_in_the_text_of_an_action_begins_no_thought(thought):
+    action = Action("Type", text="<think>")
+    assert read_tolerantly(thought + format_action(action)) == (*parse_answer(thought + format_action(action)), ())
+
+
 @given(WORDS, actions(), st.booleans())
 def test_what_the_strict_reader_accepts_is_the_same_with_nothing_forgiven(words, action, tags):
+    assume(tags or "<think>" not in words)
     text = (f"<think>{words}</think>" if tags else words) + format_action(action)
     try:
         strict = parse_answer(text)

@@ -18,6 +18,8 @@ from autoglm_lab.export.portable import MEL_FRAMES, ROOM, PortableStep, portable
 from autoglm_lab.model.engine import TorchEngine
 from autoglm_lab.model.modeling import Memories
 
+CONVERTER_INPUT = "converter input"  # kind of a folder that converters start from
+
 
 def write_parts(engine: TorchEngine, out: Path, requests: Sequence[Any]) -> None:
     """Write a folder with the portable parts as .onnx and .pt2 files, and the agent's answers to some requests.
@@ -33,7 +35,7 @@ def write_parts(engine: TorchEngine, out: Path, requests: Sequence[Any]) -> None
             cases |= {f"{name}_{len(cases) // 5}": values for name, values in case.items()}
     if not cases:
         raise ValueError(f"no request fits into {ROOM} tokens and {MEL_FRAMES / 100:g} seconds of sound")
-    with atomic.folder(out, "converter input") as part:
+    with atomic.folder(out, CONVERTER_INPUT) as part:
         for name, graph in parts.items():
             (part / f"{name}.onnx").write_bytes(graph.onnx())
             torch.export.save(graph.program(), part / f"{name}.pt2")
@@ -115,7 +117,7 @@ def write_plain(engine: TorchEngine, out: Path, texts: Sequence[str]) -> None:
             cases |= {f"{name}_{number}": values for name, values in case.items()}
     if not cases:
         raise ValueError(f"no request fits into {ROOM} tokens")
-    with atomic.folder(out, "converter input") as part:
+    with atomic.folder(out, CONVERTER_INPUT) as part:
         (part / llama.CONFIG).write_text(model.config.to_json_string(use_diff=False), "utf-8")
         np.savez(part / llama.WEIGHTS, **state)
         np.savez(part / llama.CASES, **cases)

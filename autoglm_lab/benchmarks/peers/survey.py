@@ -12,7 +12,7 @@ from autoglm_lab import atomic
 from autoglm_lab.benchmarks.peers import llama
 from autoglm_lab.benchmarks.peers.compare import CONVERTED
 from autoglm_lab.benchmarks.peers.environment import call, environment
-from autoglm_lab.benchmarks.peers.parts import write_parts, write_plain
+from autoglm_lab.benchmarks.peers.parts import CONVERTER_INPUT, write_parts, write_plain
 from autoglm_lab.benchmarks.peers.runtimes import PEERS
 from autoglm_lab.evaluation.success import World, spoken_requests, typed_requests
 from autoglm_lab.model.engine import TorchEngine
@@ -46,6 +46,13 @@ def install(names: Sequence[str]) -> dict[str, str]:
     return missing
 
 
+def check_folders(names: Sequence[str], out: Path) -> None:
+    """Check before slow work that `survey` will be able to write to `out`: NotWrittenError as `atomic.check`."""
+    for name in names:
+        atomic.check(out / name, CONVERTED)
+        atomic.check(out / ("plain" if name == LLAMA else "parts"), CONVERTER_INPUT)
+
+
 def survey(
     engine: TorchEngine,
     names: Sequence[str],
@@ -61,8 +68,7 @@ def survey(
     Files go to `out`, the portable ones into its `parts`. ImportError names a runtime whose environment cannot be made,
     RuntimeError one whose process dies, NotWrittenError a folder that holds what this package did not write.
     """
-    for name in names:
-        atomic.check(out / name, CONVERTED)
+    check_folders(names, out)
     world = World(WORLD)
     workload = typed_requests(world, requests - requests // 2) + spoken_requests(world, requests // 2, held_out=False)
     folders = {"parts": out / "parts", "plain": out / "plain"}
