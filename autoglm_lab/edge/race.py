@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -115,6 +116,19 @@ def _standing(name: str, runs: Sequence[Run], full: Sequence[Run]) -> Standing:
         float(np.mean([run.p95_s for run in runs])),
         float(np.mean([run.switches / run.seconds for run in runs])),
     )
+
+
+def pareto_front(standings: Iterable[Standing]) -> list[str]:
+    """Choose the rules that no other one beats in energy and misses at once, the cheapest first.
+
+    Each misses less than all that are cheaper; of equal ones the first stays. The optimum is no rule.
+    """
+    front, least = list[str](), math.inf
+    for each in sorted(standings, key=lambda standing: (standing.energy.mean, standing.miss_rate.mean)):
+        if each.rule != OPTIMUM and each.miss_rate.mean < least:
+            front.append(each.rule)
+            least = each.miss_rate.mean
+    return front
 
 
 @dataclass(frozen=True)

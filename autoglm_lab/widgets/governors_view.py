@@ -11,12 +11,12 @@ from typing import Any
 from PIL import Image
 
 from autoglm_lab.edge.optimum import as_planned, schedule
-from autoglm_lab.edge.power import TICK_S, Governor, Job, PowerTable, checked, simulate
+from autoglm_lab.edge.power import TICK_S, Governor, Job, Observation, PowerTable, checked, simulate
 from autoglm_lab.edge.race import OPTIMUM, RULES
 from autoglm_lab.widgets.charts import COLOURS, canvas, drawn
 
 EVERY_S = 0.1  # between two samples of a lane
-LANES = ("performance", "load steps 80/50", "budget", "half the clock", "by deadline", "powersave")
+LANES = ("race to idle", "load steps 80/50", "budget", "half the clock", "by deadline", "powersave")
 MOST_MISSED = 0.01  # of its jobs, for a rule that can win
 
 
@@ -91,15 +91,27 @@ def _with_awake_power(table: PowerTable, awake: float) -> PowerTable:
 def race(
     jobs: Iterable[Job], table: PowerTable, awake: float = 0.0, rules: Mapping[str, Callable[[], Governor]] | None = None
 ) -> Race:
-    """Let every rule drive the same jobs, and the optimum after them. ValueError for impossible jobs or a negative power."""
+    """Let every rule drive the same jobs, and the optimum after them. ValueError for impossible jobs or a negative power.
+
+    A rule reads the table of the processor alone, as a real governor does; only the optimum knows of `awake`.
+    """
     ordered = tuple(checked(jobs))
     if not ordered:
         raise ValueError("there are no jobs; nothing can be raced")
     on = _with_awake_power(table, awake)
     earlier = [job._replace(deadline=max(job.deadline - 2 * TICK_S, TICK_S)) for job in ordered]  # it is played in steps
     factories = {name: RULES[name] for name in LANES} if rules is None else rules
-    riders = {name: rule() for name, rule in factories.items()} | {OPTIMUM: as_planned(schedule(earlier))}
+    riders = {name: _with_table(rule(), table) for name, rule in factories.items()} | {OPTIMUM: as_planned(schedule(earlier))}
     return Race(ordered, tuple(_lane(name, governor, ordered, on) for name, governor in riders.items()), awake)
+
+
+def _with_table(governor: Governor, table: PowerTable) -> Governor:
+    """A governor that sees this table, whatever the phone takes."""
+
+    def govern(phone: Observation) -> float:
+        return governor(replace(phone, table=table))
+
+    return govern
 
 
 def _lane(name: str, governor: Governor, jobs: Sequence[Job], table: PowerTable) -> Lane:

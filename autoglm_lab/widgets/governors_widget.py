@@ -34,6 +34,10 @@ class GovernorsWidget(LabWidget):
         """The rule that takes least among those that are in time; no rule where none is."""
         return self._race.winner
 
+    def winner_at(self, power: float) -> str:
+        """The winner with so much more power while the processor works; the lanes stay as they are. Errors as `set_awake`."""
+        return view.race(self._jobs, self._table, power, self._rules).winner
+
     def set_awake(self, power: float) -> None:
         """Let the rest of the phone take so much more while the processor works. ValueError for a negative number."""
         self._race = view.race(self._jobs, self._table, power, self._rules)

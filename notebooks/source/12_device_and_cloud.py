@@ -258,6 +258,24 @@ for name, rows in traces.items():
 # a level, and *just* is not enough. A finer chain, of six levels, brings some of it back. **A plan is as good as its model**: an optimum
 # is one of a world that somebody wrote down.
 #
+# And worlds **drift**. What was planned or learned on the kind network, on the day on which it turns into the bad one (*measured before*,
+# exactly):
+
+# %%
+drift = report["drift"]
+for name, reward in drift.items():
+    spread = (
+        f"{reward['mean']:5.2f} ({reward['low']:.2f} to {reward['high']:.2f})" if isinstance(reward, dict) else f"{reward:5.2f}"
+    )
+    print(f"{name:30} {spread}")
+assert (
+    drift["DQN of the kind world"]["high"] < drift["least latency"] and drift["optimum of the kind world"] < drift["least latency"]
+)
+
+# %% [markdown]
+# The optimum of yesterday is worth less than the rule of one line, which looks at the network of today; and ten learners that were equally
+# good on the kind network are not equally bad on the other.
+#
 # Read a trace of your own: one column, the milliseconds at which a packet passed, or two, seconds and Mbit/s. Here is one that the chain
 # itself has drawn, written down and read again:
 
@@ -395,6 +413,27 @@ assert waits["hedge"][-1] < waits["fail-over"][-1]
 # alone that failed three times in a row. And what has to arrive in the end, though there is no network now, goes into an **outbox** that
 # outlives the program.
 #
+# One outbox and one engine prove little. *Measured before*, ten thousand schedules drawn by chance: in each a request to two engines that
+# answer, fail or stay silent at any moment, also at that of the deadline; and five requests in an outbox, over a link that loses and
+# repeats, from a program that crashes. Then the same where requests have no **id**, so that the receiver does not know a copy:
+
+# %%
+schedules = json.loads((data_dir() / "reports" / "edge" / "hybrid.json").read_text("utf-8"))
+for row in schedules.values():
+    print(
+        f"{row['n']:,} requests: {row['n_answers']:,} answers, {row['n_errors']:,} errors, {row['n_endless']} without an end, "
+        f"{row['n_late']} late, {row['n_twice']} answered twice, {row['n_lost']} lost"
+    )
+    print(
+        f"    {row['n_actions']:,} actions of an outbox: {row['n_actions_lost']} lost, {row['n_actions_twice']:,} performed again"
+    )
+with_ids, without_ids = schedules["schedules"], schedules["schedules_without_ids"]
+assert with_ids["n"] >= 10_000 and with_ids["n_unsound"] == 0 < without_ids["n_actions_twice"]
+
+# %% [markdown]
+# Many of these schedules are too harsh for an answer; an error in time is an end, too. And to send again is not harmless: it is the id
+# that makes it so.
+#
 # ## Cut the cable
 #
 # Ask, and press `X` at any millisecond of the answer.
@@ -454,7 +493,22 @@ assert signals["kind of task"]["auroc"]["mean"] > signals["mean log-probability"
 # %% [markdown]
 # The model's own probabilities know something. To know the **kind of task** and how often this model failed at it knows more, and costs
 # nothing: compare a clever signal with a table before you believe in it. And look at the second column: a limit that was fitted to ask
-# 35 % again asks more or fewer elsewhere. Thresholds do not travel.
+# 35 % again asks more or fewer elsewhere. Here *elsewhere* is the other half of the same requests. Now others, on icons that no training
+# saw, with the same limits:
+
+# %%
+shifted = cascade["shifted"]
+print(f"the device alone {shifted['small']:.0%} right, the cloud alone {shifted['large']:.0%} ({shifted['n']} requests)")
+for name, signal in signals.items():
+    right, share = signal["shifted"]["0.35"]
+    print(f"{name:26} {share:4.0%} asked again instead of 35%: {right:.0%} right")
+by_chance = signals["chance"]["shifted"]["0.35"]
+assert all(signals[name]["shifted"]["0.35"][1] > 0.7 for name in ("least token probability", "mean log-probability"))
+assert signals["kind of task"]["shifted"]["0.35"][0] < by_chance[0]
+
+# %% [markdown]
+# Probabilities notice that something is strange, and send most of it to the cloud: right, and twice the price. The table of kinds knows
+# nothing of icons: it does no better than chance. **Thresholds do not travel**; watch the share that is asked again, every day.
 #
 # ## What is kept on the phone
 #
@@ -543,6 +597,30 @@ for row in intent["value"]["Markov-3, own"]["new"]:
     assert each["calibrated - raw 0.8"]["low"] > 0
 
 # %% [markdown]
+# What do a hit and a miss cost on the real engine? And what is left of it once half of a person's habits have changed, while the predictor
+# goes on with what it has learned (*measured before*)?
+
+# %%
+costs = intent["costs"]
+saving, work, delay = (costs[name]["mean"] for name in ("saving", "work", "delay"))
+print(f"a hit saves {saving:.1f} ms; a miss is {work:.1f} ms of work, and delays what was really asked by {delay:.1f} ms")
+print(f"p* = {costs['gates']['work']:.2f} if wasted work counts in full, {costs['gates']['delay']:.2f} if only the delay does")
+for name in ("Markov-3, own", "GRU, all"):
+    before, after = scores[name]["new"]["all"], scores[name]["drift"]["all"]
+    print(f"{name:14} right {percent(before['top1'])}, after the change {percent(after['top1'])}; "
+          f"off in its confidence {percent(before['ece'])}, {percent(after['ece'])}")  # fmt: skip
+for row in intent["value"]["Markov-3, own"]["drift"]:
+    gain = row["all"]["calibrated - raw 0.8"]
+    print(
+        f"after it, cost / saving {row['ratio']:.2f}: p* gains {gain['mean']:.2f} ms a step over 0.8 ({gain['low']:.2f} to {gain['high']:.2f})"
+    )
+    assert gain["high"] > 0
+assert scores["Markov-3, own"]["drift"]["all"]["top1"]["high"] < own["all"]["top1"]["low"]
+
+# %% [markdown]
+# Own habits are worth most, and lose most when they change; then the predictor is also surer than it is right. At equal costs its
+# calibrated gate is then worth no more than 0.8.
+#
 # Drag the gate, and make misses dearer: the best gate moves.
 
 # %%

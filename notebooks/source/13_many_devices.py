@@ -155,12 +155,15 @@ assert (
 # %%
 from autoglm_lab.edge.sync.schedules import tally
 
-print("now:   ", tally(range(40)).data())
-print("before:", sync["schedules"])
+print("now:         ", tally(range(40)).data())
+print("before:      ", sync["schedules"])
+print("without mark:", sync["schedules_without_mark"])
+assert sync["schedules"]["n"] >= 10_000 and sync["schedules"]["n_unsound"] == 0 < sync["schedules_without_mark"]["n_lost"]
 
 # %% [markdown]
 # A **backup** is the trap: a device that was put back to yesterday would name new writes as it named lost ones. It notices when a peer knows
-# more of its writes than it does itself, and wants a new number before it writes again.
+# more of its writes than it does itself, and wants a new number before it writes again. Without that mark the same schedules lose writes, as
+# the last line says.
 #
 # ## How many bytes?
 #
@@ -168,11 +171,12 @@ print("before:", sync["schedules"])
 
 # %%
 formats = sync["formats"]
-print(f"{'':28} {'JSON':>6} {'CBOR':>6} {'packed':>7} {'sealed':>7}")
+print(f"{'':28} {'JSON':>6} {'CBOR':>6} {'protobuf':>9} {'packed':>7} {'sealed':>7}")
 for name, row in formats.items():
     if "sealed_bytes" in row:
         print(
-            f"{name:28} {row['JSON']['bytes']:6} {row['CBOR, names']['bytes']:6} {row['packed by hand']['bytes']:7} {row['sealed_bytes']:7}"
+            f"{name:28} {row['JSON']['bytes']:6} {row['CBOR, names']['bytes']:6} {row['protobuf']['bytes']:9} "
+            f"{row['packed by hand']['bytes']:7} {row['sealed_bytes']:7}"
         )
 assert formats["one chat line"]["sealed_bytes"] <= 80
 

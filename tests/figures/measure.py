@@ -21,6 +21,7 @@ from autoglm_lab.benchmarks.scoreboard.governor_report import report as power_re
 from autoglm_lab.compress.agent import load_agent
 from autoglm_lab.compress.recipe import Recipe
 from autoglm_lab.edge.hybrid.cascade import Outcomes, judge, log_probabilities
+from autoglm_lab.edge.hybrid.schedules import report as hybrid_report
 from autoglm_lab.edge.intent.costs import measure as measure_costs
 from autoglm_lab.edge.intent.report import report as intent_report
 from autoglm_lab.edge.offload.experiment import on_traces
@@ -105,6 +106,11 @@ def sync() -> None:
     print(json.dumps(sync_report()))
 
 
+def hybrid() -> None:
+    """Print the counts over random schedules of two engines and an outbox as one JSON object."""
+    print(json.dumps(hybrid_report()))
+
+
 def privacy(bundle: Path) -> None:
     """Print what each attack finds, as one JSON object; what a bundle still does right when less is sent to it."""
     print(json.dumps(privacy_report(engine=OnnxEngine(bundle))))
@@ -165,6 +171,7 @@ def main() -> None:
         (offload, ()),
         (traces, ("folder",)),
         (sync, ()),
+        (hybrid, ()),
         (privacy, ("bundle",)),
         (intent, ("bundle",)),
         (cascade, ("small", "large")),

@@ -84,9 +84,9 @@ MINI = tuple(f"data/mini/{name}" for name in ("results.json", "training.csv", "t
 BY_AGENT = tuple(f"{agent.report}/{agent.name}.json" for agent in AGENTS if agent.report)
 SHIPPED = tuple(path for path in BY_AGENT if "/compared/" not in path)
 BY_BUNDLE = tuple(f"data/reports/onnx/{agent.name}.json" for agent in AGENTS if agent.onnx and agent.onnx_report.endswith("onnx"))
-EDGE = ("skip_last", "memory", "exchange", "power", "offload", "traces", "intent", "sync", "privacy", "cascade")
+EDGE = ("skip_last", "memory", "exchange", "power", "offload", "traces", "intent", "sync", "privacy", "cascade", "hybrid")
 SKIPPED, MEMORY, EXCHANGE, POWER, OFFLOAD = (f"data/reports/edge/{name}.json" for name in EDGE[:5])
-TRACES, INTENT, SYNC, PRIVACY, CASCADE = (f"data/reports/edge/{name}.json" for name in EDGE[5:])
+TRACES, INTENT, SYNC, PRIVACY, CASCADE, HYBRID = (f"data/reports/edge/{name}.json" for name in EDGE[5:])
 LOADS = tuple(f"data/reports/serve/{name}.json" for name in SERVED)
 BROWSER = tuple(f"data/reports/page/{name}.json" for name in PAGES)
 CHAPTERS: dict[str, tuple[str, ...]] = {  # and the figures that each shows
@@ -107,7 +107,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {  # and the figures that each shows
     "09_serving": (*LOADS, CONFORMANCE),
     "10_on_device": (*BROWSER, *BY_BUNDLE, RUNTIMES),
     "11_phone_budget": (*BY_BUNDLE, *CHIPS, SKIPPED, MEMORY, EXCHANGE, POWER),
-    "12_device_and_cloud": (OFFLOAD, TRACES, CASCADE, INTENT),
+    "12_device_and_cloud": (OFFLOAD, TRACES, CASCADE, INTENT, HYBRID),
     "13_many_devices": (SYNC, TRACES, PRIVACY),
     "14_claimed_and_measured": (
         *BY_AGENT,
@@ -307,6 +307,7 @@ def edge_jobs() -> list[Job]:
             uses=("bundle:whole", "bundle:skip_last"),
         ),
         Job("edge:sync", (Command("python -m tests.figures.measure sync", SYNC, 1),), writes=(SYNC,)),
+        Job("edge:hybrid", (Command("python -m tests.figures.measure hybrid", HYBRID, 1),), writes=(HYBRID,)),
         Job(
             "edge:privacy",
             (Command(f"python -m tests.figures.measure privacy {whole}", PRIVACY, 1),),

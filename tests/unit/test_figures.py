@@ -82,7 +82,7 @@ def test_a_chapter_that_reads_figures_depends_on_them():
 SHOW_BUNDLES = {f"chapter:{name}" for name, shown in CHAPTERS.items() if any("/onnx/" in figure for figure in shown)}
 SHOW_ALL = {"claims", "readme", "chapter:04_distillation_and_low_rank", *SHOW_BUNDLES}
 PAGES = {"card", "claims", "readme", "edge:power", "edge:offload", "edge:traces"}  # which show or compute from figures of others
-UNTRAINED = {"mini", "pruning", "edge:sync"}  # which no checkpoint changes
+UNTRAINED = {"mini", "pruning", "edge:sync", "edge:hybrid"}  # which no checkpoint changes
 
 
 @pytest.mark.parametrize(

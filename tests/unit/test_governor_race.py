@@ -1,15 +1,18 @@
 """The race of governors: the same worlds for all, the optimum first, intervals that come again; tables of one's own; counters."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoglm_lab.cli import main
 from autoglm_lab.edge import governors
 from autoglm_lab.edge.measured import Variant, variant
 from autoglm_lab.edge.power import SNAPDRAGON_835, SNAPDRAGON_835_BOTH, read_table
 from autoglm_lab.edge.probe import energy_between, probe
-from autoglm_lab.edge.race import Interval, modes, race, tasks, worlds
+from autoglm_lab.edge.race import OPTIMUM, Interval, Standing, modes, pareto_front, race, tasks, worlds
 from autoglm_lab.paths import data_dir
 
 FEW = {"performance": lambda: governors.performance, "by deadline": governors.by_deadline, "powersave": lambda: governors.powersave}
@@ -23,6 +26,34 @@ def test_the_optimum_is_first_and_all_meet_the_same_worlds():
     assert results["performance"].energy == Interval(1.0, 1.0, 1.0)
     assert results["powersave"].miss_rate.mean == 1 and results["powersave"].per_job is None
     assert standings == race(SNAPDRAGON_835, worlds(0.8, 3, WORK, count=20), FEW)
+
+
+def standing(rule, energy, misses):
+    return Standing(rule, *(Interval(value, value, value) for value in (energy, misses)), None, None, None)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5)), min_size=1, max_size=12, unique=True))
+def test_on_the_front_are_those_that_nobody_beats(points):
+    standings = [standing(str(place), *point) for place, point in enumerate(points)]
+    beaten = {
+        str(place)
+        for place, (energy, misses) in enumerate(points)
+        if any((e, m) != (energy, misses) and e <= energy and m <= misses for e, m in points)
+    }
+    front = pareto_front(standings)
+    assert set(front) == {each.rule for each in standings} - beaten
+    assert front == sorted(front, key=lambda rule: points[int(rule)][0])
+    assert pareto_front([*standings, standing(OPTIMUM, 0, 0)]) == front
+    assert pareto_front([*standings, *(replace(each, rule=f"{each.rule}, again") for each in standings)]) == front
+
+
+def test_the_shipped_fronts_are_those_of_the_shipped_figures():
+    report = json.loads((data_dir() / "reports" / "edge" / "power.json").read_text("utf-8"))
+    for rate, tables in report["rates"].items():
+        for table, rows in tables.items():
+            standings = [standing(row["rule"], row["energy"]["mean"], row["miss_rate"]["mean"]) for row in rows]
+            assert report["fronts"][rate][table] == pareto_front(standings)
+    assert [front["fast"] for front in report["fronts"].values()] == [["by deadline"], ["by deadline"]]
 
 
 def test_two_clusters_are_never_worse_than_one():

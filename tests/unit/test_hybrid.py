@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections import Counter
-from heapq import heappop, heappush
 
 import pytest
 from hypothesis import given, settings
@@ -14,144 +12,122 @@ from autoglm_lab.edge.hybrid.coordinator import (
     CLOUD,
     CLOUD_ONLY,
     DEVICE,
-    DEVICE_ONLY,
     FAIL_OVER,
     OFFLINE_FIRST,
     Coordinator,
     Deliver,
     Fail,
     Policy,
-    Start,
 )
 from autoglm_lab.edge.hybrid.engine import HybridEngine, NoAnswerError, brevity, client
 from autoglm_lab.edge.hybrid.faulty_link import PORTAL
-from autoglm_lab.edge.hybrid.outbox import Outbox, Receiver, new_id
+from autoglm_lab.edge.hybrid.outbox import Outbox, new_id
+from autoglm_lab.edge.hybrid.schedules import BOTH, LINK, MemoryStore, Schedule, faults, play, send_all, tally
 from autoglm_lab.runtime.engine import Answer, Stream
 
 HEDGE = Policy("hedge", hedge_after_s=0.5, deadline_s=2.0)
 CASCADE = Policy("cascade", DEVICE, escalate_below=0.5, deadline_s=2.0)
-POLICIES = (DEVICE_ONLY, CLOUD_ONLY, FAIL_OVER, OFFLINE_FIRST, HEDGE, CASCADE)
 
 
 # --- every order of events
 
 
-def play(policy, plans, open_routes=frozenset((DEVICE, CLOUD)), confidence=1.0):
-    """Let engines answer, fail or stay silent after some seconds; the ends, their times, and which engines were asked how often."""
-    coordinator = Coordinator(policy, 0.0, open_routes)
-    events, ends, starts, number = [], [], Counter(), 0
-
-    def do(commands, now):
-        nonlocal number
-        for command in commands:
-            if isinstance(command, Start):
-                starts[command.route] += 1
-                delay, outcome = plans[command.route]
-                if delay is not None:
-                    number += 1
-                    heappush(events, (now + delay, number, command.route, outcome))
-            else:
-                ends.append((now, command))
-
-    do(coordinator.begin(), 0.0)
-    while True:
-        wakes_at = coordinator.wakes_at()
-        if events and (wakes_at is None or events[0][0] <= wakes_at):
-            now, _, route, outcome = heappop(events)
-            sure = confidence if route == DEVICE else 1.0
-            do(coordinator.reply(route, now, route, sure) if outcome == "answer" else coordinator.failure(route, now, outcome), now)
-        elif wakes_at is not None:
-            do(coordinator.tick(wakes_at), wakes_at)
-        else:
-            return ends, starts
+def outcome(policy, fates, open_routes=BOTH, confidence=1.0):
+    """The ends of a request with their times, and how often each engine was asked."""
+    course = play(Schedule(policy, fates, open_routes, confidence))
+    return course.ends, course.starts_by_route
 
 
 def fate():
     return st.tuples(st.one_of(st.none(), st.floats(0, 20)), st.sampled_from(["answer", "cut", "refused"]))
 
 
-def schedules():
-    return st.tuples(
-        st.builds(
-            Policy,
-            st.just("any"),
-            st.sampled_from([DEVICE, CLOUD]),
-            st.floats(0.1, 10),
-            st.booleans(),
-            st.one_of(st.none(), st.floats(0.01, 12)),
-            st.one_of(st.none(), st.floats(0, 1)),
-        ),
-        st.fixed_dictionaries({DEVICE: fate(), CLOUD: fate()}),
-        st.sampled_from([frozenset((DEVICE, CLOUD)), frozenset((DEVICE,)), frozenset((CLOUD,)), frozenset()]),
-        st.floats(0, 1),
+def requests():
+    policies = st.builds(
+        Policy,
+        st.just("any"),
+        st.sampled_from([DEVICE, CLOUD]),
+        st.floats(0.1, 10),
+        st.booleans(),
+        st.one_of(st.none(), st.floats(0.01, 12)),
+        st.one_of(st.none(), st.floats(0, 1)),
     )
+    open_routes = st.sampled_from([BOTH, frozenset((DEVICE,)), frozenset((CLOUD,)), frozenset()])
+    return st.builds(Schedule, policies, st.fixed_dictionaries({DEVICE: fate(), CLOUD: fate()}), open_routes, st.floats(0, 1))
 
 
-def check_schedule(policy, plans, open_routes, confidence):
-    ends, starts = play(policy, plans, open_routes, confidence)
-    assert len(ends) == 1, "exactly one end"
-    now, end = ends[0]
-    assert now <= policy.deadline_s + 1e-9, "not after the deadline"
-    assert max(starts.values(), default=0) <= 1, "no engine is asked twice"
-    assert set(starts) <= open_routes, "what may not be asked is not"
-    if isinstance(end, Deliver):
-        delay, outcome = plans[end.route]
-        assert outcome == "answer" and end.answer == end.route and delay is not None
-    else:
-        assert end.reason
-        in_time = [
-            route
-            for route in starts
-            if plans[route][0] is not None and plans[route][1] == "answer" and plans[route][0] < policy.deadline_s
-        ]
-        began = {policy.first: 0.0}
-        assert not [route for route in in_time if began.get(route) == 0.0 and starts[route]], "an answer in time is not thrown away"
-
-
-@given(schedules())
+@given(requests())
 @settings(max_examples=600, deadline=None)
-def test_every_schedule_ends_once(schedule):
-    check_schedule(*schedule)
+def test_every_request_ends_once_and_in_time(schedule):
+    course = play(schedule)
+    assert faults(schedule, course) == set()
+    [(_, end)] = course.ends
+    assert end.answer == end.route if isinstance(end, Deliver) else end.reason
+
+
+def test_random_schedules_keep_every_promise_and_are_the_same_again():
+    counts = tally(range(300))
+    assert counts == tally(range(300)) and counts.n == counts.n_answers + counts.n_errors == 300
+    assert min(counts.n_answers, counts.n_errors) > 50 and counts.n_actions == 1500
+    assert counts.n_unsound == 0 and counts.first_unsound is None
+    without = tally(range(50), has_ids=False)
+    assert without.n_actions_twice > 50 and without.first_unsound is not None and without.n_actions_lost == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "fault"),
+    [
+        ("wakes_at", lambda self: None, "n_endless"),
+        ("reply", lambda self, route, now, answer, confidence: self._end(Deliver(route, answer)), "n_twice"),
+        ("due", property(lambda self: self.began + 1.5 * self.policy.deadline_s), "n_late"),
+        ("_give_up", lambda self, reason: self._end(Fail(reason)), "n_lost"),
+        ("begin", lambda self: self._start(self.policy.first), "n_forbidden"),
+        ("failure", lambda self, route, now, reason: self._end(Deliver(route, route)), "n_invented"),
+    ],
+)
+def test_a_coordinator_that_breaks_a_promise_is_caught(monkeypatch, method, change, fault):
+    monkeypatch.setattr(Coordinator, method, change)
+    assert getattr(tally(range(300)), fault) > 0
 
 
 def test_fail_over():
-    ends, starts = play(FAIL_OVER, {CLOUD: (0.2, "cut"), DEVICE: (0.3, "answer")})
+    ends, starts = outcome(FAIL_OVER, {CLOUD: (0.2, "cut"), DEVICE: (0.3, "answer")})
     assert ends == [(0.5, Deliver(DEVICE, DEVICE))] and starts == {CLOUD: 1, DEVICE: 1}
-    ends, _ = play(CLOUD_ONLY, {CLOUD: (0.2, "cut"), DEVICE: (0.3, "answer")})
+    ends, _ = outcome(CLOUD_ONLY, {CLOUD: (0.2, "cut"), DEVICE: (0.3, "answer")})
     assert ends == [(0.2, Fail("no engine answered (cloud: cut)"))]
-    ends, _ = play(FAIL_OVER, {CLOUD: (0.2, "cut"), DEVICE: (0.3, "refused")})
+    ends, _ = outcome(FAIL_OVER, {CLOUD: (0.2, "cut"), DEVICE: (0.3, "refused")})
     assert ends[0][1].reason == "no engine answered (cloud: cut; device: refused)"
 
 
 def test_silence_ends_at_the_deadline():
-    ends, starts = play(FAIL_OVER, {CLOUD: (None, "answer"), DEVICE: (0.3, "answer")})
+    ends, starts = outcome(FAIL_OVER, {CLOUD: (None, "answer"), DEVICE: (0.3, "answer")})
     assert ends == [(8.0, Fail("no answer within the deadline"))] and starts == {CLOUD: 1}, "which is why one hedges"
-    ends, _ = play(HEDGE, {CLOUD: (None, "answer"), DEVICE: (0.3, "answer")})
+    ends, _ = outcome(HEDGE, {CLOUD: (None, "answer"), DEVICE: (0.3, "answer")})
     assert ends == [(0.8, Deliver(DEVICE, DEVICE))]
 
 
 def test_hedging_takes_the_first_and_drops_the_second():
-    ends, starts = play(HEDGE, {CLOUD: (0.6, "answer"), DEVICE: (1.0, "answer")})
+    ends, starts = outcome(HEDGE, {CLOUD: (0.6, "answer"), DEVICE: (1.0, "answer")})
     assert ends == [(0.6, Deliver(CLOUD, CLOUD))] and starts == {CLOUD: 1, DEVICE: 1}
-    ends, starts = play(HEDGE, {CLOUD: (0.4, "answer"), DEVICE: (1.0, "answer")})
+    ends, starts = outcome(HEDGE, {CLOUD: (0.4, "answer"), DEVICE: (1.0, "answer")})
     assert ends == [(0.4, Deliver(CLOUD, CLOUD))] and starts == {CLOUD: 1}, "in time: the device is left alone"
 
 
 def test_a_cascade_keeps_what_it_has():
-    sure = play(CASCADE, {DEVICE: (0.1, "answer"), CLOUD: (0.3, "answer")}, confidence=0.9)
+    sure = outcome(CASCADE, {DEVICE: (0.1, "answer"), CLOUD: (0.3, "answer")}, confidence=0.9)
     assert sure == ([(0.1, Deliver(DEVICE, DEVICE))], {DEVICE: 1})
-    unsure = play(CASCADE, {DEVICE: (0.1, "answer"), CLOUD: (0.3, "answer")}, confidence=0.2)
+    unsure = outcome(CASCADE, {DEVICE: (0.1, "answer"), CLOUD: (0.3, "answer")}, confidence=0.2)
     assert unsure == ([(pytest.approx(0.4), Deliver(CLOUD, CLOUD))], {DEVICE: 1, CLOUD: 1})
     for cloud in ((0.3, "cut"), (None, "answer"), (5.0, "answer")):
-        ends, _ = play(CASCADE, {DEVICE: (0.1, "answer"), CLOUD: cloud}, confidence=0.2)
+        ends, _ = outcome(CASCADE, {DEVICE: (0.1, "answer"), CLOUD: cloud}, confidence=0.2)
         assert ends[0][1] == Deliver(DEVICE, DEVICE) and ends[0][0] <= 2.0, "an unsure answer is better than none"
-    offline = play(CASCADE, {DEVICE: (0.1, "answer"), CLOUD: (0.3, "answer")}, frozenset((DEVICE,)), confidence=0.2)
+    offline = outcome(CASCADE, {DEVICE: (0.1, "answer"), CLOUD: (0.3, "answer")}, frozenset((DEVICE,)), confidence=0.2)
     assert offline == ([(0.1, Deliver(DEVICE, DEVICE))], {DEVICE: 1})
 
 
 def test_what_may_not_be_asked():
-    assert play(CLOUD_ONLY, {}, frozenset((DEVICE,)))[0] == [(0.0, Fail("the cloud may not be asked"))]
-    assert play(FAIL_OVER, {DEVICE: (0.1, "answer")}, frozenset((DEVICE,)))[0] == [(0.1, Deliver(DEVICE, DEVICE))]
+    assert outcome(CLOUD_ONLY, {}, frozenset((DEVICE,)))[0] == [(0.0, Fail("the cloud may not be asked"))]
+    assert outcome(FAIL_OVER, {DEVICE: (0.1, "answer")}, frozenset((DEVICE,)))[0] == [(0.1, Deliver(DEVICE, DEVICE))]
 
 
 def test_times_that_cannot_be():
@@ -303,66 +279,25 @@ def test_the_builder():
 # --- requests that wait
 
 
-class Memory(dict):
-    """A store; `crash_at` ends the program at the n-th write."""
-
-    def put(self, table, id, data):
-        self[table, id] = data
-
-    def get(self, table, id):
-        return self[table, id]
-
-    def ids(self, table):
-        return sorted(id for name, id in self if name == table)
-
-    def delete(self, table, id):
-        del self[table, id]
-
-
-class Crash(BaseException):
-    """The program ended here."""
-
-
-@given(st.lists(st.sampled_from(["sent", "lost before", "lost after", "crash before", "crash after", "twice"]), max_size=30))
+@given(st.lists(st.sampled_from(LINK), max_size=30))
 @settings(max_examples=300, deadline=None)
 def test_nothing_is_lost_and_nothing_done_twice(fates):
     """A link that loses requests and replies, repeats them, and a program that ends at any point of it."""
-    store, deeds, replies, fates = Memory(), [], {}, list(fates)
-    receiver = Receiver(lambda request: deeds.append(request) or b"done " + request, Memory())
+    texts = [bytes([number]) for number in range(5)]
+    actions, replies = send_all(texts, fates)
+    assert actions == texts, "each once, and in order"
+    assert [replies[request_id] for request_id in sorted(replies)] == [b"done " + text for text in texts]
 
-    def send(request_id, request):
-        fate = fates.pop() if fates else "sent"
-        if fate == "lost before":
-            raise ConnectionError("cut")
-        reply = receiver.receive(request_id, request)
-        if fate == "twice":
-            receiver.receive(request_id, request)
-        if fate == "lost after":
-            raise ConnectionError("cut")
-        if fate == "crash before":
-            raise Crash
-        return reply
 
-    def on_reply(request_id, reply):
-        replies[request_id] = reply
-        if fates and fates[-1] == "crash after":
-            fates.pop()
-            raise Crash
-
-    ids = [new_id(second) for second in range(5)]
-    for number, request_id in enumerate(ids):
-        Outbox(store).add(request_id, bytes([number]))
-    while Outbox(store).pending():
-        try:
-            Outbox(store).flush(send, on_reply)
-        except Crash:
-            continue
-    assert deeds == [bytes([number]) for number in range(5)], "each once, and in order"
-    assert list(replies) == ids and replies[ids[3]] == b"done \x03"
+def test_without_ids_a_copy_is_performed_again():
+    assert (
+        send_all([b"pay"], ["twice"], has_ids=False)[0] == send_all([b"pay"], ["lost after"], has_ids=False)[0] == [b"pay", b"pay"]
+    )
+    assert send_all([b"pay"], ["crash before", "crash after", "lost before"])[0] == [b"pay"]
 
 
 def test_ids_are_not_shared():
-    box = Outbox(Memory())
+    box = Outbox(MemoryStore())
     box.add("a", b"1")
     box.add("a", b"1")
     with pytest.raises(ValueError, match="another request has the id 'a'"):
@@ -371,7 +306,7 @@ def test_ids_are_not_shared():
 
 
 def test_two_threads_do_not_send_the_same():
-    store, sent = Memory(), []
+    store, sent = MemoryStore(), []
     box = Outbox(store)
     for number in range(20):
         box.add(new_id(number), bytes([number]))

@@ -3,11 +3,24 @@
 import copy
 import csv
 import json
+from itertools import permutations
 
 import pytest
 
 from autoglm_lab.benchmarks.claims import COLUMNS
-from autoglm_lab.benchmarks.verdicts import EDGE, HOLDS, IN_PART, NONE, NOT, UNKNOWABLE, VERDICTS, Verdict
+from autoglm_lab.benchmarks.verdicts import (
+    EDGE,
+    HOLDS,
+    IN_PART,
+    NONE,
+    NOT,
+    UNKNOWABLE,
+    VERDICTS,
+    Verdict,
+    nearest_pair,
+    needed_baseline,
+    rules,
+)
 from autoglm_lab.benchmarks.verdicts_articles import ARTICLES, read_figures
 from autoglm_lab.benchmarks.verdicts_network import NETWORK
 from autoglm_lab.paths import data_dir
@@ -63,6 +76,34 @@ def test_a_missing_figure_is_an_error(measured):
     del other["power"]["rates"]["0.8"]
     with pytest.raises(KeyError):
         BY_KEY["K34"].row(other)
+
+
+@pytest.mark.parametrize("claimed", [15, 27])
+def test_a_claimed_saving_names_the_two_rules_that_come_nearest(measured, claimed):
+    in_time = {name: each["energy"]["mean"] for name, each in rules(measured, 0.01).items()}
+    assert "the optimum" not in in_time and "powersave" not in in_time
+    one, other, saved = nearest_pair(measured, claimed)
+    assert saved == pytest.approx(100 * (1 - in_time[one] / in_time[other]))
+    distances = [abs(100 * (1 - in_time[a] / in_time[b]) - claimed) for a, b in permutations(in_time, 2)]
+    assert abs(saved - claimed) == pytest.approx(min(distances))
+    for key in ("K34",) if claimed == 27 else ("K35",):
+        assert f"{one!r} against {other!r} comes nearest to {claimed}%: {saved:.0f}%" in BY_KEY[key].row(measured)["reason"]
+
+
+def test_a_claimed_saving_names_the_baseline_that_it_needs(measured):
+    steps, both = rule(measured, "load steps 80/50")["energy"]["mean"], rule(measured, "by deadline", "both")["energy"]["mean"]
+    assert steps / 0.73 > 1, "more than the fastest clock takes"
+    assert (
+        f"takes {steps / 0.73:.0%} of the fastest clock's energy, and no rule takes more than 100%"
+        in BY_KEY["K34"].row(measured)["reason"]
+    )
+    assert f"takes {both / 0.73:.0%} of the fastest clock's energy; the nearest" in BY_KEY["K36"].row(measured)["reason"]
+    other = copy.deepcopy(measured)
+    rule(other, "budget")["energy"]["mean"] = 0.5
+    assert "'budget', takes 50%" in needed_baseline(other, 50, 0.25)
+    other["power"]["rates"]["0.8"]["fast"] = [rule(other, "performance"), rule(other, "budget")]
+    with pytest.raises(ValueError, match="1 of the rules miss at most 1%; a pair needs two"):
+        nearest_pair(other, 15)
 
 
 def test_what_was_asked_of_this_part_is_reached(measured):

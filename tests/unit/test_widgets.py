@@ -536,6 +536,18 @@ def test_training_in_a_notebook_goes_on_where_it_was(tmp_path, monkeypatch):
         live.train("huge", tmp_path)
 
 
+def test_training_in_a_notebook_goes_to_one_place_wherever_the_kernel_runs(tmp_path, monkeypatch):
+    from autoglm_lab.widgets import live
+
+    folders = []
+    monkeypatch.setattr(live, "display", lambda _: None)
+    monkeypatch.setattr(live, "train_preset", lambda name, folder, **options: folders.append(folder) or {})
+    monkeypatch.setattr(live, "work_dir", lambda: tmp_path / "work")
+    monkeypatch.chdir(tmp_path)
+    live.train("mini")
+    assert folders == [tmp_path / "work" / "mini"] and not list(tmp_path.iterdir())
+
+
 # Sparsity
 
 

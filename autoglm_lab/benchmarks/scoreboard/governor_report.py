@@ -9,7 +9,7 @@ from typing import Any
 from autoglm_lab.edge import governors
 from autoglm_lab.edge.measured import PHONE_FACTOR, variant
 from autoglm_lab.edge.power import SNAPDRAGON_835, SNAPDRAGON_835_BOTH, Governor, PowerTable
-from autoglm_lab.edge.race import RULES, modes, race, tasks, worlds
+from autoglm_lab.edge.race import RULES, modes, pareto_front, race, tasks, worlds
 from autoglm_lab.paths import data_dir
 
 SEEDS = 20
@@ -43,10 +43,7 @@ def report(
     work = tasks(whole.answer_ms)
     rules_by_table = {table: every if names is None else {name: every[name] for name in names[table]} for table in TABLES}
     races = {
-        f"{rate:g}": {
-            name: [asdict(each) for each in race(TABLES[name], worlds(rate, seeds, work), rules_by_table[name], progress)]
-            for name in TABLES
-        }
+        f"{rate:g}": {name: race(TABLES[name], worlds(rate, seeds, work), rules_by_table[name], progress) for name in TABLES}
         for rate in rates
     }
     variants = [variant(name) for name in smaller]
@@ -57,6 +54,12 @@ def report(
         "answer_s": work[0][0],
         "phone_factor": PHONE_FACTOR,
         "seeds": seeds,
-        "rates": races,
+        "rates": {
+            rate: {name: [asdict(each) for each in standings] for name, standings in by_table.items()}
+            for rate, by_table in races.items()
+        },
+        "fronts": {
+            rate: {name: pareto_front(standings) for name, standings in by_table.items()} for rate, by_table in races.items()
+        },
         "modes": [asdict(each) for each in modes(SNAPDRAGON_835, RATES[-1], seeds, variants)],
     }

@@ -137,7 +137,7 @@ def network(seeds: Sequence[int], traces: Sequence[Trace] = ()) -> list[dict[str
     return rows
 
 
-def report(seeds: int = 20, schedules: int = 1000, traces: Sequence[Trace] = ()) -> dict[str, Any]:
+def report(seeds: int = 20, schedules: int = 10_000, traces: Sequence[Trace] = ()) -> dict[str, Any]:
     """Measure all that chapter 13 shows of the sync protocol, for claim K49; the same figures for the same seeds."""
     some = range(seeds)
     return {

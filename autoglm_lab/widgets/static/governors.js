@@ -71,7 +71,7 @@ function render({ model, el }) {
   });
   const power = make("span", { class: "lab-number" });
   const list = make("ul", { class: "lab-lanes", "aria-label": "Lanes" });
-  const said = make("p", { class: "lab-said", role: "status" });
+  const summary = make("p", { class: "lab-said", role: "status" });
   const message = make("p", { class: "lab-message", role: "alert" });
   const slider = (title, number, range) =>
     make("label", { class: "lab-slider" }, make("span", { class: "lab-slider__title" }, make("span", {}, title), number), range);
@@ -84,7 +84,7 @@ function render({ model, el }) {
       make("div", { class: "lab-row" }, play, slider("Moment", clock, time)),
       list,
       slider("The rest of the phone, while the processor works", power, awake),
-      said,
+      summary,
       message,
     ),
   );
@@ -102,12 +102,12 @@ function render({ model, el }) {
     const look = clamp(Math.round(moment / shown.every), 0, shown.lanes[0].energy.length - 1);
     time.style.setProperty("--done", `${(100 * moment) / shown.seconds}%`);
     clock.textContent = `${moment.toFixed(1)} s`;
-    shown.lanes.forEach((told, n) => {
+    shown.lanes.forEach((entry, n) => {
       const { x, gates, cars, now, charge, used, missed } = lanes[n];
       now.setAttribute("x1", x(moment));
       now.setAttribute("x2", x(moment));
       gates.forEach((gate, job) => gate.classList.toggle("lab-passed", shown.jobs[job][1] <= moment));
-      const waiting = told.cars[Math.min(look, told.cars.length - 1)];
+      const waiting = entry.cars[Math.min(look, entry.cars.length - 1)];
       cars.replaceChildren(
         ...waiting.map(([job, done]) => {
           const [arrival, due] = shown.jobs[job];
@@ -116,12 +116,12 @@ function render({ model, el }) {
           return make("path", { class: behind ? "lab-car lab-late" : "lab-car", d: `M${at - 9} 8h9l4 7-4 7h-9z` });
         }),
       );
-      const energy = told.energy[Math.min(look, told.energy.length - 1)];
+      const energy = entry.energy[Math.min(look, entry.energy.length - 1)];
       charge.style.width = `${100 * Math.max(0, 1 - energy)}%`;
       used.textContent = `${Math.round(100 * energy)} %`;
-      const late = told.late.filter((job) => shown.jobs[job][1] <= moment).length;
+      const late = entry.late.filter((job) => shown.jobs[job][1] <= moment).length;
       missed.textContent = late ? `${late} late` : "in time";
-      lanes[n].row.classList.toggle("lab-winner", moment >= shown.seconds && told.name === shown.winner);
+      lanes[n].row.classList.toggle("lab-winner", moment >= shown.seconds && entry.name === shown.winner);
     });
   }
 
@@ -156,7 +156,7 @@ function render({ model, el }) {
       drawn = shown;
       time.max = shown.seconds;
       if (first) time.value = shown.seconds;
-      lanes = shown.lanes.map((told) => lane(told, shown));
+      lanes = shown.lanes.map((entry) => lane(entry, shown));
       list.replaceChildren(...lanes.map(({ row }) => row));
     }
     if (resting()) {
@@ -164,7 +164,7 @@ function render({ model, el }) {
       showAwake();
     }
     place();
-    said.textContent = model.get("summary");
+    summary.textContent = model.get("summary");
     message.textContent = model.get("message");
   }
   model.on("change", update);
