@@ -106,7 +106,10 @@ def test_the_demo_tells_its_steps_and_writes_a_film(files):
     told = json.loads(done.stdout)
     assert set(told) == {"task", "success", "end", "steps"}
     assert told["success"] is True and done.returncode == 0 and told["end"].startswith("finished: ")
-    assert all(set(step) == {"thinking", "action", "ms", "changed", "error", "irregularities", "goal"} for step in told["steps"])
+    assert all(
+        set(step) == {"thinking", "action", "ms", "changed", "error", "irregularities", "goal", "question"}
+        for step in told["steps"]
+    )
     film = Image.open(files / "film" / "filmstrip.png")
     assert film.width > film.height / 2
     assert json.dumps(told).count(str(Path.home())) == 0
