@@ -279,7 +279,7 @@ class Episode:
     steps: list[tuple[str, bool]] = field(default_factory=list)  # name of each action, and whether it changed the screen
     circles: Circles = field(default_factory=Circles)
     goals: tuple[str, ...] = ()  # of a command with two wishes, those that are still to be done
-    asked: bool = False  # the agent had its goal confirmed
+    asks_back: bool = False  # the agent had its goal confirmed
     over: bool = False
     claimed: bool = False  # the agent said that it is done
     success: bool = False
@@ -327,8 +327,8 @@ def _advance(run: Episode, answer: Answer, screenshot: Image.Image) -> None:
 
     A goal of which the agent is unsure is confirmed by somebody who knows what they wish; else the episode is over.
     """
-    if answer.unsure and not run.asked:
-        run.asked = True
+    if answer.unsure and not run.asks_back:
+        run.asks_back = True
         if not is_meant(run.task, answer.goal):
             run.over = True
             return

@@ -77,7 +77,7 @@ def _goal(step: Step) -> str:
 
 
 def _question(step: Step) -> str:
-    """What the agent asks back where it is not sure of the goal; "" from a runner that asks nothing."""
+    """The question that an agent asks back where it is not sure of the goal; "" from a runner that asks nothing."""
     return str(getattr(step, "question", ""))
 
 

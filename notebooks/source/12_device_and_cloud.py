@@ -607,8 +607,8 @@ print(f"a hit saves {saving:.1f} ms; a miss is {work:.1f} ms of work, and delays
 print(f"p* = {costs['gates']['work']:.2f} if wasted work counts in full, {costs['gates']['delay']:.2f} if only the delay does")
 for name in ("Markov-3, own", "GRU, all"):
     before, after = scores[name]["new"]["all"], scores[name]["drift"]["all"]
-    print(f"{name:14} right {percent(before['top1'])}, after the change {percent(after['top1'])}; "
-          f"off in its confidence {percent(before['ece'])}, {percent(after['ece'])}")  # fmt: skip
+    right = f"right {percent(before['top1'])}, after the change {percent(after['top1'])}"
+    print(f"{name:14} {right}; off in its confidence {percent(before['ece'])}, {percent(after['ece'])}")
 for row in intent["value"]["Markov-3, own"]["drift"]:
     gain = row["all"]["calibrated - raw 0.8"]
     print(

@@ -210,13 +210,21 @@ self.onmessage = async ({ data: { id, kind, request } }) => {
 """
 
 
-def test_two_wishes_are_done_one_after_the_other(browser, tmp_path):
-    write_tiny_bundle(tmp_path / "tiny")
-    with BrowserPhone(tmp_path / "tiny", phone=SimulatedPhone(1, lang="en", size=(120, 240))) as served:
+@contextlib.contextmanager
+def page_with(browser, folder, worker):
+    """The page of a tiny bundle, with another worker in the place of its agent."""
+    write_tiny_bundle(folder / "tiny")
+    with BrowserPhone(folder / "tiny", phone=SimulatedPhone(1, lang="en", size=(120, 240))) as served:
         page = browser.new_page(service_workers="block")
-        page.route("**/agent.js", lambda route: route.fulfill(response=route.fetch(), body=TWO_WISHES))
+        page.route("**/agent.js", lambda route: route.fulfill(response=route.fetch(), body=worker))
         page.goto(served.url)
         page.wait_for_selector("#task:enabled")
+        yield page
+        page.close()
+
+
+def test_two_wishes_are_done_one_after_the_other(browser, tmp_path):
+    with page_with(browser, tmp_path, TWO_WISHES) as page:
         page.fill("#task", "hotspot and clock, please")
         page.press("#task", "Enter")
         page.wait_for_function("document.getElementById('status').textContent.startsWith('Done')")
@@ -225,7 +233,6 @@ def test_two_wishes_are_done_one_after_the_other(browser, tmp_path):
         answer = page.evaluate("phone.answer({task: 'tell'})")
         requests = str(parse(answer["text"]).message)
         assert requests.startswith('[["",""],["turn on Hotspot","Wait') and '["open Clock",""]' in requests, requests
-        page.close()
 
 
 # A worker that is not sure of any command and works at what was confirmed.
@@ -241,12 +248,7 @@ self.onmessage = async ({ data: { id, kind, request } }) => {
 
 
 def test_the_page_asks_back_and_hears_a_yes(browser, tmp_path):
-    write_tiny_bundle(tmp_path / "tiny")
-    with BrowserPhone(tmp_path / "tiny", phone=SimulatedPhone(1, lang="en", size=(120, 240))) as served:
-        page = browser.new_page(service_workers="block")
-        page.route("**/agent.js", lambda route: route.fulfill(response=route.fetch(), body=UNSURE))
-        page.goto(served.url)
-        page.wait_for_selector("#task:enabled")
+    with page_with(browser, tmp_path, UNSURE) as page:
         page.fill("#task", "spot and time")
         page.press("#task", "Enter")
         yes = page.get_by_role("button", name="Yes. Did you mean: turn on Hotspot, then open Clock?")
@@ -256,4 +258,3 @@ def test_the_page_asks_back_and_hears_a_yes(browser, tmp_path):
         page.keyboard.press("Enter")
         page.wait_for_function("document.getElementById('status').textContent.startsWith('Done')")
         assert page.inner_text("#status") == "Done: turn on Hotspot. open Clock."
-        page.close()

@@ -179,28 +179,28 @@ def test_without_a_person_the_agent_asks_and_does_nothing() -> None:
 
 @pytest.mark.parametrize("yes", [True, False])
 def test_a_person_is_asked_once(yes: bool) -> None:
-    phone, asked = lit(), list[Action]()
+    phone, questions = lit(), list[Action]()
 
     def confirm(action: Action, screenshot: object) -> bool:
-        asked.append(action)
+        questions.append(action)
         return yes
 
     steps = run(OFF.text, phone, Unsure(phone, goal(OFF)), confirm=confirm)
-    assert asked == [Action("Goal", text="turn off Bluetooth")]
+    assert questions == [Action("Goal", text="turn off Bluetooth")]
     assert phone.state.toggles["bluetooth"] is not yes
     assert bool(steps[-1].question) is not yes and steps[-1].end.startswith("finished" if yes else "Did you mean")
 
 
 def test_of_two_wishes_a_person_is_asked_once() -> None:
-    phone, asked = lit(), list[Action]()
+    phone, questions = lit(), list[Action]()
     start = deepcopy(phone.state)
 
     def confirm(action: Action, screenshot: object) -> bool:
-        asked.append(action)
+        questions.append(action)
         return True
 
     steps = run(BOTH.text, phone, Unsure(phone, goal(BOTH)), confirm=confirm)
-    assert [action.text for action in asked] == [goal(BOTH)] and BOTH.done(start, phone.state, steps[-1].end)
+    assert [action.text for action in questions] == [goal(BOTH)] and BOTH.done(start, phone.state, steps[-1].end)
 
 
 @pytest.mark.parametrize("wish", [OFF, BOTH])
@@ -235,7 +235,7 @@ def test_a_person_of_the_evaluation_knows_what_they_wish(meaning: str, done: boo
     before = deepcopy(phone.state)
     episode = Episode(phone, OFF, deepcopy(phone.state), None)
     rate = task_rate(OneByOne(Unsure(phone, meaning)), [episode], most_steps=14)  # type: ignore[arg-type]
-    assert episode.asked and episode.over and rate.rate == done and episode.claimed is done
+    assert episode.asks_back and episode.over and rate.rate == done and episode.claimed is done
     assert done or phone.state == before, "what is not meant is not begun"
 
 
